@@ -1,0 +1,38 @@
+# Two commands are enough: `make demo` and `make test`. The rest is for people who work on xbench.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check format wheel bench clean
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "make: xbench needs Python 3.11 or newer, and '$(PYTHON)' is not; use make PYTHON=python3.12"; exit 3; }
+	@free=$$(df -Pk . | awk 'NR==2 {print $$4}'); [ "$$free" -gt 4000000 ] || \
+	  { echo "make: the packages need 4 GB of disk space here, $$((free / 1000)) MB are free"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev,plot]'
+	@touch $@
+
+test: $(STAMP)  ## the tests, under 15 minutes
+	$(BIN)/python -m pytest -q
+
+test-slow: $(STAMP)  ## the long tests
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(STAMP)  ## style and types
+	$(BIN)/ruff check benchmark tests scripts
+	$(BIN)/ruff format --check benchmark tests scripts
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix benchmark tests scripts
+	$(BIN)/ruff format benchmark tests scripts
+
+wheel: $(STAMP)  ## dist/xbench-*.whl
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) dist build

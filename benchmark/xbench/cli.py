@@ -1,0 +1,241 @@
+"""The command line: thin over `xbench.evaluate` and the registries; imports no torch by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xbench.errors import EnvironmentProblem, UsageError, XbenchError
+from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
+
+app = typer.Typer(
+    name="xbench",
+    help="Measure how faithful attention-based explanations of speech-to-text models are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+_Cache = Annotated[str | None, typer.Option("--cache", metavar="DIR", help="Store folder.")]
+
+
+@app.command("eval")
+def evaluate_command(
+    model: Annotated[
+        str, typer.Option(help="Registered name, or family:FOLDER-OR-HUB-ID[@revision].")
+    ],
+    method: Annotated[list[str], typer.Option(help="Method, name:key=value,...; may be repeated.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task, suite or task file; default: core.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="MANIFEST", help="Clips to use instead of the task's.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="fast or paper; default: the task's.")] = None,
+    masks: Annotated[int | None, typer.Option(help="Masks per reference.")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="Reference instead of the task's.")
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric instead of the task's.")] = None,
+    ids: Annotated[str | None, typer.Option(help="Only these utterances: A,B,...")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
+    output: Annotated[str, typer.Option(metavar="DIR", help="Folder for results.")] = "results",
+    cache: _Cache = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of masks and bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    batch_size: Annotated[str, typer.Option(help="Masks per forward pass, or auto.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option(help="Allow code from the checkpoint.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would take.")] = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Score explanation methods of a model on tasks, write results and print a table."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise UsageError(f"--precision '{precision}' is not auto, float32 or bfloat16")
+    spec = RunSpec(
+        model=model,
+        methods=tuple(Call.parse(text) for text in method),
+        tasks=tuple(task or ()) or (("asr",) if data else ("core",)),
+        data=data,
+        preset=preset,
+        masks=masks,
+        references=tuple(Call.parse(text) for text in reference or ()),
+        metrics=tuple(Call.parse(text) for text in metric or ()),
+        selection=Selection(tuple(filter(None, (ids or "").split(","))), limit),
+        seed=seed,
+        precision=precision,  # type: ignore[arg-type]  # checked above
+        trust_remote_code=trust_remote_code,
+    )
+    options = ExecutionOptions(output, cache, device, _batch_size(batch_size))
+    from xbench import console
+    from xbench.runner.plan import prepare
+
+    prepare(spec)  # every complaint about names and files comes before torch is loaded
+    from xbench.runner.evaluate import evaluate
+
+    if plan:
+        from xbench.runner.estimate import estimate
+
+        estimates = estimate(spec, options)
+        console.emit_json(estimates) if as_json else console.show_plan(estimates)
+        return
+    try:
+        with console.ProgressReporter() as reporter:
+            results = evaluate(spec, options, reporter)
+    except KeyboardInterrupt:
+        console.error("interrupted: what was finished is kept; the same command goes on from there")
+        raise typer.Exit(130) from None
+    if as_json:
+        console.emit_json([json.loads(result.to_json()) for result in results])
+    else:
+        console.show_results(results, Path(output))
+    if any(r.failures or r.status in ("failed", "unsupported") for r in results):
+        raise typer.Exit(1)
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size '{text}' is not auto or a whole number from 1")
+    return int(text)
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))], as_json: _AsJson = False
+) -> None:
+    """List what is registered."""
+    from xbench import console, listing
+
+    rows = listing.rows(kind, KINDS)
+    console.emit_json(rows) if as_json else console.show_rows(kind, rows)
+
+
+@app.command("show")
+def show_command(
+    kind: Annotated[str, typer.Argument(help="model, method, metric, reference, task or dataset")],
+    name: Annotated[str, typer.Argument()],
+    as_json: _AsJson = False,
+) -> None:
+    """Show everything known about one thing."""
+    from xbench import console, listing
+
+    facts = listing.facts(kind, name)
+    console.emit_json(facts) if as_json else console.show_facts(facts)
+
+
+@app.command("validate")
+def validate_command(
+    paths: Annotated[list[Path], typer.Argument(help="Task files, manifests, results.")],
+) -> None:
+    """Check task files, manifests and results; tell every problem with its place."""
+    from xbench import console, listing
+
+    broken = [problem for path in paths for problem in listing.file_problems(path)]
+    for problem in broken:
+        console.error(problem)
+    if broken:
+        raise typer.Exit(2)
+    console.say(f"{len(paths)} file{'s' if len(paths) > 1 else ''} valid")
+
+
+@app.command("doctor")
+def doctor_command(as_json: _AsJson = False) -> None:
+    """Say what this machine can and cannot do."""
+    from xbench import console
+    from xbench.doctor import examine
+
+    facts = examine()
+    console.emit_json(facts) if as_json else console.show_facts(facts)
+
+
+@cache_app.command("info")
+def cache_info(cache: _Cache = None, as_json: _AsJson = False) -> None:
+    """Say where the store is and what it holds."""
+    from xbench import console
+
+    store = _store(cache)
+    facts: dict[str, Any] = {"folder": str(store.folder)}
+    for kind, row in store.summary().items():
+        facts[kind] = row if as_json else f"{row['artefacts']} ({row['bytes'] / 1e6:.1f} MB)"
+    console.emit_json(facts) if as_json else console.show_facts(facts)
+
+
+@cache_app.command("verify")
+def cache_verify(cache: _Cache = None) -> None:
+    """Read every artefact and compare its checksum."""
+    from xbench import console
+
+    problems = _store(cache).verify()
+    for problem in problems:
+        console.error(problem)
+    if problems:
+        raise typer.Exit(1)
+    console.say("every artefact is sound")
+
+
+@cache_app.command("clear")
+def cache_clear(
+    cache: _Cache = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete every artefact of the store."""
+    from xbench import console
+
+    store = _store(cache)
+    if not yes and not typer.confirm(f"Delete all artefacts in {store.folder}?"):
+        raise typer.Exit(0)
+    console.say(f"{store.clear()} artefacts deleted")
+
+
+def _store(cache: str | None) -> Any:
+    from xbench.store import Store, default_folder
+
+    return Store(Path(cache) if cache else default_folder())
+
+
+@app.command("version")
+def version_command() -> None:
+    """Print the version."""
+    from importlib.metadata import version
+
+    from xbench import console
+
+    console.say(version("xbench"))
+
+
+def main() -> None:
+    """Run the command line; every error becomes one message and an exit code."""
+    # Set before torch loads: no telemetry, no tokenizer threads beside torch's own.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except XbenchError as problem:
+        _fail(str(problem), problem.exit_code)
+    except MemoryError:
+        _fail("out of memory; use a smaller --batch-size", EnvironmentProblem.exit_code)
+    except Exception:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
+        traceback.print_exc()
+        _fail("this is a bug in xbench or a plugin; please report the lines above", 3)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    from xbench import console
+
+    console.error(message)
+    sys.exit(exit_code)

@@ -1,0 +1,233 @@
+"""What the command line prints: tables, facts, progress bars, errors (rich; no torch)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from xbench.results import ReferenceRecord, RunResult, ScoreRecord
+
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    _out.print(escape(text))
+
+
+def error(text: str) -> None:
+    """Print an error to standard error."""
+    _err.print(f"[red]error:[/red] {escape(text)}")
+
+
+def emit_json(value: Any) -> None:
+    """Print JSON and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class ProgressReporter:
+    """Progress bars with an estimate of the time left; silent when not a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=_err,
+            transient=True,
+            disable=not _err.is_terminal,
+        )
+
+    def __enter__(self) -> ProgressReporter:
+        self._shown = warnings.showwarning
+        warnings.showwarning = self._warn
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        warnings.showwarning = self._shown
+
+    def _warn(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, UserWarning):
+            self.note(str(message))
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show one bar while the context lasts."""
+        bar = self._progress.add_task(escape(title), total=total)
+        yield lambda steps: self._progress.advance(bar, steps)
+
+    def note(self, message: str) -> None:
+        """Print a line above the bars, to standard error."""
+        _err.print(f"[yellow]note:[/yellow] {escape(message)}")
+
+
+def show_results(results: Sequence[RunResult], folder: Path) -> None:
+    """Print one table per task and reference, then where the files lie."""
+    by_task: dict[str, list[RunResult]] = {}
+    for result in results:
+        by_task.setdefault(result.task.name, []).append(result)
+    for group in by_task.values():
+        # An unsupported method has no references of its own to describe the table with.
+        shown = next((r for r in group if r.status != "unsupported"), group[0])
+        for reference in shown.references:
+            _out.print(_score_table(shown, reference, group))
+        say(_quality_line(shown))
+        for failure in shown.failures:
+            say(f"not scored: {failure.id}: {failure.reason}")
+        say("")
+    say(_LEGEND)
+    say(f"{len(results)} result file{'s' if len(results) > 1 else ''} under {folder}/")
+
+
+_LEGEND = (
+    "score [95 % interval]; * headline; skill = (score - floor) / (ceiling - floor); "
+    "cost: seconds per second of audio; – = null, the result file says why"
+)
+
+
+def _score_table(
+    shown: RunResult, reference: ReferenceRecord, results: Sequence[RunResult]
+) -> Table:
+    headline = shown.task.headline
+    scores = [s for s in shown.scores if s.reference == reference.name]
+    bounds = [
+        f"{s.metric}: floor {_number(s.floor.value)} ({shown.task.floor}), ceiling {_number(s.ceiling.value)}"
+        for s in scores
+    ]
+    table = Table(
+        title="\n".join(
+            [
+                f"{shown.task.name} | {reference.name}, {sum(reference.masks)} masks, "
+                f"estimated reliability {_number(reference.reliability.value)}",
+                *bounds,
+            ]
+        ),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("method", overflow="fold")
+    for score in scores:
+        star = "*" if headline == {"metric": score.metric, "reference": reference.name} else ""
+        table.add_column(f"{score.metric}{star}", justify="right", no_wrap=True)
+        table.add_column("skill", justify="right", no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
+    for result in _ranked(results, scores[0].metric, reference.name):
+        cells = [_method_name(result)]
+        for metric in [s.metric for s in scores]:
+            score = result.score(metric, reference.name)
+            cells += [_score_cell(result, score), _number(score.skill.value)]
+        per_second = result.cost.seconds_per_audio_second
+        cells.append("–" if per_second is None else f"{per_second:.4f}")
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[RunResult]:
+    def position(result: RunResult) -> tuple[bool, float]:
+        score = result.score(metric, reference)
+        sign = -1 if score.direction == "higher" else 1
+        return score.value is None, sign * (score.value or 0.0)
+
+    return sorted(results, key=position)
+
+
+def _method_name(result: RunResult) -> str:
+    params = ",".join(f"{k}={v}" for k, v in result.method.params.items())
+    return f"{result.method.name}:{params}" if params else result.method.name
+
+
+def _score_cell(result: RunResult, score: ScoreRecord) -> str:
+    if result.status == "unsupported":
+        return "unsupported"
+    if score.value is None:
+        return f"– ({score.reason})"
+    interval = f" [{score.ci[0]:.2f}, {score.ci[1]:.2f}]" if score.ci else f" (n={score.n})"
+    return f"{score.value:.3f}{interval}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _quality_line(result: RunResult) -> str:
+    quality = result.quality
+    if quality.value is None:
+        return f"hypotheses: no {quality.metric} ({quality.reason})"
+    line = f"hypotheses: {quality.metric} {quality.value:.1f} over {quality.n} utterances"
+    if quality.poor:
+        line += f"; WARNING: {quality.poor} of them poor, their explanations explain nonsense"
+    return line
+
+
+def show_plan(estimates: Sequence[Mapping[str, Any]]) -> None:
+    """Print what a run would take."""
+    for estimate in estimates:
+        show_facts(estimate)
+
+
+def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a list of things that have the same fields."""
+    if not rows:
+        say(f"no {title}")
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_text(value)) for value in row.values()))
+    _out.print(table)
+
+
+def show_facts(facts: Mapping[str, Any]) -> None:
+    """Print one thing, a line per field."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(escape(name), escape(_text(value)))
+    _out.print(table)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{k}: {_text(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        separator = "\n" if any(isinstance(v, Mapping) for v in value) else ", "
+        return separator.join(_text(v) for v in value)
+    return str(value)

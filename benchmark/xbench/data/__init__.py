@@ -1,0 +1,1 @@
+"""Utterances: manifests, audio decoding and datasets."""

@@ -1,0 +1,85 @@
+"""Which manifest a task is evaluated on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from xbench import registry
+from xbench.data.manifest import Manifest, NothingSelected, read_manifest
+from xbench.description import DatasetDescription
+from xbench.errors import EnvironmentProblem, UsageError, nearest
+from xbench.spec import Dataset, Selection, TaskSpec
+
+FROM_USER = "manifest"
+"""The dataset name of tasks that take their clips from --data."""
+
+DEMO = DatasetDescription(
+    name="demo",
+    version="1",
+    summary="Short synthetic clips in English, Italian, German and French, translated to English.",
+    source="scripts/make_demo_data.py, spoken by espeak-ng",
+    implementation="xbench.data.datasets:demo_manifest",
+    licence="CC0-1.0",
+    splits={
+        "test": "voices and sentences seen nowhere else",
+        "dev": "for fitting floors and widths",
+    },
+)
+
+
+def demo_manifest(split: str) -> Path:
+    """Return the packaged manifest of one split of the demo data."""
+    return Path(__file__).parents[1] / "demo" / f"{split}.jsonl"
+
+
+def manifest_path(dataset: Dataset, split: str) -> Path:
+    """Return the manifest of one split of a registered dataset.
+
+    Raises:
+        UsageError: an unknown dataset or split.
+        EnvironmentProblem: the dataset's files are not on this machine.
+    """
+    description = registry.datasets.get(dataset.name)
+    if split not in description.splits:
+        known = f"{nearest(split, description.splits)}; it has {', '.join(description.splits)}"
+        raise UsageError(f"dataset '{dataset.name}' has no split '{split}'{known}")
+    path: Path = description.load()(split)
+    if not path.is_file():
+        raise EnvironmentProblem(
+            f"dataset '{dataset.name}': {path} is not on this machine; "
+            f"see `xbench show dataset {dataset.name}` for its source"
+        )
+    return path
+
+
+def utterances_for(task: TaskSpec, data: str | None, selection: Selection, split: str) -> Manifest:
+    """Return the utterances of `split` that a task is evaluated on.
+
+    `data` replaces the task's own dataset. Clips in other languages than the task's, and for
+    translation clips without the target text, are left out.
+
+    Raises:
+        NothingSelected: no clip is left.
+        UsageError: the task needs --data, or its manifest has no such split.
+    """
+    if data is not None:
+        if split != task.dataset.split:
+            # A manifest is one split: fitting on it and testing on it would leak.
+            own = task.dataset.split
+            raise UsageError(f"task '{task.name}': --data stands for split '{own}', not '{split}'")
+        path = Path(data)
+    elif task.dataset.name == FROM_USER:
+        raise UsageError(f"task '{task.name}' needs --data MANIFEST.jsonl")
+    else:
+        path = manifest_path(task.dataset, split)
+    try:
+        manifest = read_manifest(
+            path,
+            selection=selection,
+            languages=task.source_languages,
+            target_language=task.target_language,
+        )
+    except NothingSelected as problem:
+        raise NothingSelected(f"task '{task.name}': {problem}") from None
+    return manifest if data is not None else replace(manifest, name=task.dataset.name)

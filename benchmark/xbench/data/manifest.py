@@ -1,0 +1,265 @@
+"""Manifests: JSON lines that name utterances, read with every problem told at once."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xbench.data.audio import audio_sha256
+from xbench.errors import UsageError, UtteranceError, nearest
+from xbench.schemas import InvalidFile
+from xbench.schemas import problems as problems_of
+from xbench.spec import Selection, content_hash
+
+_TRANSLATION = "translation_"
+_EVERYTHING = Selection()
+
+
+class NothingSelected(UsageError):
+    """A manifest in which no utterance has the languages that are asked for."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """One spoken word and its boundaries in seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One audio clip with its transcript, language, translations, cluster and word boundaries.
+
+    translations: (language, text) pairs, sorted. cluster: speaker or talk; where the manifest has
+    none it is the id, and `cluster_assumed` says so.
+    """
+
+    id: str
+    audio: Path
+    language: str
+    transcript: str
+    translations: tuple[tuple[str, str], ...]
+    cluster: str
+    cluster_assumed: bool
+    words: tuple[Word, ...] | None
+    audio_sha256: str
+
+    def target_text(self, target_language: str | None) -> str | None:
+        """Return the translation into `target_language` or None; the transcript for no target."""
+        if target_language is None:
+            return self.transcript
+        return dict(self.translations).get(target_language)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The selected utterances in the order of the file, their fingerprint and a name."""
+
+    utterances: tuple[Utterance, ...]
+    fingerprint: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One valid line before its audio is looked at."""
+
+    number: int
+    fields: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.fields["id"])
+
+    @property
+    def language(self) -> str:
+        return str(self.fields["language"])
+
+    def translations(self) -> dict[str, str]:
+        """Return the translations that exist; null and empty ones do not."""
+        found = {
+            k.removeprefix(_TRANSLATION): v
+            for k, v in self.fields.items()
+            if k.startswith(_TRANSLATION)
+        }
+        return {language: text for language, text in sorted(found.items()) if text}
+
+
+def read_manifest(
+    path: Path,
+    *,
+    selection: Selection = _EVERYTHING,
+    languages: Sequence[str] = (),
+    target_language: str | None = None,
+) -> Manifest:
+    """Read the utterances of a manifest that `selection` and the languages leave.
+
+    Ids are picked first, then clips in `languages` (empty: any) that have a translation into
+    `target_language` (None: not needed), then the first `selection.limit` of those. The structure
+    of every line is checked; audio files only of the utterances that are used.
+
+    Raises:
+        InvalidFile: with every problem as `line N: ...`.
+        NothingSelected: no clip has these languages.
+        UsageError: an unknown id, or a limit below 1.
+    """
+    if selection.limit is not None and selection.limit < 1:
+        raise UsageError(f"the limit must be at least 1, not {selection.limit}")
+    lines = _pick(_read_lines(path), selection.ids, path)
+    wanted = [line for line in lines if _speaks(line, languages, target_language)]
+    if not wanted:
+        raise NothingSelected(_nothing_left(path, lines, languages, target_language))
+    utterances = _with_audio(path, wanted[: selection.limit])
+    return Manifest(utterances, _fingerprint(utterances), path.stem)
+
+
+def _read_lines(path: Path) -> list[_Line]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"manifest {path} cannot be read: {error.strerror or error}") from None
+    lines: list[_Line] = []
+    problems: list[tuple[int, str]] = []
+    # Only "\n" ends a line: str.splitlines would also break at U+2028 inside a transcript.
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            fields = _parse(raw)
+        except ValueError as error:
+            problems.append((number, str(error)))
+            continue
+        problems += [(number, text) for text in _line_problems(fields)]
+        if isinstance(fields, dict) and isinstance(fields.get("id"), str):
+            # A line with other problems still counts as the first use of its id.
+            lines.append(_Line(number, fields))
+    problems += _repeated_ids(lines)
+    if problems:
+        raise InvalidFile(
+            str(path), [f"line {number}: {text}" for number, text in sorted(problems)]
+        )
+    if not lines:
+        raise InvalidFile(str(path), ["no utterances; every line holds one JSON object"])
+    return lines
+
+
+def _parse(raw: bytes) -> Any:
+    """Parse one line; ValueError says in words what is wrong with it."""
+    try:
+        value = json.loads(
+            raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start + 1})") from None
+    except UnicodeEncodeError:
+        raise ValueError("not Unicode text: it holds half of a surrogate pair") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise ValueError("not usable JSON: nested too deeply") from None
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"not JSON: {name} is not a number; write null")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"field '{twice[0]}' is given twice")
+    return dict(pairs)
+
+
+def _line_problems(fields: Any) -> list[str]:
+    return problems_of("manifest", fields) or [
+        f"words[{index}]: end {word['end']} is before start {word['start']}"
+        for index, word in enumerate(fields.get("words") or ())
+        if word["end"] < word["start"]
+    ]
+
+
+def _repeated_ids(lines: Iterable[_Line]) -> Iterator[tuple[int, str]]:
+    """Yield ids used before; two Unicode spellings of one text count as the same id."""
+    first: dict[str, _Line] = {}
+    for line in lines:
+        earlier = first.setdefault(unicodedata.normalize("NFC", line.id), line)
+        if earlier is line:
+            continue
+        same = "is" if earlier.id == line.id else "looks like but differs in Unicode form from"
+        yield line.number, f"id '{line.id}' {same} the id of line {earlier.number}"
+
+
+def _pick(lines: list[_Line], ids: tuple[str, ...], path: Path) -> list[_Line]:
+    if not ids:
+        return lines
+    known = {line.id for line in lines}
+    unknown = [f"'{name}'{nearest(name, known)}" for name in ids if name not in known]
+    if unknown:
+        raise UsageError(f"{path} has no utterance {'; nor '.join(unknown)}")
+    return [line for line in lines if line.id in ids]
+
+
+def _speaks(line: _Line, languages: Sequence[str], target_language: str | None) -> bool:
+    spoken = not languages or line.language in languages
+    return spoken and (target_language is None or target_language in line.translations())
+
+
+def _nothing_left(
+    path: Path, lines: list[_Line], languages: Sequence[str], target_language: str | None
+) -> str:
+    wanted = f" in {' or '.join(languages)}" if languages else ""
+    translated = f" with a translation into {target_language}" if target_language else ""
+    counts = Counter(line.language for line in lines)
+    there = ", ".join(f"{count} in {language}" for language, count in sorted(counts.items()))
+    return f"{path} has no clip{wanted}{translated}; of the clips asked for it has {there}"
+
+
+def _with_audio(path: Path, lines: list[_Line]) -> tuple[Utterance, ...]:
+    digests: dict[Path, str] = {}
+    problems: list[str] = []
+    for line in lines:
+        audio = path.parent / line.fields["audio"]
+        if audio not in digests:
+            try:
+                digests[audio] = audio_sha256(audio)
+            except UtteranceError as error:
+                problems.append(f"line {line.number}: audio of '{line.id}': {error}")
+    if problems:
+        raise InvalidFile(str(path), problems)
+    return tuple(_utterance(line, path.parent / line.fields["audio"], digests) for line in lines)
+
+
+def _utterance(line: _Line, audio: Path, digests: dict[Path, str]) -> Utterance:
+    fields = line.fields
+    words = fields.get("words")
+    return Utterance(
+        id=line.id,
+        audio=audio,
+        language=line.language,
+        transcript=fields["transcript"],
+        translations=tuple(line.translations().items()),
+        cluster=fields.get("cluster") or line.id,
+        cluster_assumed=fields.get("cluster") is None,
+        words=None
+        if words is None
+        else tuple(Word(w["word"], float(w["start"]), float(w["end"])) for w in words),
+        audio_sha256=digests[audio],
+    )
+
+
+def _fingerprint(utterances: tuple[Utterance, ...]) -> str:
+    """Hash what the clips are, not where they lie: neither paths nor the order of lines count."""
+    content = [
+        [u.id, u.audio_sha256, u.language, u.transcript, u.translations, u.cluster]
+        for u in sorted(utterances, key=lambda u: u.id)
+    ]
+    return content_hash(content)

@@ -1,0 +1,209 @@
+"""Torch-free descriptions of everything that can be registered.
+
+An entry point names one of these; the code itself is named by `implementation` ("module:object")
+and imported only when it runs. Listing, showing, validating and the site therefore need no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xbench.errors import UsageError, nearest
+from xbench.spec import Call, Scalar
+
+ParameterType = Literal["int", "float", "bool", "str", "indices"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method, reference or metric: type, default, bounds and meaning.
+
+    `sweep` names the axis ("layer" or "head") that the value `*` runs over.
+    """
+
+    name: str
+    type: ParameterType
+    description: str
+    default: Scalar | None = None
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    sweep: Literal["layer", "head"] | None = None
+
+    def read(self, value: Scalar, owner: str) -> Scalar:
+        """Return `value` as this parameter's type; raise UsageError with the valid values."""
+        if self.sweep and value == "*":
+            return value
+        converted = self._convert(value)
+        if converted is None:
+            raise UsageError(f"{owner}: '{self.name}={value}' is not {_ARTICLE[self.type]}")
+        if self.choices and converted not in self.choices:
+            choices = ", ".join(self.choices)
+            raise UsageError(f"{owner}: '{self.name}={value}' is not one of {choices}")
+        if isinstance(converted, int | float) and not isinstance(converted, bool):
+            low, high = self.minimum, self.maximum
+            if (low is not None and converted < low) or (high is not None and converted > high):
+                bounds = f"{'' if low is None else f'>= {low:g}'}{' and ' if None not in (low, high) else ''}"
+                bounds += "" if high is None else f"<= {high:g}"
+                raise UsageError(f"{owner}: '{self.name}={value}' must be {bounds}")
+        return converted
+
+    def _convert(self, value: Scalar) -> Scalar | None:
+        text = str(value)
+        if self.type == "bool":
+            return {"true": True, "false": False}.get(text.lower())
+        if self.type == "int":
+            return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
+        if self.type == "float":
+            return (
+                float(text)
+                if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text)
+                else None
+            )
+        if self.type == "indices":
+            return text if re.fullmatch(r"all|\d+(\+\d+)*", text) else None
+        return text
+
+
+_ARTICLE = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "indices": "'all' or indices joined by '+', such as 0+2",
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What every registered thing has: a name, a version, a sentence, a source, an implementation."""
+
+    name: str
+    version: str
+    summary: str
+    source: str
+    implementation: str
+    parameters: tuple[Parameter, ...] = field(default=(), kw_only=True)
+
+    def resolve(self, call: Call) -> Call:
+        """Return `call` with every parameter checked and every default filled in."""
+        known = {p.name: p for p in self.parameters}
+        given = dict(call.params)
+        for name in given:
+            if name not in known:
+                valid = f"; it takes {', '.join(known)}" if known else "; it takes no parameters"
+                raise UsageError(
+                    f"{self.name}: unknown parameter '{name}'{nearest(name, known)}{valid}"
+                )
+        resolved: dict[str, Scalar] = {}
+        for parameter in self.parameters:
+            if parameter.name in given:
+                resolved[parameter.name] = parameter.read(given[parameter.name], self.name)
+            elif parameter.required:
+                raise UsageError(
+                    f"{self.name}: parameter '{parameter.name}' is required: {parameter.description}"
+                )
+            elif parameter.default is not None:
+                resolved[parameter.name] = parameter.default
+        return Call.make(self.name, resolved)
+
+    def load(self) -> Any:
+        """Import and return the implementation."""
+        return load_object(self.implementation)
+
+
+@dataclass(frozen=True)
+class MethodDescription(Description):
+    """An explanation method.
+
+    kind: `attention`, `gradient`, `perturbation` or `control`.
+    space: where its map lives: `encoder` = [token, frame], `input` = [token, frame, mel].
+    signed: its values may be negative. distribution: its rows are non-negative and sum to one.
+    takes: what the implementation is given: the `trace`, or the whole `case` (model and features too).
+    needs: the captures beyond cross-attention that its trace must hold.
+    families: the model families it supports; empty means all.
+    cost: forward and backward passes in words, for instance "1 forward".
+    """
+
+    kind: Literal["attention", "gradient", "perturbation", "control"] = field(kw_only=True)
+    space: Literal["encoder", "input"] = field(default="encoder", kw_only=True)
+    signed: bool = field(default=False, kw_only=True)
+    distribution: bool = field(kw_only=True)
+    uses_gradients: bool = field(default=False, kw_only=True)
+    takes: Literal["trace", "case"] = field(default="trace", kw_only=True)
+    needs: frozenset[str] = field(default=frozenset(), kw_only=True)
+    families: tuple[str, ...] = field(default=(), kw_only=True)
+    cost: str = field(default="1 forward", kw_only=True)
+    ignores: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class ReferenceDescription(Description):
+    """A reference saliency: estimator, the space its cells live in, and how a pass is perturbed."""
+
+    space: Literal["encoder", "input"] = field(kw_only=True)
+    estimator: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class MetricDescription(Description):
+    """A metric: its direction, range, and where its ceiling comes from.
+
+    ceiling: "module:object" of a function from the reference to (upper, lower) per utterance, or
+    None, in which case `no_ceiling` says why.
+    """
+
+    family: Literal["agreement", "intervention", "sanity"] = field(kw_only=True)
+    higher_is_better: bool = field(kw_only=True)
+    range: tuple[float, float] = field(kw_only=True)
+    ceiling: str | None = field(default=None, kw_only=True)
+    no_ceiling: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One registered checkpoint of a family, from the family's data file.
+
+    It lies on the hub (`hub_id`, `revision`) or in the package (`packaged`, a folder below xbench/).
+    """
+
+    name: str
+    hub_id: str | None
+    revision: str | None
+    packaged: str | None
+    parameters: int
+    languages: str
+    tasks: tuple[str, ...]
+    licence: str
+
+
+@dataclass(frozen=True)
+class FamilyDescription(Description):
+    """A model family: `implementation` loads a checkpoint, `checkpoints` are its registered names."""
+
+    architecture: str = field(kw_only=True)
+    checkpoints: tuple[Checkpoint, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True)
+class DatasetDescription(Description):
+    """A dataset: `implementation` maps (split) to the path of a manifest on this machine."""
+
+    licence: str = field(kw_only=True)
+    splits: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class TaskFolder(Description):
+    """A folder of task files; `implementation` is a function without arguments returning its path."""
+
+
+def load_object(path: str) -> Any:
+    """Import `module:object`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

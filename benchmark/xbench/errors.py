@@ -1,0 +1,66 @@
+"""The error tree: every message is one line that says what, where and what to do.
+
+    XbenchError
+    ├── UsageError            2   bad usage or input: a name, a file, a key, a value
+    │   └── UnknownName       2   a name nobody registered (carries the nearest ones)
+    ├── Unsupported           1   this method cannot explain this model; the others go on
+    ├── UtteranceError        1   this utterance cannot be used; the others go on
+    └── EnvironmentProblem    3   the machine: no network, no memory, no disk, a missing package
+
+The number is the exit code of the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class XbenchError(Exception):
+    """Anything xbench can explain to the user in one line."""
+
+    exit_code = 3
+
+
+class UsageError(XbenchError):
+    """Bad usage or input; the message names the file, line or key and what to do."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that is not registered; the message offers the nearest known names."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        super().__init__(
+            f"unknown {kind} '{name}'{nearest(name, known)}; see `xbench list {kind}s`"
+        )
+
+
+class Unsupported(XbenchError):
+    """A method that this model, utterance set or precision cannot support."""
+
+    exit_code = 1
+
+
+class UtteranceError(XbenchError):
+    """One utterance that is refused: `reason` is a short slug that results count."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class EnvironmentProblem(XbenchError):
+    """The machine lacks something: network, memory, disk, a package."""
+
+    exit_code = 3
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ", did you mean 'x'?" for the closest known names, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f", did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

@@ -1,0 +1,193 @@
+"""What `xbench list`, `show` and `validate` tell, as plain data (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from xbench import registry, tasks
+from xbench.data.manifest import read_manifest
+from xbench.description import Checkpoint, Description, Parameter
+from xbench.errors import UnknownName, UsageError, XbenchError, nearest
+from xbench.results import read_result
+from xbench.schemas import InvalidFile
+from xbench.spec import Selection
+
+Row = dict[str, Any]
+
+
+def rows(kind: str, kinds: Sequence[str]) -> list[Row]:
+    """Return one row per registered thing of a kind."""
+    makers: Mapping[str, Callable[[], list[Row]]] = {
+        "models": _model_rows,
+        "methods": lambda: [_method_row(d) for d in registry.methods.descriptions()],
+        "metrics": lambda: [_metric_row(d) for d in registry.metrics.descriptions()],
+        "references": lambda: [_reference_row(d) for d in registry.references.descriptions()],
+        "tasks": _task_rows,
+        "datasets": lambda: [
+            {"name": d.name, "splits": list(d.splits), "licence": d.licence, "summary": d.summary}
+            for d in registry.datasets.descriptions()
+        ],
+        "plugins": _plugin_rows,
+    }
+    if kind not in makers:
+        raise UsageError(f"cannot list '{kind}'{nearest(kind, kinds)}; there is {', '.join(kinds)}")
+    return makers[kind]()
+
+
+def _model_rows() -> list[Row]:
+    return [
+        {
+            "name": checkpoint.name,
+            "family": family.name,
+            "parameters": f"{checkpoint.parameters / 1e6:g} M",
+            "languages": checkpoint.languages,
+            "tasks": list(checkpoint.tasks),
+            "licence": checkpoint.licence,
+            "source": checkpoint.hub_id or "in the package",
+        }
+        for family in registry.models.descriptions()
+        for checkpoint in family.checkpoints
+    ]
+
+
+def _method_row(description: Any) -> Row:
+    return {
+        "name": description.name,
+        "kind": description.kind,
+        "space": description.space,
+        "parameters": [_usage(p) for p in description.parameters],
+        "cost": description.cost,
+        "summary": description.summary,
+    }
+
+
+def _metric_row(description: Any) -> Row:
+    return {
+        "name": description.name,
+        "family": description.family,
+        "better": "higher" if description.higher_is_better else "lower",
+        "range": list(description.range),
+        "summary": description.summary,
+    }
+
+
+def _reference_row(description: Any) -> Row:
+    return {
+        "name": description.name,
+        "space": description.space,
+        "estimator": description.estimator,
+        "parameters": [_usage(p) for p in description.parameters],
+        "summary": description.summary,
+    }
+
+
+def _usage(parameter: Parameter) -> str:
+    if parameter.required:
+        return f"{parameter.name}=..."
+    return f"{parameter.name}={parameter.default}"
+
+
+def _task_rows() -> list[Row]:
+    return [
+        {"name": f.name, "kind": f.kind, "folder": f.folder, "title": f.error or f.title}
+        for f in tasks.task_index()
+    ]
+
+
+def _plugin_rows() -> list[Row]:
+    return [
+        {
+            "name": entry.name,
+            "kind": kind.kind,
+            "distribution": f"{entry.distribution} {entry.distribution_version}",
+            "target": entry.target,
+            "state": entry.error or "ok",
+        }
+        for kind in registry.ALL
+        for entry in kind.entries()
+    ]
+
+
+def facts(kind: str, name: str) -> Row:
+    """Return everything known about one registered thing."""
+    by_kind: dict[str, registry.Registry[Any]] = {
+        r.kind: r for r in registry.ALL if r is not registry.task_folders
+    }
+    if kind == "task":
+        return _task_facts(name)
+    if kind not in by_kind:
+        known = [*by_kind, "task"]
+        raise UsageError(
+            f"cannot show a '{kind}'{nearest(kind, known)}; there is {', '.join(known)}"
+        )
+    if kind == "model":
+        return _model_facts(name)
+    entry = by_kind[kind].entry(name)
+    description: Description = by_kind[kind].get(name)
+    return _with_plugin(_description_facts(description), entry)
+
+
+def _model_facts(name: str) -> Row:
+    known: dict[str, Checkpoint] = {}
+    for family in registry.models.descriptions():
+        if family.name == name:
+            shown = _description_facts(family)
+            shown["checkpoints"] = [c.name for c in family.checkpoints]
+            return _with_plugin(shown, registry.models.entry(name))
+        known |= {c.name: c for c in family.checkpoints}
+        if name in known:
+            return {"family": family.name, **asdict(known[name])}
+    raise UnknownName("model", name, [*known, *registry.models.names()])
+
+
+def _task_facts(name: str) -> Row:
+    kinds = {f.name: f for f in tasks.task_index()}
+    if name in kinds and kinds[name].kind == "suite":
+        return {"suite": name, "title": kinds[name].title, "tasks": list(tasks.load_suite(name))}
+    task = tasks.load_task(name)
+    shown = asdict(task)
+    for key in ("references", "metrics"):
+        shown[key] = [str(call) for call in getattr(task, key)]
+    shown["floor"] = str(task.floor)
+    return {**shown, "hash": task.hash}
+
+
+def _description_facts(description: Description) -> Row:
+    shown = {
+        key: sorted(value) if isinstance(value, frozenset) else value
+        for key, value in asdict(description).items()
+        if key not in ("parameters", "checkpoints")
+    }
+    shown["parameters"] = {
+        p.name: f"{p.description} ({p.type}, "
+        + ("required)" if p.required else f"default {p.default})")
+        for p in description.parameters
+    }
+    return shown
+
+
+def _with_plugin(shown: Row, entry: registry.Entry[Any]) -> Row:
+    return {**shown, "plugin": f"{entry.distribution} {entry.distribution_version}"}
+
+
+def file_problems(path: Path) -> list[str]:
+    """Return every problem of a task file (.yaml), manifest (.jsonl) or result (.json)."""
+    checks: Mapping[str, Callable[[Path], Any]] = {
+        ".yaml": tasks.validate_task_file,
+        ".jsonl": lambda p: read_manifest(p, selection=Selection()),
+        ".json": read_result,
+    }
+    if path.suffix not in checks:
+        return [f"{path}: expected a .yaml task, a .jsonl manifest or a .json result"]
+    if not path.is_file():
+        return [f"{path}: there is no such file"]
+    try:
+        found = checks[path.suffix](path)
+    except InvalidFile as problem:
+        return [f"{path}: {line}" for line in problem.problems]
+    except XbenchError as problem:
+        return [str(problem)]
+    return list(found) if isinstance(found, list) else []

@@ -1,0 +1,184 @@
+"""How a map and a reference are brought onto one grid: generated tokens by encoder frames.
+
+Rows keep every generated token (end of text included) so that column statistics may be taken over
+all of them; metrics select the content rows themselves, with `Layout.content`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from xbench.errors import UsageError
+from xbench.spec import Scoring
+
+# A row or column varies only if its standard deviation exceeds this share of its mean magnitude:
+# float32 rounding stays below 1e-7 of it, real attention above 1e-5 (scoring section 1).
+CONSTANT = 1e-6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The grid of one utterance: which rows and columns its maps have and what they stand for.
+
+    tokens: ids of the generated tokens, end of text included: the rows of every stored map.
+    texts: their written form. content: indices of the rows that are not special tokens.
+    frames: valid encoder frames. melframes: valid spectrogram frames.
+    stride: spectrogram frames per encoder frame. melframe_seconds: their distance in seconds.
+    """
+
+    tokens: tuple[int, ...]
+    texts: tuple[str, ...]
+    content: tuple[int, ...]
+    frames: int
+    melframes: int
+    stride: int
+    melframe_seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse texts or content rows that do not fit the tokens."""
+        rows = len(self.tokens)
+        if len(self.texts) != rows:
+            raise UsageError(
+                f"layout: {rows} tokens but {len(self.texts)} texts; give one text per token"
+            )
+        if list(self.content) != sorted(set(self.content) & set(range(rows))):
+            raise UsageError(
+                f"layout: content rows {self.content} must rise and lie in 0..{rows - 1}"
+            )
+
+
+@dataclass(frozen=True)
+class GridMap:
+    """A map on the encoder grid, all generated rows: values [token, frame].
+
+    distribution: the rows are non-negative and sum to one, so their scales are comparable.
+    standardised: every row was z-scored at full resolution, before pooling; metrics then take the
+        rows as they are, since a second z-score would undo the difference between the two orders.
+    """
+
+    values: Float[np.ndarray, "token frame"]
+    distribution: bool = False
+    standardised: bool = False
+
+
+def on_encoder_grid(
+    values: Float[np.ndarray, "token frame"] | Float[np.ndarray, "token melframe mel"],
+    layout: Layout,
+    scoring: Scoring,
+    *,
+    signed: bool = False,
+    distribution: bool = False,
+) -> GridMap:
+    """Bring an encoder-space or input-space map onto the encoder grid, as the scoring options say.
+
+    |values| if signed; z-score per token over all (melframe, mel) cells if `normalise-first`; pool.
+    Shapes: [token, frame] or [token, melframe, mel] to [token, frame], or one frame fewer where
+    `last_frame` is `drop`. A row that is constant at full resolution becomes zeros.
+    Source: scoring section 1; protocol sections 4.1, 4.4 and 7.3.
+    """
+    _check_shape(values, layout)
+    if signed:
+        values = np.abs(values)
+    input_space = values.ndim == 3
+    standardised = input_space and scoring.order == "normalise-first"
+    if standardised:
+        values, _ = standardise(values, axis=(1, 2), ddof=scoring.ddof)
+    if input_space:
+        values = pool(values, layout, scoring)
+    kept = layout.frames - (scoring.last_frame == "drop")
+    return GridMap(values[:, :kept].astype(np.float64), distribution, standardised)
+
+
+def _check_shape(values: Float[np.ndarray, "..."], layout: Layout) -> None:
+    rows = len(layout.tokens)
+    if values.ndim == 2 and values.shape == (rows, layout.frames):
+        return
+    if values.ndim == 3 and values.shape[:2] == (rows, layout.melframes) and values.shape[2] > 0:
+        return
+    raise UsageError(
+        f"a map of shape {list(values.shape)} does not fit: expected [{rows}, {layout.frames}] "
+        f"(token, frame) or [{rows}, {layout.melframes}, mel] (token, spectrogram frame, mel)"
+    )
+
+
+def pool(
+    values: Float[np.ndarray, "token melframe mel"], layout: Layout, scoring: Scoring
+) -> Float[np.ndarray, "token frame"]:
+    """Reduce an input-space map to encoder frames: over the mel channels first, then over time.
+
+    Encoder frame j takes the melframes [s*j - o, s*j - o + s), cut to the valid ones, where s is
+    the stride and o the offset: 0 for `block`, s // 2 for `centred` (for odd s symmetric about
+    melframe s*j; for even s, s/2 melframes before it and s/2 - 1 after). Windows tile the time
+    axis; the first and last may be short, a mean then divides by what is left. Melframes after the
+    last window (at most s // 2 of them when centred) belong to no encoder frame. Signed maps come
+    here as absolute values: `on_encoder_grid` sees to it.
+    Shapes: [token, melframe, mel] to [token, frame]. Source: protocol sections 4.1 and 7.3.
+    """
+    per_melframe = (
+        values.max(axis=2)
+        if scoring.pool_frequency == "max"
+        else values.mean(axis=2, dtype=np.float64)
+    )
+    starts, stops = _windows(layout, scoring)
+    covered = per_melframe[:, : stops[-1]].astype(np.float64)
+    if scoring.pool_time == "max":
+        pooled: Float[np.ndarray, "token frame"] = np.maximum.reduceat(covered, starts, axis=1)
+    else:
+        pooled = np.add.reduceat(covered, starts, axis=1) / (stops - starts)
+    return pooled
+
+
+def _windows(
+    layout: Layout, scoring: Scoring
+) -> tuple[Int[np.ndarray, " frame"], Int[np.ndarray, " frame"]]:
+    offset = layout.stride // 2 if scoring.window == "centred" else 0
+    edges = layout.stride * np.arange(layout.frames + 1) - offset
+    edges = np.clip(edges, 0, layout.melframes)
+    starts, stops = edges[:-1], edges[1:]
+    if layout.frames < 1 or not (starts < stops).all():
+        raise UsageError(
+            f"layout: {layout.melframes} spectrogram frames are too few for {layout.frames} "
+            f"encoder frames of {layout.stride} each"
+        )
+    return starts, stops
+
+
+def expand(
+    values: Float[np.ndarray, "token frame"], layout: Layout
+) -> Float[np.ndarray, "token melframe"]:
+    """Repeat every encoder frame over its block of melframes, the inverse of block pooling.
+
+    x[i, t] = values[i, min(t // s, frames - 1)]: melframes after the last block repeat the last
+    frame.
+    Shapes: [token, frame] to [token, melframe]. Source: protocol section 7.6.
+    """
+    columns = np.minimum(np.arange(layout.melframes) // layout.stride, layout.frames - 1)
+    return values[:, columns].astype(np.float64)
+
+
+def standardise(
+    values: Float[np.ndarray, "*shape"],
+    axis: int | tuple[int, ...],
+    ddof: int = 0,
+    *,
+    resolution: float = 0.0,
+) -> tuple[Float[np.ndarray, "*shape"], Bool[np.ndarray, "..."]]:
+    """Subtract the mean and divide by the standard deviation along `axis`; say what was constant.
+
+    z = (x - mean) / sd, and z = 0 where sd <= max(1e-6 * mean |x|, resolution): constant up to
+    rounding. `resolution` is for values whose rounding is coarser than their own magnitude shows.
+    Shapes: z like `values`; the mask of constants has the axes that remain. The rule uses the
+    population standard deviation whatever `ddof` says. Source: scoring section 1.
+    """
+    values = values.astype(np.float64)
+    centred = values - values.mean(axis=axis, keepdims=True)
+    sd = np.sqrt((centred**2).mean(axis=axis, keepdims=True))
+    magnitude = np.abs(values).mean(axis=axis, keepdims=True)
+    constant = sd <= np.maximum(CONSTANT * magnitude, resolution)
+    count = values.size // sd.size
+    scale = sd * np.sqrt(count / max(count - ddof, 1))
+    z = np.where(constant, 0.0, centred / np.where(constant, 1.0, scale))
+    return z, np.squeeze(constant, axis=axis)

@@ -1,0 +1,23 @@
+"""Metrics: what one map, or one map and one reference, are worth on one utterance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Score"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The value of a metric on one utterance, or the reason it has none: a slug to be counted."""
+
+    value: float | None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse NaN, infinity, and a missing value without a reason."""
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a score has either a value or a reason")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a score is a finite number or None with a reason, not {self.value}")

@@ -1,0 +1,177 @@
+"""Resolve a model name and load checkpoint folders, with every way it can go wrong in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import logging as python_logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xbench import registry
+from xbench.errors import EnvironmentProblem, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from xbench.models.protocol import SpeechModel
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a checkpoint lies: a folder (local or packaged), or a hub id with an optional revision."""
+
+    name: str
+    family: str
+    folder: Path | None
+    hub_id: str | None
+    revision: str | None
+
+    @property
+    def source(self) -> str:
+        """What results state: `local` (never a path) or the hub id."""
+        return "local" if self.folder else str(self.hub_id)
+
+    @property
+    def target(self) -> str:
+        """What `from_pretrained` is given."""
+        return str(self.folder or self.hub_id)
+
+
+def locate(name: str) -> Location:
+    """Resolve a registered checkpoint, or `family:PATH-OR-HUB-ID[@revision]`; no torch, no network."""
+    checkpoints = {c.name: (f, c) for f in registry.models.descriptions() for c in f.checkpoints}
+    if name in checkpoints:
+        family, checkpoint = checkpoints[name]
+        if checkpoint.packaged:
+            folder = Path(__file__).parents[1] / checkpoint.packaged
+            return Location(name, family.name, folder, None, None)
+        return Location(name, family.name, None, checkpoint.hub_id, checkpoint.revision)
+    prefix, colon, target = name.partition(":")
+    if not colon:
+        raise UnknownName("model", name, checkpoints)
+    registry.models.get(prefix)
+    if not target:
+        raise UsageError(f"model '{name}': give a folder or a hub id after '{prefix}:'")
+    folder = Path(target).expanduser()
+    if folder.is_dir():
+        return Location(f"{prefix}:{folder.resolve().name}", prefix, folder, None, None)
+    target, _, revision = target.partition("@")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", target) or target.startswith("."):
+        raise UsageError(f"model '{name}': there is no folder '{target}'")
+    return Location(f"{prefix}:{target}", prefix, None, target, revision or None)
+
+
+def load_model(
+    name: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    trust_remote_code: bool = False,
+) -> SpeechModel:
+    """Load a model by name; raises UsageError (bad name or checkpoint) or EnvironmentProblem."""
+    location = locate(name)
+    load = registry.models.get(location.family).load()
+    model: SpeechModel = load(
+        location,
+        device=_device(device),
+        precision="float32" if precision == "auto" else precision,
+        trust_remote_code=trust_remote_code,
+    )
+    return model
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device '{name}' is not a device; use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem("--device cuda: this machine has no usable CUDA device; use cpu")
+    return name
+
+
+def check_folder(location: Location, model_type: str) -> None:
+    """Refuse a local folder that holds no configuration, another architecture, or a pickle."""
+    import json
+
+    folder = location.folder
+    if folder is None:
+        return
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UsageError(f"model '{location.name}': {folder} has no config.json")
+    try:
+        found = json.loads(config.read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError) as problem:
+        raise UsageError(f"model '{location.name}': config.json is not valid: {problem}") from None
+    if found != model_type:
+        raise UsageError(
+            f"model '{location.name}': config.json says model_type '{found}', "
+            f"but '{location.family}:' loads '{model_type}'"
+        )
+    if not any(folder.glob("*.safetensors")):
+        if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
+            raise UsageError(
+                f"model '{location.name}': its weights are a pickle, which can run code when it is "
+                "loaded; save it again with save_pretrained(..., safe_serialization=True)"
+            )
+        raise UsageError(f"model '{location.name}': {folder} has no *.safetensors weights")
+
+
+def folder_revision(folder: Path) -> str:
+    """Return a hash of every file a checkpoint is made of, so that changed weights are another model."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors", ".txt", ".model"} and path.is_file():
+            digest.update(path.name.encode() + b"\0")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def check_weights(location: Location, loading: dict) -> None:
+    """Refuse a checkpoint whose weights do not fill the model exactly (random layers explain nothing)."""
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loading.get(what):
+            names = sorted(k[0] if isinstance(k, tuple) else str(k) for k in loading[what])
+            raise UsageError(
+                f"model '{location.name}': the checkpoint has {len(names)} {what.replace('_', ' ')}, "
+                f"for instance {names[0]}; it does not fit its config.json"
+            )
+
+
+@contextmanager
+def explained(location: Location) -> Iterator[None]:
+    """Turn what transformers and the hub raise while loading into one sentence."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    # The hub client tells of every retry; one sentence at the end is enough.
+    python_logging.getLogger("huggingface_hub").setLevel(python_logging.ERROR)
+    try:
+        yield
+    except MemoryError:
+        raise EnvironmentProblem(f"model '{location.name}' does not fit into memory") from None
+    except SafetensorError as problem:
+        raise UsageError(f"model '{location.name}': damaged safetensors file: {problem}") from None
+    except (OSError, ValueError, RuntimeError, KeyError) as problem:
+        first = str(problem).strip().splitlines()[0] if str(problem).strip() else repr(problem)
+        if location.folder is not None:
+            raise UsageError(f"model '{location.name}' does not load: {first}") from None
+        if "safetensors" in first:
+            raise UsageError(f"model '{location.name}': {first}") from None
+        raise EnvironmentProblem(
+            f"model '{location.name}': the weights of {location.hub_id} are not on this machine and the "
+            "hub could not be reached; set HF_HOME to a cache that holds them, or copy the checkpoint "
+            f"into a folder and use --model {location.family}:FOLDER"
+        ) from None

@@ -1,0 +1,133 @@
+"""What the engine asks of a model, and the data that pass between them.
+
+A family implements `SpeechModel`; everything else (references, methods, runner) sees only this.
+`encode` and `logits` keep gradients, so gradient methods need nothing more; whoever does not
+want gradients says so with `torch.inference_mode()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from xbench.maps import Layout
+from xbench.spec import Decoding
+from xbench.trace import Trace
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Who the model is and how large.
+
+    name: as the user wrote it, without folders. source: `local` or the hub id.
+    revision: hub commit, or a hash of the folder's files. max_samples: longest audio it takes.
+    """
+
+    name: str
+    family: str
+    source: str
+    revision: str
+    architecture: str
+    n_parameters: int
+    precision: str
+    device: str
+    sampling_rate: int
+    max_samples: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """Spectrogram of one utterance, padded as the model wants it.
+
+    values: [melframe, mel] on the model's device. melframes, frames: how many of its spectrogram
+    and encoder frames carry audio. stride: melframes per encoder frame. melframe_seconds: hop.
+    """
+
+    values: Float[Tensor, "melframe mel"]
+    melframes: int
+    frames: int
+    stride: int
+    melframe_seconds: float
+
+    @property
+    def valid(self) -> Float[Tensor, "validmelframe mel"]:
+        """The part that carries audio."""
+        return self.values[: self.melframes]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What the model wrote, stored so that everything later explains the same tokens.
+
+    prompt: forced tokens (start, language, task). tokens: generated ids, end-of-text included;
+    row i of every map belongs to tokens[i]. texts: tokens as text. content: indices of the tokens
+    that are not special. truncated: the length limit came before end-of-text.
+    """
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    texts: tuple[str, ...]
+    content: tuple[int, ...]
+    text: str
+    truncated: bool
+
+
+def layout(features: Features, hypothesis: Hypothesis) -> Layout:
+    """Return the axes that every map of this utterance and hypothesis has."""
+    return Layout(
+        tokens=hypothesis.tokens,
+        texts=hypothesis.texts,
+        content=hypothesis.content,
+        frames=features.frames,
+        melframes=features.melframes,
+        stride=features.stride,
+        melframe_seconds=features.melframe_seconds,
+    )
+
+
+@runtime_checkable
+class SpeechModel(Protocol):
+    """An encoder-decoder speech-to-text model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Name, size and limits."""
+
+    def check_language(self, source: str, target: str | None) -> None:
+        """Raise UtteranceError `unsupported-language` when the model does not do this.
+
+        target: None for transcription, else the language translated into.
+        """
+
+    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
+        """Compute the padded spectrogram of mono audio at `info.sampling_rate`.
+
+        Raises UtteranceError `too-long` when it does not fit the model's window.
+        """
+
+    def decode(
+        self, features: Features, source: str, target: str | None, decoding: Decoding
+    ) -> Hypothesis:
+        """Transcribe or translate by beam search."""
+
+    def encode(
+        self, values: Float[Tensor, "batch melframe mel"]
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Run the encoder on padded spectrograms; padding frames are part of the output."""
+
+    def logits(
+        self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
+    ) -> Float[Tensor, "batch token vocab"]:
+        """Teacher-force the hypothesis: row i holds the scores that predict tokens[i]."""
+
+    def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
+        """Capture one clean teacher-forced pass; `needs` names captures of `xbench.trace`."""

@@ -1,0 +1,269 @@
+"""The Whisper family: log-mel spectrogram, convolutional stride 2, learned positions, no encoder mask.
+
+Source: Radford et al. 2023 (arXiv 2212.04356) in the implementation of transformers. Encoder frame j is
+centred on mel frame 2j. The window is fixed, padding is real input to the encoder: `Features` says
+how many frames carry audio, and maps are cropped to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from xbench.errors import UsageError, UtteranceError
+from xbench.models.capture import captured_blocks
+from xbench.models.loading import (
+    Location,
+    check_folder,
+    check_weights,
+    explained,
+    folder_revision,
+)
+from xbench.models.protocol import Features, Hypothesis, ModelInfo, layout
+from xbench.spec import Decoding
+from xbench.trace import Trace, build_trace
+
+_STRIDE = 2  # the second input convolution
+
+
+@dataclass(frozen=True)
+class WhisperModel:
+    """A loaded Whisper checkpoint; see `xbench.models.protocol.SpeechModel` for every method."""
+
+    network: Any
+    extractor: Any
+    tokenizer: Any
+    info: ModelInfo
+
+    # -- text ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
+
+    def _is_content(self, token: int) -> bool:
+        config = self.network.generation_config
+        first_timestamp = getattr(config, "no_timestamps_token_id", None)
+        timestamp = first_timestamp is not None and token > first_timestamp
+        return token not in self._special and not timestamp
+
+    def check_language(self, source: str, target: str | None) -> None:
+        """Refuse languages without a language token, and any translation but into English."""
+        languages = getattr(self.network.generation_config, "lang_to_id", None)
+        known = sorted(t.strip("<|>") for t in languages) if languages else ["en"]
+        if source not in known:
+            raise UtteranceError(
+                "unsupported-language",
+                f"model '{self.info.name}' does not know the language '{source}'; "
+                f"it knows {', '.join(known[:8])}{' ...' if len(known) > 8 else ''}",
+            )
+        if target is not None and (target != "en" or not languages):
+            raise UtteranceError(
+                "unsupported-language",
+                f"model '{self.info.name}' cannot translate into '{target}'"
+                + ("; it translates into English only" if languages else ": it is monolingual"),
+            )
+
+    def _prompt(self, source: str, target: str | None) -> tuple[int, ...]:
+        config = self.network.generation_config
+        start, end = config.decoder_start_token_id, config.no_timestamps_token_id
+        languages = getattr(config, "lang_to_id", None)
+        if not languages:
+            return (start, end)
+        task = "transcribe" if target is None else "translate"
+        return (start, languages[f"<|{source}|>"], config.task_to_id[task], end)
+
+    @torch.inference_mode()
+    def decode(
+        self, features: Features, source: str, target: str | None, decoding: Decoding
+    ) -> Hypothesis:
+        """Beam search over the fixed window, without timestamps."""
+        self.check_language(source, target)
+        prompt = self._prompt(source, target)
+        room = self.network.config.max_target_positions - len(prompt)
+        limit = min(room, decoding.max_tokens or room)
+        multilingual = {}
+        if len(prompt) > 2:
+            task = "transcribe" if target is None else "translate"
+            multilingual = {"language": source, "task": task}
+        output = self.network.generate(
+            features.values.T[None].to(self.network.dtype),
+            num_beams=decoding.beams,
+            no_repeat_ngram_size=decoding.no_repeat_ngram,
+            max_new_tokens=limit,
+            return_timestamps=False,
+            return_dict_in_generate=True,
+            **multilingual,
+        )
+        sequence = tuple(output["sequences"][0].tolist())
+        if sequence[: len(prompt)] != prompt:
+            raise UsageError(
+                f"model '{self.info.name}': generation starts with {sequence[: len(prompt)]}, not with "
+                f"the prompt {prompt}; its generation_config.json does not fit its tokenizer"
+            )
+        return self._hypothesis(prompt, sequence[len(prompt) :])
+
+    def _hypothesis(self, prompt: tuple[int, ...], generated: tuple[int, ...]) -> Hypothesis:
+        end = self.network.generation_config.eos_token_id
+        ended = end in generated
+        tokens = generated[: generated.index(end) + 1] if ended else generated
+        return Hypothesis(
+            prompt=prompt,
+            tokens=tokens,
+            texts=tuple(self.tokenizer.decode([t]) for t in tokens),
+            content=tuple(i for i, token in enumerate(tokens) if self._is_content(token)),
+            text=self.tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            truncated=not ended,
+        )
+
+    # -- audio --------------------------------------------------------------------------------
+
+    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
+        """Log-mel spectrogram; mel frame t is valid when its centre, sample 160 t, lies in the audio."""
+        if len(audio) > self.info.max_samples:
+            rate = self.info.sampling_rate
+            raise UtteranceError(
+                "too-long",
+                f"{len(audio) / rate:.2f} s is longer than the {self.info.max_samples / rate:g} s "
+                f"window of model '{self.info.name}'",
+            )
+        hop = self.extractor.hop_length
+        padded = self.extractor(
+            audio, sampling_rate=self.info.sampling_rate, return_tensors="pt"
+        ).input_features[0]
+        melframes = -(-len(audio) // hop)
+        return Features(
+            values=padded.T.contiguous().to(self.network.device),
+            melframes=melframes,
+            frames=-(-melframes // _STRIDE),
+            stride=_STRIDE,
+            melframe_seconds=hop / self.info.sampling_rate,
+        )
+
+    # -- network ------------------------------------------------------------------------------
+
+    def encode(
+        self, values: Float[Tensor, "batch melframe mel"]
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Run the encoder."""
+        inputs = values.transpose(1, 2).to(self.network.dtype)
+        states: Tensor = self.network.model.encoder(inputs).last_hidden_state
+        return states
+
+    def logits(
+        self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
+    ) -> Float[Tensor, "batch token vocab"]:
+        """Run the decoder on prompt + tokens[:-1]; only rows that predict tokens meet the vocabulary."""
+        ids = torch.tensor(hypothesis.prompt + hypothesis.tokens[:-1], device=encoded.device)
+        states = self.network.model.decoder(
+            input_ids=ids.expand(len(encoded), -1), encoder_hidden_states=encoded, use_cache=False
+        ).last_hidden_state
+        logits: Tensor = self.network.proj_out(states[:, len(hypothesis.prompt) - 1 :])
+        return logits
+
+    @torch.inference_mode()
+    def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
+        """Capture projections by hooks and rebuild attention from them, whatever kernel runs."""
+        model = self.network.model
+        stacks = {"cross": [layer.encoder_attn for layer in model.decoder.layers]}
+        if needs & {"decoder-attention", "decoder-projections"}:
+            stacks["decoder"] = [layer.self_attn for layer in model.decoder.layers]
+        if needs & {"encoder-attention", "encoder-projections"}:
+            stacks["encoder"] = [layer.self_attn for layer in model.encoder.layers]
+        with captured_blocks(stacks, causal={"decoder"}) as blocks:
+            self.logits(self.encode(features.values[None]), hypothesis)
+        return build_trace(
+            {name: tuple(read() for read in readers) for name, readers in blocks.items()},
+            layout(features, hypothesis),
+            len(hypothesis.prompt),
+            frozenset(needs),
+        )
+
+
+def load(
+    location: Location, *, device: str, precision: str, trust_remote_code: bool
+) -> WhisperModel:
+    """Load a Whisper checkpoint from a folder or the hub: safetensors only, complete weights only."""
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    check_folder(location, "whisper")
+    arguments: dict[str, Any] = {
+        "revision": location.revision or "main",
+        "trust_remote_code": trust_remote_code,
+    }
+    with explained(location):
+        network, loading = WhisperForConditionalGeneration.from_pretrained(
+            location.target,
+            dtype=getattr(torch, precision),
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
+            **arguments,
+        )
+        processor = WhisperProcessor.from_pretrained(location.target, **arguments)
+    check_weights(location, loading)
+    _check_tokens(location, network.generation_config, processor.tokenizer)
+    config, extractor = network.config, processor.feature_extractor
+    if extractor.nb_max_frames != _STRIDE * config.max_source_positions:
+        raise UsageError(
+            f"model '{location.name}': the feature extractor makes {extractor.nb_max_frames} frames, "
+            f"the encoder takes {_STRIDE * config.max_source_positions}"
+        )
+    network = network.to(device).eval().requires_grad_(False)
+    return WhisperModel(
+        network=network,
+        extractor=extractor,
+        tokenizer=processor.tokenizer,
+        info=ModelInfo(
+            name=location.name,
+            family="whisper",
+            source=location.source,
+            revision=(
+                folder_revision(location.folder) if location.folder else str(config._commit_hash)
+            ),
+            architecture=type(network).__name__,
+            n_parameters=sum(p.numel() for p in network.parameters()),
+            precision=precision,
+            device=device,
+            sampling_rate=extractor.sampling_rate,
+            max_samples=extractor.n_samples,
+            encoder_layers=config.encoder_layers,
+            decoder_layers=config.decoder_layers,
+            heads=config.decoder_attention_heads,
+            remote_code=trust_remote_code,
+        ),
+    )
+
+
+def _check_tokens(location: Location, config: Any, tokenizer: Any) -> None:
+    """Refuse a checkpoint whose prompt tokens are not stated, or not those of its tokenizer."""
+    needed = ["decoder_start_token_id", "eos_token_id", "no_timestamps_token_id"]
+    if getattr(config, "lang_to_id", None):
+        needed.append("task_to_id")
+    lacking = [name for name in needed if getattr(config, name, None) is None]
+    if lacking:
+        raise UsageError(
+            f"model '{location.name}': its generation_config.json lacks {', '.join(lacking)}; copy the file "
+            "of the checkpoint that it was fine-tuned from"
+        )
+    stated = {
+        "<|startoftranscript|>": config.decoder_start_token_id,
+        "<|endoftext|>": config.eos_token_id,
+        "<|notimestamps|>": config.no_timestamps_token_id,
+        **(getattr(config, "lang_to_id", None) or {}),
+    }
+    for token, number in stated.items():
+        found = tokenizer.convert_tokens_to_ids(token)
+        if found != number:
+            raise UsageError(
+                f"model '{location.name}': {token} is {number} in generation_config.json but {found} in its "
+                "tokenizer; one of the two files is missing or of another model"
+            )

@@ -1,0 +1,78 @@
+"""How good the explained hypotheses are: an explanation of nonsense must be marked as such.
+
+WER after the Whisper text normaliser (percent, jiwer); BLEU and chrF on plain text (0-100,
+sacrebleu). For languages written without spaces every character counts as a word, as in the
+Whisper evaluation. The English normaliser runs without its British-American spelling table,
+which transformers does not ship.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jiwer
+import sacrebleu
+
+from xbench.spec import Quality
+
+_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+def corpus_quality(
+    quality: Quality, hypotheses: Sequence[str], targets: Sequence[str], languages: Sequence[str]
+) -> float | None:
+    """Return the corpus score, or None when no target holds a word."""
+    if quality.metric == "wer":
+        pairs = _normalised(hypotheses, targets, languages)
+        if not pairs:
+            return None
+        heard, said = zip(*pairs, strict=True)
+        return 100.0 * float(jiwer.wer(list(said), list(heard)))
+    if not any(target.strip() for target in targets):
+        return None
+    metric = sacrebleu.BLEU() if quality.metric == "bleu" else sacrebleu.CHRF()
+    return float(metric.corpus_score(list(hypotheses), [list(targets)]).score)
+
+
+def utterance_quality(
+    quality: Quality, hypothesis: str, target: str, language: str
+) -> float | None:
+    """Return the score of one hypothesis (sentence BLEU with effective order), or None."""
+    if quality.metric == "bleu":
+        metric = sacrebleu.BLEU(effective_order=True)
+        return float(metric.sentence_score(hypothesis, [target]).score) if target.strip() else None
+    return corpus_quality(quality, [hypothesis], [target], [language])
+
+
+def is_poor(quality: Quality, value: float | None) -> bool:
+    """Say whether a hypothesis is beyond the task's threshold (wer: at or above; others: at or below)."""
+    if value is None:
+        return False
+    return value >= quality.poor if quality.metric == "wer" else value <= quality.poor
+
+
+def _normalised(
+    hypotheses: Sequence[str], targets: Sequence[str], languages: Sequence[str]
+) -> list[tuple[str, str]]:
+    pairs = []
+    for hypothesis, target, language in zip(hypotheses, targets, languages, strict=True):
+        normalise = _normaliser(language)
+        said = normalise(target).strip()
+        if said:
+            pairs.append((normalise(hypothesis).strip(), said))
+    return pairs
+
+
+@functools.cache
+def _normaliser(language: str) -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import (
+        BasicTextNormalizer,
+        EnglishTextNormalizer,
+    )
+
+    if language == "en":
+        normaliser: Callable[[str], str] = EnglishTextNormalizer({})
+    else:
+        normaliser = BasicTextNormalizer(split_letters=language in _WITHOUT_SPACES)
+    return normaliser

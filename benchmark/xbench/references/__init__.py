@@ -1,0 +1,1 @@
+"""Reference saliency by perturbation: masks, segments, the estimator, reliability and ceilings."""

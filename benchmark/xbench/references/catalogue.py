@@ -1,0 +1,56 @@
+"""Descriptions of the built-in references (torch-free)."""
+
+from __future__ import annotations
+
+from xbench.description import Parameter, ReferenceDescription
+
+_PAPI = "Papi et al. 2025, arXiv 2509.18010, section 3"
+
+# 2 halves of at least one mask on each of three levels.
+_MASKS = Parameter("masks", "int", "number of random masks", required=True, minimum=6)
+
+SPES_ENCODER = ReferenceDescription(
+    name="spes-encoder",
+    version="1",
+    summary="mean output divergence when encoder frames are zeroed at random",
+    source=_PAPI,
+    implementation="xbench.references.spes:spes_encoder",
+    parameters=(
+        _MASKS,
+        Parameter(
+            "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
+        ),
+    ),
+    space="encoder",
+    estimator="masked-mean",
+)
+SPES_INPUT = ReferenceDescription(
+    name="spes-input",
+    version="1",
+    summary="mean output divergence when spectrogram superpixels are hidden at random (SPES)",
+    source=f"Fucci et al. 2024, arXiv 2411.01710; {_PAPI}",
+    implementation="xbench.references.spes:spes_input",
+    parameters=(
+        _MASKS,
+        Parameter(
+            "p", "float", "probability that a segment is hidden", default=0.5, minimum=0, maximum=1
+        ),
+        Parameter(
+            "rates",
+            "str",
+            "SLIC segments per second, one per level, joined by '+'",
+            default="400+500+600",
+        ),
+        Parameter("compactness", "float", "SLIC compactness", default=0.1, minimum=0),
+        Parameter("sigma", "float", "SLIC smoothing", default=0.0, minimum=0),
+        Parameter(
+            "cap_seconds",
+            "float",
+            "longer clips get no more segments than this many seconds",
+            default=7.5,
+            minimum=0.1,
+        ),
+    ),
+    space="input",
+    estimator="masked-mean",
+)

@@ -1,0 +1,74 @@
+"""Divide a spectrogram into superpixels, or an encoder output into frames.
+
+Source of the superpixels: SPES (Fucci et al. 2024, arXiv 2411.01710), which follows MFPP
+(Yang et al. 2020): SLIC at several granularities. scikit-image's SLIC rounds its grid step, so nearby rates can
+give equal segmentations; actual counts are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int32
+from skimage.segmentation import slic
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One or more ways (levels) to divide the same cells into segments.
+
+    labels: [level, *cells], segments numbered from 0 within each level. sizes: segments per level.
+    """
+
+    labels: Int32[np.ndarray, "level *cells"]
+    sizes: tuple[int, ...]
+
+    @property
+    def flat(self) -> Int32[np.ndarray, "level cell"]:
+        """Labels numbered through all levels, cells in one axis."""
+        offsets = np.cumsum((0, *self.sizes[:-1]), dtype=np.int32)
+        return self.labels.reshape(len(self.sizes), -1) + offsets[:, None]
+
+    @property
+    def total(self) -> int:
+        """Number of segments of all levels."""
+        return sum(self.sizes)
+
+
+def frame_segments(frames: int) -> Segmentation:
+    """Return one level with one segment per encoder frame."""
+    return Segmentation(np.arange(frames, dtype=np.int32)[None], (frames,))
+
+
+def superpixels(
+    spectrogram: Float[np.ndarray, "melframe mel"],
+    seconds: float,
+    *,
+    rates: Sequence[float],
+    cap_seconds: float,
+    compactness: float,
+    sigma: float,
+) -> Segmentation:
+    """Segment a spectrogram by SLIC at round(rate * min(seconds, cap_seconds)) segments per level.
+
+    The spectrogram is scaled to [0, 1] as a whole, for the segmentation only.
+    """
+    low, high = float(spectrogram.min()), float(spectrogram.max())
+    image = (spectrogram - low) / (high - low) if high > low else np.zeros_like(spectrogram)
+    levels = []
+    for rate in rates:
+        wanted = max(1, round(rate * min(seconds, cap_seconds)))
+        labels = slic(
+            image.astype(np.float64),
+            n_segments=wanted,
+            compactness=compactness,
+            sigma=sigma,
+            channel_axis=None,
+            start_label=0,
+        )
+        # Connectivity enforcement may leave gaps in the numbering.
+        levels.append(np.unique(labels, return_inverse=True)[1].reshape(labels.shape))
+    labels = np.stack(levels).astype(np.int32)
+    return Segmentation(labels, tuple(int(level.max()) + 1 for level in labels))

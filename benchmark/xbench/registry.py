@@ -1,0 +1,137 @@
+"""Find models, methods, metrics, references, datasets and task folders through entry points.
+
+Built-ins come through the same door as plugins. An entry point is loaded when it is asked for;
+one that fails to load becomes a row of `xbench list plugins` and an error only where it is used.
+Two distributions that register one name collide: the plain name is then refused, and
+`distribution:name` addresses either.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from xbench.description import (
+    DatasetDescription,
+    Description,
+    FamilyDescription,
+    MethodDescription,
+    MetricDescription,
+    ReferenceDescription,
+    TaskFolder,
+)
+from xbench.errors import UnknownName, UsageError
+from xbench.spec import Call
+
+D = TypeVar("D", bound=Description)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[D]):
+    """One entry point: who registered what, and the description or the reason it failed."""
+
+    name: str
+    distribution: str
+    distribution_version: str
+    target: str
+    description: D | None
+    error: str | None
+
+
+class Registry(Generic[D]):
+    """All entry points of one group, loaded on first use."""
+
+    def __init__(self, kind: str, description_type: type[D]) -> None:
+        self.kind = kind
+        self.group = f"xbench.{kind}s"
+        self._type = description_type
+
+    def entries(self) -> tuple[Entry[D], ...]:
+        """Return every entry of the group, broken ones included, sorted by name."""
+        return tuple(_load(self.group, self._type))  # type: ignore[arg-type]  # a class is hashable
+
+    def names(self) -> tuple[str, ...]:
+        """Return the sorted names that load."""
+        return tuple(sorted({e.name for e in self.entries() if e.description}))
+
+    def descriptions(self) -> tuple[D, ...]:
+        """Return the descriptions that load, sorted by name."""
+        return tuple(e.description for e in self.entries() if e.description)
+
+    def entry(self, name: str) -> Entry[D]:
+        """Return the one entry called `name` or `distribution:name`; raise when none or several."""
+        distribution, _, plain = name.rpartition(":")
+        found = [
+            e for e in self.entries() if e.name == plain and distribution in ("", e.distribution)
+        ]
+        if not found:
+            raise UnknownName(self.kind, name, [e.name for e in self.entries()])
+        if len(found) > 1:
+            options = " or ".join(f"'{e.distribution}:{e.name}'" for e in found)
+            raise UsageError(
+                f"{self.kind} '{name}' is registered by several plugins; write {options}"
+            )
+        return found[0]
+
+    def get(self, name: str) -> D:
+        """Return the description called `name`; raise UsageError when it is unknown or broken."""
+        entry = self.entry(name)
+        if entry.description is None:
+            raise UsageError(
+                f"{self.kind} '{name}' of plugin {entry.distribution} {entry.distribution_version} "
+                f"does not load: {entry.error}"
+            )
+        return entry.description
+
+    def resolve(self, call: Call) -> tuple[D, Call]:
+        """Return the description a call names and the call with checked, complete parameters.
+
+        A `distribution:` in the name stays only where it is needed to tell two plugins apart.
+        """
+        description = self.get(call.name)
+        resolved = description.resolve(call)
+        ambiguous = sum(e.name == description.name for e in self.entries()) > 1
+        return description, Call(call.name, resolved.params) if ambiguous else resolved
+
+
+@functools.cache
+def _load(group: str, description_type: type[D]) -> list[Entry[D]]:
+    points = sorted(
+        entry_points(group=group), key=lambda p: (p.name, p.dist.name if p.dist else "")
+    )
+    return [_load_one(point, description_type) for point in points]
+
+
+def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
+    description, error = None, None
+    try:
+        loaded = point.load()
+        if not isinstance(loaded, description_type):
+            error = f"{point.value} is a {type(loaded).__name__}, not a {description_type.__name__}"
+        elif loaded.name != point.name:
+            error = f"{point.value} calls itself '{loaded.name}', its entry point '{point.name}'"
+        else:
+            description = loaded
+    except Exception as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
+        error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+    dist = point.dist
+    return Entry(
+        point.name,
+        dist.name if dist else "?",
+        dist.version if dist else "?",
+        point.value,
+        description,
+        error,
+    )
+
+
+models = Registry("model", FamilyDescription)
+methods = Registry("method", MethodDescription)
+metrics = Registry("metric", MetricDescription)
+references = Registry("reference", ReferenceDescription)
+datasets = Registry("dataset", DatasetDescription)
+task_folders = Registry("task", TaskFolder)
+
+ALL: tuple[Registry, ...] = (models, methods, metrics, references, datasets, task_folders)

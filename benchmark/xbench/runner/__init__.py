@@ -1,0 +1,1 @@
+"""From a RunSpec to results: plan (what), stages (per utterance), evaluate (in order), assemble."""

@@ -1,0 +1,338 @@
+"""Bring the scores of all utterances together into one RunResult per method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from xbench import registry, stats
+from xbench.data.manifest import Utterance
+from xbench.metrics import Score
+from xbench.models.protocol import ModelInfo
+from xbench.quality import corpus_quality, is_poor, utterance_quality
+from xbench.references.reliability import Ceiling
+from xbench.results import (
+    CeilingRecord,
+    Cost,
+    DatasetRecord,
+    Failure,
+    Interval,
+    MethodRecord,
+    ModelRecord,
+    QualityRecord,
+    ReferenceRecord,
+    RunResult,
+    ScoreRecord,
+    TaskRecord,
+    column_name,
+    undefined_counts,
+)
+from xbench.runner.keys import Decoded
+from xbench.runner.plan import Method, TaskPlan
+from xbench.runner.provenance import provenance
+from xbench.runner.stages import Column, Scored
+from xbench.spec import Call, RunSpec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One utterance that was scored."""
+
+    utterance: Utterance
+    decoded: Decoded
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """Everything one task produced: scored utterances, failures, unsupported methods."""
+
+    plan: TaskPlan
+    outcomes: Sequence[Outcome]
+    failures: Sequence[Failure]
+    unsupported: Mapping[Call, str]
+    floor: Method
+    started: datetime
+    peak_memory_bytes: int
+
+
+def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) -> RunResult:
+    """Return the result of one method on one task."""
+    unsupported = task.unsupported.get(method.call)
+    outcomes = [] if unsupported else task.outcomes
+    status, reason = _status(task, unsupported, spec)
+    return RunResult(
+        status=status,
+        reason=reason,
+        task=_task_record(task, spec),
+        model=_model_record(info),
+        method=_method_record(method),
+        references=[
+            _reference_record(task, outcomes, call, spec.seed) for call in task.plan.task.references
+        ],
+        quality=_quality(task, outcomes),
+        scores=[
+            _score_record(task, outcomes, method, column, spec.seed) for column in _columns(task)
+        ],
+        utterances=_utterance_columns(task, outcomes, method),
+        failures=list(task.failures),
+        cost=_cost(outcomes, method, info, task.peak_memory_bytes),
+        provenance=provenance(task.plan, method, info, spec, task.started),
+        padding_mass=_mean(
+            o.scored.maps[method.call].get("padding_mass") for o in outcomes if o.scored.maps
+        ),
+    )
+
+
+def _columns(task: TaskOutcome) -> list[Column]:
+    spec = task.plan.task
+    return [
+        (metric.name, reference.name) for reference in spec.references for metric in spec.metrics
+    ]
+
+
+def _status(
+    task: TaskOutcome, unsupported: str | None, spec: RunSpec
+) -> tuple[Literal["complete", "partial", "unsupported", "failed"], str | None]:
+    if unsupported:
+        return "unsupported", unsupported
+    if not task.outcomes:
+        return "failed", f"all {len(task.failures)} utterances failed"
+    reasons = []
+    if spec.selection.partial:
+        reasons.append("a selection of utterances (--ids or --limit)")
+    if task.failures:
+        reasons.append(f"{len(task.failures)} utterance(s) failed or were refused")
+    return ("partial", "; ".join(reasons)) if reasons else ("complete", None)
+
+
+def _task_record(outcome: TaskOutcome, spec: RunSpec) -> TaskRecord:
+    task, manifest = outcome.plan.task, outcome.plan.manifest
+    return TaskRecord(
+        name=task.name,
+        version=task.version,
+        hash=task.hash,
+        kind=task.kind,
+        source_language=sorted({u.language for u in manifest.utterances}),
+        target_language=task.target_language,
+        preset=task.preset,
+        split=task.dataset.split,
+        selection={"ids": list(spec.selection.ids), "limit": spec.selection.limit},
+        scoring=asdict(task.scoring),
+        decoding=asdict(task.decoding),
+        headline=asdict(task.headline),
+        floor=str(outcome.floor.call),
+        dataset=DatasetRecord(
+            name=manifest.name,
+            revision=task.dataset.revision,
+            fingerprint=manifest.fingerprint,
+            n=len(manifest.utterances),
+        ),
+    )
+
+
+def _model_record(info: ModelInfo) -> ModelRecord:
+    return ModelRecord(
+        name=info.name,
+        source=info.source,
+        revision=info.revision,
+        architecture=info.architecture,
+        n_parameters=info.n_parameters,
+        precision=info.precision,
+        remote_code=info.remote_code,
+    )
+
+
+def _method_record(method: Method) -> MethodRecord:
+    description = method.description
+    return MethodRecord(
+        name=description.name,
+        version=description.version,
+        params=dict(method.call.params),
+        kind=description.kind,
+        space=description.space,
+        signed=description.signed,
+        uses_gradients=description.uses_gradients,
+        distribution=description.distribution,
+    )
+
+
+def _reference_record(
+    task: TaskOutcome, outcomes: Sequence[Outcome], call: Call, seed: int
+) -> ReferenceRecord:
+    description = registry.references.get(call.name)
+    with_reference = [o for o in outcomes if call.name in o.scored.references]
+    facts = [o.scored.references[call.name] for o in with_reference]
+    clusters = [o.utterance.cluster for o in outcomes]
+    reliabilities = [
+        o.scored.references[call.name].reliability.value
+        if call.name in o.scored.references
+        else None
+        for o in outcomes
+    ]
+    ceilings = {
+        metric.name: _ceiling_record(
+            [o.scored.ceilings[metric.name, call.name] for o in outcomes], clusters, seed
+        )
+        for metric in task.plan.task.metrics
+    }
+    masks = facts[0].masks if facts else (0, 0)
+    return ReferenceRecord(
+        name=call.name,
+        version=description.version,
+        params=dict(call.params),
+        estimator=description.estimator,
+        masks=list(masks),
+        neutral_value=facts[0].neutral if facts else None,
+        reliability=_interval(stats.mean_estimate(reliabilities, clusters, seed=seed)),
+        ceiling=ceilings,
+        converged=None,
+        kept=_mean(f.kept for f in facts),
+        forward_passes=sum(f.forward_passes for f in facts),
+        seconds=round(sum(f.seconds for f in facts), 3),
+    )
+
+
+def _quality(task: TaskOutcome, outcomes: Sequence[Outcome]) -> QualityRecord:
+    spec = task.plan.task
+    judged = [(o, o.utterance.target_text(spec.target_language)) for o in outcomes]
+    pairs = [(o, text) for o, text in judged if text is not None]
+    languages = [spec.target_language or o.utterance.language for o, _ in pairs]
+    texts = [o.decoded.hypothesis.text for o, _ in pairs]
+    targets = [text for _, text in pairs]
+    value = corpus_quality(spec.quality, texts, targets, languages) if pairs else None
+    poor = sum(
+        is_poor(spec.quality, utterance_quality(spec.quality, text, target, language))
+        for text, target, language in zip(texts, targets, languages, strict=True)
+    )
+    return QualityRecord(
+        metric=spec.quality.metric,
+        value=value,
+        n=len(pairs),
+        poor=poor,
+        poor_threshold=spec.quality.poor,
+        reason=None if value is not None else "no-target-text",
+    )
+
+
+def _score_record(
+    task: TaskOutcome, outcomes: Sequence[Outcome], method: Method, column: Column, seed: int
+) -> ScoreRecord:
+    metric = registry.metrics.get(column[0])
+    clusters = [o.utterance.cluster for o in outcomes]
+    found = [o.scored.scores[method.call][column] for o in outcomes]
+    scores = [s.value for s in found]
+    floors = [o.scored.scores[task.floor.call][column].value for o in outcomes]
+    ceilings = [o.scored.ceilings[column] for o in outcomes]
+    uppers = [c.upper for c in ceilings]
+    estimate = stats.mean_estimate(scores, clusters, seed=seed)
+    return ScoreRecord(
+        metric=column[0],
+        reference=column[1],
+        value=estimate.value,
+        reason=_why_no_value(estimate.reason, found),
+        ci=_ci(estimate),
+        ci_reason=estimate.ci_reason,
+        n=estimate.n,
+        n_clusters=estimate.n_clusters,
+        clusters_assumed=any(o.utterance.cluster_assumed for o in outcomes),
+        undefined=undefined_counts(s.reason for s in found),
+        floor=_interval(stats.mean_estimate(floors, clusters, seed=seed)),
+        ceiling=_ceiling_record(ceilings, clusters, seed),
+        skill=_interval(stats.skill(scores, floors, uppers, clusters, seed=seed)),
+        disattenuated=_interval(stats.disattenuated(scores, uppers, clusters, seed=seed)),
+        direction="higher" if metric.higher_is_better else "lower",
+    )
+
+
+def _why_no_value(reason: str | None, found: Sequence[Score]) -> str | None:
+    """Prefer the one reason all utterances share over the general one."""
+    reasons = {s.reason for s in found}
+    return next(iter(reasons)) if reason and len(reasons) == 1 else reason
+
+
+def _ceiling_record(
+    ceilings: Sequence[Ceiling], clusters: Sequence[str], seed: int
+) -> CeilingRecord:
+    estimate = stats.mean_estimate([c.upper for c in ceilings], clusters, seed=seed)
+    return CeilingRecord(
+        value=estimate.value,
+        ci=_ci(estimate),
+        reason=estimate.reason,
+        ci_reason=estimate.ci_reason,
+        lower=_mean(c.lower for c in ceilings),
+        structural=_mean(c.structural for c in ceilings),
+    )
+
+
+def _interval(estimate: stats.Estimate) -> Interval:
+    return Interval(estimate.value, _ci(estimate), estimate.reason, estimate.ci_reason)
+
+
+def _ci(estimate: stats.Estimate) -> list[float] | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return [estimate.low, estimate.high]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [v for v in values if v is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _utterance_columns(
+    task: TaskOutcome, outcomes: Sequence[Outcome], method: Method
+) -> dict[str, list[Any]]:
+    spec = task.plan.task
+    columns: dict[str, list[Any]] = {
+        "id": [o.utterance.id for o in outcomes],
+        "cluster": [o.utterance.cluster for o in outcomes],
+        "hypothesis": [o.decoded.hypothesis.text for o in outcomes],
+        "truncated": [o.decoded.hypothesis.truncated for o in outcomes],
+        "tokens": [len(o.decoded.hypothesis.content) for o in outcomes],
+        "frames": [o.decoded.layout.frames for o in outcomes],
+        spec.quality.metric: [_own_quality(task, o) for o in outcomes],
+        "map_hash": [o.scored.map_hashes.get(method.call) for o in outcomes],
+    }
+    for call in spec.references:
+        columns[f"reliability@{call.name}"] = [
+            o.scored.references[call.name].reliability.value
+            if call.name in o.scored.references
+            else None
+            for o in outcomes
+        ]
+    for column in _columns(task):
+        name = column_name(*column)
+        columns[name] = [o.scored.scores[method.call][column].value for o in outcomes]
+        columns[f"floor:{name}"] = [
+            o.scored.scores[task.floor.call][column].value for o in outcomes
+        ]
+        columns[f"ceiling:{name}"] = [o.scored.ceilings[column].upper for o in outcomes]
+    return columns
+
+
+def _own_quality(task: TaskOutcome, outcome: Outcome) -> float | None:
+    spec, utterance = task.plan.task, outcome.utterance
+    target = utterance.target_text(spec.target_language)
+    if target is None:
+        return None
+    language = spec.target_language or utterance.language
+    return utterance_quality(spec.quality, outcome.decoded.hypothesis.text, target, language)
+
+
+def _cost(
+    outcomes: Sequence[Outcome], method: Method, info: ModelInfo, peak_memory_bytes: int
+) -> Cost:
+    facts = [o.scored.maps[method.call] for o in outcomes if method.call in o.scored.maps]
+    heard = sum(o.decoded.seconds_of_audio for o in outcomes if method.call in o.scored.maps)
+    seconds = sum(f["seconds"] for f in facts)
+    return Cost(
+        forward_passes=sum(f["forward_passes"] for f in facts),
+        backward_passes=sum(f["backward_passes"] for f in facts),
+        seconds=round(seconds, 6),
+        seconds_per_audio_second=round(seconds / heard, 6) if heard else None,
+        peak_memory_bytes=peak_memory_bytes,
+        device=info.device,
+    )

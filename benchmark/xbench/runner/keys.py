@@ -1,0 +1,112 @@
+"""What determines each stored artefact: its key is a hash of all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from xbench import registry
+from xbench.data.manifest import Utterance
+from xbench.maps import Layout
+from xbench.models.protocol import Hypothesis, ModelInfo
+from xbench.runner.plan import Method
+from xbench.spec import Call, TaskSpec
+from xbench.store import Key
+
+_FORMAT = 1  # raise when the arrays or facts of an artefact change
+
+
+@dataclass(frozen=True)
+class Job:
+    """One utterance under one task with one seed."""
+
+    task: TaskSpec
+    utterance: Utterance
+    seed: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A stored hypothesis with the axes of its maps and what it took."""
+
+    hypothesis: Hypothesis
+    layout: Layout
+    seconds_of_audio: float
+
+    @property
+    def empty(self) -> bool:
+        """True when there is no content token to explain."""
+        return not self.hypothesis.content
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers")}
+
+
+def _identity(info: ModelInfo) -> dict[str, str]:
+    return {
+        "family": info.family,
+        "source": info.source,
+        "revision": info.revision,
+        "precision": info.precision,
+    }
+
+
+def hypothesis_key(info: ModelInfo, job: Job) -> Key:
+    """Return the key of what this model writes for this audio, language and decoding."""
+    decoding = job.task.decoding
+    return Key(
+        "hypothesis",
+        {
+            "format": _FORMAT,
+            "model": _identity(info),
+            "code": _versions(),
+            "audio": job.utterance.audio_sha256,
+            "language": job.utterance.language,
+            "target": job.task.target_language,
+            "decoding": [decoding.beams, decoding.no_repeat_ngram, decoding.max_tokens],
+        },
+    )
+
+
+def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Key:
+    """Return the key of a reference of this hypothesis."""
+    return _explanation_key(
+        "reference", info, job, decoded, call, registry.references.get(call.name).version, job.seed
+    )
+
+
+def map_key(info: ModelInfo, job: Job, decoded: Decoded, method: Method) -> Key:
+    """Return the key of a method's map of this hypothesis."""
+    return _explanation_key(
+        "map", info, job, decoded, method.call, method.description.version, None
+    )
+
+
+def _explanation_key(
+    kind: str,
+    info: ModelInfo,
+    job: Job,
+    decoded: Decoded,
+    call: Call,
+    version: str,
+    seed: int | None,
+) -> Key:
+    hypothesis = decoded.hypothesis
+    return Key(
+        kind,
+        {
+            "format": _FORMAT,
+            "model": _identity(info),
+            "code": _versions(),
+            "audio": job.utterance.audio_sha256,
+            "prompt": hypothesis.prompt,
+            "tokens": hypothesis.tokens,
+            "name": call.name,
+            "version": version,
+            "params": dict(call.params),
+            "seed": seed,
+        },
+    )

@@ -1,0 +1,95 @@
+"""Turn a RunSpec into what will be run, before anything heavy starts (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from xbench import registry
+from xbench.data.datasets import utterances_for
+from xbench.data.manifest import Manifest
+from xbench.description import MethodDescription
+from xbench.errors import UsageError
+from xbench.models.loading import locate
+from xbench.spec import Call, RunSpec, TaskSpec
+from xbench.tasks import resolve_tasks
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One resolved task and its utterances."""
+
+    task: TaskSpec
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with complete parameters, and its description."""
+
+    description: MethodDescription
+    call: Call
+
+
+def prepare(spec: RunSpec) -> tuple[tuple[Method, ...], tuple[TaskPlan, ...]]:
+    """Check model name, methods, tasks and manifests without loading anything heavy."""
+    locate(spec.model)
+    return plan_methods(spec), plan_tasks(spec)
+
+
+def plan_tasks(spec: RunSpec) -> tuple[TaskPlan, ...]:
+    """Resolve every task with the run's overrides and read the manifests; raises UsageError."""
+    plans = []
+    for task in resolve_tasks(spec.tasks, spec.preset):
+        changed = _with_overrides(task, spec)
+        manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split)
+        plans.append(TaskPlan(changed, manifest))
+    return tuple(plans)
+
+
+def _with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
+    references = _references(task, spec)
+    metrics = task.metrics
+    if spec.metrics:
+        metrics = tuple(registry.metrics.resolve(call)[1] for call in spec.metrics)
+    headline = task.headline
+    if headline.reference not in {r.name for r in references}:
+        headline = replace(headline, reference=references[0].name)
+    if headline.metric not in {m.name for m in metrics}:
+        headline = replace(headline, metric=metrics[0].name)
+    return replace(task, references=references, metrics=metrics, headline=headline)
+
+
+def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
+    """Return the task's references, or the run's; parameters not given come from the task."""
+    calls = task.references
+    if spec.references:
+        own = {reference.name: reference for reference in task.references}
+        calls = tuple(
+            own.get(c.name, Call(c.name)).with_params(**dict(c.params)) for c in spec.references
+        )
+    if spec.masks is not None:
+        calls = tuple(call.with_params(masks=spec.masks) for call in calls)
+    return tuple(registry.references.resolve(call)[1] for call in calls)
+
+
+def plan_methods(spec: RunSpec) -> tuple[Method, ...]:
+    """Check every method and its parameters; sweeps (`layer=*`) stay for `expand`."""
+    if not spec.methods:
+        raise UsageError("no method is given; use --method NAME, see `xbench list methods`")
+    return tuple(Method(*registry.methods.resolve(call)) for call in spec.methods)
+
+
+def expand(methods: tuple[Method, ...], layers: int, heads: int) -> tuple[Method, ...]:
+    """Replace every `*` by each layer or head of the model; keep the first of equal methods."""
+    sizes = {"layer": layers, "head": heads}
+    expanded: dict[Call, Method] = {}
+    for method in methods:
+        calls = [method.call]
+        for parameter in method.description.parameters:
+            if parameter.sweep and dict(method.call.params).get(parameter.name) == "*":
+                indices = range(sizes[parameter.sweep])
+                calls = [c.with_params(**{parameter.name: i}) for c in calls for i in indices]
+        expanded |= {
+            call: Method(method.description, call) for call in calls if call not in expanded
+        }
+    return tuple(expanded.values())

@@ -1,0 +1,335 @@
+"""What happens to one utterance: decode, refer, explain, score. Each stage looks in the store first.
+
+Stages are functions of (model, store, job) that leave their output in the store, so any
+process may run any of them, an interrupted run goes on, and scoring needs no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from xbench import registry
+from xbench.case import Case
+from xbench.data.audio import read_audio
+from xbench.data.manifest import Utterance
+from xbench.description import load_object
+from xbench.errors import Unsupported, XbenchError
+from xbench.maps import GridMap, Layout, on_encoder_grid
+from xbench.metrics import Score
+from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
+from xbench.references.reference import Reference
+from xbench.references.reliability import Ceiling, Reliability, utterance_reliability
+from xbench.references.segments import Segmentation
+from xbench.references.spes import Sampling
+from xbench.runner.keys import Decoded, Job, hypothesis_key, map_key, reference_key
+from xbench.runner.plan import Method
+from xbench.spec import Call
+from xbench.store import Artefact, Key, Store
+
+# -- decode ---------------------------------------------------------------------------------------
+
+
+def read_features(model: SpeechModel, utterance: Utterance) -> tuple[Features, float]:
+    """Read the audio and compute its spectrogram; also return its length in seconds."""
+    rate = model.info.sampling_rate
+    audio = read_audio(utterance.audio, rate)
+    return model.features(audio), len(audio) / rate
+
+
+def decode(model: SpeechModel, store: Store, job: Job) -> Decoded:
+    """Return the stored hypothesis, or decode and store it; raises UtteranceError."""
+    model.check_language(job.utterance.language, job.task.target_language)
+    key = hypothesis_key(model.info, job)
+    stored = store.get(key)
+    if stored is not None:
+        return _decoded(stored.facts)
+    features, seconds = read_features(model, job.utterance)
+    started = time.perf_counter()
+    hypothesis = model.decode(
+        features, job.utterance.language, job.task.target_language, job.task.decoding
+    )
+    axes = layout(features, hypothesis)
+    facts = {
+        "prompt": hypothesis.prompt,
+        "tokens": hypothesis.tokens,
+        "texts": hypothesis.texts,
+        "content": hypothesis.content,
+        "text": hypothesis.text,
+        "truncated": hypothesis.truncated,
+        "frames": axes.frames,
+        "melframes": axes.melframes,
+        "stride": axes.stride,
+        "melframe_seconds": axes.melframe_seconds,
+        "seconds_of_audio": seconds,
+        "seconds": time.perf_counter() - started,
+    }
+    store.put(key, {}, facts)
+    return _decoded(facts)
+
+
+def _decoded(facts: Mapping[str, Any]) -> Decoded:
+    hypothesis = Hypothesis(
+        prompt=tuple(facts["prompt"]),
+        tokens=tuple(facts["tokens"]),
+        texts=tuple(facts["texts"]),
+        content=tuple(facts["content"]),
+        text=facts["text"],
+        truncated=facts["truncated"],
+    )
+    axes = Layout(
+        tokens=hypothesis.tokens,
+        texts=hypothesis.texts,
+        content=hypothesis.content,
+        frames=facts["frames"],
+        melframes=facts["melframes"],
+        stride=facts["stride"],
+        melframe_seconds=facts["melframe_seconds"],
+    )
+    return Decoded(hypothesis, axes, facts["seconds_of_audio"])
+
+
+# -- refer ----------------------------------------------------------------------------------------
+
+
+def refer(
+    model: SpeechModel,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    batch_size: int | None,
+    progress: Callable[[int], None],
+) -> None:
+    """Estimate and store every reference of the task that is not there yet."""
+    case = None
+    for call in job.task.references:
+        masks = int(dict(call.params)["masks"])
+        key = reference_key(model.info, job, decoded, call)
+        if store.has(key):
+            progress(masks)
+            continue
+        if case is None:
+            features, _ = read_features(model, job.utterance)
+            case = Case(model, features, decoded.hypothesis, job.utterance.audio_sha256)
+        started = time.perf_counter()
+        estimate = registry.references.get(call.name).load()
+        sampling = Sampling(job.seed, batch_size, progress)
+        reference: Reference = estimate(case, sampling, **dict(call.params))
+        store.put(
+            key,
+            {
+                "labels": reference.segmentation.labels,
+                "sums": reference.sums,
+                "counts": reference.counts,
+                "kept": reference.kept,
+            },
+            {
+                "sizes": reference.segmentation.sizes,
+                "masks": reference.masks,
+                "neutral": reference.neutral,
+                "forward_passes": masks + 1,
+                "seconds": time.perf_counter() - started,
+            },
+        )
+
+
+def read_reference(stored: Artefact) -> Reference:
+    """Rebuild a reference from its artefact."""
+    arrays, facts = stored.arrays, stored.facts
+    return Reference(
+        segmentation=Segmentation(arrays["labels"], tuple(facts["sizes"])),
+        sums=arrays["sums"],
+        counts=arrays["counts"],
+        masks=tuple(facts["masks"]),
+        kept=arrays["kept"],
+        neutral=facts["neutral"],
+    )
+
+
+# -- explain --------------------------------------------------------------------------------------
+
+
+def explain(
+    model: SpeechModel, store: Store, job: Job, decoded: Decoded, methods: Sequence[Method]
+) -> dict[Call, str]:
+    """Compute and store the maps that are not there yet, from one trace.
+
+    Returns the methods that do not support this model, with the reason.
+    """
+    missing = [m for m in methods if not store.has(map_key(model.info, job, decoded, m))]
+    if not missing:
+        return {}
+    features, _ = read_features(model, job.utterance)
+    needs = frozenset[str]().union(*(m.description.needs for m in missing))
+    started = time.perf_counter()
+    trace = model.trace(features, decoded.hypothesis, needs)
+    trace_seconds = time.perf_counter() - started
+    case = Case(model, features, decoded.hypothesis, job.utterance.audio_sha256, trace)
+
+    unsupported = {}
+    for method in missing:
+        description = method.description
+        started = time.perf_counter()
+        try:
+            if description.families and model.info.family not in description.families:
+                families = ", ".join(description.families)
+                raise Unsupported(f"it supports {families}, not {model.info.family}")
+            given = trace if description.takes == "trace" else case
+            values = description.load()(given, **dict(method.call.params))
+        except Unsupported as problem:
+            unsupported[method.call] = str(problem)
+            continue
+        array = values.detach().float().cpu().numpy()
+        _check_map(array, method, decoded.layout)
+        is_control = description.kind == "control"
+        store.put(
+            map_key(model.info, job, decoded, method),
+            {"values": array},
+            {
+                "forward_passes": 0 if is_control else 1,
+                "backward_passes": 0,
+                "seconds": time.perf_counter() - started + (0 if is_control else trace_seconds),
+                "padding_mass": float(trace.padding_mass.mean()),
+            },
+        )
+    return unsupported
+
+
+def _check_map(values: Float[np.ndarray, "..."], method: Method, axes: Layout) -> None:
+    rows = len(axes.tokens)
+    expected = (
+        (rows, axes.frames) if method.description.space == "encoder" else (rows, axes.melframes)
+    )
+    if values.shape[:2] != expected:
+        raise XbenchError(
+            f"method '{method.call}' returned a map of shape {list(values.shape)}, expected "
+            f"[{', '.join(map(str, expected))}{'' if method.description.space == 'encoder' else ', mel'}]; "
+            "this is a bug of the method"
+        )
+    if not method.description.signed and (values < 0).any():
+        raise XbenchError(
+            f"method '{method.call}' returned negative relevance but does not declare itself signed; "
+            "this is a bug of the method"
+        )
+
+
+# -- score ----------------------------------------------------------------------------------------
+
+Column = tuple[str, str]  # metric name, reference name
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """What one utterance says about one of its references."""
+
+    reliability: Reliability
+    kept: float
+    masks: tuple[int, int]
+    neutral: str
+    forward_passes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All scores of one utterance: per method and (metric, reference), and their ceilings."""
+
+    scores: Mapping[Call, Mapping[Column, Score]]
+    ceilings: Mapping[Column, Ceiling]
+    references: Mapping[str, ReferenceFacts] = field(default_factory=dict)
+    maps: Mapping[Call, Mapping[str, Any]] = field(default_factory=dict)
+    map_hashes: Mapping[Call, str] = field(default_factory=dict)
+
+
+def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
+    """Return null scores with one reason for every method, metric and reference."""
+    columns = [(m.name, r.name) for m in job.task.metrics for r in job.task.references]
+    return Scored(
+        scores={m.call: {c: Score(None, reason) for c in columns} for m in methods},
+        ceilings={c: Ceiling(None, reason=reason) for c in columns},
+    )
+
+
+def score(
+    info: ModelInfo, store: Store, job: Job, decoded: Decoded, methods: Sequence[Method]
+) -> Scored:
+    """Compare stored maps with stored references; needs no model."""
+    if decoded.empty:
+        return unscored(job, methods, "empty-hypothesis")
+    axes, scoring = decoded.layout, job.task.scoring
+    maps, map_facts, map_hashes = {}, {}, {}
+    for method in methods:
+        stored = _stored(store, map_key(info, job, decoded, method))
+        values = stored.arrays["values"]
+        maps[method.call] = on_encoder_grid(
+            values,
+            axes,
+            scoring,
+            signed=method.description.signed,
+            distribution=method.description.distribution,
+        )
+        map_facts[method.call] = stored.facts
+        map_hashes[method.call] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+    scores: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
+    ceilings: dict[Column, Ceiling] = {}
+    references = {}
+    for call in job.task.references:
+        stored = _stored(store, reference_key(info, job, decoded, call))
+        reference = read_reference(stored)
+        mean, half_a, half_b = (
+            on_encoder_grid(values, axes, scoring)
+            for values in (reference.mean(), reference.half(0), reference.half(1))
+        )
+        content = list(axes.content)
+        references[call.name] = ReferenceFacts(
+            reliability=utterance_reliability(half_a, half_b, axes),
+            kept=float(reference.kept[content].mean()),
+            masks=reference.masks,
+            neutral=reference.neutral,
+            forward_passes=stored.facts["forward_passes"],
+            seconds=stored.facts["seconds"],
+        )
+        for metric_call in job.task.metrics:
+            metric = registry.metrics.get(metric_call.name)
+            column = (metric.name, call.name)
+            compute = metric.load()
+            for method_call, grid in maps.items():
+                scores[method_call][column] = compute(
+                    grid, mean, axes, scoring, **dict(metric_call.params)
+                )
+            ceilings[column] = _ceiling(
+                metric.ceiling, metric.no_ceiling, mean, half_a, half_b, axes, job
+            )
+    return Scored(scores, ceilings, references, map_facts, map_hashes)
+
+
+def _ceiling(
+    implementation: str | None,
+    reason: str,
+    mean: GridMap,
+    half_a: GridMap,
+    half_b: GridMap,
+    axes: Layout,
+    job: Job,
+) -> Ceiling:
+    if implementation is None:
+        return Ceiling(None, reason=reason)
+    ceiling: Ceiling = load_object(implementation)(mean, half_a, half_b, axes, job.task.scoring)
+    return ceiling
+
+
+def _stored(store: Store, key: Key) -> Artefact:
+    stored = store.get(key)
+    if stored is None:
+        raise XbenchError(
+            f"the {key.kind} {key.digest[:12]} vanished from the cache during the run; "
+            "run the same command again"
+        )
+    return stored

@@ -1,0 +1,220 @@
+"""Everything that determines a run, as frozen dataclasses, and the hashes made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from xbench.errors import UsageError
+
+Scalar = str | int | float | bool
+Kind = Literal["asr", "st"]
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise plain data so that equal data give equal text (sorted keys, no spaces, no NaN)."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def content_hash(value: Any) -> str:
+    """Return the SHA-256 of plain data, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def slug(text: str) -> str:
+    """Reduce a name to `[a-z0-9.-]`, at most 80 characters, never a relative path."""
+    return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.")[:80].rstrip("-.") or "unnamed"
+
+
+@dataclass(frozen=True, order=True)
+class Call:
+    """A registered name with parameters, written `name:key=value,key=value`."""
+
+    name: str
+    params: tuple[tuple[str, Scalar], ...] = ()
+
+    @classmethod
+    def make(cls, name: str, params: Mapping[str, Scalar]) -> Call:
+        """Build a call with its parameters in sorted order, so that equal calls are equal."""
+        return cls(name, tuple(sorted(params.items())))
+
+    @classmethod
+    def parse(cls, text: str) -> Call:
+        """Read `name`, `dist:name` or either followed by `:key=value,...`."""
+        head, separator, tail = text.rpartition(":")
+        if not separator or "=" not in tail:
+            head, tail = text, ""
+        params: dict[str, Scalar] = {}
+        for item in filter(None, tail.split(",")):
+            key, equals, value = item.partition("=")
+            if not equals or not key or not value:
+                raise UsageError(f"'{text}': '{item}' is not key=value")
+            if key in params:
+                raise UsageError(f"'{text}': '{key}' is given twice")
+            params[key] = value
+        if not head or re.search(r"[\s,=]", head):
+            raise UsageError(f"'{text}' is not a name, nor name:key=value,key=value")
+        return cls.make(head, params)
+
+    def with_params(self, **params: Scalar) -> Call:
+        """Return the same call with these parameters set."""
+        return Call.make(self.name, {**dict(self.params), **params})
+
+    def __str__(self) -> str:
+        params = ",".join(f"{k}={_show(v)}" for k, v in self.params)
+        return f"{self.name}:{params}" if params else self.name
+
+
+def _show(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the hypothesis is found: beam width, blocked n-gram length (0 = none), length limit."""
+
+    beams: int = 5
+    no_repeat_ngram: int = 5
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a map and a reference are brought together (protocol sections 4 and 7 of the paper).
+
+    pool_frequency, pool_time: `max` or `mean` over the mel channels and over the window of one
+        encoder frame; both `max` is the paper's 2-D max pooling.
+    window: `block` (frames s*j ... s*j+s-1) or `centred` on the encoder frame's receptive field.
+    last_frame: `keep` or `drop` the last encoder frame, whose window may be short.
+    order: `pool-first` (pool, then standardise) or `normalise-first`.
+    min_max: rescale each reference row to [0, 1] after standardising it.
+    statistics: column statistics over `content` tokens only or over all `generated` ones.
+    ddof: 0 (population) or 1 (sample) standard deviation; no effect on a correlation.
+    """
+
+    pool_frequency: Literal["max", "mean"] = "max"
+    pool_time: Literal["max", "mean"] = "max"
+    window: Literal["block", "centred"] = "block"
+    last_frame: Literal["keep", "drop"] = "keep"
+    order: Literal["pool-first", "normalise-first"] = "pool-first"
+    min_max: bool = False
+    statistics: Literal["content", "generated"] = "content"
+    ddof: Literal[0, 1] = 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Which utterances: a registered dataset (or `manifest`: given with --data) and its splits."""
+
+    name: str
+    split: str = "test"
+    dev_split: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How the explained hypotheses are judged, and from where on one counts as poor.
+
+    metric: `wer` (percent, poor at or above `poor`), `bleu` or `chrf` (0-100, poor at or below).
+    """
+
+    metric: Literal["wer", "bleu", "chrf"]
+    poor: float
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one metric and reference a task is ranked by."""
+
+    metric: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task as its file states it, after includes and preset.
+
+    source_languages: empty means each clip's own language; target_language: None for ASR.
+    references, metrics and floor are calls with all parameters filled in.
+    """
+
+    name: str
+    version: int
+    title: str
+    kind: Kind
+    source_languages: tuple[str, ...]
+    target_language: str | None
+    dataset: Dataset
+    decoding: Decoding
+    space: Literal["encoder", "input"]
+    references: tuple[Call, ...]
+    scoring: Scoring
+    metrics: tuple[Call, ...]
+    headline: Headline
+    floor: Call
+    quality: Quality
+    preset: str
+    licence: str
+
+    @property
+    def hash(self) -> str:
+        """Content hash: the identity of the task beside its version."""
+        return content_hash(asdict(self))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A part of a split: these ids and/or the first `limit` utterances; nothing set = all."""
+
+    ids: tuple[str, ...] = ()
+    limit: int | None = None
+
+    @property
+    def partial(self) -> bool:
+        """True when not the whole split is evaluated."""
+        return bool(self.ids) or self.limit is not None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that determines results: one model, methods, tasks, utterances, seed, precision.
+
+    methods: calls as the user wrote them, `layer=*` sweeps included.
+    tasks: names of tasks or suites; resolved task specs are made by `xbench.tasks`.
+    data: path of a manifest that replaces the tasks' own dataset.
+    masks: number of masks of every reference, over the preset's.
+    references, metrics: replace the task's own where given.
+    """
+
+    model: str
+    methods: tuple[Call, ...]
+    tasks: tuple[str, ...] = ("core",)
+    data: str | None = None
+    preset: str | None = None
+    masks: int | None = None
+    references: tuple[Call, ...] = ()
+    metrics: tuple[Call, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """How a run is carried out; nothing here changes a result beyond rounding.
+
+    cache: store folder, None for the user's cache folder. batch_size: None finds one.
+    """
+
+    output: str = "results"
+    cache: str | None = None
+    device: str = "auto"
+    batch_size: int | None = None

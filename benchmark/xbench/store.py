@@ -1,0 +1,176 @@
+"""Content-addressed artefacts on disk: hypotheses, references and maps, each written once.
+
+The key is a hash of everything that determines the artefact. Arrays lie in `KEY.npz`; `KEY.json` beside it
+holds the ingredients of the key, the checksum of the arrays and small facts. Both are written to
+a temporary file and renamed, the JSON last, so an artefact exists completely or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from xbench.errors import EnvironmentProblem
+from xbench.spec import canonical_json, content_hash
+
+KINDS = ("hypothesis", "reference", "map")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Arrays and the facts stored beside them (costs, texts)."""
+
+    arrays: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What an artefact is (`kind`) and everything that determines it."""
+
+    kind: str
+    ingredients: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Hash that names the files."""
+        return content_hash({"kind": self.kind, **self.ingredients})
+
+
+def default_folder() -> Path:
+    """Return $XBENCH_CACHE, or the user's cache folder."""
+    configured = os.environ.get("XBENCH_CACHE")
+    return Path(configured) if configured else user_cache_path("xbench")
+
+
+class Store:
+    """A folder of artefacts; any number of processes may read and write it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _paths(self, key: Key) -> tuple[Path, Path]:
+        digest = key.digest
+        base = self.folder / key.kind / digest[:2] / digest
+        return base.with_suffix(".npz"), base.with_suffix(".json")
+
+    def has(self, key: Key) -> bool:
+        """Return whether the artefact is there, without reading its arrays."""
+        return self._paths(key)[1].is_file()
+
+    def get(self, key: Key) -> Artefact | None:
+        """Return the artefact, or None when it is missing; a damaged one is dropped with a warning."""
+        arrays_path, facts_path = self._paths(key)
+        if not facts_path.is_file():
+            return None
+        try:
+            return _read(arrays_path, facts_path)
+        except _Damaged as problem:
+            warnings.warn(f"cache: {problem}; it is made again", stacklevel=2)
+            facts_path.unlink(missing_ok=True)
+            arrays_path.unlink(missing_ok=True)
+            return None
+
+    def put(self, key: Key, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """Write the artefact; raises EnvironmentProblem when the disk is full or not writable."""
+        arrays_path, facts_path = self._paths(key)
+        buffer = io.BytesIO()
+        # mypy cannot see that the names never collide with savez's own keywords
+        np.savez(buffer, **{f"a_{name}": value for name, value in arrays.items()})  # type: ignore[arg-type]
+        payload = buffer.getvalue()
+        record = {
+            "ingredients": {"kind": key.kind, **key.ingredients},
+            "sha256": hashlib.sha256(payload).hexdigest(),
+            "facts": facts,
+        }
+        write_atomically(arrays_path, payload)
+        write_atomically(facts_path, canonical_json(record).encode())
+
+    def _records(self) -> Iterator[Path]:
+        for kind in KINDS:
+            yield from sorted((self.folder / kind).glob("*/*.json"))
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Return number and bytes of the artefacts of each kind."""
+        table = {}
+        for kind in KINDS:
+            files = [p for p in (self.folder / kind).glob("*/*") if p.suffix in {".npz", ".json"}]
+            size = sum(path.stat().st_size for path in files)
+            table[kind] = {"artefacts": sum(p.suffix == ".json" for p in files), "bytes": size}
+        return table
+
+    def verify(self) -> list[str]:
+        """Read every artefact; return one line for each damaged one."""
+        problems = []
+        for facts_path in self._records():
+            try:
+                _read(facts_path.with_suffix(".npz"), facts_path)
+            except _Damaged as problem:
+                problems.append(str(problem))
+        return problems
+
+    def clear(self) -> int:
+        """Delete all artefacts (nothing else in the folder); return how many there were."""
+        count = sum(1 for _ in self._records())
+        for kind in KINDS:
+            shutil.rmtree(self.folder / kind, ignore_errors=True)
+        return count
+
+
+class _Damaged(Exception):
+    """An artefact whose files do not agree."""
+
+
+def _read(arrays_path: Path, facts_path: Path) -> Artefact:
+    name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
+    try:
+        record = json.loads(facts_path.read_text("utf-8"))
+        payload = arrays_path.read_bytes()
+        if hashlib.sha256(payload).hexdigest() != record["sha256"]:
+            raise _Damaged(f"{name} has a wrong checksum")
+        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
+            arrays = {name.removeprefix("a_"): file[name] for name in file.files}
+        return Artefact(arrays, record["facts"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
+        raise _Damaged(f"{name} is unreadable ({type(problem).__name__})") from None
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write a file completely or not at all; raises EnvironmentProblem with what to do."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        # NamedTemporaryFile makes private files; results are to be read by others.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EnvironmentProblem(
+                f"the disk that holds {path.parent} is full; free some space and run the same command again: "
+                "what was finished is kept"
+            ) from None
+        raise EnvironmentProblem(
+            f"cannot write {path}: {problem.strerror or problem}; choose another folder"
+        ) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

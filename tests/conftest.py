@@ -1,0 +1,352 @@
+"""Shared fixtures. Every array annotation of the package is checked at runtime while tests run."""
+
+from __future__ import annotations
+
+from jaxtyping import install_import_hook
+
+# Before anything imports xbench. The numeric tower lets an int stand where a float is expected.
+install_import_hook(
+    "xbench", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+import json
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from xbench.case import Case
+from xbench.maps import Layout
+from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
+from xbench.spec import Decoding
+from xbench.trace import Trace
+
+RATE = 16000
+SHARED = Path(__file__).parents[2] / "shared"
+
+torch.set_num_threads(1)  # the models here are too small to share
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Return the folder of shared models and audio that lies beside the checkout."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip("needs ../shared (trained models and audio), which is not on this machine")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def micro(shared_folder: Path) -> Any:
+    """Return the trained whisper-micro of the shared folder, loaded."""
+    from xbench.models.loading import load_model
+
+    return load_model(f"whisper:{shared_folder / 'models' / 'whisper-micro-en-zh-he'}", device="cpu")
+
+
+# -- a tiny Whisper -------------------------------------------------------------------------------
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|en|>",
+    "<|it|>",
+    "<|zh|>",
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startofprev|>",
+    "<|nospeech|>",
+    "<|notimestamps|>",
+)
+WINDOW_SECONDS = 2
+MELS = 16
+CONTENT_TOKENS = 5
+PROMPT = 4
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random Whisper with a 2 s window that writes five letters, then end-of-text."""
+    return write_tiny_whisper(tmp_path_factory.mktemp("models") / "whisper-tiny-random")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_whisper_folder: Path) -> Any:
+    """Return the tiny Whisper, loaded."""
+    from xbench.models.loading import load_model
+
+    return load_model(f"whisper:{tiny_whisper_folder}", device="cpu")
+
+
+def write_tiny_whisper(folder: Path, seed: int = 0) -> Path:
+    """Write a checkpoint folder; other seeds give other weights."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    folder.mkdir(parents=True)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: index for index, symbol in enumerate([*alphabet, SPECIAL[0]])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=SPECIAL[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    timestamps = [f"<|{step / 50:.2f}|>" for step in range(50 * WINDOW_SECONDS + 1)]
+    tokenizer.add_tokens(timestamps)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    ids = {name: tokenizer.token_to_id(name) for name in SPECIAL}
+    end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
+
+    config = WhisperConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        num_mel_bins=MELS,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_source_positions=50 * WINDOW_SECONDS,
+        max_target_positions=24,
+        init_std=0.3,
+        dropout=0.0,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        begin_suppress_tokens=None,
+        suppress_tokens=None,
+    )
+    torch.manual_seed(seed)
+    network = WhisperForConditionalGeneration(config)
+    letters = [vocabulary[letter] for letter in "abcdefghijklmnopqrstuvwxyz"]
+    with torch.no_grad():
+        decoder = network.model.decoder
+        embedding = decoder.embed_tokens.weight
+        # Only letters are likely, and the position after the fifth asks for end-of-text.
+        scale = torch.full((len(embedding), 1), 0.05)
+        scale[letters] = 1.5
+        scale[[i for name, i in ids.items() if name not in SPECIAL[:1]]] = 0.6
+        embedding *= scale
+        ending = torch.nn.functional.normalize(torch.randn(config.d_model), dim=0)
+        decoder.embed_positions.weight[PROMPT - 1 + CONTENT_TOKENS :] += 40 * ending
+        embedding[end] = 5 * ending
+        embedding[letters] -= (embedding[letters] @ ending)[:, None] * ending
+    settings = dict(
+        decoder_start_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
+        bos_token_id=end,
+        is_multilingual=True,
+        lang_to_id={f"<|{lang}|>": ids[f"<|{lang}|>"] for lang in ("en", "it", "zh")},
+        task_to_id={task: ids[f"<|{task}|>"] for task in ("translate", "transcribe")},
+        no_timestamps_token_id=ids["<|notimestamps|>"],
+        prev_sot_token_id=ids["<|startofprev|>"],
+        max_length=24,
+        return_timestamps=False,
+        begin_suppress_tokens=[end],
+        suppress_tokens=[],
+    )
+    network.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    tokenizer_config = {
+        "tokenizer_class": "WhisperTokenizer",
+        "bos_token": SPECIAL[0],
+        "eos_token": SPECIAL[0],
+        "unk_token": SPECIAL[0],
+        "extra_special_tokens": list(SPECIAL[1:]),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    preprocessor = {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "chunk_length": WINDOW_SECONDS,
+        "feature_size": MELS,
+        "hop_length": 160,
+        "n_fft": 400,
+        "n_samples": WINDOW_SECONDS * RATE,
+        "nb_max_frames": 100 * WINDOW_SECONDS,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+        "sampling_rate": RATE,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+# -- audio and manifests --------------------------------------------------------------------------
+
+
+def tones(seconds: float, seed: int = 0) -> np.ndarray:
+    """Return a few tones and some noise that change over time."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    audio = 0.02 * generator.standard_normal(len(time))
+    for _ in range(4):
+        pitch, begin = generator.uniform(150, 3000), generator.uniform(0, 0.7 * seconds)
+        audio += 0.2 * np.sin(2 * np.pi * pitch * time) * (abs(time - begin) < 0.2 * seconds)
+    return audio.astype(np.float32)
+
+
+@pytest.fixture
+def make_manifest(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes WAV files and a manifest of them.
+
+    Each argument names a clip: seconds, or samples, or bytes of a file; fields of its line may
+    be given as a dict beside it.
+    """
+
+    def write(clips: dict[str, Any], fields: dict[str, dict[str, Any]] | None = None) -> Path:
+        lines = []
+        for number, (name, clip) in enumerate(clips.items()):
+            path = tmp_path / f"{name}.wav"
+            if isinstance(clip, bytes):
+                path.write_bytes(clip)
+            else:
+                samples = tones(clip, number) if isinstance(clip, int | float) else clip
+                soundfile.write(path, samples, RATE, subtype="FLOAT")
+            line = {"id": name, "audio": path.name, "language": "en", "transcript": f"word {number}"}
+            lines.append(json.dumps(line | (fields or {}).get(name, {})))
+        manifest = tmp_path / "clips.jsonl"
+        manifest.write_text("\n".join(lines) + "\n")
+        return manifest
+
+    return write
+
+
+# -- a model whose evidence is known --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A toy speech model: token i is as likely as frames `frames[i]` are loud in mels `band`.
+
+        H[j] = mean of melframes 2j and 2j + 1                          [frame, mel]
+        logits[i, tokens[i]] = gain * mean of H[j, c] over j in frames[i], c in band
+
+    All other logits are 0, and no other frame or channel has any influence.
+    """
+
+    frames: tuple[tuple[int, ...], ...] = ((1, 2), (5, 6), (9, 10))
+    band: tuple[int, ...] = (4, 5, 6, 7)
+    mels: int = 12
+    total: int = 12
+    padding: int = 3
+    gain: float = 6.0
+    vocabulary: int = 6
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            name="planted",
+            family="planted",
+            source="local",
+            revision="1",
+            architecture="Planted",
+            n_parameters=0,
+            precision="float32",
+            device="cpu",
+            sampling_rate=RATE,
+            max_samples=RATE,
+            encoder_layers=1,
+            decoder_layers=1,
+            heads=1,
+        )
+
+    def check_language(self, source: str, target: str | None) -> None:
+        """Take every language."""
+
+    def features(self, audio: np.ndarray) -> Features:
+        """Return loud cells where the tokens look (alike for any audio), silence elsewhere."""
+        values = torch.zeros(2 * (self.total + self.padding), self.mels)
+        for frames in self.frames:
+            for frame in frames:
+                values[2 * frame : 2 * frame + 2, list(self.band)] = 1.0
+        return Features(values, 2 * self.total, self.total, 2, 0.01)
+
+    def decode(
+        self, features: Features, source: str, target: str | None, decoding: Decoding
+    ) -> Hypothesis:
+        tokens = tuple(range(1, len(self.frames) + 1))
+        return Hypothesis(
+            prompt=(0,),
+            tokens=tokens,
+            texts=tuple(str(token) for token in tokens),
+            content=tuple(range(len(tokens))),
+            text=" ".join(map(str, tokens)),
+            truncated=False,
+        )
+
+    def encode(self, values: Tensor) -> Tensor:
+        return values.unflatten(1, (-1, 2)).mean(2)
+
+    def logits(self, encoded: Tensor, hypothesis: Hypothesis) -> Tensor:
+        logits = encoded.new_zeros(len(encoded), len(hypothesis.tokens), self.vocabulary)
+        for row, token in enumerate(hypothesis.tokens):
+            heard = encoded[:, list(self.frames[row])][..., list(self.band)]
+            logits[:, row, token] = self.gain * heard.mean((1, 2))
+        return logits
+
+    def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
+        attention = torch.zeros(1, 1, len(hypothesis.tokens), features.frames)
+        for row, frames in enumerate(self.frames):
+            attention[0, 0, row, list(frames)] = 1 / len(frames)
+        padding = torch.zeros(1, 1, len(hypothesis.tokens))
+        return Trace(layout(features, hypothesis), attention, padding, 1)
+
+
+@pytest.fixture
+def planted() -> Planted:
+    """Return the planted model; `dataclasses.replace` makes other sizes."""
+    return Planted()
+
+
+@pytest.fixture
+def case_of() -> Callable[..., Case]:
+    """Return a function that decodes audio (or nothing, for the planted model) into a case."""
+
+    def build(model: SpeechModel, audio: np.ndarray | None = None, key: str = "clip") -> Case:
+        samples = np.zeros(RATE, dtype=np.float32) if audio is None else audio
+        features = model.features(samples)
+        hypothesis = model.decode(features, "en", None, Decoding())
+        return Case(model, features, hypothesis, key)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def clip() -> Callable[..., np.ndarray]:
+    """Return the function that makes a clip: clip(seconds, seed)."""
+    return tones
+
+
+def trace_of(attention: Tensor, content: tuple[int, ...] | None = None) -> Trace:
+    """Return a trace that holds this cross-attention [layer, head, token, frame] and nothing else."""
+    rows, frames = attention.shape[2:]
+    axes = Layout(
+        tokens=tuple(range(rows)),
+        texts=tuple(str(row) for row in range(rows)),
+        content=tuple(range(rows)) if content is None else content,
+        frames=frames,
+        melframes=2 * frames,
+        stride=2,
+        melframe_seconds=0.01,
+    )
+    return Trace(axes, attention, torch.zeros(attention.shape[:3]), 1)
+
+
+@pytest.fixture(scope="session")
+def make_trace() -> Callable[..., Trace]:
+    """Return the function that makes a trace out of cross-attention weights."""
+    return trace_of
+
+
+@pytest.fixture(scope="session")
+def another_tiny_whisper() -> Callable[..., Path]:
+    """Return the function that writes a tiny Whisper: write(folder, seed)."""
+    return write_tiny_whisper
