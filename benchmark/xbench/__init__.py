@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xbench.explain import Explanation as Explanation
+    from xbench.explain import explain as explain
     from xbench.models.loading import load_model as load_model
     from xbench.results import RunResult as RunResult
     from xbench.results import load_results as load_results
@@ -29,7 +31,9 @@ _HOMES = {
     "RunResult": "xbench.results",
     "RunSpec": "xbench.spec",
     "Selection": "xbench.spec",
+    "Explanation": "xbench.explain",
     "evaluate": "xbench.runner.evaluate",
+    "explain": "xbench.explain",
     "load_model": "xbench.models.loading",
     "load_results": "xbench.results",
 }

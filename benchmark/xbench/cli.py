@@ -114,6 +114,45 @@ def _batch_size(text: str) -> int | None:
     return int(text)
 
 
+@app.command("explain")
+def explain_command(
+    audio: Annotated[str, typer.Argument(help="WAV, FLAC, OGG or MP3.")],
+    model: Annotated[str, typer.Option(help="Registered name, or family:FOLDER-OR-HUB-ID.")],
+    method: Annotated[str, typer.Option(help="Method, name:key=value,...")],
+    language: Annotated[str, typer.Option(help="Language that is spoken.")] = "en",
+    translate_to: Annotated[str | None, typer.Option(help="Translate into this language.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FIG", help="Picture: .png, .pdf or .svg.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option(help="Allow code from the checkpoint.")
+    ] = False,
+) -> None:
+    """Transcribe one clip and show where a method says each token came from."""
+    from xbench import console, plot
+    from xbench.models.loading import locate
+
+    locate(model)
+    if out:
+        plot.check_target(out)
+    from xbench.explain import explain
+
+    explanation = explain(
+        audio,
+        model,
+        Call.parse(method),
+        language=language,
+        target_language=translate_to,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    console.show_explanation(explanation)
+    if out:
+        plot.save_explanation(explanation, out)
+        console.say(f"picture: {out}")
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))], as_json: _AsJson = False

@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +25,9 @@ from rich.progress import (
 from rich.table import Table
 
 from xbench.results import ReferenceRecord, RunResult, ScoreRecord
+
+if TYPE_CHECKING:
+    from xbench.explain import Explanation
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -189,6 +193,34 @@ def _quality_line(result: RunResult) -> str:
     if quality.poor:
         line += f"; WARNING: {quality.poor} of them poor, their explanations explain nonsense"
     return line
+
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def show_explanation(explanation: Explanation) -> None:
+    """Print the hypothesis and a strip per token: how its relevance is spread over time.
+
+    A column is the maximum of the frames it covers; each row is scaled to its own maximum.
+    """
+    say(
+        f"{explanation.audio} ({explanation.seconds:.2f} s), {explanation.model.name}, {explanation.method}"
+    )
+    say(f"hypothesis: {explanation.text}")
+    frames = explanation.values.shape[1]
+    width = max(len(repr(token)) for token in explanation.tokens)
+    columns = max(1, min(frames, _out.width - width - 4))
+    starts = np.arange(columns) * frames // columns
+    pooled = np.maximum.reduceat(explanation.values, starts, axis=1)
+    low, high = pooled.min(1, keepdims=True), pooled.max(1, keepdims=True)
+    levels = np.where(high > low, (pooled - low) / np.where(high > low, high - low, 1), 0)
+    for token, row in zip(explanation.tokens, levels, strict=True):
+        strip = "".join(_BLOCKS[round(level * (len(_BLOCKS) - 1))] for level in row)
+        _out.print(
+            f"{escape(repr(token)):>{width}} [cyan]{strip}[/cyan]", soft_wrap=False, no_wrap=True
+        )
+    end = f"{frames * explanation.frame_seconds:.2f} s"
+    say(" " * (width + 1) + "0 s" + end.rjust(columns - 3))
 
 
 def show_plan(estimates: Sequence[Mapping[str, Any]]) -> None:

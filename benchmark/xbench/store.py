@@ -7,12 +7,13 @@ a temporary file and renamed, the JSON last, so an artefact exists completely or
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
 import json
 import os
-import shutil
+import re
 import tempfile
 import warnings
 import zipfile
@@ -28,6 +29,9 @@ from xbench.errors import EnvironmentProblem
 from xbench.spec import canonical_json, content_hash
 
 KINDS = ("hypothesis", "reference", "map")
+
+# Artefacts, and what a killed process left of one.
+_OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.tmp-.*)")
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,20 @@ class Store:
         write_atomically(arrays_path, payload)
         write_atomically(facts_path, canonical_json(record).encode())
 
+    def _files(self, kind: str) -> list[Path]:
+        """Return the files of one kind that xbench has written; others may lie beside them."""
+        found = (self.folder / kind).glob("??/*")
+        return sorted(p for p in found if _OWN_FILE.fullmatch(f"{p.parent.name}/{p.name}"))
+
     def _records(self) -> Iterator[Path]:
         for kind in KINDS:
-            yield from sorted((self.folder / kind).glob("*/*.json"))
+            yield from (path for path in self._files(kind) if path.suffix == ".json")
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Return number and bytes of the artefacts of each kind."""
         table = {}
         for kind in KINDS:
-            files = [p for p in (self.folder / kind).glob("*/*") if p.suffix in {".npz", ".json"}]
+            files = self._files(kind)
             size = sum(path.stat().st_size for path in files)
             table[kind] = {"artefacts": sum(p.suffix == ".json" for p in files), "bytes": size}
         return table
@@ -127,7 +136,11 @@ class Store:
         """Delete all artefacts (nothing else in the folder); return how many there were."""
         count = sum(1 for _ in self._records())
         for kind in KINDS:
-            shutil.rmtree(self.folder / kind, ignore_errors=True)
+            for path in self._files(kind):
+                path.unlink(missing_ok=True)
+            for folder in (*(self.folder / kind).glob("??"), self.folder / kind):
+                with contextlib.suppress(OSError):  # something else lies in it
+                    folder.rmdir()
         return count
 
 

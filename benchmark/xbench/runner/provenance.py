@@ -76,7 +76,11 @@ def _command() -> list[str]:
 
 def without_folders(argument: str) -> str:
     """Reduce an absolute path inside a command-line argument to its last part."""
-    return re.sub(r"(^|[:=,])(?:~|/|[A-Za-z]:\\)[^:=,]*[/\\](?=[^/\\]+$)", r"\1", argument)
+    return re.sub(r"(^|[:=,])((?:~|/|[A-Za-z]:\\)[^:=,]*)", _last_part, argument)
+
+
+def _last_part(path: re.Match[str]) -> str:
+    return path[1] + re.split(r"[/\\]", path[2].rstrip("/\\"))[-1]
 
 
 def _version(package: str) -> str:

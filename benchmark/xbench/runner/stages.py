@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
@@ -22,6 +19,7 @@ from xbench.data.manifest import Utterance
 from xbench.description import load_object
 from xbench.errors import Unsupported, XbenchError
 from xbench.maps import GridMap, Layout, on_encoder_grid
+from xbench.methods.compute import compute_map
 from xbench.metrics import Score
 from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
 from xbench.references.reference import Reference
@@ -111,7 +109,8 @@ def refer(
     for call in job.task.references:
         masks = int(dict(call.params)["masks"])
         key = reference_key(model.info, job, decoded, call)
-        if store.has(key):
+        # Read, not only looked for: a damaged reference must be made again now.
+        if store.get(key) is not None:
             progress(masks)
             continue
         if case is None:
@@ -162,7 +161,7 @@ def explain(
 
     Returns the methods that do not support this model, with the reason.
     """
-    missing = [m for m in methods if not store.has(map_key(model.info, job, decoded, m))]
+    missing = [m for m in methods if store.get(map_key(model.info, job, decoded, m)) is None]
     if not missing:
         return {}
     features, _ = read_features(model, job.utterance)
@@ -177,16 +176,10 @@ def explain(
         description = method.description
         started = time.perf_counter()
         try:
-            if description.families and model.info.family not in description.families:
-                families = ", ".join(description.families)
-                raise Unsupported(f"it supports {families}, not {model.info.family}")
-            given = trace if description.takes == "trace" else case
-            values = description.load()(given, **dict(method.call.params))
+            array = compute_map(description, method.call, case)
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
-        array = values.detach().float().cpu().numpy()
-        _check_map(array, method, decoded.layout)
         is_control = description.kind == "control"
         store.put(
             map_key(model.info, job, decoded, method),
@@ -199,24 +192,6 @@ def explain(
             },
         )
     return unsupported
-
-
-def _check_map(values: Float[np.ndarray, "..."], method: Method, axes: Layout) -> None:
-    rows = len(axes.tokens)
-    expected = (
-        (rows, axes.frames) if method.description.space == "encoder" else (rows, axes.melframes)
-    )
-    if values.shape[:2] != expected:
-        raise XbenchError(
-            f"method '{method.call}' returned a map of shape {list(values.shape)}, expected "
-            f"[{', '.join(map(str, expected))}{'' if method.description.space == 'encoder' else ', mel'}]; "
-            "this is a bug of the method"
-        )
-    if not method.description.signed and (values < 0).any():
-        raise XbenchError(
-            f"method '{method.call}' returned negative relevance but does not declare itself signed; "
-            "this is a bug of the method"
-        )
 
 
 # -- score ----------------------------------------------------------------------------------------

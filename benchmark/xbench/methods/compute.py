@@ -1,0 +1,49 @@
+"""Call a method and hold its map against what its description promises."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32
+
+from xbench.case import Case
+from xbench.description import MethodDescription
+from xbench.errors import Unsupported, XbenchError
+from xbench.maps import Layout
+from xbench.spec import Call
+
+
+def compute_map(
+    description: MethodDescription, call: Call, case: Case
+) -> Float32[np.ndarray, "token *cells"]:
+    """Return the map of one method for a traced case: [token, frame] or [token, melframe, mel].
+
+    Raises Unsupported when the method cannot explain this model, XbenchError when the map breaks
+    the description (a bug of the method).
+    """
+    family = case.model.info.family
+    if description.families and family not in description.families:
+        raise Unsupported(f"it supports {', '.join(description.families)}, not {family}")
+    given = case.trace if description.takes == "trace" else case
+    values = description.load()(given, **dict(call.params))
+    array: np.ndarray = values.detach().float().cpu().numpy()
+    _check(array, description, call, case.layout)
+    return array
+
+
+def _check(
+    values: Float32[np.ndarray, "..."], description: MethodDescription, call: Call, axes: Layout
+) -> None:
+    rows = len(axes.tokens)
+    in_encoder = description.space == "encoder"
+    columns = axes.frames if in_encoder else axes.melframes
+    if values.ndim != 3 - in_encoder or values.shape[:2] != (rows, columns):
+        expected = f"[{rows}, {columns}{'' if in_encoder else ', mel'}]"
+        raise XbenchError(
+            f"method '{call}' returned a map of shape {list(values.shape)}, expected {expected}; "
+            "this is a bug of the method"
+        )
+    if not description.signed and (values < 0).any():
+        raise XbenchError(
+            f"method '{call}' returned negative relevance but does not declare itself signed; "
+            "this is a bug of the method"
+        )
