@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import zscore
+
+from xbench.maps import GridMap, Layout, on_encoder_grid
+from xbench.metrics.agreement import pearson, pearson_paper
+from xbench.references.reliability import (
+    Ceiling,
+    ceiling_pearson,
+    ceiling_pearson_paper,
+    row_reliability,
+    structural,
+    utterance_reliability,
+)
+from xbench.spec import Scoring
+
+DEFAULT = Scoring()
+
+
+def layout(rows: int, frames: int, *, special: int = 0, stride: int = 2) -> Layout:
+    names = tuple(str(row) for row in range(rows))
+    content = tuple(range(rows - special))
+    return Layout(tuple(range(rows)), names, content, frames, stride * frames, stride, 0.01)
+
+
+RISING = np.array([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ([1, 3, 2], 2 / 3),  # r = 1/2
+        ([2, 4, 6], 1),  # r = 1
+        ([1, 5, 1], 0),  # r = 0
+        ([3, 1, 2], -1),  # r = -1/2: the formula says -2
+        ([3, 2, 1], -1),  # r = -1: the formula says minus infinity
+    ],
+)
+def test_spearman_brown_by_hand(other: list[float], expected: float) -> None:
+    (value,) = row_reliability(RISING[None], np.array([other], dtype=np.float64))
+    assert value == pytest.approx(expected, abs=1e-14)
+
+
+def test_spearman_brown_below_zero_by_hand() -> None:
+    # Deviations (-3, 1, 1, 1) and (1, -3, 1, 1): r = -4/12 = -1/3, SB = -1 exactly;
+    # deviations (-1, 0, 1, 0) and (1, 2, 0, -3): r = -1 / sqrt(2 * 14), above the bound.
+    first = np.array([[-3.0, 1, 1, 1], [-1, 0, 1, 0]])
+    second = np.array([[1.0, -3, 1, 1], [1, 2, 0, -3]])
+    r = -1 / sqrt(28)
+    assert row_reliability(first, second) == pytest.approx((-1, 2 * r / (1 + r)), rel=1e-14)
+
+
+def test_constant_rows_have_no_reliability() -> None:
+    first = np.array([[1.0, 2, 3], [5, 5, 5], [1, 2, 3]])
+    second = np.array([[1.0, 3, 2], [1, 2, 3], [0, 0, 0]])
+    assert row_reliability(first, second) == (pytest.approx(2 / 3), None, None)
+
+
+def halves(rows_a: list[list[float]], rows_b: list[list[float]]) -> tuple[GridMap, GridMap]:
+    return GridMap(np.array(rows_a, dtype=np.float64)), GridMap(np.array(rows_b, dtype=np.float64))
+
+
+def test_utterance_reliability_is_the_mean_of_corrected_rows() -> None:
+    # Rows 2/3 and 1, a constant one, and an end-of-text row that must not count.
+    a, b = halves(
+        [[1, 2, 3], [0, 0, 1], [4, 4, 4], [1, 2, 3]], [[1, 3, 2], [5, 5, 6], [1, 2, 3], [3, 2, 1]]
+    )
+    result = utterance_reliability(a, b, layout(4, 3, special=1))
+    assert result.value == pytest.approx(5 / 6, rel=1e-14)  # the correction of the mean says 6/7
+    assert result.rows == (pytest.approx(2 / 3), pytest.approx(1), None)
+    assert result.constant_rows == 1
+    assert result.reason is None
+
+
+@pytest.mark.parametrize(
+    ("rows_a", "rows_b", "special", "reason"),
+    [
+        ([[1, 2, 3]], [[1, 3, 2]], 1, "empty-hypothesis"),
+        ([[1, 2]], [[1, 3]], 0, "too-few-frames"),
+        ([[1, 2, np.nan]], [[1, 3, 2]], 0, "non-finite"),
+        ([[1, 2, 3]], [[1, 3, np.inf]], 0, "non-finite"),
+        ([[1, 1, 1]], [[1, 3, 2]], 0, "constant-reference"),
+        ([[1, 2, 3]], [[2, 2, 2]], 0, "constant-reference"),
+        ([[1, 2, 3], [1, 1, 1]], [[2, 2, 2], [1, 2, 3]], 0, "constant-reference"),
+    ],
+)
+def test_reliability_and_ceilings_say_why_they_are_null(
+    rows_a: list[list[float]], rows_b: list[list[float]], special: int, reason: str
+) -> None:
+    a, b = halves(rows_a, rows_b)
+    grid = layout(len(rows_a), len(rows_a[0]), special=special)
+    result = utterance_reliability(a, b, grid)
+    assert (result.value, result.reason) == (None, reason)
+    for ceiling in (ceiling_pearson, ceiling_pearson_paper):
+        assert ceiling(a, a, b, grid, DEFAULT) == Ceiling(None, None, None, reason)
+
+
+def sparse_truth(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw maps as saliency looks: mostly near zero, few peaks."""
+    return rng.gamma(0.4, size=shape)
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.5, 0.8, 1.2])
+def test_reliability_predicts_independent_references(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = sparse_truth(rng, (10, 60))
+    grid = layout(10, 60)
+    predicted, observed = [], []
+    for _ in range(60):
+        a, b, c, d = truth + noise * rng.normal(size=(4, 10, 60))
+        predicted.append(utterance_reliability(GridMap(a), GridMap(b), grid).value)
+        observed.append(pearson(GridMap((a + b) / 2), GridMap((c + d) / 2), grid, DEFAULT).value)
+    assert np.mean(predicted) == pytest.approx(np.mean(observed), abs=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.3])
+def test_reliability_of_max_pooled_references(noise: float) -> None:
+    rng = np.random.default_rng(1)
+    # Neighbouring cells belong together, as segments and words make them.
+    truth = np.repeat(np.repeat(sparse_truth(rng, (6, 10, 4)), 8, axis=1), 4, axis=2)
+    grid = layout(6, 20, stride=4)
+    predicted, observed = [], []
+    for _ in range(40):
+        a, b, c, d = truth + noise * rng.normal(size=(4, *truth.shape))
+        pooled = [on_encoder_grid(x, grid, DEFAULT) for x in (a, b, (a + b) / 2, (c + d) / 2)]
+        predicted.append(utterance_reliability(pooled[0], pooled[1], grid).value)
+        observed.append(pearson(pooled[2], pooled[3], grid, DEFAULT).value)
+    assert np.mean(observed) >= 0.8
+    assert np.mean(predicted) == pytest.approx(np.mean(observed), abs=0.02)
+
+
+def test_ceiling_of_pearson_by_hand() -> None:
+    a, b = halves([[1, 2, 3], [0, 0, 1]], [[1, 3, 2], [5, 5, 6]])
+    mean = GridMap((a.values + b.values) / 2)
+    ceiling = ceiling_pearson(mean, a, b, layout(2, 3), DEFAULT)
+    assert ceiling.upper == pytest.approx(sqrt(5 / 6), rel=1e-14)
+    assert (ceiling.lower, ceiling.structural, ceiling.reason) == (None, None, None)
+
+
+def test_negative_reliability_gives_a_ceiling_of_zero() -> None:
+    a, b = halves([[1, 2, 3], [1, 2, 4]], [[3, 1, 2], [3, 1, 2]])
+    mean = GridMap((a.values + b.values) / 2)
+    assert ceiling_pearson(mean, a, b, layout(2, 3), DEFAULT).upper == 0
+    assert ceiling_pearson_paper(mean, a, b, layout(2, 3), DEFAULT).upper == 0
+
+
+def test_halves_that_cancel_have_no_ceiling() -> None:
+    a, b = halves([[1, 2, 3], [1, 2, 4]], [[3, 2, 1], [4, 3, 1]])
+    mean = GridMap((a.values + b.values) / 2)
+    for ceiling in (ceiling_pearson, ceiling_pearson_paper):
+        assert ceiling(mean, a, b, layout(2, 3), DEFAULT).reason == "constant-reference"
+
+
+def test_structural_ceiling_by_hand() -> None:
+    # Row z-scores (-1, 1, 0) sqrt(3/2) and (-1, -1, 2) / sqrt 2; the standard deviation of two
+    # values is half their distance: (sqrt(3/2) - sqrt(1/2)) / 2, (sqrt(3/2) + sqrt(1/2)) / 2 and
+    # sqrt(2) / 2; their mean is (sqrt 6 + sqrt 2) / 6.
+    reference = GridMap(np.array([[1.0, 3, 2], [0, 0, 3]]))
+    assert structural(reference, layout(2, 3), DEFAULT) == pytest.approx(
+        (sqrt(6) + sqrt(2)) / 6, rel=1e-14
+    )
+
+
+def test_paper_ceiling_is_structural_times_noise() -> None:
+    rng = np.random.default_rng(5)
+    truth = sparse_truth(rng, (6, 20))
+    a, b = (GridMap(truth + 0.3 * rng.normal(size=(6, 20))) for _ in range(2))
+    mean = GridMap((a.values + b.values) / 2)
+    grid = layout(6, 20, special=1)
+    ceiling = ceiling_pearson_paper(mean, a, b, grid, DEFAULT)
+    spread = zscore(mean.values[:5], axis=1).std(axis=0).mean()
+    assert ceiling.structural == pytest.approx(spread, rel=1e-13)
+    noise = ceiling_pearson(mean, a, b, grid, DEFAULT).upper
+    assert ceiling.upper == pytest.approx(spread * noise, rel=1e-13)
+    assert ceiling.lower == pearson_paper(a, b, grid, DEFAULT).value
+    assert ceiling.reason is None
+
+
+def test_special_rows_in_the_statistics_lift_the_structural_bound() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (GridMap(rng.gamma(0.4, size=(6, 20))) for _ in range(2))
+    mean = GridMap((a.values + b.values) / 2)
+    grid = layout(6, 20, special=1)
+    generated = Scoring(statistics="generated")
+    ceiling = ceiling_pearson_paper(mean, a, b, grid, generated)
+    assert ceiling.upper == ceiling_pearson(mean, a, b, grid, DEFAULT).upper
+    assert (ceiling.structural, ceiling.reason) == (None, "generated-statistics")
+    # A loud end-of-text row lets the content rows keep part of their column means.
+    loud = np.concatenate([zscore(mean.values[:5], axis=1), np.full((1, 20), 3.0)])
+    score = pearson_paper(GridMap(loud, distribution=True), mean, grid, generated).value
+    assert score > structural(mean, grid, DEFAULT) + 0.1
+
+
+def test_single_token_has_no_paper_ceiling() -> None:
+    a, b = halves([[1, 2, 3], [1, 2, 4]], [[1, 3, 2], [3, 1, 2]])
+    grid = layout(2, 3, special=1)
+    assert ceiling_pearson_paper(a, a, b, grid, DEFAULT) == Ceiling(
+        None, None, None, "single-token"
+    )
+    assert ceiling_pearson(a, a, b, grid, DEFAULT).upper == pytest.approx(sqrt(2 / 3))
+
+
+def test_half_that_is_the_same_for_each_token_has_no_lower_estimate() -> None:
+    a, b = halves([[1, 2, 3], [1, 2, 3]], [[1, 3, 2], [1, 2, 4]])
+    mean = GridMap((a.values + b.values) / 2)
+    ceiling = ceiling_pearson_paper(mean, a, b, layout(2, 3), DEFAULT)
+    assert (ceiling.lower, ceiling.reason) == (None, "token-constant")
+    assert ceiling.upper is not None
+
+
+@pytest.mark.parametrize("scoring", [DEFAULT, Scoring(min_max=True)])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_frame_wise_map_beats_the_structural_ceiling(seed: int, scoring: Scoring) -> None:
+    rng = np.random.default_rng(seed)
+    reference = GridMap(sparse_truth(rng, (3, 5)))
+    grid = layout(3, 5)
+    bound = structural(reference, grid, scoring)
+
+    def negative_score(flat: np.ndarray) -> float:
+        method = GridMap(flat.reshape(3, 5), distribution=True)
+        return -(pearson_paper(method, reference, grid, scoring).value or 0.0)
+
+    found = [minimize(negative_score, rng.normal(size=15), method="L-BFGS-B") for _ in range(4)]
+    best = -min(result.fun for result in found)
+    assert best <= bound + 1e-12
+    assert best == pytest.approx(bound, abs=1e-6)
+    target = zscore(reference.values, axis=1)
+    if scoring.min_max:
+        target = (target - target.min(1, keepdims=True)) / np.ptp(target, axis=1, keepdims=True)
+    assert -negative_score(target.ravel()) == pytest.approx(bound, rel=1e-12)
+
+
+def test_constant_columns_can_pass_the_structural_ceiling() -> None:
+    # The bound is about maps that vary in every frame. Here the reference varies in one frame only
+    # in what it says about tokens; a map that is constant elsewhere wastes no variance there.
+    rng = np.random.default_rng(0)
+    values = 1e-3 * rng.normal(size=(6, 12)) + 10 * np.eye(12)[3] * rng.uniform(-1, 1, size=(6, 1))
+    reference, grid = GridMap(values), layout(6, 12)
+    peaked = np.zeros((6, 12))
+    peaked[:, 3] = zscore(values, axis=1)[:, 3]
+    score = pearson_paper(GridMap(peaked, True), reference, grid, DEFAULT).value
+    assert score > structural(reference, grid, DEFAULT) + 0.1
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.5, 0.9])
+def test_truth_lies_between_the_estimates(noise: float) -> None:
+    rng = np.random.default_rng(2)
+    truth = sparse_truth(rng, (12, 50))
+    grid = layout(12, 50)
+    perfect = GridMap(truth)
+    rows, columns, by_row, upper, lower = [], [], [], [], []
+    for _ in range(60):
+        a, b = (GridMap(truth + noise * rng.normal(size=truth.shape)) for _ in range(2))
+        mean = GridMap((a.values + b.values) / 2)
+        rows.append(pearson(perfect, mean, grid, DEFAULT).value)
+        columns.append(pearson_paper(perfect, mean, grid, DEFAULT).value)
+        by_row.append(ceiling_pearson(mean, a, b, grid, DEFAULT).upper)
+        ceiling = ceiling_pearson_paper(mean, a, b, grid, DEFAULT)
+        upper.append(ceiling.upper)
+        lower.append(ceiling.lower)
+    assert np.mean(by_row) == pytest.approx(np.mean(rows), abs=0.02)
+    assert np.mean(lower) < np.mean(columns) < np.mean(upper)
+    assert np.mean(upper) - np.mean(columns) < 0.05

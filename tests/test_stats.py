@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+import xbench.stats
+from xbench.errors import UsageError
+from xbench.stats import Estimate, disattenuated, mean_estimate, skill
+
+
+def names(count: int, *, each: int = 1) -> list[str]:
+    return [f"speaker-{cluster:03}" for cluster in range(count) for _ in range(each)]
+
+
+# Five clusters of unequal sizes; the mean of the seven values is 18/7.
+VALUES = [1.0, 2.0, 3.0, 4.0, 5.0, 0.0, 3.0]
+CLUSTERS = ["a", "a", "b", "c", "d", "d", "e"]
+
+
+def test_linearised_interval_by_hand() -> None:
+    # Cluster sums minus mean times size: -15/7, 3/7, 10/7, -1/7, 3/7; squares sum to 344/49.
+    # Variance 5/4 * (344/49) / 7^2 = 430/2401; t(4) at 97.5 % is 2.776445.
+    result = mean_estimate(VALUES, CLUSTERS, seed=0)
+    half = 2.7764451052 * sqrt(430 / 2401)
+    assert result.value == pytest.approx(18 / 7, rel=1e-14)
+    assert result.low == pytest.approx(18 / 7 - half, rel=1e-9)
+    assert result.high == pytest.approx(18 / 7 + half, rel=1e-9)
+    assert (result.n, result.n_clusters, result.reason, result.ci_reason) == (7, 5, None, None)
+
+
+@pytest.mark.parametrize("count", [5, 12, 39])
+def test_equal_clusters_give_the_t_interval_of_their_means(count: int) -> None:
+    values = np.random.default_rng(0).normal(size=(count, 3))
+    result = mean_estimate(values.ravel().tolist(), names(count, each=3), seed=0)
+    means = values.mean(axis=1)
+    low, high = scipy_stats.t.interval(0.95, count - 1, means.mean(), scipy_stats.sem(means))
+    assert (result.low, result.high) == (
+        pytest.approx(low, rel=1e-9),
+        pytest.approx(high, rel=1e-9),
+    )
+
+
+def test_bootstrap_interval_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).exponential(size=(40, 2))
+    result = mean_estimate(values.ravel().tolist(), names(40, each=2), seed=0)
+    other = scipy_stats.bootstrap(
+        (values.mean(axis=1),), np.mean, n_resamples=40_000, method="percentile", rng=1
+    )
+    tolerance = 0.04 * other.standard_error
+    low, high = other.confidence_interval
+    assert result.low == pytest.approx(low, abs=2 * tolerance)
+    assert result.high == pytest.approx(high, abs=2 * tolerance)
+    assert result.value == pytest.approx(values.mean(), rel=1e-13)
+
+
+def test_ratios_are_drawn_jointly() -> None:
+    # A plain bootstrap, one draw at a time: 45 clusters of 1 to 6 utterances whose scores, floors
+    # and ceilings rise and fall together.
+    rng = np.random.default_rng(6)
+    series, clusters = np.empty((3, 0)), []
+    for cluster, size in enumerate(rng.integers(1, 7, size=45)):
+        level = np.array([[0.2], [0.05], [0.3]]) * rng.uniform(-1, 1)
+        series = np.hstack([series, np.array([[0.5], [0.3], [0.8]]) + level + np.zeros((3, size))])
+        clusters += [f"{cluster:03}"] * int(size)
+    series += 0.02 * rng.normal(size=series.shape)
+    members = [np.flatnonzero(np.array(clusters) == name) for name in sorted(set(clusters))]
+    skills, quotients = [], []
+    for _ in range(10_000):
+        drawn = np.concatenate([members[index] for index in rng.integers(45, size=45)])
+        score, floor, ceiling = series[:, drawn].mean(axis=1)
+        skills.append((score - floor) / (ceiling - floor))
+        quotients.append(score / ceiling)
+    scores, floors, ceilings = series.tolist()
+    for result, draws in (
+        (skill(scores, floors, ceilings, clusters, seed=0), skills),
+        (disattenuated(scores, ceilings, clusters, seed=0), quotients),
+    ):
+        limits = np.quantile(draws, [0.025, 0.975])
+        assert (result.low, result.high) == pytest.approx(limits, abs=0.1 * np.std(draws))
+
+
+def test_a_score_proportional_to_its_ceiling_has_no_interval() -> None:
+    ceilings = np.random.default_rng(7).uniform(0.5, 1, size=41)
+    result = disattenuated((0.5 * ceilings).tolist(), ceilings.tolist(), names(41), seed=0)
+    assert result.value == pytest.approx(0.5, rel=1e-12)
+    assert (result.low, result.ci_reason) == (None, "no-variation-between-clusters")
+
+
+def test_bootstrap_draws_whole_clusters() -> None:
+    # Utterances of a cluster agree completely: 40 observations, however many utterances.
+    per_cluster = np.random.default_rng(2).normal(size=40)
+    once = mean_estimate(per_cluster.tolist(), names(40), seed=0)
+    tenfold = mean_estimate(np.repeat(per_cluster, 10).tolist(), names(40, each=10), seed=0)
+    assert tenfold.low == pytest.approx(once.low, rel=1e-9)
+    assert tenfold.high == pytest.approx(once.high, rel=1e-9)
+    assert (once.n, tenfold.n, tenfold.n_clusters) == (40, 400, 40)
+
+
+def test_forty_clusters_bootstrap_and_thirty_nine_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).exponential(size=40).tolist()
+    seeds = [mean_estimate(values, names(40), seed=seed).low for seed in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert mean_estimate(values[:39], names(39), seed=0) == mean_estimate(
+        values[:39], names(39), seed=1
+    )
+    assert xbench.stats.DRAWS == 10_000
+
+
+def test_draws_are_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).exponential(size=50).tolist()
+    whole = mean_estimate(values, names(50), seed=0)
+    monkeypatch.setattr(xbench.stats, "_CELLS_AT_ONCE", 7 * 50)
+    assert mean_estimate(values, names(50), seed=0) == whole
+
+
+@pytest.mark.parametrize("count", [6, 45])
+def test_order_of_utterances_does_not_matter(count: int) -> None:
+    rng = np.random.default_rng(4)
+    values, clusters = rng.exponential(size=2 * count), np.array(names(count, each=2))
+    order = rng.permutation(2 * count)
+    first = mean_estimate(values.tolist(), clusters.tolist(), seed=0)
+    second = mean_estimate(values[order].tolist(), clusters[order].tolist(), seed=0)
+    assert (first.low, first.high) == pytest.approx((second.low, second.high), rel=1e-12)
+
+
+def test_undefined_values_and_their_clusters_are_left_out() -> None:
+    values = [None, *VALUES, None]
+    assert mean_estimate(values, ["f", *CLUSTERS, "a"], seed=0) == mean_estimate(
+        VALUES, CLUSTERS, seed=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters", "expected"),
+    [
+        ([], [], Estimate(None, None, None, 0, 0, "no-defined-value")),
+        ([None, None], ["a", "b"], Estimate(None, None, None, 0, 0, "no-defined-value")),
+        ([0.5], ["a"], Estimate(0.5, None, None, 1, 1, None, "fewer-than-5-clusters")),
+        ([0.25, 0.75], ["a", "a"], Estimate(0.5, None, None, 2, 1, None, "fewer-than-5-clusters")),
+        (
+            [0.0, 1.0, 0.0, 1.0],
+            list("abcd"),
+            Estimate(0.5, None, None, 4, 4, None, "fewer-than-5-clusters"),
+        ),
+        (
+            [0.0, 1.0, 0.0, 1.0, None],
+            list("abcde"),
+            Estimate(0.5, None, None, 4, 4, None, "fewer-than-5-clusters"),
+        ),
+        (
+            [0.0] * 5,
+            list("abcde"),
+            Estimate(0.0, None, None, 5, 5, None, "no-variation-between-clusters"),
+        ),
+        # Values differ, cluster means do not: the linearised standard error would be 0.
+        (
+            [0.0, 1.0] * 5,
+            names(5, each=2),
+            Estimate(0.5, None, None, 10, 5, None, "no-variation-between-clusters"),
+        ),
+        (
+            [0.0, 1.0] * 50,
+            names(50, each=2),
+            Estimate(0.5, None, None, 100, 50, None, "no-variation-between-clusters"),
+        ),
+    ],
+)
+def test_degenerate_means(
+    values: list[float | None], clusters: list[str], expected: Estimate
+) -> None:
+    assert mean_estimate(values, clusters, seed=0) == expected
+
+
+def test_equal_values_vary_only_by_rounding() -> None:
+    for count in (7, 41):
+        values = [0.1] * (3 * count) + [0.1] * 4
+        result = mean_estimate(values, [*names(count, each=3), *["x"] * 4], seed=0)
+        assert result.ci_reason == "no-variation-between-clusters"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+    with pytest.raises(UsageError, match="finite"):
+        mean_estimate([0.5, bad], ["a", "b"], seed=0)
+
+
+def test_every_value_needs_a_cluster() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        mean_estimate([0.5, 0.25], ["a"], seed=0)
+
+
+def test_skill_by_hand() -> None:
+    # S - F = 1, 2, 2, 4, 3, 0 (sum 12, in tenths); C - F = 4, 5, 5, 6, 7, 3 (sum 30): R = 2/5.
+    # S - F - R (C - F) = -3/5, 0, 0, 8/5, 1/5, -6/5; squares sum to (9 + 64 + 1 + 36)/25 = 22/5.
+    # Variance 6/5 * (22/5) / 30^2 = 22/3750; t(5) at 97.5 % is 2.570582.
+    floors = [0.3, 0.2, 0.1, 0.3, 0.2, 0.4]
+    scores = [floor + gain / 10 for floor, gain in zip(floors, (1, 2, 2, 4, 3, 0), strict=True)]
+    ceilings = [floor + room / 10 for floor, room in zip(floors, (4, 5, 5, 6, 7, 3), strict=True)]
+    result = skill(scores, floors, ceilings, list("abcdef"), seed=0)
+    half = 2.5705818356 * sqrt(22 / 3750)
+    assert result.value == pytest.approx(2 / 5, rel=1e-12)  # the mean of ratios is 0.381
+    assert (result.low, result.high) == pytest.approx((0.4 - half, 0.4 + half), rel=1e-8)
+    assert (result.n, result.n_clusters) == (6, 6)
+
+
+def test_skill_uses_the_utterances_where_all_three_exist() -> None:
+    scores = [0.5, 0.4, 0.7, 0.5, 0.6, None, 9.0, 9.0]
+    floors = [0.2, 0.3, 0.2, 0.1, 0.2, 9.0, None, 9.0]
+    ceilings = [0.9, 0.8, 0.9, 0.8, 0.9, 9.0, 9.0, None]
+    whole = skill(scores, floors, ceilings, list("abcdefgh"), seed=0)
+    assert whole == skill(scores[:5], floors[:5], ceilings[:5], list("abcde"), seed=0)
+    assert whole.value == pytest.approx(1.7 / 3.3, rel=1e-12)
+    assert (whole.n, whole.n_clusters) == (5, 5)
+
+
+@pytest.mark.parametrize(("scores", "value"), [(0.1, -0.25), (0.8, 1.5)])
+@pytest.mark.parametrize("count", [8, 40])
+def test_skill_is_never_clipped(scores: float, value: float, count: int) -> None:
+    jitter = np.tile([-0.01, 0.01], count // 2)
+    series = (scores + jitter).tolist()
+    result = skill(series, [0.2] * count, [0.6] * count, names(count), seed=0)
+    assert result.value == pytest.approx(value, rel=1e-12)
+    assert result.low < value < result.high
+
+
+def room(mean: float, spread: float, count: int) -> tuple[list[float], list[float], list[float]]:
+    """Make scores, floors, ceilings; C - F alternates between mean - spread and mean + spread."""
+    alternating = np.resize([-spread, spread], count)
+    return [0.3] * count, [0.2] * count, (0.2 + mean + alternating).tolist()
+
+
+@pytest.mark.parametrize("count", [10, 60])
+def test_skill_is_null_where_the_ceiling_is_not_clearly_above_the_floor(count: int) -> None:
+    # The standard error of C - F is spread / sqrt(count - 1), or / sqrt(count) in the bootstrap.
+    margin = 2.3 * 0.1 / sqrt(count - 1)
+    null = skill(*room(0.1 + 0.7 * margin, 0.1, count), names(count), seed=0)
+    assert (null.value, null.low, null.high) == (None, None, None)
+    assert (null.reason, null.n, null.n_clusters) == ("ceiling-not-above-floor", count, count)
+    defined = skill(*room(0.1 + 1.3 * margin, 0.1, count), names(count), seed=0)
+    assert defined.value == pytest.approx(0.1 / (0.1 + 1.3 * margin), rel=1e-12)
+    assert defined.reason is None
+
+
+@pytest.mark.parametrize("count", [10, 60])
+@pytest.mark.parametrize(("gap", "reason"), [(0.09, "ceiling-not-above-floor"), (0.11, None)])
+def test_a_constant_gap_is_its_own_limit(count: int, gap: float, reason: str | None) -> None:
+    scores = np.random.default_rng(0).uniform(0.2, 0.3, size=count).tolist()
+    result = skill(scores, [0.2] * count, [0.2 + gap] * count, names(count), seed=0)
+    assert result.reason == reason
+    assert (result.value is None) == (result.low is None) == (reason is not None)
+
+
+def test_skill_needs_five_clusters_and_values() -> None:
+    few = skill([0.5] * 8, [0.2] * 8, [0.9] * 8, list("aabbccdd"), seed=0)
+    assert few == Estimate(None, None, None, 8, 4, "fewer-than-5-clusters")
+    nothing = skill([None], [0.2], [0.9], ["a"], seed=0)
+    assert nothing == Estimate(None, None, None, 0, 0, "no-defined-value")
+
+
+def test_skill_without_variation_has_no_interval() -> None:
+    result = skill([0.5] * 6, [0.2] * 6, [0.9] * 6, list("abcdef"), seed=0)
+    assert result.value == pytest.approx(3 / 7, rel=1e-12)
+    assert (result.low, result.ci_reason) == (None, "no-variation-between-clusters")
+
+
+def test_disattenuated_by_hand() -> None:
+    # In tenths S = 4, 3, 5, 2, 6 (sum 20), C = 8, 6, 9, 8, 9 (sum 40): R = 1/2.
+    # S - R C = 0, 0, 1/2, -2, 3/2; squares sum to 13/2; variance 5/4 * (13/2) / 40^2 = 13/2560.
+    scores, ceilings = [0.4, 0.3, 0.5, 0.2, 0.6], [0.8, 0.6, 0.9, 0.8, 0.9]
+    result = disattenuated(scores, ceilings, list("abcde"), seed=0)
+    half = 2.7764451052 * sqrt(65 / 12800)
+    assert result.value == pytest.approx(1 / 2, rel=1e-12)
+    assert (result.low, result.high) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-9)
+    assert not result.above_one
+
+
+def test_disattenuated_above_one_stays_and_is_flagged() -> None:
+    result = disattenuated([0.6, 0.9, None], [0.5, 0.7, 0.1], ["a", "b", "c"], seed=0)
+    assert result.value == pytest.approx(1.25, rel=1e-12)
+    assert result.above_one
+    assert (result.low, result.ci_reason, result.n) == (None, "fewer-than-5-clusters", 2)
+    assert not disattenuated([0.7], [0.7], ["a"], seed=0).above_one
+
+
+def test_disattenuated_degenerate() -> None:
+    none = disattenuated([None], [0.5], ["a"], seed=0)
+    assert none == Estimate(None, None, None, 0, 0, "no-defined-value")
+    zero = disattenuated([0.1, 0.2], [0.0, 0.0], ["a", "b"], seed=0)
+    assert zero == Estimate(None, None, None, 2, 2, "ceiling-not-positive")
+    assert not zero.above_one
+    # Forty ceilings of which one is positive: draws without it have no ratio.
+    scores = np.linspace(0.1, 0.3, 40).tolist()
+    unstable = disattenuated(scores, [1.0] + [0.0] * 39, names(40), seed=0)
+    assert unstable.value == pytest.approx(8.0, rel=1e-12)
+    assert (unstable.low, unstable.high, unstable.ci_reason) == (None, None, "unstable-ratio")
+
+
+def clustered(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Draw clusters of 3 to 6 utterances: an effect of each cluster, noise, and cluster names.
+
+    Sizes that differ much more cost the linearised interval coverage: with 1 to 30 utterances
+    0.915 at 5 clusters, 0.939 at 20 (100,000 repetitions, half of the variance between clusters).
+    """
+    sizes = rng.integers(3, 7, size=count)
+    effect = np.repeat(rng.normal(size=count), sizes)
+    clusters = [f"{cluster:03}" for cluster, size in enumerate(sizes) for _ in range(size)]
+    return effect, rng.normal(size=(3, len(clusters))), clusters
+
+
+def draw_mean(rng: np.random.Generator, count: int) -> tuple[Estimate, float]:
+    effect, noise, clusters = clustered(rng, count)
+    return mean_estimate((0.5 + 0.1 * effect + 0.1 * noise[0]).tolist(), clusters, seed=0), 0.5
+
+
+def draw_ratios(rng: np.random.Generator, count: int) -> tuple[list[list[float]], list[str]]:
+    effect, noise, clusters = clustered(rng, count)
+    means, loads = np.array([[0.5], [0.3], [0.8]]), np.array([[0.1], [0.05], [0.08]])
+    return (means + loads * effect + 0.05 * noise).tolist(), clusters
+
+
+def draw_skill(rng: np.random.Generator, count: int) -> tuple[Estimate, float]:
+    (scores, floors, ceilings), clusters = draw_ratios(rng, count)
+    return skill(scores, floors, ceilings, clusters, seed=0), 0.4
+
+
+def draw_disattenuated(rng: np.random.Generator, count: int) -> tuple[Estimate, float]:
+    (scores, _, ceilings), clusters = draw_ratios(rng, count)
+    return disattenuated(scores, ceilings, clusters, seed=0), 0.625
+
+
+@pytest.mark.parametrize(
+    ("count", "repetitions"),
+    [
+        *((count, 2500) for count in (5, 8, 20, 39)),
+        # The percentile bootstrap truly covers 0.938 at 40 clusters: only many draws tell 0.93.
+        *(pytest.param(count, 10_000, marks=pytest.mark.slow) for count in (40, 80)),
+    ],
+)
+@pytest.mark.parametrize("draw", [draw_mean, draw_skill, draw_disattenuated])
+def test_intervals_cover_the_truth(
+    draw: Callable[[np.random.Generator, int], tuple[Estimate, float]],
+    count: int,
+    repetitions: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(xbench.stats, "DRAWS", 1000)
+    rng = np.random.default_rng(count)
+    covered = 0
+    for _ in range(repetitions):
+        estimate, truth = draw(rng, count)
+        covered += estimate.low <= truth <= estimate.high
+    assert 0.93 <= covered / repetitions <= 0.97
