@@ -59,7 +59,8 @@ def _normalised(
     for hypothesis, target, language in zip(hypotheses, targets, languages, strict=True):
         normalise = _normaliser(language)
         said = normalise(target).strip()
-        if said:
+        # The English normaliser turns "..." into ".", which is no word.
+        if any(map(str.isalnum, said)):
             pairs.append((normalise(hypothesis).strip(), said))
     return pairs
 

@@ -243,7 +243,7 @@ def read_result(path: Path) -> RunResult:
         data = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
     except OSError as problem:
         raise UsageError(f"{path}: {problem.strerror}") from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path}: not valid JSON: {problem}") from None
     found = problems("result", data)
     if found:

@@ -200,12 +200,8 @@ def _estimate(sums: _Sums, seed: int) -> Estimate:
 
 def _half_width(sums: _Sums) -> float:
     clusters = sums.n_clusters
-    variance = (
-        clusters
-        / (clusters - 1)
-        * float((sums.residual**2).sum())
-        / float(sums.denominator.sum()) ** 2
-    )
+    squares = float((sums.residual**2).sum())
+    variance = clusters / (clusters - 1) * squares / float(sums.denominator.sum()) ** 2
     return float(stdtrit(clusters - 1, (1 + LEVEL) / 2)) * math.sqrt(variance)
 
 

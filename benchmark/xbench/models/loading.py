@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xbench import registry
+from xbench.allocator import keep_freed_memory
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def load_model(
 ) -> SpeechModel:
     """Load a model by name; raises UsageError (bad name or checkpoint) or EnvironmentProblem."""
     location = locate(name)
+    keep_freed_memory()
     load = registry.models.get(location.family).load()
     model: SpeechModel = load(
         location,

@@ -7,7 +7,7 @@ want gradients says so with `torch.inference_mode()`.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -94,6 +94,10 @@ def layout(features: Features, hypothesis: Hypothesis) -> Layout:
     )
 
 
+# keep [batch, frame] (1 = kept, 0 = zeroed) to logits [batch, token, vocab]
+MaskedLogits = Callable[[Float[Tensor, "batch frame"]], Float[Tensor, "batch token vocab"]]
+
+
 @runtime_checkable
 class SpeechModel(Protocol):
     """An encoder-decoder speech-to-text model."""
@@ -128,6 +132,11 @@ class SpeechModel(Protocol):
         self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
     ) -> Float[Tensor, "batch token vocab"]:
         """Teacher-force the hypothesis: row i holds the scores that predict tokens[i]."""
+
+    def frame_masking(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Return a function from keep masks to `logits(encoded * keep)`, free to share all else."""
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Capture one clean teacher-forced pass; `needs` names captures of `xbench.trace`."""

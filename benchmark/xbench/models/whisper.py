@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from xbench.errors import UsageError, UtteranceError
@@ -26,7 +26,9 @@ from xbench.models.loading import (
     explained,
     folder_revision,
 )
-from xbench.models.protocol import Features, Hypothesis, ModelInfo, layout
+from xbench.models.masked_attention import NAME as MASKED_FRAMES
+from xbench.models.masked_attention import cross_cache, decoder_cache
+from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
 from xbench.spec import Decoding
 from xbench.trace import Trace, build_trace
 
@@ -161,10 +163,39 @@ class WhisperModel:
         self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
     ) -> Float[Tensor, "batch token vocab"]:
         """Run the decoder on prompt + tokens[:-1]; only rows that predict tokens meet the vocabulary."""
-        ids = torch.tensor(hypothesis.prompt + hypothesis.tokens[:-1], device=encoded.device)
+        ids = self._decoder_input(hypothesis).expand(len(encoded), -1)
         states = self.network.model.decoder(
-            input_ids=ids.expand(len(encoded), -1), encoder_hidden_states=encoded, use_cache=False
+            input_ids=ids, encoder_hidden_states=encoded, use_cache=False
         ).last_hidden_state
+        return self._read_out(states, hypothesis)
+
+    def frame_masking(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Project keys and values once; every batch of masks shares them (`masked_attention`)."""
+        decoder = self.network.model.decoder
+        projected = cross_cache([layer.encoder_attn for layer in decoder.layers], encoded)
+        ids = self._decoder_input(hypothesis)
+
+        def masked_logits(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
+            states = decoder(
+                input_ids=ids.expand(len(keep), -1),
+                encoder_hidden_states=encoded,
+                past_key_values=decoder_cache(projected),
+                use_cache=True,
+                frame_keep=keep.to(encoded.dtype),
+            ).last_hidden_state
+            return self._read_out(states, hypothesis)
+
+        return masked_logits
+
+    def _decoder_input(self, hypothesis: Hypothesis) -> Int[Tensor, " position"]:
+        ids = hypothesis.prompt + hypothesis.tokens[:-1]
+        return torch.tensor(ids, device=self.network.device)
+
+    def _read_out(
+        self, states: Float[Tensor, "batch position dim"], hypothesis: Hypothesis
+    ) -> Float[Tensor, "batch token vocab"]:
         logits: Tensor = self.network.proj_out(states[:, len(hypothesis.prompt) - 1 :])
         return logits
 
@@ -203,7 +234,7 @@ def load(
             location.target,
             dtype=getattr(torch, precision),
             use_safetensors=True,
-            attn_implementation="sdpa",
+            attn_implementation=MASKED_FRAMES,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
             **arguments,

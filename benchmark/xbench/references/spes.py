@@ -47,10 +47,12 @@ def spes_encoder(case: Case, sampling: Sampling, *, masks: int, p: float) -> Ref
     encoded = case.model.encode(case.features.values[None])
     frames = case.features.frames
 
+    masked_logits = case.model.frame_masking(encoded, case.hypothesis)
+
     def perturbed(hidden: Bool[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
         keep = torch.ones(len(hidden), encoded.shape[1], dtype=encoded.dtype, device=encoded.device)
         keep[:, :frames] = (~hidden).to(encoded.dtype)
-        return case.model.logits(encoded * keep[..., None], case.hypothesis)
+        return masked_logits(keep)
 
     return masked_mean(
         perturbed,
