@@ -16,6 +16,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev,plot]'
 	@touch $@
 
+demo: $(STAMP)  ## the embedded model on three tasks: table and result files, under 3 minutes
+	$(BIN)/xbench eval --model xbench-tiny --task demo --output results/demo \
+	  --method mean-heads --method mean-heads:layers=1 --method 'raw-attention:layer=1,head=*' \
+	  --method mean-layers:head=0 --method diagonal:width=0.2 --method uniform --method random
+
 test: $(STAMP)  ## the tests, under 15 minutes
 	$(BIN)/python -m pytest -q
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from jaxtyping import install_import_hook
 
 # Before anything imports xbench. The numeric tower lets an int stand where a float is expected.
-install_import_hook(
-    "xbench", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-)
+install_import_hook("xbench", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+# ruff: noqa: E402
 import json
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -23,7 +22,14 @@ from torch import Tensor
 
 from xbench.case import Case
 from xbench.maps import Layout
-from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
+from xbench.models.protocol import (
+    Features,
+    Hypothesis,
+    MaskedLogits,
+    ModelInfo,
+    SpeechModel,
+    layout,
+)
 from xbench.spec import Decoding
 from xbench.trace import Trace
 
@@ -46,7 +52,9 @@ def micro(shared_folder: Path) -> Any:
     """Return the trained whisper-micro of the shared folder, loaded."""
     from xbench.models.loading import load_model
 
-    return load_model(f"whisper:{shared_folder / 'models' / 'whisper-micro-en-zh-he'}", device="cpu")
+    return load_model(
+        f"whisper:{shared_folder / 'models' / 'whisper-micro-en-zh-he'}", device="cpu"
+    )
 
 
 # -- a tiny Whisper -------------------------------------------------------------------------------
@@ -137,21 +145,21 @@ def write_tiny_whisper(folder: Path, seed: int = 0) -> Path:
         decoder.embed_positions.weight[PROMPT - 1 + CONTENT_TOKENS :] += 40 * ending
         embedding[end] = 5 * ending
         embedding[letters] -= (embedding[letters] @ ending)[:, None] * ending
-    settings = dict(
-        decoder_start_token_id=start,
-        eos_token_id=end,
-        pad_token_id=end,
-        bos_token_id=end,
-        is_multilingual=True,
-        lang_to_id={f"<|{lang}|>": ids[f"<|{lang}|>"] for lang in ("en", "it", "zh")},
-        task_to_id={task: ids[f"<|{task}|>"] for task in ("translate", "transcribe")},
-        no_timestamps_token_id=ids["<|notimestamps|>"],
-        prev_sot_token_id=ids["<|startofprev|>"],
-        max_length=24,
-        return_timestamps=False,
-        begin_suppress_tokens=[end],
-        suppress_tokens=[],
-    )
+    settings = {
+        "decoder_start_token_id": start,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "bos_token_id": end,
+        "is_multilingual": True,
+        "lang_to_id": {f"<|{lang}|>": ids[f"<|{lang}|>"] for lang in ("en", "it", "zh")},
+        "task_to_id": {task: ids[f"<|{task}|>"] for task in ("translate", "transcribe")},
+        "no_timestamps_token_id": ids["<|notimestamps|>"],
+        "prev_sot_token_id": ids["<|startofprev|>"],
+        "max_length": 24,
+        "return_timestamps": False,
+        "begin_suppress_tokens": [end],
+        "suppress_tokens": [],
+    }
     network.save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps(settings))
     tokenizer_config = {
@@ -210,7 +218,12 @@ def make_manifest(tmp_path: Path) -> Callable[..., Path]:
             else:
                 samples = tones(clip, number) if isinstance(clip, int | float) else clip
                 soundfile.write(path, samples, RATE, subtype="FLOAT")
-            line = {"id": name, "audio": path.name, "language": "en", "transcript": f"word {number}"}
+            line = {
+                "id": name,
+                "audio": path.name,
+                "language": "en",
+                "transcript": f"word {number}",
+            }
             lines.append(json.dumps(line | (fields or {}).get(name, {})))
         manifest = tmp_path / "clips.jsonl"
         manifest.write_text("\n".join(lines) + "\n")
@@ -281,6 +294,10 @@ class Planted:
             text=" ".join(map(str, tokens)),
             truncated=False,
         )
+
+    def frame_masking(self, encoded: Tensor, hypothesis: Hypothesis) -> MaskedLogits:
+        """The plain way: every mask multiplies the encoder output."""
+        return lambda keep: self.logits(encoded * keep[..., None], hypothesis)
 
     def encode(self, values: Tensor) -> Tensor:
         return values.unflatten(1, (-1, 2)).mean(2)

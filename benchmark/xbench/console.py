@@ -142,16 +142,18 @@ def _score_table(
         pad_edge=False,
     )
     table.add_column("method", overflow="fold")
-    for score in scores:
-        star = "*" if headline == {"metric": score.metric, "reference": reference.name} else ""
-        table.add_column(f"{score.metric}{star}", justify="right", no_wrap=True)
-        table.add_column("skill", justify="right", no_wrap=True)
+    # The headline metric comes first and alone carries interval and skill; files hold the rest.
+    metrics = sorted((s.metric for s in scores), key=lambda name: name != headline["metric"])
+    star = "*" if headline["reference"] == reference.name else ""
+    table.add_column(f"{metrics[0]}{star}", justify="right", no_wrap=True)
+    table.add_column("skill", justify="right", no_wrap=True)
+    for metric in metrics[1:]:
+        table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
-    for result in _ranked(results, scores[0].metric, reference.name):
-        cells = [_method_name(result)]
-        for metric in [s.metric for s in scores]:
-            score = result.score(metric, reference.name)
-            cells += [_score_cell(result, score), _number(score.skill.value)]
+    for result in _ranked(results, metrics[0], reference.name):
+        first = result.score(metrics[0], reference.name)
+        cells = [_method_name(result), _score_cell(result, first), _number(first.skill.value)]
+        cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
         per_second = result.cost.seconds_per_audio_second
         cells.append("–" if per_second is None else f"{per_second:.4f}")
         table.add_row(*map(escape, cells))

@@ -1,0 +1,599 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate
+from xbench.errors import EnvironmentProblem, UnknownName, UsageError, UtteranceError
+from xbench.models.protocol import layout
+from xbench.models.whisper import WhisperModel
+from xbench.references import spes
+from xbench.results import read_result
+from xbench.runner import keys
+from xbench.runner.plan import plan_methods, plan_tasks
+from xbench.runner.provenance import without_folders
+from xbench.schemas import problems
+from xbench.store import Store
+
+MakeManifest = Callable[..., Path]
+CLIPS = {"a": 0.6, "b": 0.8, "c": 0.7}
+COLUMNS = [
+    (metric, reference)
+    for reference in ("spes-encoder", "spes-input")
+    for metric in ("pearson", "pearson-paper")
+]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> ExecutionOptions:
+    return ExecutionOptions(
+        output=str(tmp_path / "results"), cache=str(tmp_path / "cache"), device="cpu"
+    )
+
+
+@pytest.fixture
+def spec(tiny_whisper_folder: Path, make_manifest: MakeManifest) -> RunSpec:
+    return RunSpec(
+        model=f"whisper:{tiny_whisper_folder}",
+        methods=(Call("mean-heads"),),
+        tasks=("asr",),
+        data=str(make_manifest(CLIPS)),
+        masks=24,
+    )
+
+
+def run(spec: RunSpec, options: ExecutionOptions) -> RunResult:
+    (result,) = evaluate(spec, options)
+    return result
+
+
+def comparable(result: RunResult) -> dict[str, Any]:
+    """Return what must not change when a run is repeated."""
+    plain = asdict(result)
+    del plain["cost"]["peak_memory_bytes"], plain["provenance"]
+    return plain
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+
+
+# -- one run --------------------------------------------------------------------------------------
+
+
+def test_asr_scores_every_utterance_and_writes_what_it_returns(
+    spec: RunSpec, options: ExecutionOptions
+) -> None:
+    result = run(spec, options)
+    assert (result.status, result.reason, result.failures) == ("complete", None, [])
+    assert result.utterances["id"] == ["a", "b", "c"]
+    assert [(s.metric, s.reference) for s in result.scores] == COLUMNS
+    for score in result.scores:
+        values = result.utterances[f"{score.metric}@{score.reference}"]
+        assert score.n == 3
+        assert score.value == pytest.approx(math.fsum(values) / 3)
+        assert -1 <= score.value <= 1
+        floors = result.utterances[f"floor:{score.metric}@{score.reference}"]
+        assert score.floor.value == pytest.approx(math.fsum(floors) / 3)
+        assert score.clusters_assumed
+        assert (score.ci, score.ci_reason is None) == (None, False)  # three clusters are too few
+    assert [(r.name, r.masks) for r in result.references] == [
+        ("spes-encoder", [12, 12]),
+        ("spes-input", [12, 12]),
+    ]
+    assert all(r.forward_passes == 3 * 25 for r in result.references)
+    assert (result.cost.forward_passes, result.cost.backward_passes) == (3, 0)
+    assert result.quality.metric == "wer"
+    assert result.quality.n == 3
+    assert 0 < result.padding_mass < 1  # type: ignore[operator]
+
+    path = Path(options.output) / result.path()
+    assert read_result(path) == result
+    assert problems("result", json.loads(path.read_text())) == []
+    assert [p for p in Path(options.output).rglob("*") if p.is_file()] == [path]
+    assert path.parent == Path(options.output) / "asr" / "whisper-whisper-tiny-random"
+
+
+def test_translation_judges_the_translation(
+    spec: RunSpec, options: ExecutionOptions, make_manifest: MakeManifest
+) -> None:
+    fields = {
+        "a": {"language": "it", "translation_en": "one"},
+        "b": {"language": "zh", "translation_en": "two"},
+        "c": {"language": "it"},  # has no translation and is left out
+    }
+    spec = replace(spec, tasks=("st",), data=str(make_manifest(CLIPS, fields)))
+    result = run(spec, options)
+    assert result.quality.value is not None
+    assert result.quality.value < 50
+
+    for name, text in zip("ab", result.utterances["hypothesis"], strict=True):
+        fields[name]["translation_en"] = text
+    make_manifest(CLIPS, fields)
+    result = run(spec, options)
+    assert result.quality.value == pytest.approx(100)
+    assert result.status == "complete"
+    assert (result.task.kind, result.task.target_language) == ("st", "en")
+    assert result.task.source_language == ["it", "zh"]
+    assert result.utterances["id"] == ["a", "b"]
+    assert (result.quality.metric, result.utterances["chrf"]) == ("chrf", pytest.approx([100, 100]))
+    assert read_result(Path(options.output) / result.path()) == result
+
+
+def test_a_task_and_its_translation_share_a_cache_without_mixing(
+    spec: RunSpec, options: ExecutionOptions, make_manifest: MakeManifest
+) -> None:
+    fields = {"a": {"language": "it", "translation_en": "one"}}
+    spec = replace(spec, tasks=("asr", "st"), data=str(make_manifest({"a": 0.6}, fields)))
+    evaluate(spec, options)
+    assert Store(Path(options.cache or "")).summary()["hypothesis"]["artefacts"] == 2
+
+
+# -- what is stored is not computed again ---------------------------------------------------------
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("this was to come from the cache")
+
+
+def no_model_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("features", "encode", "logits", "decode", "trace"):
+        monkeypatch.setattr(WhisperModel, name, refuse)
+
+
+def test_a_second_run_does_no_model_work(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(spec, options)
+    no_model_work(monkeypatch)
+    assert comparable(run(spec, options)) == comparable(first)
+
+
+def test_a_second_method_needs_one_trace_and_no_reference(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(spec, options)
+    traces = []
+    trace = WhisperModel.trace
+
+    def counted(self: WhisperModel, *arguments: Any) -> Any:
+        traces.append(1)
+        return trace(self, *arguments)
+
+    monkeypatch.setattr(WhisperModel, "trace", counted)
+    monkeypatch.setattr(WhisperModel, "decode", refuse)
+    monkeypatch.setattr(spes, "masked_mean", refuse)
+    evaluate(replace(spec, methods=(Call("mean-layers", (("head", 1),)), Call("uniform"))), options)
+    assert len(traces) == 3
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"masks": 30}])
+def test_other_masks_are_another_reference(
+    spec: RunSpec, options: ExecutionOptions, change: dict[str, int]
+) -> None:
+    first, second = run(spec, options), run(replace(spec, **change), options)  # type: ignore[arg-type]
+    column = "pearson@spes-encoder"
+    assert first.utterances[column] != second.utterances[column]
+    assert first.utterances["map_hash"] == second.utterances["map_hash"]
+    assert first.path() != second.path()
+    summary = Store(Path(options.cache or "")).summary()
+    assert {kind: row["artefacts"] for kind, row in summary.items()} == {
+        "hypothesis": 3,
+        "reference": 12,
+        "map": 6,
+    }
+
+
+def test_two_checkpoints_of_one_name_never_mix(
+    spec: RunSpec,
+    options: ExecutionOptions,
+    another_tiny_whisper: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    first = run(spec, options)
+    other = another_tiny_whisper(tmp_path / "other" / "whisper-tiny-random", seed=5)
+    second = run(replace(spec, model=f"whisper:{other}"), options)
+    assert first.model.name == second.model.name
+    assert first.model.revision != second.model.revision
+    assert set(first.utterances["map_hash"]).isdisjoint(second.utterances["map_hash"])
+    assert first.path() != second.path()
+    fresh = run(
+        replace(spec, model=f"whisper:{other}"), replace(options, cache=str(tmp_path / "x"))
+    )
+    assert fresh.utterances == second.utterances
+
+
+def test_the_place_of_the_checkpoint_and_the_data_does_not_matter(
+    spec: RunSpec,
+    options: ExecutionOptions,
+    tiny_whisper_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = run(spec, options)
+    model = shutil.copytree(tiny_whisper_folder, tmp_path / "moved" / tiny_whisper_folder.name)
+    data = tmp_path / "moved" / "data"
+    data.mkdir()
+    for path in (Path(spec.data or ""), *tmp_path.glob("*.wav")):
+        shutil.copy(path, data)
+    no_model_work(monkeypatch)
+    moved = replace(spec, model=f"whisper:{model}", data=str(data / "clips.jsonl"))
+    assert run(moved, options).path() == first.path()
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def counting(name: str, interrupt: bool) -> Callable[..., Any]:
+        original = getattr(spes, name)
+
+        def estimate(case: Any, *arguments: Any, **options: Any) -> Any:
+            if interrupt:
+                raise KeyboardInterrupt
+            done.append(name)
+            return original(case, *arguments, **options)
+
+        return estimate
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spes, "spes_encoder", counting("spes_encoder", False))
+        patch.setattr(spes, "spes_input", counting("spes_input", True))
+        with pytest.raises(KeyboardInterrupt):
+            run(spec, options)
+    assert done == ["spes_encoder"]
+    store = Store(Path(options.cache or ""))
+    assert store.summary()["reference"]["artefacts"] == 1
+    assert store.verify() == []
+
+    done.clear()
+    with monkeypatch.context() as patch:
+        for name in ("spes_encoder", "spes_input"):
+            patch.setattr(spes, name, counting(name, False))
+        patch.setattr(WhisperModel, "decode", refuse)
+        result = run(spec, options)
+    assert sorted(done) == ["spes_encoder"] * 2 + ["spes_input"] * 3
+    untouched = run(spec, replace(options, cache=str(Path(options.output) / "fresh")))
+    assert comparable(result)["scores"] == comparable(untouched)["scores"]
+
+
+def test_a_reference_damaged_in_the_cache_is_made_again(
+    spec: RunSpec, options: ExecutionOptions
+) -> None:
+    first = run(spec, options)
+    for path in (Path(options.cache or "") / "reference").rglob("*.npz"):
+        path.write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="it is made again"):
+        second = run(spec, options)
+    assert second.utterances == first.utterances
+
+
+# -- utterances that fail -------------------------------------------------------------------------
+
+
+def wav_header_only() -> bytes:
+    return b"RIFF\x24\x00\x00\x00WAVEfmt garbage"
+
+
+def test_bad_audio_is_counted_and_the_others_are_kept(
+    spec: RunSpec, options: ExecutionOptions, make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    clips = {
+        "good-1": 0.6,
+        "long": 2.5,
+        "broken": wav_header_only(),
+        "empty": np.zeros(0, dtype=np.float32),
+        "nan": np.array([0.0, np.nan] * 4000, dtype=np.float32),
+        "foreign": 0.6,
+        "good-2": 0.8,
+    }
+    fields = {"foreign": {"language": "de"}}
+    result = run(replace(spec, data=str(make_manifest(clips, fields))), options)
+    assert result.status == "partial"
+    assert result.reason == "5 utterance(s) failed or were refused"
+    assert {f.id: f.reason for f in result.failures} == {
+        "long": "too-long",
+        "broken": "corrupt-audio",
+        "empty": "empty-audio",
+        "nan": "non-finite-audio",
+        "foreign": "unsupported-language",
+    }
+    assert all(str(tmp_path) not in f.message for f in result.failures)
+    assert result.utterances["id"] == ["good-1", "good-2"]
+    assert all(score.n == 2 for score in result.scores)
+    assert read_result(Path(options.output) / result.path()) == result
+
+
+def test_a_run_without_any_good_utterance_is_failed_but_valid(
+    spec: RunSpec, options: ExecutionOptions, make_manifest: MakeManifest
+) -> None:
+    result = run(replace(spec, data=str(make_manifest({"long": 3.0}))), options)
+    assert (result.status, result.reason) == ("failed", "all 1 utterances failed")
+    assert all(s.value is None and s.reason and s.n == 0 for s in result.scores)
+    assert result.quality.value is None
+    assert result.quality.reason
+    assert read_result(Path(options.output) / result.path()) == result
+
+
+def test_an_utterance_that_fails_in_its_reference_is_counted(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = spes.spes_input
+
+    def estimate(case: Any, *arguments: Any, **parameters: Any) -> Any:
+        if case.features.melframes == 80:
+            raise UtteranceError("non-finite-divergence", "planned")
+        return original(case, *arguments, **parameters)
+
+    monkeypatch.setattr(spes, "spes_input", estimate)
+    result = run(spec, options)
+    assert [(f.id, f.reason) for f in result.failures] == [("b", "non-finite-divergence")]
+    assert result.utterances["id"] == ["a", "c"]
+    assert result.status == "partial"
+
+
+def test_an_empty_hypothesis_is_counted_null(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = WhisperModel.decode
+
+    def silent(self: WhisperModel, features: Any, *arguments: Any) -> Any:
+        found = decode(self, features, *arguments)
+        if features.melframes != 60:
+            return found
+        return replace(found, tokens=found.tokens[-1:], texts=found.texts[-1:], content=(), text="")
+
+    monkeypatch.setattr(WhisperModel, "decode", silent)
+    result = run(spec, options)
+    assert result.status == "complete"
+    assert result.utterances["hypothesis"][0] == ""
+    for score in result.scores:
+        assert (score.n, score.undefined) == (2, {"empty-hypothesis": 1})
+        assert result.utterances[f"{score.metric}@{score.reference}"][0] is None
+    assert result.utterances["map_hash"][0] is None
+    assert result.utterances["reliability@spes-encoder"][0] is None
+
+
+def test_running_out_of_memory_is_a_problem_of_the_machine(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(spes, "spes_encoder", exhausted)
+    with pytest.raises(EnvironmentProblem, match="--batch-size"):
+        run(spec, options)
+
+
+# -- methods --------------------------------------------------------------------------------------
+
+
+def raw(layer: Any, head: Any) -> Call:
+    return Call.make("raw-attention", {"layer": layer, "head": head})
+
+
+def test_an_unsupported_method_does_not_stop_the_others(
+    spec: RunSpec, options: ExecutionOptions
+) -> None:
+    good, bad = evaluate(replace(spec, methods=(Call("mean-heads"), raw(7, 0))), options)
+    assert good.status == "complete"
+    assert bad.status == "unsupported"
+    assert "layer 7 does not exist" in (bad.reason or "")
+    assert all(s.value is None and s.n == 0 for s in bad.scores)
+    for result in (good, bad):
+        assert read_result(Path(options.output) / result.path()) == result
+
+
+def test_a_sweep_is_every_layer_and_head_and_equals_single_runs(
+    spec: RunSpec, options: ExecutionOptions, tmp_path: Path
+) -> None:
+    results = evaluate(replace(spec, methods=(raw("*", "*"), raw(1, 1))), options)
+    found = [(r.method.params["layer"], r.method.params["head"]) for r in results]
+    assert found == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert len({r.path() for r in results}) == 4
+    assert len({tuple(r.utterances["map_hash"]) for r in results}) == 4
+    single = run(
+        replace(spec, methods=(raw(1, 0),)), replace(options, cache=str(tmp_path / "fresh"))
+    )
+    (swept,) = (r for r in results if r.method.params == {"layer": 1, "head": 0})
+    assert swept.utterances == single.utterances
+    assert [s.value for s in swept.scores] == [s.value for s in single.scores]
+    assert swept.path() == single.path()
+
+
+def test_uniform_is_null_with_its_reason(spec: RunSpec, options: ExecutionOptions) -> None:
+    result = run(replace(spec, methods=(Call("uniform"),)), options)
+    assert {(s.value, s.reason) for s in result.scores} == {(None, "constant-map")}
+    assert (result.cost.forward_passes, result.status) == (0, "complete")
+
+
+def test_the_floor_scores_like_the_method_it_is(spec: RunSpec, options: ExecutionOptions) -> None:
+    result = run(replace(spec, methods=(Call("diagonal"),)), options)
+    for score in result.scores:
+        assert score.value == score.floor.value
+        assert score.skill.value in (None, pytest.approx(0))
+
+
+def test_references_and_metrics_can_be_chosen(spec: RunSpec, options: ExecutionOptions) -> None:
+    chosen = replace(spec, references=(Call("spes-encoder"),), metrics=(Call("pearson-paper"),))
+    result = run(chosen, options)
+    assert [(s.metric, s.reference) for s in result.scores] == [("pearson-paper", "spes-encoder")]
+    assert result.task.headline == {"metric": "pearson-paper", "reference": "spes-encoder"}
+    assert result.references[0].params == {"masks": 24, "p": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"methods": ()}, UsageError, "no method is given"),
+        ({"methods": (Call("mean-head"),)}, UnknownName, "'mean-heads'"),
+        ({"methods": (Call("mean-heads", (("layer", 1),)),)}, UsageError, "'layers'"),
+        ({"methods": (Call("raw-attention"),)}, UsageError, "'layer' is required"),
+        ({"tasks": ("arr",)}, UnknownName, "'asr'"),
+        ({"data": "nowhere.jsonl"}, UsageError, "nowhere.jsonl cannot be read"),
+        ({"data": None}, UsageError, "needs --data"),
+        ({"model": "whisper-tny"}, UnknownName, "whisper-tiny"),
+        ({"masks": 2}, UsageError, "masks=2"),
+        ({"references": (Call("spes-in"),)}, UnknownName, "'spes-input'"),
+        ({"metrics": (Call("person"),)}, UnknownName, "'pearson'"),
+        ({"selection": Selection(ids=("d",))}, UsageError, "has no utterance 'd'"),
+    ],
+)
+def test_bad_usage_is_told_before_a_model_is_loaded(
+    spec: RunSpec,
+    options: ExecutionOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    error: type[UsageError],
+    message: str,
+) -> None:
+    monkeypatch.setattr("xbench.runner.evaluate.load_model", None)
+    with pytest.raises(error, match=message):
+        evaluate(replace(spec, **change), options)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "selection", [Selection(limit=2), Selection(ids=("c",)), Selection(limit=3)]
+)
+def test_a_partial_run_never_overwrites_a_full_one(
+    spec: RunSpec, options: ExecutionOptions, selection: Selection
+) -> None:
+    full = run(spec, options)
+    part = run(replace(spec, selection=selection), options)
+    assert part.status == "partial"
+    assert "selection" in (part.reason or "")
+    assert part.path() != full.path()
+    assert part.path().parent == full.path().parent
+    assert read_result(Path(options.output) / full.path()) == full
+    assert re.fullmatch(r"mean-heads-layers-all-[0-9a-f]{8}\.json", full.path().name)
+
+
+def test_results_name_no_folder_of_this_machine(
+    spec: RunSpec,
+    options: ExecutionOptions,
+    make_manifest: MakeManifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = replace(spec, data=str(make_manifest({"a": 0.6, "long": 2.5, "bad": b"x" * 50})))
+    arguments = [
+        f"--data={spec.data}",
+        spec.model,
+        f"{tmp_path}/results/",
+        f"{tmp_path}/my files/x",
+    ]
+    monkeypatch.setattr("sys.argv", ["/usr/bin/xbench", "eval", "--data", spec.data, *arguments])
+    result = run(spec, options)
+    text = (Path(options.output) / result.path()).read_text()
+    found = list(strings(json.loads(text)))
+    assert str(tmp_path) not in text
+    assert str(Path.home()) not in [s for s in found if s != "/"]
+    absolute = [s for s in found if re.search(r"(^|[\s:='\"(])(/|~/)\w", s)]
+    assert absolute == []
+    assert result.provenance.command[:4] == ["xbench", "eval", "--data", "clips.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("/home/me/clips.jsonl", "clips.jsonl"),
+        ("--data=/home/me/clips.jsonl", "--data=clips.jsonl"),
+        ("whisper:/models/tiny", "whisper:tiny"),
+        ("whisper:~/models/tiny", "whisper:tiny"),
+        ("/home/me/results/", "results"),
+        ("/home/me/my files/clips.jsonl", "clips.jsonl"),
+        ("whisper:../shared/models/tiny", "whisper:../shared/models/tiny"),
+        ("openai/whisper-tiny", "openai/whisper-tiny"),
+        ("raw-attention:layer=*,head=*", "raw-attention:layer=*,head=*"),
+        ("--ids", "--ids"),
+        ("", ""),
+        ("/", ""),
+        (r"--data=C:\Users\me\clips.jsonl", "--data=clips.jsonl"),
+    ],
+)
+def test_arguments_lose_absolute_folders(argument: str, expected: str) -> None:
+    assert without_folders(argument) == expected
+
+
+def test_results_hold_neither_nan_nor_infinity(
+    spec: RunSpec, options: ExecutionOptions, make_manifest: MakeManifest
+) -> None:
+    silence = {"silence": np.zeros(8000, dtype=np.float32), "a": 0.6}
+    methods = (Call("mean-heads"), Call("uniform"), raw(0, 0))
+    for result in evaluate(
+        replace(spec, methods=methods, data=str(make_manifest(silence))), options
+    ):
+        text = (Path(options.output) / result.path()).read_text()
+        json.loads(text, parse_constant=pytest.fail)
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+def test_every_fact_about_the_model_that_changes_its_output_is_in_the_keys(
+    tiny: WhisperModel, spec: RunSpec
+) -> None:
+    (plan,) = plan_tasks(spec)
+    job = keys.Job(plan.task, plan.manifest.utterances[0], 0)
+    base = keys.hypothesis_key(tiny.info, job).digest
+    for change in ({"revision": "x"}, {"precision": "bfloat16"}, {"source": "x"}, {"family": "x"}):
+        assert keys.hypothesis_key(replace(tiny.info, **change), job).digest != base
+    for same in ({"name": "x"}, {"device": "cuda"}):
+        assert keys.hypothesis_key(replace(tiny.info, **same), job).digest == base
+    other = replace(job, utterance=replace(job.utterance, audio_sha256="0" * 64))
+    assert keys.hypothesis_key(tiny.info, other).digest != base
+    english = replace(job, utterance=replace(job.utterance, language="it"))
+    assert keys.hypothesis_key(tiny.info, english).digest != base
+    decoding = replace(job, task=replace(job.task, decoding=replace(job.task.decoding, beams=1)))
+    assert keys.hypothesis_key(tiny.info, decoding).digest != base
+
+
+def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
+    tiny: WhisperModel, spec: RunSpec, clip: Callable[..., np.ndarray]
+) -> None:
+    (plan,), (method,) = plan_tasks(spec), plan_methods(spec)
+    job = keys.Job(plan.task, plan.manifest.utterances[0], 0)
+    features = tiny.features(clip(0.6))
+    hypothesis = tiny.decode(features, "en", None, plan.task.decoding)
+    decoded = keys.Decoded(hypothesis, layout(features, hypothesis), 0.6)
+    call = plan.task.references[0]
+    reference = keys.reference_key(tiny.info, job, decoded, call).digest
+    explained = keys.map_key(tiny.info, job, decoded, method).digest
+    assert reference != explained
+
+    other_audio = replace(job, utterance=replace(job.utterance, audio_sha256="0" * 64))
+    jobs = [(tiny.info, other_audio, decoded), (replace(tiny.info, revision="x"), job, decoded)]
+    for change in ({"tokens": hypothesis.tokens[1:]}, {"prompt": hypothesis.prompt[1:]}):
+        changed = replace(decoded, hypothesis=replace(hypothesis, **change))
+        jobs.append((tiny.info, job, changed))
+    for info, job_, decoded_ in jobs:
+        assert keys.reference_key(info, job_, decoded_, call).digest != reference
+        assert keys.map_key(info, job_, decoded_, method).digest != explained
+    more = call.with_params(p=0.5)
+    assert keys.reference_key(tiny.info, job, decoded, more).digest != reference
+    newer = replace(method, description=replace(method.description, version="2"))
+    assert keys.map_key(tiny.info, job, decoded, newer).digest != explained
+    seeded = replace(job, seed=1)
+    assert keys.reference_key(tiny.info, seeded, decoded, call).digest != reference
+    assert keys.map_key(tiny.info, seeded, decoded, method).digest == explained

@@ -1,0 +1,138 @@
+"""The rules of the house that no type checker enforces: what may import what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import xbench
+
+ROOT = Path(xbench.__file__).parent
+HEAVY = ("torch", "transformers", "captum", "skimage", "soundfile", "datasets", "ray", "matplotlib")
+
+
+def loaded_after(code: str) -> list[str]:
+    """Run code in a fresh interpreter; return which heavy packages it imported."""
+    script = f"{code}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    found: list[str] = ast.literal_eval(run.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "xbench",
+        "xbench.cli",
+        "xbench.registry",
+        "xbench.schemas",
+        "xbench.tasks",
+        "xbench.results",
+        "xbench.spec",
+        "xbench.errors",
+        "xbench.store",
+        "xbench.data.manifest",
+        "xbench.stats",
+    ],
+)
+def test_torch_free_modules_import_nothing_heavy(module: str) -> None:
+    assert loaded_after(f"import {module}") == []
+
+
+def test_listing_every_description_and_task_imports_nothing_heavy() -> None:
+    code = (
+        "from xbench import registry, tasks\n"
+        "for group in registry.ALL:\n"
+        "    assert group.entries() and all(e.description for e in group.entries()), group.kind\n"
+        "assert tasks.task_index()\n"
+        "tasks.resolve_tasks(['core', 'demo', 'asr', 'st'])\n"
+    )
+    assert loaded_after(code) == []
+
+
+def test_refusing_bad_usage_imports_nothing_heavy() -> None:
+    code = (
+        "import xbench.cli, sys\n"
+        "sys.argv = ['xbench', 'eval', '--model', 'whisper-tny', '--method', 'mean-heads']\n"
+        "try:\n"
+        "    xbench.cli.main()\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 2, stop.code\n"
+    )
+    assert loaded_after(code) == []
+
+
+def test_the_check_for_heavy_imports_can_fail() -> None:
+    assert loaded_after("import soundfile") == ["soundfile"]
+
+
+# -- layers look down only ------------------------------------------------------------------------
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every module a file imports, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def offences(below: str, forbidden: tuple[str, ...]) -> list[str]:
+    files = sorted(ROOT.glob(below))
+    assert files, f"no file matches {below}"
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name in imports(path)
+        if any(f"{name}.".startswith(f"xbench.{layer}.") for layer in forbidden)
+    ]
+
+
+TOP = ("cli", "console", "doctor", "listing", "site")
+RULES = {
+    "spec.py": ("*",),
+    "errors.py": ("*",),
+    "stats.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "maps.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "trace.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "store.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "results.py": ("runner", "models", "methods", "references", "metrics", *TOP),
+    "schemas/*.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "data/*.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "models/*.py": ("runner", "methods", "references", "metrics", "results", *TOP),
+    "methods/*.py": ("runner", "references", "metrics", "results", *TOP),
+    "references/*.py": ("runner", "methods", "results", *TOP),
+    "metrics/*.py": ("runner", "methods", "references", "models", "results", *TOP),
+    "runner/*.py": TOP,
+}
+
+
+@pytest.mark.parametrize("below", RULES)
+def test_layers_look_down_only(below: str) -> None:
+    forbidden = RULES[below]
+    if forbidden == ("*",):
+        allowed = {"spec.py": ("xbench.errors",), "errors.py": ()}[below]
+        found = {name for name in imports(ROOT / below) if name.startswith("xbench")}
+        assert {name for name in found if not name.startswith(allowed or "never")} == set()
+    else:
+        assert offences(below, forbidden) == []
+
+
+def test_the_layer_check_can_fail() -> None:
+    assert offences("runner/evaluate.py", ("models", "store"))
+    assert not offences("runner/evaluate.py", ("model",)), "a prefix of a name is not the name"
+
+
+def test_there_is_no_drawer_for_everything() -> None:
+    names = {path.stem for path in ROOT.rglob("*.py")}
+    assert names.isdisjoint({"utils", "util", "helpers", "common", "misc"})

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from xbench import registry
+from xbench.errors import UnknownName, UsageError
+from xbench.spec import Call
+
+DESCRIPTION = """
+from xbench.description import MethodDescription
+{name} = MethodDescription(
+    name="{method}", version="7", summary="a test", source="here", implementation="{module}:run",
+    kind="control", distribution=True,
+)
+"""
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Return a function that installs a distribution with entry points and one module."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules: list[str] = []
+
+    def write(distribution: str, module: str, points: dict[str, str], code: str) -> None:
+        info = tmp_path / f"{distribution.replace('-', '_')}-2.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n"
+        )
+        lines = [f"{name} = {target}" for name, target in points.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[xbench.methods]", *lines]) + "\n")
+        (tmp_path / f"{module}.py").write_text(code)
+        modules.append(module)
+        importlib.invalidate_caches()
+        registry._load.cache_clear()
+
+    yield write
+    for module in modules:
+        sys.modules.pop(module, None)
+    registry._load.cache_clear()
+
+
+def plugin(install: Install, distribution: str, module: str, method: str) -> None:
+    code = DESCRIPTION.format(name="METHOD", method=method, module=module)
+    install(distribution, module, {method: f"{module}:METHOD"}, code)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    registry._load.cache_clear()
+
+
+def test_built_ins_come_through_entry_points() -> None:
+    entry = registry.methods.entry("mean-heads")
+    assert (entry.distribution, entry.error) == ("xbench", None)
+    assert {"raw-attention", "mean-heads", "mean-layers", "uniform", "random", "diagonal"} <= set(
+        registry.methods.names()
+    )
+    assert list(registry.references.names()) == ["spes-encoder", "spes-input"]
+    for group in registry.ALL:
+        assert all(entry.error is None for entry in group.entries())
+
+
+def test_a_plugin_is_found_beside_the_built_ins(install: Install) -> None:
+    plugin(install, "their-plugin", "their_module", "energy")
+    assert registry.methods.get("energy").version == "7"
+    assert registry.methods.get("their-plugin:energy") is registry.methods.get("energy")
+    entry = registry.methods.entry("energy")
+    assert (entry.distribution, entry.distribution_version) == ("their-plugin", "2.5")
+    assert "mean-heads" in registry.methods.names()
+
+
+def test_two_plugins_of_one_name_must_be_addressed_by_distribution(install: Install) -> None:
+    plugin(install, "first-plugin", "first_module", "energy")
+    plugin(install, "second-plugin", "second_module", "energy")
+    with pytest.raises(UsageError, match="'first-plugin:energy' or 'second-plugin:energy'"):
+        registry.methods.get("energy")
+    assert registry.methods.get("second-plugin:energy").implementation == "second_module:run"
+    description, call = registry.methods.resolve(Call("first-plugin:energy"))
+    assert description.implementation == "first_module:run"
+    assert call.name == "first-plugin:energy", "the resolved call must still say which plugin"
+
+
+def test_a_plugin_cannot_silently_replace_a_built_in(install: Install) -> None:
+    plugin(install, "rival", "rival_module", "mean-heads")
+    with pytest.raises(UsageError, match="'rival:mean-heads' or 'xbench:mean-heads'"):
+        registry.methods.get("mean-heads")
+    assert registry.methods.get("xbench:mean-heads").version == "1"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two"),
+        ("OTHER = 1", "AttributeError"),
+        ("METHOD = 5", "is a int, not a MethodDescription"),
+        (
+            DESCRIPTION.format(name="METHOD", method="other", module="x"),
+            "calls itself 'other', its entry point 'energy'",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_a_row_and_an_error_only_where_it_is_used(
+    install: Install, code: str, reason: str
+) -> None:
+    install("broken-plugin", "broken_module", {"energy": "broken_module:METHOD"}, code)
+    entry = registry.methods.entry("energy")
+    assert entry.description is None
+    assert reason in (entry.error or "")
+    assert "\n" not in (entry.error or "")
+    assert "energy" not in registry.methods.names()
+    assert registry.methods.get("mean-heads").name == "mean-heads"
+    with pytest.raises(UsageError, match=r"of plugin broken-plugin 2\.5 does not load"):
+        registry.methods.get("energy")
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "message"),
+    [
+        ("methods", "mean-head", "unknown method 'mean-head', did you mean 'mean-heads'"),
+        ("references", "spes-encodr", "did you mean 'spes-encoder'"),
+        ("metrics", "pearsn", "'pearson'"),
+        ("methods", "xbench:mean-head", "'mean-heads'"),
+        ("methods", "elsewhere:mean-heads", "unknown method 'elsewhere:mean-heads'"),
+        ("methods", "qqqq", "unknown method 'qqqq'; see `xbench list methods`"),
+    ],
+)
+def test_unknown_names_offer_the_nearest(group: str, name: str, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        getattr(registry, group).get(name)
+
+
+def test_resolving_checks_parameters() -> None:
+    _, call = registry.methods.resolve(Call.parse("raw-attention:layer=1,head=0"))
+    assert dict(call.params) == {"layer": 1, "head": 0}
+    with pytest.raises(UsageError, match="'layer' is required"):
+        registry.methods.resolve(Call("raw-attention"))
