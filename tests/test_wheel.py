@@ -58,6 +58,11 @@ def test_an_installed_wheel_runs_the_demo_outside_the_checkout(wheel: Path, tmp_
     assert done.stdout.count('"status": "partial"') == 3
     assert len(list((tmp_path / "results").rglob("*.json"))) == 3
     listed = subprocess.run(
-        [*xbench, "list", "tasks"], cwd=tmp_path, env=clean, check=True, capture_output=True, text=True
+        [*xbench, "list", "tasks"],
+        cwd=tmp_path,
+        env=clean,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert "demo-st-multi" in listed.stdout

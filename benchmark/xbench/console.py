@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,9 @@ from xbench.results import ReferenceRecord, RunResult, ScoreRecord
 if TYPE_CHECKING:
     from xbench.explain import Explanation
 
-_out = Console(highlight=False, soft_wrap=True)
+# Rich takes 80 columns where there is no terminal; a table in a log has more room.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
+_out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 from xbench import registry
 from xbench.data.manifest import Utterance
+from xbench.description import Description
 from xbench.maps import Layout
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.runner.plan import Method
@@ -73,40 +75,31 @@ def hypothesis_key(info: ModelInfo, job: Job) -> Key:
 
 def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Key:
     """Return the key of a reference of this hypothesis."""
-    return _explanation_key(
-        "reference", info, job, decoded, call, registry.references.get(call.name).version, job.seed
-    )
+    description = registry.references.get(call.name)
+    shared = _explanation(info, job, decoded, call, description)
+    # SLIC's superpixels have changed between releases of scikit-image before.
+    return Key("reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")})
 
 
 def map_key(info: ModelInfo, job: Job, decoded: Decoded, method: Method) -> Key:
     """Return the key of a method's map of this hypothesis."""
-    return _explanation_key(
-        "map", info, job, decoded, method.call, method.description.version, None
-    )
+    return Key("map", _explanation(info, job, decoded, method.call, method.description))
 
 
-def _explanation_key(
-    kind: str,
-    info: ModelInfo,
-    job: Job,
-    decoded: Decoded,
-    call: Call,
-    version: str,
-    seed: int | None,
-) -> Key:
+def _explanation(
+    info: ModelInfo, job: Job, decoded: Decoded, call: Call, description: Description
+) -> dict[str, Any]:
     hypothesis = decoded.hypothesis
-    return Key(
-        kind,
-        {
-            "format": _FORMAT,
-            "model": _identity(info),
-            "code": _versions(),
-            "audio": job.utterance.audio_sha256,
-            "prompt": hypothesis.prompt,
-            "tokens": hypothesis.tokens,
-            "name": call.name,
-            "version": version,
-            "params": dict(call.params),
-            "seed": seed,
-        },
-    )
+    return {
+        "format": _FORMAT,
+        "model": _identity(info),
+        "code": _versions(),
+        "audio": job.utterance.audio_sha256,
+        "prompt": hypothesis.prompt,
+        "tokens": hypothesis.tokens,
+        "name": call.name,
+        "version": description.version,
+        # Two plugins may give different things one name and version.
+        "implementation": description.implementation,
+        "params": dict(call.params),
+    }
