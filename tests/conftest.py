@@ -295,6 +295,10 @@ class Planted:
             truncated=False,
         )
 
+    def randomised(self, seed: int) -> Planted:
+        """There are no weights to initialise anew."""
+        return self
+
     def frame_masking(self, encoded: Tensor, hypothesis: Hypothesis) -> MaskedLogits:
         """The plain way: every mask multiplies the encoder output."""
         return lambda keep: self.logits(encoded * keep[..., None], hypothesis)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from xbench.description import MethodDescription, Parameter, load_object
-from xbench.errors import UsageError
+from xbench.description import MethodDescription, Parameter, indices, load_object
+from xbench.errors import Unsupported, UsageError
 from xbench.spec import Call, Scalar, canonical_json, content_hash, slug
 
 # -- calls ----------------------------------------------------------------------------------------
@@ -84,6 +84,11 @@ OPEN = Parameter("count", "int", "a count", minimum=1)
         (MODE, "fast", "fast"),
         (LAYERS, "0+2", "0+2"),
         (LAYERS, "all", "all"),
+        (LAYERS, "last", "last"),
+        (LAYERS, "lower-half", "lower-half"),
+        (LAYERS, "upper-half", "upper-half"),
+        (LAYERS, "10+2+010+0", "0+2+10"),
+        (LAYERS, 3, "3"),
         (OPEN, "1000", 1000),
     ],
 )
@@ -112,8 +117,12 @@ def test_values_become_the_parameters_type(
         (WIDTH, "1.01", "must be >= 0 and <= 1"),
         (FLAG, "yes", "is not true or false"),
         (MODE, "quick", "is not one of slow, fast"),
-        (LAYERS, "0,2", "is not 'all' or indices joined by"),
-        (LAYERS, "+1", "is not 'all' or indices joined by"),
+        (LAYERS, "0,2", r"is not all, last, lower-half, upper-half or indices joined by '\+'"),
+        (LAYERS, "+1", "upper-half or indices joined by"),
+        (LAYERS, "first", "upper-half or indices joined by"),
+        (LAYERS, "last+0", "upper-half or indices joined by"),
+        (LAYERS, "ALL", "upper-half or indices joined by"),
+        (LAYERS, "*", "upper-half or indices joined by"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(
@@ -121,6 +130,30 @@ def test_values_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         parameter.read(given, "m")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "size", "expected"),
+    [
+        ("all", 3, [0, 1, 2]),
+        ("last", 3, [2]),
+        ("lower-half", 4, [0, 1]),
+        ("upper-half", 4, [2, 3]),
+        ("lower-half", 5, [0, 1, 2]),
+        ("upper-half", 5, [2, 3, 4]),
+        ("lower-half", 1, [0]),
+        ("upper-half", 1, [0]),
+        ("2+0", 3, [0, 2]),
+        ("1+1", 3, [1]),
+    ],
+)
+def test_indices_name_places_on_an_axis(chosen: str, size: int, expected: list[int]) -> None:
+    assert indices("layer", chosen, size) == expected
+
+
+def test_an_index_that_does_not_exist_is_unsupported() -> None:
+    with pytest.raises(Unsupported, match=r"^head 4 does not exist: the decoder has heads 0 to 3$"):
+        indices("head", "0+4", 4)
 
 
 METHOD = MethodDescription(

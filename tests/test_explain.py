@@ -131,3 +131,11 @@ def test_the_command_prints_a_strip_per_token(
     assert len(lines) == 3 + len(explanation.tokens)
     # every row is scaled to its own maximum, so each strip reaches the full block
     assert all("█" in line for line in lines[2:-1])
+
+
+@pytest.mark.parametrize("name", ["best-head", "corpus-mean", "shuffled"])
+def test_methods_that_need_other_utterances_say_so(
+    name: str, clip: Path, tiny_whisper_folder: Path
+) -> None:
+    with pytest.raises(UsageError, match="needs other utterances; use `xbench eval`"):
+        explain(clip, f"whisper:{tiny_whisper_folder}", Call.parse(name))

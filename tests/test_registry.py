@@ -70,23 +70,23 @@ def test_built_ins_come_through_entry_points() -> None:
 
 
 def test_a_plugin_is_found_beside_the_built_ins(install: Install) -> None:
-    plugin(install, "their-plugin", "their_module", "energy")
-    assert registry.methods.get("energy").version == "7"
-    assert registry.methods.get("their-plugin:energy") is registry.methods.get("energy")
-    entry = registry.methods.entry("energy")
+    plugin(install, "their-plugin", "their_module", "loudness")
+    assert registry.methods.get("loudness").version == "7"
+    assert registry.methods.get("their-plugin:loudness") is registry.methods.get("loudness")
+    entry = registry.methods.entry("loudness")
     assert (entry.distribution, entry.distribution_version) == ("their-plugin", "2.5")
     assert "mean-heads" in registry.methods.names()
 
 
 def test_two_plugins_of_one_name_must_be_addressed_by_distribution(install: Install) -> None:
-    plugin(install, "first-plugin", "first_module", "energy")
-    plugin(install, "second-plugin", "second_module", "energy")
-    with pytest.raises(UsageError, match="'first-plugin:energy' or 'second-plugin:energy'"):
-        registry.methods.get("energy")
-    assert registry.methods.get("second-plugin:energy").implementation == "second_module:run"
-    description, call = registry.methods.resolve(Call("first-plugin:energy"))
+    plugin(install, "first-plugin", "first_module", "loudness")
+    plugin(install, "second-plugin", "second_module", "loudness")
+    with pytest.raises(UsageError, match="'first-plugin:loudness' or 'second-plugin:loudness'"):
+        registry.methods.get("loudness")
+    assert registry.methods.get("second-plugin:loudness").implementation == "second_module:run"
+    description, call = registry.methods.resolve(Call("first-plugin:loudness"))
     assert description.implementation == "first_module:run"
-    assert call.name == "first-plugin:energy", "the resolved call must still say which plugin"
+    assert call.name == "first-plugin:loudness", "the resolved call must still say which plugin"
 
 
 def test_a_plugin_cannot_silently_replace_a_built_in(install: Install) -> None:
@@ -105,22 +105,22 @@ def test_a_plugin_cannot_silently_replace_a_built_in(install: Install) -> None:
         ("METHOD = 5", "is a int, not a MethodDescription"),
         (
             DESCRIPTION.format(name="METHOD", method="other", module="x"),
-            "calls itself 'other', its entry point 'energy'",
+            "calls itself 'other', its entry point 'loudness'",
         ),
     ],
 )
 def test_a_broken_plugin_is_a_row_and_an_error_only_where_it_is_used(
     install: Install, code: str, reason: str
 ) -> None:
-    install("broken-plugin", "broken_module", {"energy": "broken_module:METHOD"}, code)
-    entry = registry.methods.entry("energy")
+    install("broken-plugin", "broken_module", {"loudness": "broken_module:METHOD"}, code)
+    entry = registry.methods.entry("loudness")
     assert entry.description is None
     assert reason in (entry.error or "")
     assert "\n" not in (entry.error or "")
-    assert "energy" not in registry.methods.names()
+    assert "loudness" not in registry.methods.names()
     assert registry.methods.get("mean-heads").name == "mean-heads"
     with pytest.raises(UsageError, match=r"of plugin broken-plugin 2\.5 does not load"):
-        registry.methods.get("energy")
+        registry.methods.get("loudness")
 
 
 @pytest.mark.parametrize(

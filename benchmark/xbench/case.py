@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xbench.data.manifest import Word
 from xbench.maps import Layout
 from xbench.models.protocol import Features, Hypothesis, SpeechModel, layout
 from xbench.trace import Trace
@@ -15,6 +16,9 @@ class Case:
 
     key: identifies the audio (its SHA-256) wherever random numbers are drawn for it.
     trace: the captured clean pass; None where only references are computed.
+    words: when the words of the hypothesis' language were spoken, where the manifest says so; None
+        for a translation.
+    partner: another traced utterance of another cluster and sentence, for methods that need one.
     """
 
     model: SpeechModel
@@ -22,6 +26,8 @@ class Case:
     hypothesis: Hypothesis
     key: str
     trace: Trace | None = None
+    words: tuple[Word, ...] | None = None
+    partner: Case | None = None
 
     @property
     def layout(self) -> Layout:

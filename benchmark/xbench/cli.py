@@ -192,6 +192,30 @@ def validate_command(
     console.say(f"{len(paths)} file{'s' if len(paths) > 1 else ''} valid")
 
 
+@app.command("check")
+def check_command(
+    kind: Annotated[str, typer.Argument(help="method")],
+    name: Annotated[str, typer.Argument(help="Registered name, with parameters if wanted.")],
+    model: Annotated[str, typer.Option(help="Model to try it on.")] = "xbench-tiny",
+    as_json: _AsJson = False,
+) -> None:
+    """Run the contract battery that built-ins and plugins must pass."""
+    from dataclasses import asdict
+
+    from xbench import console, registry
+
+    if kind != "method":
+        raise UsageError(f"cannot check a '{kind}'; there is a battery for: method")
+    registry.methods.get(Call.parse(name).name)  # an unknown name is told before torch is loaded
+    from xbench.testing import check_method
+
+    results = check_method(name, model)
+    rows = [asdict(result) for result in results]
+    console.emit_json(rows) if as_json else console.show_rows("checks", rows)
+    if not all(result.ok for result in results):
+        raise typer.Exit(1)
+
+
 @app.command("doctor")
 def doctor_command(as_json: _AsJson = False) -> None:
     """Say what this machine can and cannot do."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xbench.errors import UsageError, nearest
+from xbench.errors import Unsupported, UsageError, nearest
 from xbench.spec import Call, Scalar
 
 ParameterType = Literal["int", "float", "bool", "str", "indices"]
@@ -22,7 +22,8 @@ ParameterType = Literal["int", "float", "bool", "str", "indices"]
 class Parameter:
     """One parameter of a method, reference or metric: type, default, bounds and meaning.
 
-    `sweep` names the axis ("layer" or "head") that the value `*` runs over.
+    `sweep` names the axis ("layer" or "head") that the value `*` runs over. Values of the type
+    `indices` are read by `indices`.
     """
 
     name: str
@@ -66,16 +67,44 @@ class Parameter:
                 else None
             )
         if self.type == "indices":
-            return text if re.fullmatch(r"all|\d+(\+\d+)*", text) else None
+            if re.fullmatch(r"\d+(\+\d+)*", text):
+                return "+".join(map(str, sorted({int(index) for index in text.split("+")})))
+            return text if text in NAMED_INDICES else None
         return text
 
 
+def indices(axis: str, chosen: str, size: int) -> list[int]:
+    """Return what a value of type `indices` names on an axis ("layer", "head") of this size, sorted.
+
+    `all`; `last`; `lower-half`, `upper-half` (of an odd size both hold the middle one); `0+2`.
+    Raises Unsupported for an index that does not exist.
+    """
+    if chosen in NAMED_INDICES:
+        return list(NAMED_INDICES[chosen](size))
+    listed = sorted({int(index) for index in chosen.split("+")})
+    for index in listed:
+        check_index(axis, index, size)
+    return listed
+
+
+def check_index(axis: str, index: int, size: int) -> None:
+    """Raise Unsupported when the decoder has no such layer or head."""
+    if not 0 <= index < size:
+        raise Unsupported(f"{axis} {index} does not exist: the decoder has {axis}s 0 to {size - 1}")
+
+
+NAMED_INDICES: Mapping[str, Callable[[int], range]] = {
+    "all": range,
+    "last": lambda size: range(size - 1, size),
+    "lower-half": lambda size: range((size + 1) // 2),
+    "upper-half": lambda size: range(size // 2, size),
+}
 _ARTICLE = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
     "str": "a text",
-    "indices": "'all' or indices joined by '+', such as 0+2",
+    "indices": f"{', '.join(NAMED_INDICES)} or indices joined by '+', such as 0+2",
 }
 
 
@@ -125,7 +154,11 @@ class MethodDescription(Description):
     space: where its map lives: `encoder` = [token, frame], `input` = [token, frame, mel].
     signed: its values may be negative. distribution: its rows are non-negative and sum to one.
     takes: what the implementation is given: the `trace`, or the whole `case` (model and features too).
-    needs: the captures beyond cross-attention that its trace must hold.
+    needs: the captures beyond cross-attention that its trace must hold; `words`: it takes the case and
+        uses the manifest's word times; `partner`: it takes the case and uses another utterance's. Both
+        then determine the map too.
+    fit: "module:object" of a function (xbench.fitting.FitSplit, **parameters) to what it learned from
+        the dev split; the implementation then gets it as keyword `fitted`.
     families: the model families it supports; empty means all.
     cost: forward and backward passes in words, for instance "1 forward".
     """
@@ -140,6 +173,7 @@ class MethodDescription(Description):
     families: tuple[str, ...] = field(default=(), kw_only=True)
     cost: str = field(default="1 forward", kw_only=True)
     ignores: str = field(default="", kw_only=True)
+    fit: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

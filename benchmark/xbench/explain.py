@@ -51,7 +51,11 @@ def explain(
     trust_remote_code: bool = False,
 ) -> Explanation:
     """Explain one audio file; raises UsageError when the clip or the method cannot be used."""
-    call = registry.methods.resolve(method)[1]
+    description, call = registry.methods.resolve(method)
+    if description.fit or "partner" in description.needs:
+        raise UsageError(
+            f"'{method}' needs other utterances; use `xbench eval`, explain has one clip"
+        )
     if "*" in dict(call.params).values():
         raise UsageError(f"'{method}': explain shows one map; give a number instead of *")
     path = Path(audio)

@@ -24,7 +24,7 @@ def check_target(path: str) -> None:
         raise EnvironmentProblem("pictures need matplotlib; run pip install 'xbench[plot]'")
 
 
-def save_explanation(explanation: Explanation, path: str) -> None:
+def save_explanation(explanation: Explanation, path: str, dpi: int = 150) -> None:
     """Draw spectrogram, map and tokens over one time axis; each map row is scaled to its maximum."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -65,5 +65,5 @@ def save_explanation(explanation: Explanation, path: str) -> None:
         buffer = io.BytesIO()
         suffix = Path(path).suffix[1:]
         metadata = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[suffix]
-        figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+        figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
     write_atomically(Path(path), buffer.getvalue())

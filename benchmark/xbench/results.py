@@ -65,6 +65,15 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class FittedRecord:
+    """What a method learned: from the dev split, or from the test utterances (`oracle`)."""
+
+    split: Literal["dev", "oracle"]
+    n: int
+    choice: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class MethodRecord:
     """The method with all its parameters."""
 
@@ -76,6 +85,7 @@ class MethodRecord:
     signed: bool
     uses_gradients: bool
     distribution: bool
+    fitted: FittedRecord | None = None
 
 
 @dataclass(frozen=True)

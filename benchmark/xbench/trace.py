@@ -7,13 +7,15 @@ Special tokens (end-of-text) stay as rows until scoring, which selects content r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xbench.description import indices
+from xbench.errors import Unsupported
 from xbench.maps import Layout
 
 # What a method may ask for beside cross-attention.
@@ -29,11 +31,51 @@ CAPTURES = frozenset(
 
 
 @dataclass(frozen=True)
+class Norm:
+    """The weights of a LayerNorm: weight * (x - mean x) / sqrt(var x + eps) + bias."""
+
+    weight: Float[Tensor, " dim"]
+    bias: Float[Tensor, " dim"]
+    eps: float
+
+    def __call__(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Normalise, in float32."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return torch.nn.functional.layer_norm(states.float(), weight.shape, weight, bias, self.eps)
+
+    def linear(self, parts: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Return weight * (x - mean x): what it does to the parts of a sum, up to 1 / deviation.
+
+        The deviation is that of the whole sum, hence one factor for all parts of a position.
+        """
+        parts = parts.float()
+        return self.weight.float() * (parts - parts.mean(-1, keepdim=True))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream around a block that normalises its input (pre-LN): after = before + output.
+
+    All three states were read during the pass, none is computed. next_norm reads `after`. rest
+    takes `after` to `layer_output`, position by position and in float32 (the feed-forward block);
+    it is None where another attention block follows. layer_norm reads `layer_output`.
+    """
+
+    before: Float[Tensor, "position dim"]
+    after: Float[Tensor, "position dim"]
+    layer_output: Float[Tensor, "position dim"]
+    next_norm: Norm
+    layer_norm: Norm
+    rest: Callable[[Tensor], Tensor] | None
+
+
+@dataclass(frozen=True)
 class AttentionBlock:
     """The projections of one attention block, all positions, padding included.
 
     Its output is reproduced by softmax(scale * query key^T + mask) value, heads concatenated,
-    times output_weight^T plus output_bias.
+    times output_weight^T plus output_bias. stream: what its output is added to, where the model
+    is known to be pre-LN.
     """
 
     query: Float[Tensor, "head position channel"]
@@ -44,14 +86,31 @@ class AttentionBlock:
     output_bias: Float[Tensor, " dim"]
     scale: float
     causal: bool
+    stream: Stream | None = None
 
-    def attention(self) -> Float[Tensor, "head position source"]:
-        """Return softmax(scale * query key^T), causal where the block is."""
-        scores = self.scale * self.query.float() @ self.key.float().transpose(-1, -2)
+    def attention(self, positions: slice = slice(None)) -> Float[Tensor, "head position source"]:
+        """Return softmax(scale * query key^T), causal where the block is, of these query positions."""
+        query = self.query[:, positions]
+        scores = self.scale * query.float() @ self.key.float().transpose(-1, -2)
         if self.causal:
-            above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(above, float("-inf"))
+            above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+            scores = scores.masked_fill(above.triu(1 + (positions.start or 0)), float("-inf"))
         return scores.softmax(-1)
+
+    def pieces(self, size: int) -> Iterator[slice]:
+        """Cut the query positions into pieces of `size`: work that stays in a processor's cache."""
+        count = self.query.shape[1]
+        return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+    def transformed(self) -> Float[Tensor, "source head dim"]:
+        """Return the value vector of each source and head after the output projection.
+
+        The block's output at position i is the sum over sources j and heads h of
+        attention[h, i, j] * transformed[j, h], plus output_bias.
+        """
+        heads = len(self.value)
+        weight = self.output_weight.float().unflatten(1, (heads, -1))
+        return torch.einsum("hsc,dhc->shd", self.value.float(), weight)
 
 
 @dataclass(frozen=True)
@@ -71,6 +130,26 @@ class Trace:
     decoder_attention: Float[Tensor, "layer head position position"] | None = None
     encoder_attention: Float[Tensor, "layer head source source"] | None = None
     blocks: Mapping[str, tuple[AttentionBlock, ...]] = field(default_factory=dict)
+
+    def stack(self, name: str, layers: str = "all") -> tuple[AttentionBlock, ...]:
+        """Return the chosen blocks of one stack ("all", "upper-half", "0+2"), first layer first.
+
+        Raises Unsupported where the model's trace has no such blocks or no such layer.
+        """
+        blocks = self.blocks.get(name, ())
+        if not blocks:
+            raise Unsupported(f"this model's trace holds no {name} projections")
+        return tuple(blocks[index] for index in indices("layer", layers, len(blocks)))
+
+    def stream(self, block: AttentionBlock) -> Stream:
+        """Return the residual stream around a block; raise Unsupported where it is not known."""
+        if block.stream is None:
+            raise Unsupported("this model's trace does not hold the residual stream (pre-LN only)")
+        return block.stream
+
+    def crop(self, relevance: Float[Tensor, "position source"]) -> Float[Tensor, "token frame"]:
+        """Bring a matrix over all positions and frames into the form of a map: `crop` for one head."""
+        return crop(relevance[None, None], self.prompt_length, self.layout)[0][0, 0]
 
 
 def crop(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from xbench.errors import XbenchError
+from xbench.models.loading import load_model
 from xbench.models.masked_attention import attention
 from xbench.spec import Decoding
 
@@ -64,3 +67,14 @@ def test_logits_under_masks_equal_logits_of_zeroed_frames(
     assert (plain[1:] - clean).abs().max() > 0.1
     torch.testing.assert_close(shared, plain, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(shared[0], clean, atol=1e-4, rtol=1e-5)
+
+
+def test_another_attention_function_is_refused_and_not_ignored(
+    another_tiny_whisper: Callable[..., Path], tmp_path: Path, clip: Callable[..., np.ndarray]
+) -> None:
+    model: Any = load_model(f"whisper:{another_tiny_whisper(tmp_path / 'model', 5)}", device="cpu")
+    features = model.features(clip(0.8, 3))
+    hypothesis = model.decode(features, "en", None, Decoding(beams=1))
+    model.network.set_attn_implementation("eager")
+    with torch.inference_mode(), pytest.raises(XbenchError, match="switched to 'eager'"):
+        model.frame_masking(model.encode(features.values[None]), hypothesis)

@@ -198,6 +198,7 @@ def test_other_masks_are_another_reference(
         "hypothesis": 3,
         "reference": 12,
         "map": 6,
+        "fit": 0,
     }
 
 
@@ -486,7 +487,7 @@ def test_a_partial_run_never_overwrites_a_full_one(
     assert part.path() != full.path()
     assert part.path().parent == full.path().parent
     assert read_result(Path(options.output) / full.path()) == full
-    assert re.fullmatch(r"mean-heads-layers-all-[0-9a-f]{8}\.json", full.path().name)
+    assert re.fullmatch(r"mean-heads-heads-all-layers-all-[0-9a-f]{8}\.json", full.path().name)
 
 
 def test_results_name_no_folder_of_this_machine(

@@ -8,12 +8,13 @@ from jaxtyping import Float32
 from xbench.case import Case
 from xbench.description import MethodDescription
 from xbench.errors import Unsupported, XbenchError
+from xbench.fitting import Fitted
 from xbench.maps import Layout
 from xbench.spec import Call
 
 
 def compute_map(
-    description: MethodDescription, call: Call, case: Case
+    description: MethodDescription, call: Call, case: Case, fitted: Fitted | None = None
 ) -> Float32[np.ndarray, "token *cells"]:
     """Return the map of one method for a traced case: [token, frame] or [token, melframe, mel].
 
@@ -24,7 +25,8 @@ def compute_map(
     if description.families and family not in description.families:
         raise Unsupported(f"it supports {', '.join(description.families)}, not {family}")
     given = case.trace if description.takes == "trace" else case
-    values = description.load()(given, **dict(call.params))
+    learned = {"fitted": fitted} if description.fit else {}
+    values = description.load()(given, **dict(call.params), **learned)
     array: np.ndarray = values.detach().float().cpu().numpy()
     _check(array, description, call, case.layout)
     return array

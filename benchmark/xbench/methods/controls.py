@@ -4,6 +4,12 @@ uniform    1/T' everywhere
 random     rows drawn from a flat Dirichlet distribution
 diagonal   row of the k-th of K content tokens: a Gaussian around frame T' (k + 1/2) / K with
            standard deviation width * T', normalised over the T' valid frames
+energy     e_j - min e, divided by its sum; e_j = mean of the model's log-mel spectrogram over all mel
+           channels and the valid spectrogram frames s j ... s j + s - 1 of encoder frame j (s = stride):
+           a mean log-energy, in the units of the model. Where all frames are alike, 1/T'
+voiced     1/n on the n frames with e_j >= min e + threshold * (max e - min e), 0 elsewhere
+
+`energy` and `voiced` are the same for every token, so `pearson-paper` is null for them.
 """
 
 from __future__ import annotations
@@ -13,7 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xbench.maps import Layout
+from xbench.case import Case
+from xbench.maps import Layout, pool
+from xbench.spec import Scoring
 from xbench.trace import Trace
 
 
@@ -49,3 +57,35 @@ def _content_rank(layout: Layout) -> Float[np.ndarray, " token"]:
     is_content[list(layout.content)] = True
     rank = np.maximum(np.cumsum(is_content) - 1, 0)
     return np.asarray((rank + 0.5) / max(len(layout.content), 1))
+
+
+def energy(case: Case) -> Float[Tensor, "token frame"]:
+    """Return the log-energy of each frame above the quietest one, the same for every token."""
+    above = frame_energy(case)
+    above = above - above.min()
+    if above.sum() == 0:
+        above = np.ones_like(above)
+    return _for_every_token(above / above.sum(), case.layout)
+
+
+def voiced(case: Case, *, threshold: float) -> Float[Tensor, "token frame"]:
+    """Return uniform mass over the frames that are louder than the threshold."""
+    level = frame_energy(case)
+    quietest, loudest = level.min(), level.max()
+    loud = level >= quietest + threshold * (loudest - quietest)
+    loud |= level == loudest  # rounding must not leave a row without any mass
+    return _for_every_token(loud / loud.sum(), case.layout)
+
+
+def frame_energy(case: Case) -> Float[np.ndarray, " frame"]:
+    """Return the mean of the log-mel spectrogram over the cells of each encoder frame."""
+    spectrogram = case.features.valid.double().cpu().numpy()
+    one_row = Scoring(pool_frequency="mean", pool_time="mean", window="block")
+    energies: Float[np.ndarray, " frame"] = pool(spectrogram[None], case.layout, one_row)[0]
+    return energies
+
+
+def _for_every_token(
+    row: Float[np.ndarray, " frame"], layout: Layout
+) -> Float[Tensor, "token frame"]:
+    return torch.from_numpy(row).float().expand(len(layout.tokens), -1).contiguous()

@@ -26,6 +26,8 @@ class ModelInfo:
 
     name: as the user wrote it, without folders. source: `local` or the hub id.
     revision: hub commit, or a hash of the folder's files. max_samples: longest audio it takes.
+    alignment_heads: (decoder layer, head) pairs that the checkpoint publishes as the ones that time
+        words; empty where it publishes none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ModelInfo:
     decoder_layers: int
     heads: int
     remote_code: bool = False
+    alignment_heads: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,9 @@ class SpeechModel(Protocol):
         self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
     ) -> MaskedLogits:
         """Return a function from keep masks to `logits(encoded * keep)`, free to share all else."""
+
+    def randomised(self, seed: int) -> SpeechModel:
+        """Return the same architecture with re-initialised weights."""
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Capture one clean teacher-forced pass; `needs` names captures of `xbench.trace`."""

@@ -7,9 +7,10 @@ how many frames carry audio, and maps are cropped to these.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Set
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from xbench.errors import UsageError, UtteranceError
-from xbench.models.capture import captured_blocks
+from xbench.errors import UsageError, UtteranceError, XbenchError
+from xbench.models.capture import PreNorm, captured_blocks, feed_forward
 from xbench.models.loading import (
     Location,
     check_folder,
@@ -35,7 +36,7 @@ from xbench.trace import Trace, build_trace
 _STRIDE = 2  # the second input convolution
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a model equals only itself
 class WhisperModel:
     """A loaded Whisper checkpoint; see `xbench.models.protocol.SpeechModel` for every method."""
 
@@ -174,6 +175,12 @@ class WhisperModel:
     ) -> MaskedLogits:
         """Project keys and values once; every batch of masks shares them (`masked_attention`)."""
         decoder = self.network.model.decoder
+        if decoder.config._attn_implementation != MASKED_FRAMES:
+            # Another attention function would ignore the masks and explain nothing, silently.
+            raise XbenchError(
+                f"model '{self.info.name}': its attention was switched to "
+                f"'{decoder.config._attn_implementation}' after loading; load it again"
+            )
         projected = cross_cache([layer.encoder_attn for layer in decoder.layers], encoded)
         ids = self._decoder_input(hypothesis)
 
@@ -188,6 +195,10 @@ class WhisperModel:
             return self._read_out(states, hypothesis)
 
         return masked_logits
+
+    def randomised(self, seed: int) -> WhisperModel:
+        """Initialise the architecture anew, as transformers does before training."""
+        return _randomised(self, seed)
 
     def _decoder_input(self, hypothesis: Hypothesis) -> Int[Tensor, " position"]:
         ids = hypothesis.prompt + hypothesis.tokens[:-1]
@@ -208,7 +219,8 @@ class WhisperModel:
             stacks["decoder"] = [layer.self_attn for layer in model.decoder.layers]
         if needs & {"encoder-attention", "encoder-projections"}:
             stacks["encoder"] = [layer.self_attn for layer in model.encoder.layers]
-        with captured_blocks(stacks, causal={"decoder"}) as blocks:
+        streams = {name: _stream(model, name) for name in stacks if f"{name}-projections" in needs}
+        with captured_blocks(stacks, {"decoder"}, streams) as blocks:
             self.logits(self.encode(features.values[None]), hypothesis)
         return build_trace(
             {name: tuple(read() for read in readers) for name, readers in blocks.items()},
@@ -216,6 +228,33 @@ class WhisperModel:
             len(hypothesis.prompt),
             frozenset(needs),
         )
+
+
+def _stream(model: Any, stack: str) -> list[PreNorm]:
+    """Say which LayerNorms lie around the attention blocks of a stack, and what follows the block."""
+    coder = model.encoder if stack == "encoder" else model.decoder
+    ends = [layer.self_attn_layer_norm for layer in coder.layers[1:]] + [coder.layer_norm]
+    streams = []
+    for layer, end in zip(coder.layers, ends, strict=True):
+        block_norm, next_norm = layer.self_attn_layer_norm, layer.final_layer_norm
+        rest = feed_forward(layer.final_layer_norm, layer.fc1, layer.fc2, layer.activation_fn)
+        if stack == "decoder":
+            streams.append(PreNorm(block_norm, layer.encoder_attn_layer_norm, end, None))
+            continue
+        if stack == "cross":
+            block_norm = layer.encoder_attn_layer_norm
+        streams.append(PreNorm(block_norm, next_norm, end, rest))
+    return streams
+
+
+@lru_cache(maxsize=1)  # every utterance of a run asks for the same one
+def _randomised(model: WhisperModel, seed: int) -> WhisperModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = type(model.network)(copy.deepcopy(model.network.config))
+    network = network.to(model.network.device, model.network.dtype).eval().requires_grad_(False)
+    network.generation_config = model.network.generation_config
+    return replace(model, network=network)
 
 
 def load(
@@ -270,8 +309,21 @@ def load(
             decoder_layers=config.decoder_layers,
             heads=config.decoder_attention_heads,
             remote_code=trust_remote_code,
+            alignment_heads=_alignment_heads(location, network.generation_config),
         ),
     )
+
+
+def _alignment_heads(location: Location, config: Any) -> tuple[tuple[int, int], ...]:
+    """Return the published (layer, head) pairs; an empty tuple where there are none."""
+    stated = getattr(config, "alignment_heads", None) or ()
+    try:
+        return tuple((int(layer), int(head)) for layer, head in stated)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"model '{location.name}': alignment_heads in its generation_config.json is not a list of "
+            "[layer, head] pairs"
+        ) from None
 
 
 def _check_tokens(location: Location, config: Any, tokenizer: Any) -> None:

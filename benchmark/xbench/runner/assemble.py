@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from xbench import registry, stats
 from xbench.data.manifest import Utterance
+from xbench.fitting import Fitted
 from xbench.metrics import Score
 from xbench.models.protocol import ModelInfo
 from xbench.quality import corpus_quality, is_poor, utterance_quality
@@ -18,6 +19,7 @@ from xbench.results import (
     Cost,
     DatasetRecord,
     Failure,
+    FittedRecord,
     Interval,
     MethodRecord,
     ModelRecord,
@@ -53,6 +55,7 @@ class TaskOutcome:
     outcomes: Sequence[Outcome]
     failures: Sequence[Failure]
     unsupported: Mapping[Call, str]
+    fitted: Mapping[Call, Fitted]
     floor: Method
     started: datetime
     peak_memory_bytes: int
@@ -68,7 +71,7 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
         reason=reason,
         task=_task_record(task, spec),
         model=_model_record(info),
-        method=_method_record(method),
+        method=_method_record(method, task.fitted.get(method.call)),
         references=[
             _reference_record(task, outcomes, call, spec.seed) for call in task.plan.task.references
         ],
@@ -145,7 +148,7 @@ def _model_record(info: ModelInfo) -> ModelRecord:
     )
 
 
-def _method_record(method: Method) -> MethodRecord:
+def _method_record(method: Method, fitted: Fitted | None) -> MethodRecord:
     description = method.description
     return MethodRecord(
         name=description.name,
@@ -156,7 +159,12 @@ def _method_record(method: Method) -> MethodRecord:
         signed=description.signed,
         uses_gradients=description.uses_gradients,
         distribution=description.distribution,
+        fitted=None if fitted is None else _fitted_record(fitted),
     )
+
+
+def _fitted_record(fitted: Fitted) -> FittedRecord:
+    return FittedRecord(split=fitted.split, n=fitted.n, choice=dict(fitted.learned.facts))
 
 
 def _reference_record(

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from xbench import registry
-from xbench.data.manifest import Utterance
-from xbench.errors import EnvironmentProblem, UsageError, UtteranceError
+from xbench.errors import UsageError
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
-from xbench.results import Failure, RunResult
+from xbench.results import RunResult
 from xbench.runner import stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
-from xbench.runner.keys import Decoded, Job
+from xbench.runner.fit import decode_and_refer, fit_methods
+from xbench.runner.keys import Decoded, Job, Partner
 from xbench.runner.plan import Method, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
-from xbench.spec import Call, ExecutionOptions, RunSpec
+from xbench.runner.walk import Walk
+from xbench.spec import ExecutionOptions, RunSpec, content_hash
 from xbench.store import Store, default_folder
-
-T = TypeVar("T")
 
 
 def evaluate(
@@ -70,96 +67,65 @@ def run_task(
     """Take every utterance of one task through all stages."""
     task, started = plan.task, datetime.now(UTC)
     floor = Method(*registry.methods.resolve(task.floor))
-    with_floor = list({m.call: m for m in (*methods, floor)}.values())
+    with_floor = tuple({m.call: m for m in (*methods, floor)}.values())
     jobs = [Job(task, utterance, seed) for utterance in plan.manifest.utterances]
-    pass_ = _Pass(reporter)
+    walk = Walk(reporter)
 
-    decoded = pass_.each(
-        f"{task.name}: decode", jobs, {}, lambda job, _: stages.decode(model, store, job)
+    decoded = decode_and_refer(walk, task.name, jobs, model, store, batch_size)
+    with_floor, unsupported = fit_methods(
+        with_floor, plan, model, store, seed, batch_size, reporter
     )
-    speaking = [
-        job for job in jobs if job.utterance.id in decoded and not decoded[job.utterance.id].empty
-    ]
-    masks = sum(int(dict(call.params)["masks"]) for call in task.references)
-    pass_.each(
-        f"{task.name}: reference",
-        speaking,
-        decoded,
-        lambda job, progress: stages.refer(
-            model, store, job, decoded[job.utterance.id], batch_size, progress
-        ),
-        steps=masks,
-    )
-    unsupported: dict[Call, str] = {}
+    partners = {id_: choose_partner(id_, jobs, decoded, seed) for id_ in decoded}
 
     def explain_and_score(job: Job, _: Callable[[int], None]) -> Outcome:
-        of_job = decoded[job.utterance.id]
+        of_job, partner = decoded[job.utterance.id], partners[job.utterance.id]
         if not of_job.empty:
-            unsupported.update(stages.explain(model, store, job, of_job, with_floor))
+            supported = [m for m in with_floor if m.call not in unsupported]
+            unsupported.update(stages.explain(model, store, job, of_job, supported, partner))
         usable = [m for m in with_floor if m.call not in unsupported]
-        return Outcome(job.utterance, of_job, stages.score(model.info, store, job, of_job, usable))
+        scored = stages.score(model.info, store, job, of_job, usable, partner)
+        return Outcome(job.utterance, of_job, scored)
 
-    remaining = [
-        job
-        for job in jobs
-        if job.utterance.id in decoded and job.utterance.id not in pass_.failures
-    ]
-    outcomes = pass_.each(f"{task.name}: score", remaining, decoded, explain_and_score)
+    remaining = [job for job in jobs if job.utterance.id in decoded]
+    outcomes = walk.each(f"{task.name}: score", remaining, explain_and_score)
     for call, reason in unsupported.items():
         reporter.note(f"{call}: unsupported: {reason}")
     if floor.call in unsupported:
         raise UsageError(f"task '{task.name}': its floor '{floor.call}' is unsupported")
-    for failure in pass_.failures.values():
+    for failure in walk.failures.values():
         reporter.note(f"{failure.id}: {failure.reason}: {failure.message}")
     return TaskOutcome(
         plan=plan,
         outcomes=[outcomes[j.utterance.id] for j in jobs if j.utterance.id in outcomes],
-        failures=[pass_.failures[j.utterance.id] for j in jobs if j.utterance.id in pass_.failures],
+        failures=[walk.failures[j.utterance.id] for j in jobs if j.utterance.id in walk.failures],
         unsupported=unsupported,
+        fitted={m.call: m.fitted for m in with_floor if m.fitted},
         floor=floor,
         started=started,
         peak_memory_bytes=peak_memory_bytes(model.info.device),
     )
 
 
-@dataclass
-class _Pass:
-    """Runs stages over utterances and keeps who failed."""
-
-    reporter: Reporter
-
-    def __post_init__(self) -> None:
-        self.failures: dict[str, Failure] = {}
-
-    def each(
-        self,
-        title: str,
-        jobs: Sequence[Job],
-        decoded: dict[str, Decoded],
-        work: Callable[[Job, Callable[[int], None]], T],
-        steps: int = 1,
-    ) -> dict[str, T]:
-        """Apply `work` to every job; an UtteranceError is kept and the next utterance follows."""
-        done: dict[str, T] = {}
-        with self.reporter.stage(title, steps * len(jobs)) as progress:
-            for job in jobs:
-                try:
-                    done[job.utterance.id] = work(job, progress)
-                except UtteranceError as problem:
-                    self.failures[job.utterance.id] = _failure(job.utterance, problem)
-                except MemoryError:
-                    raise EnvironmentProblem(
-                        f"{job.utterance.id}: out of memory; use a smaller --batch-size"
-                    ) from None
-                if steps == 1:
-                    progress(1)
-        return done
-
-
-def _failure(utterance: Utterance, problem: UtteranceError) -> Failure:
-    # Results are shared: a message may name the file, never the folders of this machine.
-    message = str(problem).replace(str(utterance.audio), utterance.audio.name)
-    return Failure(utterance.id, problem.reason, message)
+def choose_partner(
+    id_: str, jobs: Sequence[Job], decoded: Mapping[str, Decoded], seed: int
+) -> Partner | None:
+    """Choose another utterance of another cluster and another hypothesis, by the seed; None if there is none."""
+    own = next(job for job in jobs if job.utterance.id == id_)
+    others = [
+        Partner(job, decoded[job.utterance.id])
+        for job in jobs
+        if job.utterance.id in decoded
+        and not decoded[job.utterance.id].empty
+        and job.utterance.cluster != own.utterance.cluster
+        and decoded[job.utterance.id].hypothesis.tokens != decoded[id_].hypothesis.tokens
+    ]
+    return min(
+        others,
+        key=lambda p: content_hash(
+            [seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]
+        ),
+        default=None,
+    )
 
 
 def peak_memory_bytes(device: str) -> int:

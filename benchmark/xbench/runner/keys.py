@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from xbench import registry
-from xbench.data.manifest import Utterance
+from xbench.data.manifest import Manifest, Utterance, Word
 from xbench.description import Description
 from xbench.maps import Layout
 from xbench.models.protocol import Hypothesis, ModelInfo
@@ -26,6 +26,11 @@ class Job:
     task: TaskSpec
     utterance: Utterance
     seed: int
+
+    @property
+    def words(self) -> tuple[Word, ...] | None:
+        """Word times of the text that is explained: none for a translation."""
+        return self.utterance.words if self.task.target_language is None else None
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,49 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
     return Key("reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")})
 
 
-def map_key(info: ModelInfo, job: Job, decoded: Decoded, method: Method) -> Key:
+@dataclass(frozen=True)
+class Partner:
+    """Another utterance of the run, for methods that compare with one."""
+
+    job: Job
+    decoded: Decoded
+
+
+def map_key(
+    info: ModelInfo, job: Job, decoded: Decoded, method: Method, partner: Partner | None = None
+) -> Key:
     """Return the key of a method's map of this hypothesis."""
-    return Key("map", _explanation(info, job, decoded, method.call, method.description))
+    explanation = _explanation(info, job, decoded, method.call, method.description)
+    if "words" in method.description.needs:
+        explanation["words"] = job.words and [(w.word, w.start, w.end) for w in job.words]
+    if "partner" in method.description.needs and partner:
+        explanation["partner"] = [
+            partner.job.utterance.audio_sha256,
+            partner.decoded.hypothesis.prompt,
+            partner.decoded.hypothesis.tokens,
+        ]
+    if method.fitted:
+        explanation["fitted"] = method.fitted.digest
+    return Key("map", explanation)
+
+
+def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method, seed: int) -> Key:
+    """Return the key of what a method learns from a split."""
+    return Key(
+        "fit",
+        {
+            "format": _FORMAT,
+            "model": _identity(info),
+            "code": _versions(),
+            "task": task.hash,
+            "utterances": manifest.fingerprint,
+            "seed": seed,
+            "name": method.call.name,
+            "version": method.description.version,
+            "implementation": method.description.fit,
+            "params": dict(method.call.params),
+        },
+    )
 
 
 def _explanation(

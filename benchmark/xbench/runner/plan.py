@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from xbench import registry
 from xbench.data.datasets import utterances_for
@@ -10,39 +11,49 @@ from xbench.data.manifest import Manifest
 from xbench.description import MethodDescription
 from xbench.errors import UsageError
 from xbench.models.loading import locate
-from xbench.spec import Call, RunSpec, TaskSpec
+from xbench.spec import Call, RunSpec, Selection, TaskSpec
 from xbench.tasks import resolve_tasks
+
+if TYPE_CHECKING:
+    from xbench.fitting import Fitted
 
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """One resolved task and its utterances."""
+    """One resolved task, its utterances, and those to select on where it has a dev split."""
 
     task: TaskSpec
     manifest: Manifest
+    dev: Manifest | None = None
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method with complete parameters, and its description."""
+    """A method with complete parameters, its description, and what it learned where it does."""
 
     description: MethodDescription
     call: Call
+    fitted: Fitted | None = None
 
 
 def prepare(spec: RunSpec) -> tuple[tuple[Method, ...], tuple[TaskPlan, ...]]:
     """Check model name, methods, tasks and manifests without loading anything heavy."""
     locate(spec.model)
-    return plan_methods(spec), plan_tasks(spec)
+    methods = plan_methods(spec)
+    return methods, plan_tasks(spec, fit=any(m.description.fit for m in methods))
 
 
-def plan_tasks(spec: RunSpec) -> tuple[TaskPlan, ...]:
+def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
     """Resolve every task with the run's overrides and read the manifests; raises UsageError."""
     plans = []
     for task in resolve_tasks(spec.tasks, spec.preset):
         changed = _with_overrides(task, spec)
         manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split)
-        plans.append(TaskPlan(changed, manifest))
+        dev_split = changed.dataset.dev_split
+        dev = None
+        if fit and dev_split and spec.data is None:
+            dev = utterances_for(changed, None, Selection(), dev_split)
+        plans.append(TaskPlan(changed, manifest, dev))
     return tuple(plans)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xbench import registry
@@ -21,12 +21,13 @@ from xbench.errors import Unsupported, XbenchError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.metrics import Score
+from xbench.models.metered import MeteredModel
 from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
 from xbench.references.reference import Reference
 from xbench.references.reliability import Ceiling, Reliability, utterance_reliability
 from xbench.references.segments import Segmentation
 from xbench.references.spes import Sampling
-from xbench.runner.keys import Decoded, Job, hypothesis_key, map_key, reference_key
+from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.spec import Call
 from xbench.store import Artefact, Key, Store
@@ -154,44 +155,66 @@ def read_reference(stored: Artefact) -> Reference:
 # -- explain --------------------------------------------------------------------------------------
 
 
+_NOT_CAPTURES = frozenset({"words", "partner"})
+
+
 def explain(
-    model: SpeechModel, store: Store, job: Job, decoded: Decoded, methods: Sequence[Method]
+    model: SpeechModel,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    methods: Sequence[Method],
+    partner: Partner | None = None,
 ) -> dict[Call, str]:
     """Compute and store the maps that are not there yet, from one trace.
 
-    Returns the methods that do not support this model, with the reason.
+    Passes are counted as they happen. The trace counts for every method that is no control; a
+    control's map does not come from it. Returns the methods that do not support this model, with
+    the reason.
     """
-    missing = [m for m in methods if store.get(map_key(model.info, job, decoded, m)) is None]
+    keys = {m.call: map_key(model.info, job, decoded, m, partner) for m in methods}
+    missing = [m for m in methods if store.get(keys[m.call]) is None]
     if not missing:
         return {}
-    features, _ = read_features(model, job.utterance)
-    needs = frozenset[str]().union(*(m.description.needs for m in missing))
+    metered = MeteredModel(model)
     started = time.perf_counter()
-    trace = model.trace(features, decoded.hypothesis, needs)
+    case = traced(metered, job, decoded, missing)
+    if partner and any("partner" in m.description.needs for m in missing):
+        case = replace(case, partner=traced(metered, partner.job, partner.decoded, missing))
     trace_seconds = time.perf_counter() - started
-    case = Case(model, features, decoded.hypothesis, job.utterance.audio_sha256, trace)
+    assert case.trace is not None
+    padding_mass = float(case.trace.padding_mass.mean())
 
     unsupported = {}
     for method in missing:
-        description = method.description
+        before = metered.passes
         started = time.perf_counter()
         try:
-            array = compute_map(description, method.call, case)
+            array = compute_map(method.description, method.call, case, method.fitted)
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
-        is_control = description.kind == "control"
+        traces = 0 if method.description.kind == "control" else 1
+        spent = metered.passes - before
         store.put(
-            map_key(model.info, job, decoded, method),
+            keys[method.call],
             {"values": array},
             {
-                "forward_passes": 0 if is_control else 1,
-                "backward_passes": 0,
-                "seconds": time.perf_counter() - started + (0 if is_control else trace_seconds),
-                "padding_mass": float(trace.padding_mass.mean()),
+                "forward_passes": spent.forward + traces,
+                "backward_passes": spent.backward,
+                "seconds": time.perf_counter() - started + traces * trace_seconds,
+                "padding_mass": padding_mass,
             },
         )
     return unsupported
+
+
+def traced(model: SpeechModel, job: Job, decoded: Decoded, methods: Iterable[Method]) -> Case:
+    """Read one utterance and capture what these methods need of it."""
+    features, _ = read_features(model, job.utterance)
+    needs = frozenset[str]().union(*(m.description.needs for m in methods)) - _NOT_CAPTURES
+    trace = model.trace(features, decoded.hypothesis, needs)
+    return Case(model, features, decoded.hypothesis, job.utterance.audio_sha256, trace, job.words)
 
 
 # -- score ----------------------------------------------------------------------------------------
@@ -232,7 +255,12 @@ def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
 
 
 def score(
-    info: ModelInfo, store: Store, job: Job, decoded: Decoded, methods: Sequence[Method]
+    info: ModelInfo,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    methods: Sequence[Method],
+    partner: Partner | None = None,
 ) -> Scored:
     """Compare stored maps with stored references; needs no model."""
     if decoded.empty:
@@ -240,7 +268,7 @@ def score(
     axes, scoring = decoded.layout, job.task.scoring
     maps, map_facts, map_hashes = {}, {}, {}
     for method in methods:
-        stored = _stored(store, map_key(info, job, decoded, method))
+        stored = stored_artefact(store, map_key(info, job, decoded, method, partner))
         values = stored.arrays["values"]
         maps[method.call] = on_encoder_grid(
             values,
@@ -256,7 +284,7 @@ def score(
     ceilings: dict[Column, Ceiling] = {}
     references = {}
     for call in job.task.references:
-        stored = _stored(store, reference_key(info, job, decoded, call))
+        stored = stored_artefact(store, reference_key(info, job, decoded, call))
         reference = read_reference(stored)
         mean, half_a, half_b = (
             on_encoder_grid(values, axes, scoring)
@@ -300,7 +328,8 @@ def _ceiling(
     return ceiling
 
 
-def _stored(store: Store, key: Key) -> Artefact:
+def stored_artefact(store: Store, key: Key) -> Artefact:
+    """Return an artefact that an earlier stage has made; raises XbenchError when it is gone."""
     stored = store.get(key)
     if stored is None:
         raise XbenchError(

@@ -1,0 +1,253 @@
+"""Perturbation methods on the spectrogram (space `input`) and on the encoder output (space `encoder`).
+
+    occlusion         f_i(x) - f_i(x with a window replaced); overlapping windows are averaged
+    feature-ablation  f_i(x) - f_i(x with a group replaced)
+    lime              coefficients of a sparse linear model of f_i on groups switched on and off
+    kernel-shap       the same with the Shapley kernel: the groups' Shapley values
+    rise              sum_n (f_i(x_n) - mean f_i) m_n / sum_n m_n     x_n = m_n x + (1 - m_n) x0, smooth random m_n
+
+What is replaced takes the value of the baseline x0. Groups are a grid: time is cut into `segments` equal
+parts and, on the spectrogram, the mel channels into `bands`; so cost does not grow with duration. Every pass
+scores all tokens. Captum's LIME and KernelSHAP see switches instead of cells, and ask for one token after the
+other: their samples are drawn alike for each, and each distinct sample is evaluated once.
+
+Sources: Zeiler and Fergus 2014; Ribeiro et al. 2016; Lundberg and Lee 2017; Petsiuk et al. 2018 (RISE, whose
+map differs by a constant per token: here a cell without influence is 0); captum (BSD-3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from captum._utils.models.linear_model import SkLearnLasso
+from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from xbench.case import Case
+from xbench.methods.target import Scores, Space, in_both_spaces, seeded
+
+Map = Float[Tensor, "token frame"] | Float[Tensor, "token melframe mel"]
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+def occlusion(
+    case: Case, *, space: Space, target: str, baseline: str, window: int, step: int, bands: int = 1
+) -> Map:
+    """Slide a window of `window` frames by `step` over each band; the map is the loss of score."""
+    scores = Scores.of(case, space, target)
+    frames, channels = scores.point.shape
+    width = min(window, frames)
+    height = -(-channels // min(bands, channels))
+    attributions = Occlusion(scores.evaluate).attribute(
+        scores.point[None],
+        sliding_window_shapes=(width, height),
+        strides=(min(step, width), height),
+        baselines=scores.baseline(baseline)[None],
+    )
+    return _on_cells(scores, attributions)
+
+
+# -- groups ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The scores as a function of which groups are on; each distinct setting is evaluated once.
+
+    labels: the group of every cell, from 0.
+    """
+
+    scores: Scores
+    labels: Int[Tensor, "position channel"]
+    off: Float[Tensor, "position channel"]
+    seen: dict[bytes, Float[Tensor, " token"]] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> int:
+        """Number of groups."""
+        return int(self.labels.max()) + 1
+
+    def __call__(self, on: Float[Tensor, "batch group"]) -> Float[Tensor, "batch token"]:
+        """Return the score of every token for settings of 1 (as it is) and 0 (baseline)."""
+        keys = [row.to(torch.bool).numpy().tobytes() for row in on]
+        missing = {key: row for key, row in zip(keys, on, strict=True) if key not in self.seen}
+        rows = list(missing.values())
+        for first in range(0, len(rows), self.scores.batch_size):
+            part = torch.stack(rows[first : first + self.scores.batch_size])
+            kept = part.bool().to(self.labels.device)[:, self.labels]
+            found = self.scores.evaluate(torch.where(kept, self.scores.point, self.off)).cpu()
+            self.seen.update(zip(list(missing)[first : first + len(part)], found, strict=True))
+        return torch.stack([self.seen[key] for key in keys])
+
+    def one_token(self, on: Float[Tensor, "batch group"], token: int) -> Float[Tensor, " batch"]:
+        """Return one token's score for each setting."""
+        return self(on)[:, token]
+
+    def to_map(self, values: Float[Tensor, "token group"]) -> Map:
+        """Give every cell the value of its group."""
+        values = values.to(self.labels.device)
+        return _on_cells(self.scores, values[:, self.labels])
+
+
+def grid(frames: int, channels: int, segments: int, bands: int) -> Int[Tensor, "frame channel"]:
+    """Label cells by equal parts of time and of the channels, at most one per frame and channel."""
+    segments, bands = min(segments, frames), min(bands, channels)
+    in_time = torch.arange(frames) * segments // frames
+    in_band = torch.arange(channels) * bands // channels
+    return in_time[:, None] * bands + in_band
+
+
+def _switches(
+    case: Case, space: Space, target: str, baseline: str, segments: int, bands: int
+) -> Switches:
+    scores = Scores.of(case, space, target)
+    frames, channels = scores.point.shape
+    labels = grid(frames, channels, segments, bands).to(scores.point.device)
+    return Switches(scores, labels, scores.baseline(baseline))
+
+
+def feature_ablation(
+    case: Case, *, space: Space, target: str, baseline: str, segments: int, bands: int = 1
+) -> Map:
+    """Replace one group at a time; the map is the loss of score."""
+    switches = _switches(case, space, target, baseline, segments, bands)
+    attributions = FeatureAblation(switches).attribute(
+        torch.ones(1, switches.groups), baselines=torch.zeros(1, switches.groups)
+    )
+    return switches.to_map(attributions)
+
+
+def lime(
+    case: Case,
+    *,
+    space: Space,
+    target: str,
+    baseline: str,
+    segments: int,
+    samples: int,
+    penalty: float,
+    seed: int,
+    bands: int = 1,
+) -> Map:
+    """Fit a lasso on random settings, weighted by their cosine similarity with the full input."""
+    switches = _switches(case, space, target, baseline, segments, bands)
+    method = Lime(switches.one_token, interpretable_model=SkLearnLasso(alpha=penalty))
+    return _fit(method, switches, case, samples, seed)
+
+
+def kernel_shap(
+    case: Case,
+    *,
+    space: Space,
+    target: str,
+    baseline: str,
+    segments: int,
+    samples: int,
+    seed: int,
+    bands: int = 1,
+) -> Map:
+    """Estimate the Shapley values of the groups by weighted least squares."""
+    switches = _switches(case, space, target, baseline, segments, bands)
+    if switches.groups == 1:
+        # The Shapley kernel has no sizes between none and all: one group takes the whole difference.
+        ends = switches(torch.tensor([[1.0], [0.0]]))
+        return switches.to_map((ends[0] - ends[1])[:, None])
+    return _fit(KernelShap(switches.one_token), switches, case, samples, seed)
+
+
+def _fit(method: Any, switches: Switches, case: Case, samples: int, seed: int) -> Map:
+    values = []
+    for token in range(len(case.hypothesis.tokens)):
+        with seeded(seed, case):
+            values.append(
+                method.attribute(
+                    torch.ones(1, switches.groups),
+                    baselines=torch.zeros(1, switches.groups),
+                    additional_forward_args=(token,),
+                    n_samples=samples,
+                    perturbations_per_eval=switches.scores.batch_size,
+                    return_input_shape=False,
+                )
+            )
+    return switches.to_map(torch.stack(values).float().reshape(-1, switches.groups))
+
+
+# -- smooth random masks --------------------------------------------------------------------------
+
+
+def rise(
+    case: Case,
+    *,
+    space: Space,
+    target: str,
+    baseline: str,
+    samples: int,
+    p: float,
+    cell: int,
+    seed: int,
+    bands: int = 1,
+) -> Map:
+    """Correlate scores with smooth random masks of grid cells that are `cell` frames wide."""
+    scores = Scores.of(case, space, target)
+    frames, channels = scores.point.shape
+    weighted, weight, total, masked = (torch.zeros(()) for _ in range(4))
+    off = scores.baseline(baseline)
+    for first in range(0, samples, scores.batch_size):
+        indices = range(first, min(first + scores.batch_size, samples))
+        drawn = [smooth_mask(case.key, seed, n, frames, channels, cell, bands, p) for n in indices]
+        masks = torch.from_numpy(np.stack(drawn)).to(scores.point.device)
+        values = scores.evaluate(masks * scores.point + (1 - masks) * off).double()
+        in_map = masks if space == "input" else masks[:, :, 0]
+        weighted = weighted + torch.einsum("nt,n...->t...", values, in_map.double())
+        weight = weight + in_map.double().sum(0)
+        total = total + values.sum(0)
+        masked = masked + len(values)
+    mean = (total / masked).reshape(-1, *[1] * weight.ndim)
+    # A cell that no mask kept was never seen.
+    return torch.where(weight > 0, weighted / weight.clamp_min(1e-12) - mean, 0).float()
+
+
+def smooth_mask(
+    key: str, seed: int, index: int, frames: int, channels: int, cell: int, bands: int, p: float
+) -> Float[np.ndarray, "frame channel"]:
+    """Draw mask number `index`: a coarse random grid, shifted at random and interpolated linearly.
+
+    A grid cell is on with probability p; the mask follows from (audio, seed, index) alone.
+    """
+    digest = hashlib.blake2b(f"rise:{seed}:{index}:{key}".encode(), digest_size=16).digest()
+    generator = np.random.default_rng(int.from_bytes(digest, "little"))
+    height = channels / min(bands, channels)
+    coarse = generator.random((frames // cell + 3, min(bands, channels) + 2)) < p
+    time = np.arange(frames) / cell + generator.random()
+    if bands == 1:
+        return np.repeat(_interpolated(coarse[:, :1], time), channels, axis=1)
+    band = np.arange(channels) / height + generator.random()
+    return _interpolated(_interpolated(coarse, time).T, band).T
+
+
+def _interpolated(
+    values: np.ndarray, places: Float[np.ndarray, " place"]
+) -> Float[np.ndarray, "place column"]:
+    low = np.floor(places).astype(int)
+    share = (places - low)[:, None].astype(np.float32)
+    found: np.ndarray = (1 - share) * values[low] + share * values[low + 1]
+    return found.astype(np.float32)
+
+
+def _on_cells(scores: Scores, values: Float[Tensor, "token position channel"]) -> Map:
+    """Return per-cell values as a map; on the encoder output all channels of a frame share theirs."""
+    return values.float() if scores.space == "input" else values[..., 0].float()
+
+
+occlusion_input, occlusion_encoder = in_both_spaces(occlusion)
+feature_ablation_input, feature_ablation_encoder = in_both_spaces(feature_ablation)
+lime_input, lime_encoder = in_both_spaces(lime)
+kernel_shap_input, kernel_shap_encoder = in_both_spaces(kernel_shap)
+rise_input, rise_encoder = in_both_spaces(rise)

@@ -1,0 +1,102 @@
+"""A model that counts its passes, so that costs are measured and not declared."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, SpeechModel
+from xbench.spec import Decoding
+from xbench.trace import Trace
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Sequences taken through the decoder, forward and backward."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def __sub__(self, other: Passes) -> Passes:
+        return Passes(self.forward - other.forward, self.backward - other.backward)
+
+
+class MeteredModel:
+    """Wraps a model: each sequence of a batch that meets the decoder counts as one forward pass.
+
+    A backward pass is counted per sequence whenever a gradient reaches the logits.
+    """
+
+    def __init__(self, model: SpeechModel) -> None:
+        self._model = model
+        self.passes = Passes()
+
+    def __getattr__(self, name: str) -> Any:
+        # What a family has beyond the protocol, and makes no pass.
+        return getattr(self._model, name)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Name and limits of the wrapped model."""
+        return self._model.info
+
+    def check_language(self, source: str, target: str | None) -> None:
+        """Ask the wrapped model."""
+        self._model.check_language(source, target)
+
+    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
+        """Ask the wrapped model."""
+        return self._model.features(audio)
+
+    def decode(
+        self, features: Features, source: str, target: str | None, decoding: Decoding
+    ) -> Hypothesis:
+        """Ask the wrapped model; decoding is no cost of a method."""
+        return self._model.decode(features, source, target, decoding)
+
+    def encode(
+        self, values: Float[Tensor, "batch melframe mel"]
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Ask the wrapped model; a pass is counted where the decoder runs."""
+        return self._model.encode(values)
+
+    def logits(
+        self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
+    ) -> Float[Tensor, "batch token vocab"]:
+        """Count and forward."""
+        logits = self._model.logits(encoded, hypothesis)
+        self._count(forward=len(encoded))
+        if logits.requires_grad:
+            logits.register_hook(lambda gradient: self._count(backward=len(encoded)))
+        return logits
+
+    def frame_masking(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Count every mask."""
+        masked_logits = self._model.frame_masking(encoded, hypothesis)
+
+        def counted(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
+            self._count(forward=len(keep))
+            return masked_logits(keep)
+
+        return counted
+
+    def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
+        """Count one pass."""
+        self._count(forward=1)
+        return self._model.trace(features, hypothesis, needs)
+
+    def randomised(self, seed: int) -> MeteredModel:
+        """Return the re-initialised model, counted with this one."""
+        other = MeteredModel(self._model.randomised(seed))
+        other._count = self._count  # type: ignore[method-assign]  # one meter for both
+        return other
+
+    def _count(self, *, forward: int = 0, backward: int = 0) -> None:
+        self.passes = Passes(self.passes.forward + forward, self.passes.backward + backward)

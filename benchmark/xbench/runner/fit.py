@@ -1,0 +1,120 @@
+"""Let methods learn from the dev split: decode, refer and trace it, and show it to their fit functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from xbench import registry
+from xbench.data.manifest import Manifest
+from xbench.description import load_object
+from xbench.errors import Unsupported
+from xbench.fitting import FitCase, FitSplit, Fitted, Learned
+from xbench.maps import GridMap, on_encoder_grid
+from xbench.metrics import Score
+from xbench.models.protocol import SpeechModel
+from xbench.runner import stages
+from xbench.runner.keys import Decoded, Job, fit_key, reference_key
+from xbench.runner.plan import Method, TaskPlan
+from xbench.runner.progress import Reporter
+from xbench.runner.walk import Walk
+from xbench.spec import Call, TaskSpec
+from xbench.store import Store
+
+
+def decode_and_refer(
+    walk: Walk,
+    title: str,
+    jobs: Sequence[Job],
+    model: SpeechModel,
+    store: Store,
+    batch_size: int | None,
+) -> dict[str, Decoded]:
+    """Take utterances through the first two stages; return the decoded ones that have not failed."""
+    decoded = walk.each(f"{title}: decode", jobs, lambda job, _: stages.decode(model, store, job))
+    speaking = [j for j in jobs if j.utterance.id in decoded and not decoded[j.utterance.id].empty]
+    references = jobs[0].task.references if jobs else ()
+    walk.each(
+        f"{title}: reference",
+        speaking,
+        lambda job, progress: stages.refer(
+            model, store, job, decoded[job.utterance.id], batch_size, progress
+        ),
+        steps=sum(int(dict(call.params)["masks"]) for call in references),
+    )
+    return {id_: value for id_, value in decoded.items() if id_ not in walk.failures}
+
+
+def fit_methods(
+    methods: Sequence[Method],
+    plan: TaskPlan,
+    model: SpeechModel,
+    store: Store,
+    seed: int,
+    batch_size: int | None,
+    reporter: Reporter,
+) -> tuple[tuple[Method, ...], dict[Call, str]]:
+    """Return the methods, those that learn with what they learned, and who cannot with the reason."""
+    if not any(m.description.fit for m in methods):
+        return tuple(methods), {}
+    kind: Literal["dev", "oracle"] = "dev" if plan.dev else "oracle"
+    manifest = plan.dev or plan.manifest
+    split: FitSplit | None = None
+    fitted, unsupported = [], {}
+    for method in methods:
+        if method.description.fit is None:
+            fitted.append(method)
+            continue
+        key = fit_key(model.info, plan.task, manifest, method, seed)
+        stored = store.get(key)
+        if stored is None:
+            split = split or _split(plan.task, manifest, model, store, seed, batch_size, reporter)
+            try:
+                learned: Learned = load_object(method.description.fit)(
+                    split, **dict(method.call.params)
+                )
+            except Unsupported as problem:
+                unsupported[method.call] = str(problem)
+                fitted.append(method)
+                continue
+            store.put(key, learned.arrays, {"learned": dict(learned.facts), "n": len(split.cases)})
+            stored = store.get(key)
+            assert stored is not None
+        outcome = Fitted(Learned(stored.facts["learned"], stored.arrays), kind, stored.facts["n"])
+        fitted.append(Method(method.description, method.call, outcome))
+    return tuple(fitted), unsupported
+
+
+def _split(
+    task: TaskSpec,
+    manifest: Manifest,
+    model: SpeechModel,
+    store: Store,
+    seed: int,
+    batch_size: int | None,
+    reporter: Reporter,
+) -> FitSplit:
+    walk = Walk(reporter)
+    jobs = [Job(task, utterance, seed) for utterance in manifest.utterances]
+    title = f"{task.name}: to select on"
+    decoded = decode_and_refer(walk, title, jobs, model, store, batch_size)
+    usable = [j for j in jobs if j.utterance.id in decoded and not decoded[j.utterance.id].empty]
+    call = next(c for c in task.references if c.name == task.headline.reference)
+    metric_call = next(c for c in task.metrics if c.name == task.headline.metric)
+    compute = registry.metrics.get(metric_call.name).load()
+
+    def case(job: Job) -> FitCase:
+        of_job = decoded[job.utterance.id]
+        traced = stages.traced(model, job, of_job, ())
+        assert traced.trace is not None
+        stored = stages.stored_artefact(store, reference_key(model.info, job, of_job, call))
+        mean = stages.read_reference(stored).mean()
+        return FitCase(traced.trace, on_encoder_grid(mean, of_job.layout, task.scoring))
+
+    def score(grid: GridMap, case: FitCase) -> Score:
+        value: Score = compute(
+            grid, case.reference, case.trace.layout, task.scoring, **dict(metric_call.params)
+        )
+        return value
+
+    return FitSplit(tuple(case(job) for job in usable), score)

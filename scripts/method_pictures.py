@@ -1,0 +1,47 @@
+"""Draw one example of every built-in method for its page in docs/methods.
+
+python scripts/method_pictures.py [NAME ...]     writes docs/images/methods/NAME.png
+
+The clip is packaged, the model is xbench-tiny, the task is translation into English. Methods that need other
+utterances or word times have no picture.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from xbench import registry
+from xbench.data.datasets import demo_manifest
+from xbench.errors import Unsupported, UsageError
+from xbench.explain import explain
+from xbench.plot import save_explanation
+from xbench.spec import Call
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images" / "methods"
+CLIP = demo_manifest("test").parent / "audio" / "de-0001.flac"
+
+
+def example(name: str) -> Call:
+    """Return the method with a value for every required parameter: the last layer's first head."""
+    required = {"layer": 1, "head": 0}
+    description = registry.methods.get(name)
+    return Call.make(name, {p.name: required[p.name] for p in description.parameters if p.required})
+
+
+def main() -> None:
+    """Draw the methods named on the command line, or all built-in ones."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    built_in = [e.name for e in registry.methods.entries() if e.distribution == "xbench"]
+    for name in sys.argv[1:] or built_in:
+        try:
+            drawn = explain(CLIP, "xbench-tiny", example(name), language="de", target_language="en")
+        except (UsageError, Unsupported) as reason:
+            print(f"{name}: no picture: {reason}")
+            continue
+        save_explanation(drawn, str(FOLDER / f"{name}.png"), dpi=60)
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
