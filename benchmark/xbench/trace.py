@@ -128,7 +128,7 @@ class Trace:
     padding_mass: Float[Tensor, "layer head token"]
     prompt_length: int
     decoder_attention: Float[Tensor, "layer head position position"] | None = None
-    encoder_attention: Float[Tensor, "layer head source source"] | None = None
+    encoder_attention: Float[Tensor, "encoderlayer encoderhead source source"] | None = None
     blocks: Mapping[str, tuple[AttentionBlock, ...]] = field(default_factory=dict)
 
     def stack(self, name: str, layers: str = "all") -> tuple[AttentionBlock, ...]:

@@ -292,6 +292,7 @@ def test_deeplift_leaves_captums_rules_and_the_modules_as_they_were(case: Case) 
     attributes = [sorted(vars(module)) for module in modules]
     gradients.deeplift(case, space="encoder", target="logit", baseline="zero")
     assert before == SUPPORTED_NON_LINEAR
+    assert not [kind for kind in SUPPORTED_NON_LINEAR if kind.__module__.startswith("transformers")]
     assert [sorted(vars(module)) for module in modules] == attributes
 
 
