@@ -293,6 +293,9 @@ def test_validate_tells_every_problem(run: Run, tiny_whisper_folder: Path, clips
     run(*evaluation(tiny_whisper_folder, clips))
     result = next(Path("results").rglob("*.json"))
     assert run("validate", str(clips), str(result)).out.strip() == "2 files valid"
+    assert run("validate", "results").out.strip() == "1 file valid"
+    Path("empty").mkdir()
+    assert "holds no .yaml task" in run("validate", "empty").err
 
     data = json.loads(result.read_text())
     data["status"] = "great"

@@ -179,17 +179,18 @@ def show_command(
 
 @app.command("validate")
 def validate_command(
-    paths: Annotated[list[Path], typer.Argument(help="Task files, manifests, results.")],
+    paths: Annotated[list[Path], typer.Argument(help="Task files, manifests, results, folders.")],
 ) -> None:
     """Check task files, manifests and results; tell every problem with its place."""
     from xbench import console, listing
 
-    broken = [problem for path in paths for problem in listing.file_problems(path)]
+    files = [file for path in paths for file in listing.files_below(path)]
+    broken = [problem for file in files for problem in listing.file_problems(file)]
     for problem in broken:
         console.error(problem)
     if broken:
         raise typer.Exit(2)
-    console.say(f"{len(paths)} file{'s' if len(paths) > 1 else ''} valid")
+    console.say(f"{len(files)} file{'s' if len(files) > 1 else ''} valid")
 
 
 @app.command("check")

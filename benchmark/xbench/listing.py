@@ -173,6 +173,16 @@ def _with_plugin(shown: Row, entry: registry.Entry[Any]) -> Row:
     return {**shown, "plugin": f"{entry.distribution} {entry.distribution_version}"}
 
 
+def files_below(path: Path) -> list[Path]:
+    """Return the path itself, or the task, manifest and result files below a folder, sorted."""
+    if not path.is_dir():
+        return [path]
+    found = [f for f in sorted(path.rglob("*")) if f.suffix in (".yaml", ".jsonl", ".json")]
+    if not found:
+        raise UsageError(f"{path} holds no .yaml task, .jsonl manifest or .json result")
+    return found
+
+
 def file_problems(path: Path) -> list[str]:
     """Return every problem of a task file (.yaml), manifest (.jsonl) or result (.json)."""
     checks: Mapping[str, Callable[[Path], Any]] = {
