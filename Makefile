@@ -36,6 +36,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix benchmark tests scripts
 	$(BIN)/ruff format benchmark tests scripts
 
+bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
+	$(BIN)/python perf/methods.py
+
 wheel: $(STAMP)  ## dist/xbench-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 

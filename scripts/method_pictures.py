@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xbench import registry
 from xbench.data.datasets import demo_manifest
-from xbench.errors import Unsupported, UsageError
+from xbench.errors import UsageError
 from xbench.explain import explain
 from xbench.plot import save_explanation
 from xbench.spec import Call
@@ -36,7 +36,7 @@ def main() -> None:
     for name in sys.argv[1:] or built_in:
         try:
             drawn = explain(CLIP, "xbench-tiny", example(name), language="de", target_language="en")
-        except (UsageError, Unsupported) as reason:
+        except UsageError as reason:
             print(f"{name}: no picture: {reason}")
             continue
         save_explanation(drawn, str(FOLDER / f"{name}.png"), dpi=60)

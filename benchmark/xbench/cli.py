@@ -37,7 +37,8 @@ def evaluate_command(
     ],
     method: Annotated[list[str], typer.Option(help="Method, name:key=value,...; may be repeated.")],
     task: Annotated[
-        list[str] | None, typer.Option(help="Task, suite or task file; default: core.")
+        list[str] | None,
+        typer.Option(help="Task, suite or task file; default: core, or asr with --data."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="MANIFEST", help="Clips to use instead of the task's.")
@@ -65,6 +66,8 @@ def evaluate_command(
     """Score explanation methods of a model on tasks, write results and print a table."""
     if precision not in ("auto", "float32", "bfloat16"):
         raise UsageError(f"--precision '{precision}' is not auto, float32 or bfloat16")
+    if ids is not None and not ids.strip(","):
+        raise UsageError("--ids is empty; name utterances, or leave it out to take all")
     spec = RunSpec(
         model=model,
         methods=tuple(Call.parse(text) for text in method),
@@ -147,9 +150,10 @@ def explain_command(
         device=device,
         trust_remote_code=trust_remote_code,
     )
+    if out:  # before the text: a closed pipe must not cost the picture
+        plot.save_explanation(explanation, out)
     console.show_explanation(explanation)
     if out:
-        plot.save_explanation(explanation, out)
         console.say(f"picture: {out}")
 
 
@@ -213,7 +217,7 @@ def check_command(
     results = check_method(name, model)
     rows = [asdict(result) for result in results]
     console.emit_json(rows) if as_json else console.show_rows("checks", rows)
-    if not all(result.ok for result in results):
+    if not all(result.ok for result in results) or all(r.status == "skipped" for r in results):
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import audio_sha256, read_audio
-from xbench.errors import UsageError, UtteranceError
+from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model
@@ -61,6 +61,8 @@ def explain(
     path = Path(audio)
     try:
         return _explain(path, model, call, language, target_language, device, trust_remote_code)
+    except Unsupported as problem:
+        raise UsageError(f"'{method}': {problem}") from None
     except UtteranceError as problem:
         raise UsageError(f"{path.name}: {str(problem).removeprefix(f'{path}: ')}") from None
 

@@ -120,3 +120,17 @@ def test_gradient_passes_are_measured(options: ExecutionOptions) -> None:
     assert (attention.cost.forward_passes, attention.cost.backward_passes) == (2, 0)
     assert gradient.cost.backward_passes >= 2
     assert control.cost.forward_passes == 0
+
+
+def test_a_broken_method_costs_only_its_own_results(
+    options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xbench.methods import attention
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("boom")
+
+    monkeypatch.setattr(attention, "max_heads", broken)
+    bad, good = evaluate(demo("max-heads", "mean-heads"), options)
+    assert (bad.status, good.status) == ("unsupported", "partial")
+    assert bad.reason == "it failed on en-0001: KeyError: 'boom'"
