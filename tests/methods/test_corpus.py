@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.fitting import FitCase, FitSplit, Fitted, Learned
 from xbench.maps import GridMap
@@ -19,6 +22,8 @@ from xbench.methods.corpus import (
     fit_best_head,
     fit_corpus_mean,
     fit_heads,
+    randomised_model,
+    shuffled,
     stretch,
     top_k_heads,
 )
@@ -131,3 +136,49 @@ def test_special_tokens_take_the_row_before_them(make_trace: MakeTrace) -> None:
     values = corpus_mean(trace, fitted=Fitted(learned, "dev", 1))
     assert values.shape == (3, 4)
     torch.testing.assert_close(values[2], values[1])
+
+
+def test_a_swapped_map_is_the_partners_map_stretched(
+    tiny: Any, case_of: Callable[..., Case], clip: Callable[..., np.ndarray]
+) -> None:
+    case, other = (case_of(tiny, clip(seconds, seed)) for seconds, seed in ((0.9, 3), (1.3, 5)))
+    traced = [
+        replace(c, trace=tiny.trace(c.features, c.hypothesis, frozenset())) for c in (case, other)
+    ]
+    swapped = shuffled(replace(traced[0], partner=traced[1]), method="mean-heads").numpy()
+    theirs = traced[1].trace.cross_attention.mean((0, 1))[list(other.layout.content)].numpy()
+    expected = stretch(theirs, len(case.layout.content), case.layout.frames)
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(swapped[list(case.layout.content)], expected, atol=1e-6)
+
+
+def test_a_randomised_map_is_the_methods_map_of_other_weights(
+    tiny: Any, case_of: Callable[..., Case], clip: Callable[..., np.ndarray]
+) -> None:
+    case = case_of(tiny, clip(0.9, 3))
+    found = randomised_model(case, method="mean-heads", seed=4)
+    trace = tiny.randomised(4).trace(case.features, case.hypothesis, frozenset())
+    torch.testing.assert_close(found, trace.cross_attention.mean((0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("grad-attention", "whose rows sum to one"),
+        ("saliency", "whose rows sum to one"),
+        ("best-head", "itself looks at other utterances"),
+        ("shuffled", "itself looks at other utterances"),
+    ],
+)
+def test_only_distributions_stand_in_for_a_control(
+    tiny: Any,
+    case_of: Callable[..., Case],
+    clip: Callable[..., np.ndarray],
+    method: str,
+    reason: str,
+) -> None:
+    case = case_of(tiny, clip(0.9, 3))
+    with pytest.raises(Unsupported, match=reason):
+        randomised_model(case, method=method, seed=0)
+    with pytest.raises(Unsupported, match=reason):
+        shuffled(replace(case, partner=case), method=method)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from xbench import registry
 from xbench.case import Case
+from xbench.description import MethodDescription
 from xbench.errors import Unsupported
 from xbench.fitting import FitSplit, Fitted, Learned
 from xbench.maps import GridMap, Layout
@@ -109,11 +110,19 @@ def shuffled(case: Case, *, method: str) -> Float[Tensor, "token frame"]:
         raise Unsupported(
             "there is no other utterance of another cluster and sentence to swap with"
         )
-    description, call = registry.methods.resolve(Call.parse(method))
-    if description.space != "encoder" or description.signed:
-        raise Unsupported(f"'{method}' has no unsigned encoder-frame map to swap")
+    description, call = _distribution(method)
     values = compute_map(description, call, case.partner)
     return _placed(values[list(case.partner.layout.content)], case.layout)
+
+
+def _distribution(method: str) -> tuple[MethodDescription, Call]:
+    """Resolve a method whose map can stand in for the control's: the control is a distribution too."""
+    description, call = registry.methods.resolve(Call.parse(method))
+    if description.space != "encoder" or not description.distribution:
+        raise Unsupported(f"'{method}' has no encoder-frame map whose rows sum to one")
+    if description.fit or "partner" in description.needs:
+        raise Unsupported(f"'{method}' itself looks at other utterances")
+    return description, call
 
 
 def stretch(
@@ -150,7 +159,7 @@ def randomised_model(case: Case, *, method: str, seed: int) -> Float[Tensor, "to
 
     The hypothesis stays that of the trained model. Source: Adebayo et al. 2018, arXiv 1810.03292.
     """
-    description, call = registry.methods.resolve(Call.parse(method))
+    description, call = _distribution(method)
     model: Any = case.model.randomised(seed)
     trace = model.trace(case.features, case.hypothesis, description.needs)
     values = compute_map(
