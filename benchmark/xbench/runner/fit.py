@@ -17,7 +17,7 @@ from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, fit_key, reference_key
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.progress import Reporter
-from xbench.runner.walk import Walk
+from xbench.runner.walk import Walk, fault
 from xbench.spec import Call, TaskSpec
 from xbench.store import Store
 
@@ -77,6 +77,10 @@ def fit_methods(
                 unsupported[method.call] = str(problem)
                 fitted.append(method)
                 continue
+            except Exception as problem:  # noqa: BLE001  # a fit function may fail in any way
+                unsupported[method.call] = f"its fit failed: {fault(problem)}"
+                fitted.append(method)
+                continue
             store.put(key, learned.arrays, {"learned": dict(learned.facts), "n": len(split.cases)})
             stored = store.get(key)
             assert stored is not None
@@ -98,6 +102,8 @@ def _split(
     jobs = [Job(task, utterance, seed) for utterance in manifest.utterances]
     title = f"{task.name}: to select on"
     decoded = decode_and_refer(walk, title, jobs, model, store, batch_size)
+    for failure in walk.failures.values():
+        reporter.note(f"not selected on: {failure.id}: {failure.reason}: {failure.message}")
     usable = [j for j in jobs if j.utterance.id in decoded and not decoded[j.utterance.id].empty]
     call = next(c for c in task.references if c.name == task.headline.reference)
     metric_call = next(c for c in task.metrics if c.name == task.headline.metric)

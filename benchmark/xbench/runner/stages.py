@@ -17,7 +17,7 @@ from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.manifest import Utterance
 from xbench.description import load_object
-from xbench.errors import EnvironmentProblem, Unsupported, UtteranceError, XbenchError
+from xbench.errors import Unsupported, XbenchError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.metrics import Score
@@ -29,6 +29,7 @@ from xbench.references.segments import Segmentation
 from xbench.references.spes import Sampling
 from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
+from xbench.runner.walk import fault
 from xbench.spec import Call
 from xbench.store import Artefact, Key, Store
 
@@ -194,16 +195,8 @@ def explain(
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
-        except (UtteranceError, EnvironmentProblem, MemoryError):
-            raise
-        except Exception as problem:  # noqa: BLE001  # a stranger's method may fail in any way
-            # One broken plugin must not cost the results of the others.
-            what = (
-                str(problem)
-                if isinstance(problem, XbenchError)
-                else f"{type(problem).__name__}: {problem}"
-            )
-            unsupported[method.call] = f"it failed on {job.utterance.id}: {what.splitlines()[0]}"
+        except Exception as problem:  # noqa: BLE001  # a method may fail in any way
+            unsupported[method.call] = f"it failed on {job.utterance.id}: {fault(problem)}"
             continue
         traces = 0 if method.description.kind == "control" else 1
         spent = metered.passes - before

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xbench.data.manifest import Utterance
-from xbench.errors import EnvironmentProblem, UtteranceError
+from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError
 from xbench.results import Failure
 from xbench.runner.keys import Job
 from xbench.runner.progress import Reporter
@@ -46,6 +46,19 @@ class Walk:
                 if steps == 1:
                     progress(1)
         return done
+
+
+def fault(problem: Exception) -> str:
+    """Say in one line how a stranger's code failed; raise what is not its fault.
+
+    One broken plugin must not cost the results of the others.
+    """
+    if isinstance(problem, UtteranceError | EnvironmentProblem | MemoryError):
+        raise problem
+    named = (
+        str(problem) if isinstance(problem, XbenchError) else f"{type(problem).__name__}: {problem}"
+    )
+    return named.splitlines()[0]
 
 
 def _failure(utterance: Utterance, problem: UtteranceError) -> Failure:
