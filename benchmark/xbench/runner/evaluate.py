@@ -75,10 +75,12 @@ def run_task(
     with_floor, unsupported = fit_methods(
         with_floor, plan, model, store, seed, batch_size, reporter
     )
-    partners = {id_: choose_partner(id_, jobs, decoded, seed) for id_ in decoded}
+    partners: dict[str, Partner | None] = {}
+    if any("partner" in m.description.needs for m in with_floor):
+        partners = {job.utterance.id: choose_partner(job, jobs, decoded) for job in jobs}
 
     def explain_and_score(job: Job, _: Callable[[int], None]) -> Outcome:
-        of_job, partner = decoded[job.utterance.id], partners[job.utterance.id]
+        of_job, partner = decoded[job.utterance.id], partners.get(job.utterance.id)
         if not of_job.empty:
             supported = [m for m in with_floor if m.call not in unsupported]
             unsupported.update(stages.explain(model, store, job, of_job, supported, partner))
@@ -106,23 +108,23 @@ def run_task(
     )
 
 
-def choose_partner(
-    id_: str, jobs: Sequence[Job], decoded: Mapping[str, Decoded], seed: int
-) -> Partner | None:
+def choose_partner(own: Job, jobs: Sequence[Job], decoded: Mapping[str, Decoded]) -> Partner | None:
     """Choose another utterance of another cluster and another hypothesis, by the seed; None if there is none."""
-    own = next(job for job in jobs if job.utterance.id == id_)
+    if own.utterance.id not in decoded:
+        return None
+    tokens = decoded[own.utterance.id].hypothesis.tokens
     others = [
         Partner(job, decoded[job.utterance.id])
         for job in jobs
         if job.utterance.id in decoded
         and not decoded[job.utterance.id].empty
         and job.utterance.cluster != own.utterance.cluster
-        and decoded[job.utterance.id].hypothesis.tokens != decoded[id_].hypothesis.tokens
+        and decoded[job.utterance.id].hypothesis.tokens != tokens
     ]
     return min(
         others,
         key=lambda p: content_hash(
-            [seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]
+            [own.seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]
         ),
         default=None,
     )
