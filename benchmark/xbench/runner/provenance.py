@@ -32,6 +32,7 @@ def spec_hash(plan: TaskPlan, method: Method, info: ModelInfo, spec: RunSpec) ->
             "dataset": plan.manifest.fingerprint,
             "selection": asdict(spec.selection),
             "seed": spec.seed,
+            "dev": plan.dev.fingerprint if plan.dev and method.description.fit else None,
         }
     )
 
