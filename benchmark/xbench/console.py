@@ -174,7 +174,9 @@ def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[R
 
 def _method_name(result: RunResult) -> str:
     params = ",".join(f"{k}={v}" for k, v in result.method.params.items())
-    return f"{result.method.name}:{params}" if params else result.method.name
+    name = f"{result.method.name}:{params}" if params else result.method.name
+    fitted = result.method.fitted
+    return f"{name} (oracle)" if fitted and fitted.split == "oracle" else name
 
 
 def _score_cell(result: RunResult, score: ScoreRecord) -> str:

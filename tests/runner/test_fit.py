@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from xbench.maps import Layout
+from xbench.models.protocol import Hypothesis
 from xbench.models.whisper import WhisperModel
 from xbench.results import RunResult, read_result
-from xbench.runner.evaluate import evaluate
+from xbench.runner.evaluate import choose_partner, evaluate
+from xbench.runner.keys import Decoded, Job
 from xbench.runner.plan import prepare
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
@@ -134,3 +137,50 @@ def test_a_broken_method_costs_only_its_own_results(
     bad, good = evaluate(demo("max-heads", "mean-heads"), options)
     assert (bad.status, good.status) == ("unsupported", "partial")
     assert bad.reason == "it failed on en-0001: KeyError: 'boom'"
+
+
+def test_a_broken_fit_costs_only_its_own_results(
+    options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xbench.methods import corpus
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("boom")
+
+    monkeypatch.setattr(corpus, "fit_best_head", broken)
+    bad, good = evaluate(demo("best-head", "mean-heads"), options)
+    assert (bad.status, good.status) == ("unsupported", "partial")
+    assert bad.reason == "its fit failed: KeyError: 'boom'"
+
+
+def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
+    _, (plan,) = prepare(demo("shuffled", selection=Selection()))
+
+    def decoded(number: int) -> Decoded:
+        hypothesis = Hypothesis((), (number,), ("x",), (0,), "x", truncated=False)
+        return Decoded(hypothesis, Layout((number,), ("x",), (0,), 4, 8, 2, 0.01), 1.0)
+
+    found = {}
+    for seed in (0, 1):
+        jobs = [Job(plan.task, utterance, seed) for utterance in plan.manifest.utterances]
+        all_decoded = {job.utterance.id: decoded(n) for n, job in enumerate(jobs)}
+        partners = [choose_partner(job, jobs, all_decoded) for job in jobs]
+        for job, partner in zip(jobs, partners, strict=True):
+            assert partner is not None
+            assert partner.job.utterance.cluster != job.utterance.cluster
+        found[seed] = [p.job.utterance.id for p in partners if p]
+    assert found[0] != found[1]
+    same_text = {id_: decoded(7) for id_ in all_decoded}
+    assert choose_partner(jobs[0], jobs, same_text) is None
+
+
+def test_an_oracle_says_so_on_the_table(
+    options: ExecutionOptions, make_manifest: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from xbench import console
+
+    results = evaluate(own_data(("best-head",), make_manifest({"a": 1.5, "b": 1.8})), options)
+    console.show_results(results, Path(options.output))
+    assert "best-head (oracle)" in capsys.readouterr().out
+    console.show_results(evaluate(demo("best-head"), options), Path(options.output))
+    assert "(oracle)" not in capsys.readouterr().out
