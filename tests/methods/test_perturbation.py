@@ -17,8 +17,8 @@ from xbench.case import Case
 from xbench.methods import perturbation
 from xbench.methods.target import Scores
 from xbench.references import contender, spes
+from xbench.references.estimation import Sampling
 from xbench.references.masks import draw_mask, mask_key
-from xbench.references.spes import Sampling
 
 SPACES = ("input", "encoder")
 

@@ -13,11 +13,14 @@ from scipy.stats import entropy
 
 from xbench.case import Case
 from xbench.errors import UsageError, UtteranceError
-from xbench.references import spes
+from xbench.references import divergence as divergence_module
+from xbench.references import estimation
+from xbench.references.divergence import against, kl_divergence
+from xbench.references.estimation import Sampling, masked_mean
 from xbench.references.masks import draw_mask, mask_key
 from xbench.references.reference import Reference
 from xbench.references.segments import Segmentation, frame_segments
-from xbench.references.spes import Sampling, kl_divergence, masked_mean, spes_encoder, spes_input
+from xbench.references.spes import spes_encoder, spes_input
 
 CaseOf = Callable[..., Case]
 INPUT: dict[str, Any] = {
@@ -79,7 +82,7 @@ def enumerated(monkeypatch: pytest.MonkeyPatch, masks: list[tuple[int, ...]]) ->
     def draw(key: int, index: int, size: int, p: float) -> np.ndarray:
         return np.array(masks[index], dtype=bool)
 
-    monkeypatch.setattr(spes, "draw_mask", draw)
+    monkeypatch.setattr(estimation, "draw_mask", draw)
 
 
 def every_mask(planted: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -246,8 +249,8 @@ def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
         found.append(kl_divergence(log_p, log_q))
         return found[-1]
 
-    monkeypatch.setattr(spes, "draw_mask", draw)
-    monkeypatch.setattr(spes, "kl_divergence", keep)
+    monkeypatch.setattr(estimation, "draw_mask", draw)
+    monkeypatch.setattr(divergence_module, "kl_divergence", keep)
     estimate(tiny_case, 16, Sampling(batch_size=16))
     (divergence,) = found
     assert divergence[::2].max() < 1e-6
@@ -334,7 +337,7 @@ def test_more_masks_extend_fewer(planted_case: Case, monkeypatch: pytest.MonkeyP
         drawn.append(mask.tobytes())
         return mask
 
-    monkeypatch.setattr(spes, "draw_mask", draw)
+    monkeypatch.setattr(estimation, "draw_mask", draw)
     encoder_map(planted_case, 10)
     few = drawn.copy()
     drawn.clear()
@@ -405,8 +408,16 @@ def test_masked_mean_takes_any_segmentation(planted_case: Case) -> None:
         return logits
 
     clean = perturbed(torch.zeros(1, 5, dtype=torch.bool))[0]
+    tokens = torch.tensor(planted_case.hypothesis.tokens)
     reference = masked_mean(
-        perturbed, clean, frame_segments(5), planted_case, Sampling(), masks=200, p=0.5, neutral="x"
+        against(clean, tokens, perturbed),
+        frame_segments(5),
+        planted_case,
+        Sampling(),
+        batch_size=64,
+        masks=200,
+        p=0.5,
+        neutral="x",
     )
     assert reference.mean()[0].argmax() == 2
     np.testing.assert_array_equal(reference.mean()[1:], np.zeros((2, 5)))

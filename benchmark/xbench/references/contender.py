@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xbench.case import Case
 from xbench.references import spes
-from xbench.references.spes import Sampling
+from xbench.references.estimation import Sampling
 
 
 def spes_encoder(case: Case, *, masks: int, p: float, seed: int) -> Float[Tensor, "token frame"]:

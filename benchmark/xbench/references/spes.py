@@ -10,35 +10,16 @@ Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.errors import UsageError, UtteranceError
-from xbench.references.masks import draw_mask, mask_key
+from xbench.errors import UsageError
+from xbench.references.divergence import Perturbed, against, batch_size
+from xbench.references.estimation import Sampling, masked_mean
 from xbench.references.reference import Reference
 from xbench.references.segments import Segmentation, frame_segments, superpixels
-
-# Bytes of logits per batch that keep every log-softmax temporary small beside the model itself.
-_BATCH_BYTES = 64 * 2**20
-_LARGEST_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How masks are drawn and batched: seed, masks per batch (None: found), progress callback."""
-
-    seed: int = 0
-    batch_size: int | None = None
-    progress: Callable[[int], None] = lambda masks: None
-
-
-Perturbed = Callable[[Bool[Tensor, "batch *cells"]], Float[Tensor, "batch token vocab"]]
 
 
 @torch.inference_mode()
@@ -54,7 +35,7 @@ def spes_encoder(case: Case, sampling: Sampling, *, masks: int, p: float) -> Ref
         keep[:, :frames] = (~hidden).to(encoded.dtype)
         return masked_logits(keep)
 
-    return masked_mean(
+    return _estimate(
         perturbed,
         case.model.logits(encoded, case.hypothesis)[0],
         frame_segments(frames),
@@ -99,7 +80,7 @@ def spes_input(
         return case.model.logits(case.model.encode(values), case.hypothesis)
 
     clean = case.model.logits(case.model.encode(features.values[None]), case.hypothesis)[0]
-    return masked_mean(
+    return _estimate(
         perturbed,
         clean,
         segmentation,
@@ -121,7 +102,7 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def masked_mean(
+def _estimate(
     perturbed: Perturbed,
     clean: Float[Tensor, "token vocab"],
     segmentation: Segmentation,
@@ -132,64 +113,14 @@ def masked_mean(
     p: float,
     neutral: str,
 ) -> Reference:
-    """Draw masks, measure divergences and add them up per segment and half.
-
-    perturbed: maps hidden cells [batch, *cells] to logits. clean: logits without a mask. Memory does
-    not grow with the number of masks. Raises UtteranceError `non-finite-divergence`.
-    """
-    device = clean.device
-    log_clean = clean.float().log_softmax(-1)
-    tokens = torch.tensor(case.hypothesis.tokens, device=device)
-    flat = torch.from_numpy(segmentation.flat).long().to(device)
-    cells = segmentation.labels.shape[1:]
-    levels, total = len(segmentation.sizes), segmentation.total
-    starts = np.cumsum((0, *segmentation.sizes[:-1]))
-    key = mask_key(sampling.seed, case.key)
-
-    sums = torch.zeros(2, len(tokens), total, dtype=torch.float64)
-    counts = torch.zeros(2, total, dtype=torch.float64)
-    kept = torch.zeros(len(tokens), dtype=torch.float64)
-    batch_size = sampling.batch_size or _batch_size(clean)
-    for first in range(0, masks, batch_size):
-        indices = np.arange(first, min(first + batch_size, masks))
-        drawn = np.zeros((len(indices), total), dtype=bool)
-        for row, index in enumerate(indices):
-            level = index % levels
-            start, size = starts[level], segmentation.sizes[level]
-            drawn[row, start : start + size] = draw_mask(key, int(index), size, p)
-        hidden = torch.from_numpy(drawn).to(device)
-        in_cells = hidden.gather(1, flat[indices % levels]).reshape(len(indices), *cells)
-        log_masked = perturbed(in_cells).float().log_softmax(-1)
-        divergence = kl_divergence(log_clean, log_masked)
-        if not torch.isfinite(divergence).all():
-            raise UtteranceError(
-                "non-finite-divergence", "the perturbed output distribution is not finite"
-            )
-        kept += (log_masked.argmax(-1) == tokens).sum(0).double().cpu()
-        half = torch.from_numpy((indices // levels) % 2)
-        for side in (0, 1):
-            rows = half == side
-            side_hidden = hidden[rows.to(device)].to(divergence.dtype)
-            sums[side] += (divergence[rows.to(device)].T @ side_hidden).double().cpu()
-            counts[side] += side_hidden.sum(0).double().cpu()
-        sampling.progress(len(indices))
-    in_half_one = sum(1 for index in range(masks) if (index // levels) % 2)
-    return Reference(
-        segmentation=segmentation,
-        sums=sums.numpy(),
-        counts=counts.numpy().astype(np.int64),
-        masks=(masks - in_half_one, in_half_one),
-        kept=(kept / max(masks, 1)).numpy(),
+    tokens = torch.tensor(case.hypothesis.tokens, device=clean.device)
+    return masked_mean(
+        against(clean, tokens, perturbed),
+        segmentation,
+        case,
+        sampling,
+        batch_size=sampling.batch_size or batch_size(clean),
+        masks=masks,
+        p=p,
         neutral=neutral,
     )
-
-
-def kl_divergence(
-    log_p: Float[Tensor, "token vocab"], log_q: Float[Tensor, "batch token vocab"]
-) -> Float[Tensor, "batch token"]:
-    """Return KL(p || q) = sum_v p_v (log p_v - log q_v) in nats; rounding below zero becomes zero."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1).clamp_min(0)
-
-
-def _batch_size(clean: Float[Tensor, "token vocab"]) -> int:
-    return int(max(1, min(_LARGEST_BATCH, _BATCH_BYTES // (4 * clean.numel()))))

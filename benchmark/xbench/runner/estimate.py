@@ -11,7 +11,7 @@ from xbench.case import Case
 from xbench.errors import UtteranceError
 from xbench.models.loading import load_model
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
-from xbench.references.spes import Sampling
+from xbench.references.estimation import Sampling
 from xbench.runner import stages
 from xbench.runner.keys import Job
 from xbench.runner.plan import Method, TaskPlan, expand, prepare

@@ -23,10 +23,10 @@ from xbench.methods.compute import compute_map
 from xbench.metrics import Score
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
+from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.references.reliability import Ceiling, Reliability, utterance_reliability
 from xbench.references.segments import Segmentation
-from xbench.references.spes import Sampling
 from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault

@@ -47,7 +47,8 @@ from xbench.metrics import Score
 from xbench.metrics.agreement import pearson
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
-from xbench.references.spes import Sampling, spes_encoder
+from xbench.references.estimation import Sampling
+from xbench.references.spes import spes_encoder
 from xbench.spec import Call, Decoding, Scalar, Scoring, Selection
 from xbench.trace import CAPTURES
 
