@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from xbench import cli, plot
+from xbench import cli
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.explain import Explanation, explain
+from xbench.plot import figure
+from xbench.plot.explanation import save_explanation
 from xbench.spec import Call
 
 METHOD = Call.parse("mean-heads")
@@ -97,7 +99,7 @@ def test_pictures_are_written_and_reproducible(
     explanation: Explanation, tmp_path: Path, suffix: str, magic: bytes
 ) -> None:
     for name in ("one", "two"):
-        plot.save_explanation(explanation, str(tmp_path / f"{name}.{suffix}"))
+        save_explanation(explanation, str(tmp_path / f"{name}.{suffix}"))
     one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
     assert one.startswith(magic)
     assert one == two
@@ -105,13 +107,13 @@ def test_pictures_are_written_and_reproducible(
 
 def test_a_bad_picture_name_is_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match=r"must end in \.png, \.pdf, \.svg"):
-        plot.check_target("figure.jpeg")
+        figure.check_target("figure.jpeg")
 
 
 def test_a_missing_matplotlib_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(figure.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'xbench\[plot\]'"):
-        plot.check_target("figure.png")
+        figure.check_target("figure.png")
 
 
 def test_the_command_prints_a_strip_per_token(

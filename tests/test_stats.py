@@ -9,7 +9,7 @@ from scipy import stats as scipy_stats
 
 import xbench.stats
 from xbench.errors import UsageError
-from xbench.stats import Estimate, disattenuated, mean_estimate, skill
+from xbench.stats import Estimate, disattenuated, mean_estimate, pareto_front, skill
 
 
 def names(count: int, *, each: int = 1) -> list[str]:
@@ -354,3 +354,12 @@ def test_intervals_cover_the_truth(
         estimate, truth = draw(rng, count)
         covered += estimate.low <= truth <= estimate.high
     assert 0.93 <= covered / repetitions <= 0.97
+
+
+def test_a_pareto_front_by_hand() -> None:
+    costs, values = [1.0, 2.0, 2.0, 3.0, 3.0, 1.0], [0.5, 0.4, 0.7, 0.7, 0.9, 0.5]
+    on = pareto_front(costs, values, higher_is_better=True)
+    # (2, 0.4) loses to (1, 0.5), (3, 0.7) to (2, 0.7); the two equal cheapest stay together
+    assert on == [True, False, True, False, True, True]
+    assert pareto_front(costs, [-v for v in values], higher_is_better=False) == on
+    assert pareto_front([], [], higher_is_better=True) == []

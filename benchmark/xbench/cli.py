@@ -133,12 +133,14 @@ def explain_command(
     ] = False,
 ) -> None:
     """Transcribe one clip and show where a method says each token came from."""
-    from xbench import console, plot
+    from xbench import console
     from xbench.models.loading import locate
+    from xbench.plot.explanation import save_explanation
+    from xbench.plot.figure import check_target
 
     locate(model)
     if out:
-        plot.check_target(out)
+        check_target(out)
     from xbench.explain import explain
 
     explanation = explain(
@@ -151,10 +153,32 @@ def explain_command(
         trust_remote_code=trust_remote_code,
     )
     if out:  # before the text: a closed pipe must not cost the picture
-        plot.save_explanation(explanation, out)
+        save_explanation(explanation, out)
     console.show_explanation(explanation)
     if out:
         console.say(f"picture: {out}")
+
+
+@app.command("plot")
+def plot_command(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="forest, heatmap, heads, pareto or compare.")
+    ],
+    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
+    out: Annotated[str, typer.Option(metavar="FIG", help="Picture: .png, .pdf or .svg.")],
+    metric: Annotated[
+        str | None, typer.Option(help="METRIC or METRIC@REFERENCE; default: the task's headline.")
+    ] = None,
+) -> None:
+    """Draw results: forest, heatmap (methods x models), heads (layer x head), pareto, compare."""
+    from xbench import console
+    from xbench.plot.figure import check_target
+    from xbench.plot.results import draw
+    from xbench.results import load_results
+
+    check_target(out)
+    draw(kind, load_results(*results), out, metric)
+    console.say(f"picture: {out}")
 
 
 @app.command("list")

@@ -155,7 +155,7 @@ def _score_table(
     table.add_column("cost", justify="right", no_wrap=True)
     for result in _ranked(results, metrics[0], reference.name):
         first = result.score(metrics[0], reference.name)
-        cells = [_method_name(result), _score_cell(result, first), _number(first.skill.value)]
+        cells = [result.method.label, _score_cell(result, first), _number(first.skill.value)]
         cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
         per_second = result.cost.seconds_per_audio_second
         cells.append("–" if per_second is None else f"{per_second:.4f}")
@@ -170,13 +170,6 @@ def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[R
         return score.value is None, sign * (score.value or 0.0)
 
     return sorted(results, key=position)
-
-
-def _method_name(result: RunResult) -> str:
-    params = ",".join(f"{k}={v}" for k, v in result.method.params.items())
-    name = f"{result.method.name}:{params}" if params else result.method.name
-    fitted = result.method.fitted
-    return f"{name} (oracle)" if fitted and fitted.split == "oracle" else name
 
 
 def _score_cell(result: RunResult, score: ScoreRecord) -> str:

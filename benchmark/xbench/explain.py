@@ -16,6 +16,7 @@ from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model
 from xbench.models.protocol import ModelInfo
+from xbench.notebook import explanation_html
 from xbench.spec import Call, Decoding, Scoring
 
 _SILENCE = 10 ** (-60 / 20)  # -60 dB below full scale
@@ -38,6 +39,9 @@ class Explanation:
     spectrogram: Float[np.ndarray, "melframe mel"]
     frame_seconds: float
     seconds: float
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self)
 
 
 def explain(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from xbench.errors import UsageError
+from xbench.notebook import map_html
 from xbench.spec import Scoring
 
 # A row or column varies only if its standard deviation exceeds this share of its mean magnitude:
@@ -62,6 +63,10 @@ class GridMap:
     values: Float[np.ndarray, "token frame"]
     distribution: bool = False
     standardised: bool = False
+
+    def _repr_html_(self) -> str:
+        rows, frames = self.values.shape
+        return map_html(self.values, f"map of {rows} tokens by {frames} encoder frames")
 
 
 def on_encoder_grid(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from xbench.errors import UsageError
+from xbench.notebook import result_html
 from xbench.schemas import InvalidFile, problems
-from xbench.spec import Scalar, slug
+from xbench.spec import Call, Scalar, slug
 from xbench.store import write_atomically
 
 SCHEMA = "xbench.result/1"
@@ -86,6 +87,12 @@ class MethodRecord:
     uses_gradients: bool
     distribution: bool
     fitted: FittedRecord | None = None
+
+    @property
+    def label(self) -> str:
+        """The method as one writes it, `name:key=value`, marked where it learned from the test clips."""
+        call = str(Call.make(self.name, self.params))
+        return f"{call} (oracle)" if self.fitted and self.fitted.split == "oracle" else call
 
 
 @dataclass(frozen=True)
@@ -232,6 +239,9 @@ class RunResult:
         name = f"{method}-{self.provenance.spec_hash[:8]}.json"
         return Path(slug(self.task.name)) / slug(self.model.name) / name
 
+    def _repr_html_(self) -> str:
+        return result_html(self)
+
     def to_json(self) -> str:
         """Serialise; raises ValueError on NaN or infinity, which no result may hold."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -292,6 +302,26 @@ def _build(kind: Any, data: Any) -> Any:
     if origin is dict:
         return {key: _build(arguments[1], item) for key, item in data.items()}
     return data
+
+
+def short_labels(methods: Sequence[MethodRecord]) -> list[str]:
+    """Return a label per method with only the parameters in which methods of its name differ."""
+    by_name: dict[str, list[MethodRecord]] = {}
+    for method in methods:
+        by_name.setdefault(method.name, []).append(method)
+    telling = {
+        name: {
+            key
+            for member in members
+            for key in member.params
+            if any(other.params.get(key) != member.params[key] for other in members)
+        }
+        for name, members in by_name.items()
+    }
+    return [
+        replace(m, params={k: v for k, v in m.params.items() if k in telling[m.name]}).label
+        for m in methods
+    ]
 
 
 def undefined_counts(reasons: Iterable[str | None]) -> dict[str, int]:

@@ -145,6 +145,21 @@ def disattenuated(
     return _estimate(sums, seed)
 
 
+def pareto_front(
+    costs: Sequence[float], values: Sequence[float], *, higher_is_better: bool
+) -> list[bool]:
+    """Say of each point whether no other costs at most as much and is at least as good, one strictly.
+
+    Equal points are on the front together. Intervals do not enter: a front is a picture, not a test.
+    """
+    sign = 1 if higher_is_better else -1
+    points = [(cost, -sign * value) for cost, value in zip(costs, values, strict=True)]
+    return [
+        not any(other[0] <= own[0] and other[1] <= own[1] and other != own for other in points)
+        for own in points
+    ]
+
+
 def _nothing(reason: str) -> Estimate:
     return Estimate(None, None, None, 0, 0, reason)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from xbench.notebook import map_html
 from xbench.references.segments import Segmentation
 
 
@@ -34,6 +35,14 @@ class Reference:
     def half(self, index: int) -> Float[np.ndarray, "token *cells"]:
         """Return the map from half 0 or half 1."""
         return self._assemble(self.sums[index], self.counts[index])
+
+    def _repr_html_(self) -> str:
+        values = self.mean()
+        # Spectrogram cells are shown as time by tokens, the mel channels averaged.
+        shown = values if values.ndim == 2 else values.mean(axis=-1)
+        return map_html(
+            shown, f"reference from {sum(self.masks)} masks, hidden cells: {self.neutral}"
+        )
 
     def _assemble(
         self, sums: Float[np.ndarray, "token segment"], counts: Int[np.ndarray, " segment"]

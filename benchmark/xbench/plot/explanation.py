@@ -1,39 +1,20 @@
-"""Pictures for papers and notebooks (extra `plot`: matplotlib)."""
+"""One clip: its spectrogram, its map and its tokens over one time axis."""
 
 from __future__ import annotations
 
-import importlib.util
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xbench.errors import EnvironmentProblem, UsageError
-from xbench.store import write_atomically
+from xbench.plot.figure import new_figure
 
 if TYPE_CHECKING:
     from xbench.explain import Explanation
 
-_FORMATS = (".png", ".pdf", ".svg")
-
-
-def check_target(path: str) -> None:
-    """Raise before any work is done when the picture could not be written."""
-    if Path(path).suffix not in _FORMATS:
-        raise UsageError(f"--out {path}: the name must end in {', '.join(_FORMATS)}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise EnvironmentProblem("pictures need matplotlib; run pip install 'xbench[plot]'")
-
 
 def save_explanation(explanation: Explanation, path: str, dpi: int = 150) -> None:
     """Draw spectrogram, map and tokens over one time axis; each map row is scaled to its maximum."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     rows, frames = explanation.values.shape
     end = frames * explanation.frame_seconds
-    # svg.hashsalt and no date: equal explanations give equal files.
-    with rc_context({"svg.hashsalt": "xbench", "font.size": 9}):
-        figure = Figure(figsize=(8, 2.2 + 0.24 * rows), layout="constrained")
+    with new_figure(8, 2.2 + 0.24 * rows, path, dpi) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.4, 0.24 * rows])
         above.imshow(
             explanation.spectrogram.T,
@@ -62,8 +43,3 @@ def save_explanation(explanation: Explanation, path: str, dpi: int = 150) -> Non
         figure.suptitle(
             f"{explanation.method} of {explanation.model.name}: {explanation.audio}", fontsize=9
         )
-        buffer = io.BytesIO()
-        suffix = Path(path).suffix[1:]
-        metadata = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[suffix]
-        figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
-    write_atomically(Path(path), buffer.getvalue())

@@ -1,0 +1,1 @@
+"""Pictures for papers and notebooks (extra `plot`: matplotlib)."""
