@@ -117,6 +117,42 @@ def _batch_size(text: str) -> int | None:
     return int(text)
 
 
+@app.command("score")
+def score_command(
+    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric instead of the result's.")
+    ] = None,
+    scoring: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Scoring option, pool_time=mean.")
+    ] = None,
+    output: Annotated[str, typer.Option(metavar="DIR", help="Folder.")] = "results/rescored",
+    cache: _Cache = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Score again from stored maps, references and hypotheses; loads no model."""
+    from xbench import console
+    from xbench.results import load_results
+
+    loaded = _some(load_results(*results), results)
+    from xbench.runner.rescore import change_from, rescore
+
+    change = change_from(metric or (), scoring or ())
+    rescored = rescore(loaded, _store(cache), change)
+    for result in rescored:
+        result.write(Path(output))
+    if as_json:
+        console.emit_json([json.loads(result.to_json()) for result in rescored])
+    else:
+        console.show_results(rescored, Path(output))
+
+
+def _some(loaded: list[Any], paths: list[Path]) -> list[Any]:
+    if not loaded:
+        raise UsageError(f"{paths[0]} holds no result file")
+    return loaded
+
+
 @app.command("explain")
 def explain_command(
     audio: Annotated[str, typer.Argument(help="WAV, FLAC, OGG or MP3.")],
