@@ -1,13 +1,14 @@
 """Every interval, test and rank in one place; utterances come in clusters (speaker or talk).
 
 `intervals`: means, skill, disattenuated scores. `comparison`: which methods differ, and the ranks
-this leaves open.
+this leaves open. `rank_agreement`: whether two scores order the methods alike.
 """
 
 from __future__ import annotations
 
 from xbench.stats.comparison import Comparison, Pair, compare
 from xbench.stats.intervals import Estimate, disattenuated, mean_estimate, skill
+from xbench.stats.rank_agreement import rank_agreement
 
 __all__ = [
     "Comparison",
@@ -16,5 +17,6 @@ __all__ = [
     "compare",
     "disattenuated",
     "mean_estimate",
+    "rank_agreement",
     "skill",
 ]

@@ -247,7 +247,7 @@ def _standard_error(sums: _Sums) -> _StandardError:
 
 def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
     """Draw clusters with replacement; return the ratio of every draw, None if one has no ratio."""
-    counts = _drawn(seed, sums.n_clusters, DRAWS)
+    counts = drawn_counts(seed, sums.n_clusters, DRAWS)
     terms = np.stack([sums.numerator, sums.denominator])
     block = max(1, _CELLS_AT_ONCE // sums.n_clusters)
     # einsum, not BLAS: the last digits must not depend on the number of threads.
@@ -264,7 +264,7 @@ def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
 
 
 @lru_cache(maxsize=1)  # all scores of a task draw the same clusters
-def _drawn(seed: int, clusters: int, draws: int) -> UInt16[np.ndarray, "draw cluster"]:
+def drawn_counts(seed: int, clusters: int, draws: int) -> UInt16[np.ndarray, "draw cluster"]:
     """Return how often each draw takes each cluster."""
     generator = np.random.default_rng(seed)
     counts = np.empty((draws, clusters), dtype=np.uint16)
