@@ -117,6 +117,135 @@ def _batch_size(text: str) -> int | None:
     return int(text)
 
 
+@app.command("score")
+def score_command(
+    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric instead of the result's.")
+    ] = None,
+    scoring: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Scoring option, pool_time=mean.")
+    ] = None,
+    output: Annotated[str, typer.Option(metavar="DIR", help="Folder.")] = "results/rescored",
+    cache: _Cache = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Score again from stored maps, references and hypotheses; loads no model."""
+    from xbench import console
+    from xbench.results import load_results
+
+    loaded = _some(load_results(*results), results)
+    from xbench.runner.rescore import change_from, rescore
+
+    change = change_from(metric or (), scoring or ())
+    rescored = rescore(loaded, _store(cache), change)
+    for result in rescored:
+        result.write(Path(output))
+    if as_json:
+        console.emit_json([json.loads(result.to_json()) for result in rescored])
+    else:
+        console.show_results(rescored, Path(output))
+
+
+def _some(loaded: list[Any], paths: list[Path]) -> list[Any]:
+    if not loaded:
+        raise UsageError(f"{paths[0]} holds no result file")
+    return loaded
+
+
+@app.command("compare-references")
+def compare_references_command(
+    results: Annotated[list[Path], typer.Argument(help="Results of one model on one task.")],
+    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics.")] = None,
+    scoring: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Another scoring, pool_time=mean.")
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="METHOD", help="Take the maps of this method as a reference."
+        ),
+    ] = None,
+    cache: _Cache = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Say whether the ranking of methods survives another reference, pooling or metric (Kendall's tau-b)."""
+    from dataclasses import asdict
+
+    from xbench import console
+    from xbench.results import load_results
+
+    loaded = _some(load_results(*results), results)
+    from xbench.runner.stability import compare_references
+
+    found = compare_references(
+        loaded, metrics=metric or (), scoring=scoring or (), maps=maps or (), store=_store(cache)
+    )
+    if as_json:
+        console.emit_json([asdict(row) for row in found])
+    else:
+        console.show_stability(found)
+
+
+@app.command("submit")
+def submit_command(
+    result: Annotated[Path, typer.Argument(help="Result file of `xbench eval`.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder of submissions.")] = Path(
+        "submissions"
+    ),
+) -> None:
+    """Check a result, place it under submissions/ and say what to do next."""
+    from xbench import console
+    from xbench.submission import next_steps, submit
+
+    console.say(next_steps(submit(result, to)))
+
+
+@app.command("verify")
+def verify_command(
+    result: Annotated[Path, typer.Argument(help="Result file.")],
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only so many utterances, drawn by the seed.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Where a local model is.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="MANIFEST", help="Its clips.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    tolerance: Annotated[float, typer.Option(min=0, help="Difference of scores allowed.")] = 0.01,
+    as_json: _AsJson = False,
+) -> None:
+    """Run utterances of a result again from nothing and compare hypotheses and scores."""
+    from dataclasses import asdict
+
+    from xbench import console
+    from xbench.results import read_result
+
+    loaded = read_result(result)
+    from xbench.runner.verify import verify
+
+    with console.ProgressReporter() as reporter:
+        checked = verify(
+            loaded,
+            sample=sample,
+            model=model,
+            data=data,
+            device=device,
+            tolerance=tolerance,
+            reporter=reporter,
+        )
+    differing = [row for row in checked if not row.agrees]
+    if as_json:
+        console.emit_json([asdict(row) for row in checked])
+    else:
+        for row in differing:
+            console.error(f"{row.id}: {row.column}: {row.stored} in the file, {row.again} now")
+        n = len({row.id for row in checked})
+        console.say(
+            f"{n} utterances run again: {len(checked) - len(differing)} of {len(checked)} values agree"
+        )
+    if differing:
+        raise typer.Exit(1)
+
+
 @app.command("explain")
 def explain_command(
     audio: Annotated[str, typer.Argument(help="WAV, FLAC, OGG or MP3.")],

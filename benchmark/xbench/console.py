@@ -25,10 +25,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from xbench.results import ReferenceRecord, RunResult, ScoreRecord
+from xbench import stats
+from xbench.results import ReferenceRecord, RunResult, ScoreRecord, column_name
 
 if TYPE_CHECKING:
     from xbench.explain import Explanation
+    from xbench.runner.stability import Stability
 
 # Rich takes 80 columns where there is no terminal; a table in a log has more room.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
@@ -118,8 +120,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
 
 
 _LEGEND = (
-    "score [95 % interval]; * headline; skill = (score - floor) / (ceiling - floor); "
-    "cost: seconds per second of audio; – = null, the result file says why"
+    "score [95 % interval]; * headline; = not distinguished from the best; "
+    "skill = (score - floor) / (ceiling - floor); cost: seconds per second of audio; – = null, the result file says why"
 )
 
 
@@ -153,9 +155,15 @@ def _score_table(
     for metric in metrics[1:]:
         table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
+    best = _best_group(results, metrics[0], reference.name)
     for result in _ranked(results, metrics[0], reference.name):
         first = result.score(metrics[0], reference.name)
-        cells = [result.method.label, _score_cell(result, first), _number(first.skill.value)]
+        mark = "= " if result.provenance.spec_hash in best else ""
+        cells = [
+            mark + result.method.label,
+            _score_cell(result, first),
+            _number(first.skill.value),
+        ]
         cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
         per_second = result.cost.seconds_per_audio_second
         cells.append("–" if per_second is None else f"{per_second:.4f}")
@@ -170,6 +178,49 @@ def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[R
         return score.value is None, sign * (score.value or 0.0)
 
     return sorted(results, key=position)
+
+
+def _best_group(results: Sequence[RunResult], metric: str, reference: str) -> tuple[str, ...]:
+    """Return the results that are not distinguished from the best, by spec hash; none if untested."""
+    ids = next((r.utterances["id"] for r in results if r.utterances["id"]), [])
+    comparable = {r.provenance.spec_hash: r for r in results if ids and r.utterances["id"] == ids}
+    if len(comparable) < 2:
+        return ()
+    first = next(iter(comparable.values()))
+    compared = stats.compare(
+        list(comparable),
+        [r.utterances[column_name(metric, reference)] for r in comparable.values()],
+        first.utterances["cluster"],
+        higher_is_better=first.score(metric, reference).direction == "higher",
+        seed=first.provenance.seed,
+    )
+    return compared.best_group
+
+
+def show_stability(rows: Sequence[Stability]) -> None:
+    """Print how well each other ranking agrees with the headline's."""
+    if not rows:
+        say(
+            "the results have one metric and one reference: nothing to compare; add --scoring or --map"
+        )
+        return
+    table = Table(
+        title=f"Kendall's tau-b of rankings with that by {rows[0].headline}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("ranking by", "tau-b [95 % interval]", "methods", "utterances", "clusters"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        tau = row.tau
+        cell = f"– ({tau.reason})" if tau.value is None else f"{tau.value:.2f}"
+        if tau.low is not None and tau.high is not None:
+            cell += f" [{tau.low:.2f}, {tau.high:.2f}]"
+        elif tau.ci_reason:
+            cell += f" (no interval: {tau.ci_reason})"
+        cells = (row.view, cell, row.methods, tau.n, tau.n_clusters)
+        table.add_row(*(escape(str(value)) for value in cells))
+    _out.print(table)
 
 
 def _score_cell(result: RunResult, score: ScoreRecord) -> str:

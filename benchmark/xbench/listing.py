@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench import registry, tasks
+from xbench.aggregates import aggregate_problems
 from xbench.data.manifest import read_manifest
 from xbench.description import Checkpoint, Description, Parameter
 from xbench.errors import UnknownName, UsageError, XbenchError, nearest
@@ -188,7 +189,7 @@ def file_problems(path: Path) -> list[str]:
     checks: Mapping[str, Callable[[Path], Any]] = {
         ".yaml": tasks.validate_task_file,
         ".jsonl": lambda p: read_manifest(p, selection=Selection()),
-        ".json": read_result,
+        ".json": lambda p: [f"{p}: {line}" for line in aggregate_problems(read_result(p))],
     }
     if path.suffix not in checks:
         return [f"{path}: expected a .yaml task, a .jsonl manifest or a .json result"]

@@ -13,7 +13,7 @@ from xbench.errors import UsageError
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
 from xbench.results import RunResult
-from xbench.runner import stages
+from xbench.runner import record, stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.keys import Decoded, Job, Partner
@@ -48,6 +48,7 @@ def evaluate(
     results = []
     for plan in plans:
         outcome = run_task(plan, methods, model, store, spec.seed, options.batch_size, reporter)
+        record.keep(store, plan, model.info, spec)
         for method in methods:
             result = assemble(outcome, method, model.info, spec)
             result.write(Path(options.output))

@@ -74,6 +74,11 @@ def decode(model: SpeechModel, store: Store, job: Job) -> Decoded:
     return _decoded(facts)
 
 
+def read_decoded(info: ModelInfo, store: Store, job: Job) -> Decoded:
+    """Return the stored hypothesis; raises XbenchError when it is gone."""
+    return _decoded(stored_artefact(store, hypothesis_key(info, job)).facts)
+
+
 def _decoded(facts: Mapping[str, Any]) -> Decoded:
     hypothesis = Hypothesis(
         prompt=tuple(facts["prompt"]),

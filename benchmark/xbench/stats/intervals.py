@@ -1,15 +1,32 @@
-"""Every interval in one place: means, skill and disattenuated scores, with clustered utterances.
+"""Intervals of means, skill and disattenuated scores, with clustered utterances.
 
 All three are ratios of sums over clusters (speaker or talk), R = sum_c a_c / sum_c b_c, so one
 interval serves them, by the number of clusters C (scoring section 5):
 
-    C >= 40       percentile bootstrap over clusters, 10,000 draws
-    5 <= C < 40   R -+ t(C-1) sqrt(v), v = C/(C-1) sum_c (a_c - R b_c)^2 / (sum_c b_c)^2
+    5 <= C < 40   R -+ t(df) sqrt(v)
+    C >= 40       cluster bootstrap of R, 10,000 draws: the quantiles alpha and 1 - alpha with
+                  alpha = Phi(-t(df) sqrt(v / v0))
     C < 5         none: `fewer-than-5-clusters`
 
-The t interval covers 0.95 with clusters of equal size and loses with unequal ones: 0.93 and 0.94 at
-5 and 20 clusters of 1 to 6 utterances, 0.92 and 0.94 of 1 to 30, if half the variance is between
-clusters.
+with the residuals e_c = a_c - R b_c of the clusters and, n_c utterances in cluster c,
+
+    v  = sum_c (n_c / m_cc) e_c^2 / (sum_c b_c)^2,    v0 = sum_c e_c^2 / (sum_c b_c)^2
+    m  = (I - s 1') diag(n) (I - s 1')',  s_c = b_c / sum b
+    df = (sum_c n_c)^2 / sum_cd (n_c n_d / (m_cc m_dd)) m_cd^2
+
+v is the bias-reduced (CR2) variance and df its Satterthwaite degrees of freedom under the working
+model that Var(e) grows with n (Bell and McCaffrey 2002, Survey Methodology 28; Imbens and Kolesar
+2016, Review of Economics and Statistics 98). With clusters of equal size df = C - 1 and v is the
+usual variance of a mean. The widened quantiles are those of Hesterberg (2015, The American
+Statistician 69, section 5.3), whose factor sqrt(C / (C - 1)) is sqrt(v / v0) with equal clusters.
+
+Coverage of 95 % intervals with clusters of 1 to 30 utterances, without and with all variance
+between clusters: 0.960 and 0.944 (C = 5), 0.951 and 0.947 (20), 0.948 and 0.949 (39); half of the
+variance between clusters: 0.95 (40, 80). The plain linearised t interval covered 0.918 (5), the plain percentile
+bootstrap 0.936 (40).
+
+What is resampled or summed is the utterance with all its numbers: the noise of a ceiling estimated
+from two halves is part of its spread, so it is in the interval of skill.
 
 Degenerate cases: nothing defined, value null `no-defined-value`; no variation between clusters, so
 that the standard error would be 0, interval null `no-variation-between-clusters`; a bootstrap draw
@@ -18,13 +35,13 @@ whose denominator is not positive, interval null `unstable-ratio`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
-from scipy.special import stdtrit
+from jaxtyping import Float, UInt16
+from scipy.special import ndtr, stdtrit
 
 from xbench.errors import UsageError
 
@@ -65,7 +82,11 @@ class _Sums:
 
     numerator: Float[np.ndarray, " cluster"]
     denominator: Float[np.ndarray, " cluster"]
-    n: int
+    sizes: Float[np.ndarray, " cluster"]
+
+    @property
+    def n(self) -> int:
+        return int(self.sizes.sum())
 
     @property
     def n_clusters(self) -> int:
@@ -145,21 +166,6 @@ def disattenuated(
     return _estimate(sums, seed)
 
 
-def pareto_front(
-    costs: Sequence[float], values: Sequence[float], *, higher_is_better: bool
-) -> list[bool]:
-    """Say of each point whether no other costs at most as much and is at least as good, one strictly.
-
-    Equal points are on the front together. Intervals do not enter: a front is a picture, not a test.
-    """
-    sign = 1 if higher_is_better else -1
-    points = [(cost, -sign * value) for cost, value in zip(costs, values, strict=True)]
-    return [
-        not any(other[0] <= own[0] and other[1] <= own[1] and other != own for other in points)
-        for own in points
-    ]
-
-
 def _nothing(reason: str) -> Estimate:
     return Estimate(None, None, None, 0, 0, reason)
 
@@ -190,7 +196,7 @@ def _sum_by_cluster(
     return _Sums(
         np.bincount(index, weights=numerator, minlength=size),
         np.bincount(index, weights=denominator, minlength=size),
-        len(names),
+        np.bincount(index, minlength=size).astype(np.float64),
     )
 
 
@@ -203,33 +209,71 @@ def _estimate(sums: _Sums, seed: int) -> Estimate:
         return Estimate(
             value, None, None, sums.n, clusters, ci_reason="no-variation-between-clusters"
         )
+    error = _standard_error(sums)
     if clusters < BOOTSTRAP_CLUSTERS:
-        half = _half_width(sums)
+        half = error.quantile * error.value
         return Estimate(value, value - half, value + half, sums.n, clusters)
     draws = _bootstrap(sums, seed)
     if draws is None:
         return Estimate(value, None, None, sums.n, clusters, ci_reason="unstable-ratio")
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    alpha = float(ndtr(-error.quantile * error.value / error.plain))
+    low, high = np.quantile(draws, [alpha, 1 - alpha])
     return Estimate(value, float(low), float(high), sums.n, clusters)
 
 
-def _half_width(sums: _Sums) -> float:
-    clusters = sums.n_clusters
-    squares = float((sums.residual**2).sum())
-    variance = clusters / (clusters - 1) * squares / float(sums.denominator.sum()) ** 2
-    return float(stdtrit(clusters - 1, (1 + LEVEL) / 2)) * math.sqrt(variance)
+@dataclass(frozen=True)
+class _StandardError:
+    """sqrt(v), sqrt(v0) and the 97.5 % quantile of t(df), as the module says them."""
+
+    value: float
+    plain: float
+    quantile: float
+
+
+def _standard_error(sums: _Sums) -> _StandardError:
+    sizes, total = sums.sizes, float(sums.denominator.sum())
+    share = sums.denominator / total
+    m = np.diag(sizes) - np.outer(sizes, share) - np.outer(share, sizes)
+    m += sizes.sum() * np.outer(share, share)
+    weight = sizes / np.diag(m)
+    squares = sums.residual**2
+    freedom = sizes.sum() ** 2 / float((np.outer(weight, weight) * m**2).sum())
+    return _StandardError(
+        value=float(np.sqrt((weight * squares).sum())) / total,
+        plain=float(np.sqrt(squares.sum())) / total,
+        quantile=float(stdtrit(freedom, (1 + LEVEL) / 2)),
+    )
 
 
 def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
     """Draw clusters with replacement; return the ratio of every draw, None if one has no ratio."""
+    counts = drawn_counts(seed, sums.n_clusters, DRAWS)
+    terms = np.stack([sums.numerator, sums.denominator])
+    block = max(1, _CELLS_AT_ONCE // sums.n_clusters)
+    # einsum, not BLAS: the last digits must not depend on the number of threads.
+    drawn = np.concatenate(
+        [
+            np.einsum("dc,tc->dt", counts[first : first + block].astype(np.float64), terms)
+            for first in range(0, DRAWS, block)
+        ]
+    )
+    if (drawn[:, 1] <= 0).any():
+        return None
+    ratios: Float[np.ndarray, " draw"] = drawn[:, 0] / drawn[:, 1]
+    return ratios
+
+
+@lru_cache(maxsize=1)  # all scores of a task draw the same clusters
+def drawn_counts(seed: int, clusters: int, draws: int) -> UInt16[np.ndarray, "draw cluster"]:
+    """Return how often each draw takes each cluster."""
     generator = np.random.default_rng(seed)
-    clusters = sums.n_clusters
+    counts = np.empty((draws, clusters), dtype=np.uint16)
     block = max(1, _CELLS_AT_ONCE // clusters)  # bounds memory however many clusters there are
-    ratios = []
-    for first in range(0, DRAWS, block):
-        drawn = generator.integers(clusters, size=(min(block, DRAWS - first), clusters))
-        denominator = sums.denominator[drawn].sum(axis=1)
-        if (denominator <= 0).any():
-            return None
-        ratios.append(sums.numerator[drawn].sum(axis=1) / denominator)
-    return np.concatenate(ratios)
+    for first in range(0, draws, block):
+        rows = min(block, draws - first)
+        drawn = generator.integers(clusters, size=(rows, clusters))
+        flat = (drawn + clusters * np.arange(rows)[:, None]).ravel()
+        counts[first : first + rows] = np.bincount(flat, minlength=rows * clusters).reshape(
+            rows, clusters
+        )
+    return counts

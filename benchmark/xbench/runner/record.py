@@ -1,0 +1,102 @@
+"""What scoring needs to know of a run beside maps and references: kept in the store, found from a result.
+
+One record per model, task, utterances, selection and seed, whatever the methods. A result file
+holds everything its key is made of, so scoring again needs neither the model nor the manifest.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from xbench.data.manifest import Manifest
+from xbench.models.protocol import ModelInfo
+from xbench.results import RunResult
+from xbench.runner.plan import TaskPlan
+from xbench.spec import RunSpec, TaskSpec
+from xbench.store import Key, Store
+
+_FORMAT = 1  # raise when the facts of a record change
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One task of one run: the resolved task, its utterances, the model's facts, the dev split's fingerprint."""
+
+    task: TaskSpec
+    manifest: Manifest
+    dev: Manifest | None
+    info: ModelInfo
+    spec: RunSpec
+
+
+def keep(store: Store, plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> None:
+    """Store the record of one task of a run; of the dev split only the fingerprint is needed."""
+    selection = {"ids": list(spec.selection.ids), "limit": spec.selection.limit}
+    key = _key(
+        [info.name, info.source, info.revision, info.precision],
+        plan.task.hash,
+        plan.manifest.fingerprint,
+        selection,
+        spec.seed,
+    )
+    utterances = [{**asdict(u), "audio": u.audio.name} for u in plan.manifest.utterances]
+    facts = {
+        "task": asdict(plan.task),
+        "manifest": {**_split(plan.manifest), "utterances": utterances},
+        "dev": plan.dev and {**_split(plan.dev), "utterances": []},
+        "info": asdict(info),
+        "spec": asdict(spec),
+    }
+    store.put(key, {}, facts)
+
+
+def find(store: Store, result: RunResult) -> RunRecord | None:
+    """Return the record of the run that made a result, or None when the store does not have it."""
+    model, task = result.model, result.task
+    key = _key(
+        [model.name, model.source, model.revision, model.precision],
+        task.hash,
+        task.dataset.fingerprint,
+        task.selection,
+        result.provenance.seed,
+    )
+    stored = store.get(key)
+    return None if stored is None else _rebuild(RunRecord, stored.facts)
+
+
+def _key(model: list[str], task: str, dataset: str, selection: Mapping[str, Any], seed: int) -> Key:
+    return Key(
+        "run",
+        {
+            "format": _FORMAT,
+            "model": model,
+            "task": task,
+            "dataset": dataset,
+            "selection": selection,
+            "seed": seed,
+        },
+    )
+
+
+def _split(manifest: Manifest) -> dict[str, Any]:
+    return {"name": manifest.name, "fingerprint": manifest.fingerprint}
+
+
+def _rebuild(kind: Any, data: Any) -> Any:
+    """Build frozen dataclasses from the plain data that `asdict` and JSON have made of them."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _rebuild(hints[f.name], data[f.name]) for f in fields(kind)})
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        plain = [a for a in arguments if a is not type(None)]
+        return data if data is None or len(plain) > 1 else _rebuild(plain[0], data)
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return tuple(_rebuild(arguments[0], item) for item in data)
+        return tuple(_rebuild(a, item) for a, item in zip(arguments, data, strict=True))
+    return Path(data) if kind is Path else data

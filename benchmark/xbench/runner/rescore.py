@@ -1,0 +1,217 @@
+"""Score again from what is stored: hypotheses, references and maps; no model is loaded, no audio read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from xbench import registry
+from xbench.errors import UsageError, XbenchError, nearest
+from xbench.fitting import Fitted, Learned
+from xbench.results import RunResult
+from xbench.runner import stages
+from xbench.runner.assemble import Outcome, TaskOutcome, assemble
+from xbench.runner.evaluate import choose_partner
+from xbench.runner.keys import Decoded, Job, Partner, fit_key, hypothesis_key, reference_key
+from xbench.runner.plan import Method, TaskPlan
+from xbench.runner.record import RunRecord, find
+from xbench.spec import Call, Headline, Scoring, TaskSpec, content_hash
+from xbench.store import Store
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is scored differently: other metrics, other scoring options; nothing set changes nothing."""
+
+    metrics: tuple[Call, ...] = ()
+    scoring: Mapping[str, Any] | None = None
+
+    def apply(self, task: TaskSpec) -> TaskSpec:
+        """Return the task with these metrics and scoring options; a new headline where it lost its own."""
+        metrics = self.metrics or task.metrics
+        headline = task.headline
+        if headline.metric not in {m.name for m in metrics}:
+            headline = Headline(metrics[0].name, headline.reference)
+        scoring = replace(task.scoring, **(self.scoring or {}))
+        return replace(task, metrics=metrics, headline=headline, scoring=scoring)
+
+
+def change_from(metrics: Sequence[str], scoring: Sequence[str]) -> Change:
+    """Read `--metric` and `--scoring key=value`; raises UsageError, also for metrics that need a model."""
+    calls = tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics)
+    for call in calls:
+        if registry.metrics.get(call.name).family != "agreement":
+            raise UsageError(
+                f"metric '{call.name}' needs the model (needs-model); run `xbench eval --metric {call.name}`"
+            )
+    return Change(calls, dict(_scoring_option(text) for text in scoring))
+
+
+def _scoring_option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    hints = get_type_hints(Scoring)
+    if not equals or name not in hints:
+        raise UsageError(
+            f"--scoring '{text}' is not key=value of {', '.join(hints)}{nearest(name, hints)}"
+        )
+    kind = hints[name]
+    known = get_args(kind) if get_origin(kind) is Literal else (True, False)
+    for choice in known:
+        if value.lower() == str(choice).lower():
+            return name, choice
+    choices = ", ".join(str(choice).lower() for choice in known)
+    raise UsageError(f"--scoring '{text}': {name} is one of {choices}")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Methods that were run together, with everything of them that the store holds."""
+
+    record: RunRecord
+    methods: Mapping[int, Method]
+    jobs: Sequence[Job]
+    decoded: Mapping[str, Decoded]
+    partners: Mapping[str, Partner | None]
+    floor: Method
+
+
+def rescore(
+    results: Sequence[RunResult], store: Store, change: Change | None = None
+) -> list[RunResult]:
+    """Return each result scored again from the store, in the same order; equal numbers if nothing changes.
+
+    A result without any map (unsupported, failed) keeps its status. Raises UsageError when the
+    store does not hold what a result was made from.
+    """
+    change = change or Change()
+    done: dict[int, RunResult] = {}
+    for group in grouped(results):
+        stored = stored_run([results[index] for index in group], store, change)
+        outcomes = _scored(stored, store, [results[index] for index in group])
+        for position, index in enumerate(group):
+            result, method = results[index], stored.methods[position]
+            outcome = replace(
+                outcomes,
+                started=datetime.fromisoformat(result.provenance.started),
+                peak_memory_bytes=result.cost.peak_memory_bytes,
+            )
+            done[index] = assemble(outcome, method, stored.record.info, stored.record.spec)
+    return [done[index] for index in range(len(results))]
+
+
+def grouped(results: Sequence[RunResult]) -> list[list[int]]:
+    """Return the indices of results that share task, model, utterances and failures."""
+    groups: dict[str, list[int]] = {}
+    for index, result in enumerate(results):
+        shared = [
+            result.task.hash,
+            result.task.dataset.fingerprint,
+            result.task.selection,
+            result.model.name,
+            result.model.revision,
+            result.model.precision,
+            result.provenance.seed,
+            [failure.id for failure in result.failures],
+        ]
+        groups.setdefault(content_hash(shared), []).append(index)
+    return list(groups.values())
+
+
+def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> Stored:
+    """Collect what the store holds of results that share a run; raises UsageError when it is gone."""
+    record = find(store, results[0])
+    if record is None:
+        raise UsageError(
+            f"{results[0].path()}: the store {store.folder.name} does not know this run; "
+            "give --cache, or evaluate again"
+        )
+    task = change.apply(record.task)
+    methods = {position: _method(result, record, store) for position, result in enumerate(results)}
+    floor = Method(*registry.methods.resolve(task.floor))
+    jobs = [Job(task, utterance, record.spec.seed) for utterance in record.manifest.utterances]
+    decoded = {
+        job.utterance.id: stages.read_decoded(record.info, store, job)
+        for job in jobs
+        if _is_referred(record, store, job)
+    }
+    partners: dict[str, Partner | None] = {}
+    if any("partner" in m.description.needs for m in (*methods.values(), floor)):
+        partners = {job.utterance.id: choose_partner(job, jobs, decoded) for job in jobs}
+    return Stored(record, methods, jobs, decoded, partners, floor)
+
+
+def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
+    """Return the method of a result, with what it learned."""
+    call = Call.make(result.method.name, result.method.params)
+    method = Method(*registry.methods.resolve(call))
+    if method.description.version != result.method.version:
+        raise UsageError(
+            f"{result.path()}: made with version {result.method.version} of {call.name}, "
+            f"here is {method.description.version}; evaluate again"
+        )
+    learned = result.method.fitted
+    if learned is None:
+        return method
+    manifest = record.manifest if learned.split == "oracle" else record.dev
+    if manifest is None:
+        raise UsageError(f"{result.path()}: the store does not know its dev split; evaluate again")
+    key = fit_key(record.info, record.task, manifest, method, record.spec.seed)
+    stored = stages.stored_artefact(store, key)
+    fitted = Fitted(Learned(stored.facts["learned"], stored.arrays), learned.split, learned.n)
+    return replace(method, fitted=fitted)
+
+
+def _is_referred(record: RunRecord, store: Store, job: Job) -> bool:
+    if not store.has(hypothesis_key(record.info, job)):
+        return False
+    decoded = stages.read_decoded(record.info, store, job)
+    return decoded.empty or all(
+        store.has(reference_key(record.info, job, decoded, call)) for call in job.task.references
+    )
+
+
+def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskOutcome:
+    unsupported = {
+        stored.methods[position].call: result.reason or "unsupported"
+        for position, result in enumerate(results)
+        if result.status == "unsupported"
+    }
+    usable = {m.call: m for m in (*stored.methods.values(), stored.floor)}
+    methods = [m for call, m in usable.items() if call not in unsupported]
+    failed = {failure.id for failure in results[0].failures}
+    record = stored.record
+    try:
+        outcomes = [
+            Outcome(
+                job.utterance,
+                stored.decoded[job.utterance.id],
+                stages.score(
+                    record.info,
+                    store,
+                    job,
+                    stored.decoded[job.utterance.id],
+                    methods,
+                    stored.partners.get(job.utterance.id),
+                ),
+            )
+            for job in stored.jobs
+            if job.utterance.id not in failed
+        ]
+    except (KeyError, XbenchError) as problem:
+        raise UsageError(
+            f"{results[0].path()}: the store {store.folder.name} no longer holds what it was made from "
+            f"({str(problem).split(';')[0]}); evaluate again"
+        ) from None
+    task = stored.jobs[0].task if stored.jobs else record.task
+    return TaskOutcome(
+        plan=TaskPlan(task, record.manifest, record.dev),
+        outcomes=outcomes,
+        failures=results[0].failures,
+        unsupported=unsupported,
+        fitted={m.call: m.fitted for m in methods if m.fitted},
+        floor=stored.floor,
+        started=datetime.fromisoformat(results[0].provenance.started),
+        peak_memory_bytes=results[0].cost.peak_memory_bytes,
+    )

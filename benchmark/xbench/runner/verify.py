@@ -1,0 +1,127 @@
+"""Run some utterances of a result again, from nothing, and compare hypotheses and scores."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xbench import registry
+from xbench.errors import UsageError
+from xbench.results import RunResult, column_name
+from xbench.runner.evaluate import evaluate
+from xbench.runner.plan import prepare
+from xbench.runner.progress import Reporter
+from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One column of one utterance: what the file says, what came out now, and whether they agree."""
+
+    id: str
+    column: str
+    stored: Any
+    again: Any
+    agrees: bool
+
+
+def verify(
+    result: RunResult,
+    *,
+    sample: int | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    device: str = "auto",
+    tolerance: float = 0.01,
+    reporter: Reporter | None = None,
+) -> list[Checked]:
+    """Evaluate `sample` utterances again in a store of its own; return every compared value.
+
+    Utterances are drawn by the result's seed; None takes all. Hypotheses must be equal, scores may
+    differ by `tolerance` (other hardware rounds differently). Raises UsageError where the result
+    says too little to be run again.
+    """
+    spec = spec_of(result, sample=sample, model=model, data=data)
+    with tempfile.TemporaryDirectory(prefix="xbench-verify-") as folder:
+        options = ExecutionOptions(str(Path(folder) / "out"), str(Path(folder) / "cache"), device)
+        (again,) = evaluate(spec, options, reporter)
+    found = {id_: row for row, id_ in enumerate(again.utterances["id"])}
+    ids = spec.selection.ids or tuple(result.utterances["id"])
+    columns = ["hypothesis", *(column_name(s.metric, s.reference) for s in result.scores)]
+    checked = []
+    for id_ in ids:
+        row = result.utterances["id"].index(id_)
+        for column in columns:
+            stored = result.utterances[column][row]
+            new = again.utterances[column][found[id_]] if id_ in found else None
+            agrees = id_ in found and _agree(stored, new, tolerance)
+            checked.append(Checked(id_, column, stored, new, agrees))
+    return checked
+
+
+def _agree(stored: Any, again: Any, tolerance: float) -> bool:
+    if isinstance(stored, int | float) and isinstance(again, int | float):
+        return abs(stored - again) <= tolerance
+    return bool(stored == again)
+
+
+def spec_of(
+    result: RunResult,
+    *,
+    sample: int | None = None,
+    model: str | None = None,
+    data: str | None = None,
+) -> RunSpec:
+    """Return the run that makes these utterances again; raises UsageError where it cannot be known."""
+    if result.status not in ("complete", "partial"):
+        raise UsageError(f"a result that is {result.status} has nothing to verify")
+    registered = {c.name for family in registry.models.descriptions() for c in family.checkpoints}
+    if model is None and result.model.source == "local" and result.model.name not in registered:
+        raise UsageError(
+            f"{result.model.name} was a local folder; say where it is with --model whisper:FOLDER"
+        )
+    call = Call.make(result.method.name, result.method.params)
+    description = registry.methods.get(call.name)
+    fitted = result.method.fitted
+    if "partner" in description.needs or (fitted and fitted.split == "oracle"):
+        sample = None  # its maps depend on all utterances
+    spec = RunSpec(
+        model=model or result.model.name,
+        methods=(call,),
+        tasks=(result.task.name,),
+        data=data,
+        preset=result.task.preset,
+        references=tuple(Call.make(r.name, r.params) for r in result.references),
+        metrics=tuple(Call(name) for name in dict.fromkeys(s.metric for s in result.scores)),
+        selection=_selection(result, sample),
+        seed=result.provenance.seed,
+        precision=result.model.precision,  # type: ignore[arg-type]  # the schema allows no other
+    )
+    _check_plan(result, spec)
+    return spec
+
+
+def _selection(result: RunResult, sample: int | None) -> Selection:
+    ids: Sequence[str] = result.utterances["id"]
+    if sample is None or sample >= len(ids):
+        given = result.task.selection
+        return Selection(tuple(given["ids"]), given["limit"])
+    generator = np.random.default_rng(result.provenance.seed)
+    drawn = sorted(generator.choice(len(ids), size=sample, replace=False))
+    return Selection(tuple(ids[index] for index in drawn))
+
+
+def _check_plan(result: RunResult, spec: RunSpec) -> None:
+    """Complain before anything heavy, and when the task here is not the task of the result."""
+    _, plans = prepare(spec)
+    if plans[0].task.hash != result.task.hash:
+        raise UsageError(
+            f"task {result.task.name} here is not the one of the result (its hash is "
+            f"{plans[0].task.hash[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
+            f"{result.provenance.xbench}"
+        )

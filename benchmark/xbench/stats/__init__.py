@@ -1,0 +1,25 @@
+"""Every interval, test and rank in one place; utterances come in clusters (speaker or talk).
+
+`intervals`: means, skill, disattenuated scores. `comparison`: which methods differ, and the ranks
+this leaves open. `pareto`: what no other beats in cost and score. `rank_agreement`: whether two
+scores order the methods alike.
+"""
+
+from __future__ import annotations
+
+from xbench.stats.comparison import Comparison, Pair, compare
+from xbench.stats.intervals import Estimate, disattenuated, mean_estimate, skill
+from xbench.stats.pareto import pareto_front
+from xbench.stats.rank_agreement import rank_agreement
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Pair",
+    "compare",
+    "disattenuated",
+    "mean_estimate",
+    "pareto_front",
+    "rank_agreement",
+    "skill",
+]

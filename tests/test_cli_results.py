@@ -1,0 +1,178 @@
+"""The verbs that take result files: score, compare-references, submit, verify; output and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from xbench import cli
+from xbench.results import load_results
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["xbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return Done(int(stop.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Made:
+    folder: Path
+    model: str
+    data: Path
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+
+@pytest.fixture(scope="module")
+def made(tiny_whisper_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Three methods on seven clips of seven speakers."""
+    from xbench import Call, ExecutionOptions, RunSpec, evaluate
+
+    folder = tmp_path_factory.mktemp("cli-results")
+    generator = np.random.default_rng(0)
+    lines = []
+    for name in "abcdefg":
+        soundfile.write(folder / f"{name}.wav", generator.normal(0, 0.1, 9_000), 16_000)
+        lines.append({"id": name, "audio": f"{name}.wav", "language": "en", "transcript": "one"})
+    data = folder / "clips.jsonl"
+    data.write_text("\n".join(map(json.dumps, lines)))
+    made = Made(folder, f"whisper:{tiny_whisper_folder}", data)
+    spec = RunSpec(
+        model=made.model,
+        methods=(Call("mean-heads"), Call("max-heads"), Call("diagonal")),
+        tasks=("asr",),
+        data=str(data),
+        masks=12,
+    )
+    evaluate(spec, ExecutionOptions(str(made.results), str(made.cache), "cpu"))
+    return made
+
+
+def test_score_writes_and_shows_the_same_numbers(run: Run, made: Made, tmp_path: Path) -> None:
+    done = run("score", made.results, "--cache", made.cache, "--output", tmp_path)
+    assert done.code == 0, done.err
+    assert "mean-heads" in done.out
+    first, again = load_results(made.results), load_results(tmp_path)
+    assert [r.scores for r in again] == [r.scores for r in first]
+    assert [r.utterances for r in again] == [r.utterances for r in first]
+    # The group that is not distinguished from the best is marked.
+    assert "= " in done.out.split("method")[1]
+
+
+def test_score_takes_metrics_and_options(run: Run, made: Made, tmp_path: Path) -> None:
+    arguments = ("--cache", made.cache, "--output", tmp_path, "--json")
+    done = run("score", made.results, *arguments, "--metric", "pearson-paper")
+    assert {s["metric"] for s in json.loads(done.out)[0]["scores"]} == {"pearson-paper"}
+    done = run("score", made.results, *arguments, "--scoring", "pool_time=mean")
+    assert json.loads(done.out)[0]["task"]["scoring"]["pool_time"] == "mean"
+
+
+def test_an_interrupted_score_leaves_no_half_file(
+    run: Run, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xbench import store
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", fail)
+    done = run("score", made.results, "--cache", made.cache, "--output", tmp_path)
+    assert done.code == 3
+    assert "is full" in done.err
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_compare_references_prints_a_table_or_json(run: Run, made: Made) -> None:
+    arguments = ("compare-references", made.results, "--cache", made.cache, "--metric", "pearson")
+    done = run(*arguments, "--scoring", "window=centred", "--map", "max-heads")
+    assert done.code == 0, done.err
+    for view in ("pearson@spes-input", "[window=centred]", "pearson@map:max-heads"):
+        assert view in done.out
+    rows = json.loads(run(*arguments, "--json").out)
+    assert [row["view"] for row in rows] == ["pearson@spes-input"]
+    assert -1 <= rows[0]["tau"]["low"] <= rows[0]["tau"]["high"] <= 1
+    assert (rows[0]["methods"], rows[0]["tau"]["n_clusters"]) == (3, 7)
+
+
+def test_verify_agrees_or_exits_one(run: Run, made: Made, tmp_path: Path) -> None:
+    (file,) = made.results.rglob("mean-heads*.json")
+    where = ("--model", made.model, "--data", made.data, "--device", "cpu")
+    done = run("verify", file, "--sample", 1, *where)
+    assert done.code == 0, done.err
+    assert "1 utterances run again: 5 of 5 values agree" in done.out
+    forged = json.loads(file.read_text())
+    forged["utterances"]["hypothesis"] = ["x"] * 7
+    (tmp_path / "forged.json").write_text(json.dumps(forged))
+    done = run("verify", tmp_path / "forged.json", "--sample", 1, *where)
+    assert done.code == 1
+    assert "hypothesis: x in the file" in done.err
+
+
+def test_submit_refuses_local_models_and_clips(run: Run, made: Made, tmp_path: Path) -> None:
+    (file,) = made.results.rglob("mean-heads*.json")
+    done = run("submit", file, "--to", tmp_path)
+    assert done.code == 2
+    assert "only registered datasets are ranked" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["score", "compare-references", "submit", "verify"])
+@pytest.mark.parametrize("what", ["missing", "broken", "task"])
+def test_files_that_are_no_results_exit_two(run: Run, tmp_path: Path, verb: str, what: str) -> None:
+    file = tmp_path / "file.json"
+    if what != "missing":
+        file.write_text("{" if what == "broken" else '{"name": "asr"}')
+    done = run(verb, file)
+    assert done.code == 2
+    assert "file.json" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_misuse_exits_two(run: Run, made: Made, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    score, compare = ("score", made.results), ("compare-references", made.results)
+    (file,) = made.results.rglob("mean-heads*.json")
+    for arguments, message in (
+        (("score", tmp_path / "empty"), "holds no result file"),
+        ((*score, "--cache", tmp_path / "empty"), "does not know this run"),
+        ((*score, "--scoring", "pool=max"), "not key=value of"),
+        ((*score, "--metric", "pearsn"), "did you mean"),
+        ((*compare, "--metric", "bleu"), "have no metric 'bleu'"),
+        ((*compare, "--map", "energy", "--cache", made.cache), "not among the results"),
+        (("verify", file), "--model whisper:FOLDER"),
+        (("verify", file, "--sample", "0"), "0"),
+        (("submit", file, "--to", tmp_path / "none"), ""),
+        (("submit",), "Missing argument"),
+    ):
+        done = run(*arguments)
+        assert (done.code, message in done.err) == (2, True), (arguments, done.err)
