@@ -33,7 +33,7 @@ def pearson_paper_of_many(maps: Maps, reference: Maps, scoring: Scoring) -> Judg
     usable = np.isfinite(values).all((1, 2))
     values[~usable] = 0.0
     ours = _column_wise(values, maps)[:, np.isin(counted, maps.content)]
-    same = standardise(ours, axis=(1, 2))[1].tolist()
+    same = np.asarray(standardise(ours, axis=(1, 2))[1])
     scores = _correlations(ours, _target(reference, scoring), maps, reference)
     return Judged(
         tuple(
