@@ -98,7 +98,7 @@ class Maps:
     @cached_property
     def rows(self) -> Float64[np.ndarray, "map token frame"]:
         """The content rows; zeros for a map that is not finite, which is refused as a whole."""
-        rows: Float64[np.ndarray, "map token frame"] = self.generated[:, self.content]
+        rows: Float64[np.ndarray, "map token frame"] = self.generated.take(self.content, axis=1)
         rows[~self.finite] = 0.0
         return rows
 

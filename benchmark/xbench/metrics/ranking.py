@@ -220,12 +220,15 @@ def auprc_of_many(
 ) -> Judged:
     """Return `auprc` of every map."""
     relevant, undefined = labelled(reference, labels, share, spans)
-    # Places of the relevant frames among all frames, in rising order behind those that are not.
-    places = np.where(relevant, maps.first, -1)
+    count = relevant.sum(2)
+    # The relevant frames of each token, in front; where another token has more, -1 fills up.
+    chosen = np.argsort(~relevant, axis=2, kind="stable")[:, :, : max(1, int(count.max()))]
+    filled = np.take_along_axis(relevant, chosen, axis=2)
+    places = np.where(filled, np.take_along_axis(maps.first, chosen, axis=2), -1)
     places.sort(axis=2)
     first, _ = runs(places)
-    precision = (maps.frames - first) / (maps.frames - places)
-    values = np.where(places >= 0, precision, 0.0).sum(2) / np.maximum(relevant.sum(2), 1)
+    precision = (places.shape[2] - first) / (maps.frames - places)
+    values = np.where(places >= 0, precision, 0.0).sum(2) / np.maximum(count, 1)
     return mean_over_tokens(values, {**undefined, "constant-map": maps.constant})
 
 
