@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xbench import registry
-from xbench.description import MethodDescription
+from xbench.description import MethodDescription, MetricDescription
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
 # Methods that need other utterances or word times: one clip alone has no map of theirs to show.
@@ -57,3 +57,60 @@ def test_every_method_says_what_it_ignores(name: str) -> None:
     ignores = built_in()[name].ignores
     assert ignores
     assert f"| ignores | {ignores} |" in (PAGES / f"{name}.md").read_text()
+
+
+# -- metrics --------------------------------------------------------------------------------------
+
+METRIC_PAGES = PAGES.parent / "metrics"
+METRIC_ROWS = (
+    *("direction", "range", "version", "parameters", "unchanged by", "ceiling", "null", "source"),
+)
+
+
+def metrics() -> dict[str, MetricDescription]:
+    return {
+        entry.name: entry.description
+        for entry in registry.metrics.entries()
+        if entry.distribution == "xbench" and entry.description
+    }
+
+
+def metric_rows(name: str) -> dict[str, str]:
+    lines = (METRIC_PAGES / f"{name}.md").read_text().splitlines()
+    cells = [line.strip("|").split(" | ", 1) for line in lines if line.startswith("| ")]
+    return {cell[0].strip(): cell[1].strip() for cell in cells if len(cell) == 2}
+
+
+def written_range(description: MetricDescription) -> str:
+    low, high = description.range
+    unit = f" {description.unit}" if description.unit else ""
+    if low is None or high is None:
+        bounds = [f"{word} {b:g}" for word, b in (("from", low), ("up to", high)) if b is not None]
+        return f"{bounds[0]}{unit}" if bounds else "any number"
+    return f"{low:g} to {high:g}{unit}"
+
+
+@pytest.mark.parametrize("name", metrics())
+def test_the_page_of_a_metric_agrees_with_its_description(name: str) -> None:
+    description, page = metrics()[name], (METRIC_PAGES / f"{name}.md").read_text()
+    rows = metric_rows(name)
+    assert page.startswith(f"# {name}\n")
+    assert [row for row in METRIC_ROWS if not rows.get(row)] == []
+    assert "\n    " in page, "no formula"
+    assert "\n## When it misleads\n" in page
+    assert rows["direction"] == f"{'higher' if description.higher_is_better else 'lower'} is better"
+    assert rows["range"] == written_range(description)
+    assert rows["version"] == description.version
+    assert rows["source"].startswith(description.source)
+    assert [p.name for p in description.parameters if f"`{p.name}`" not in rows["parameters"]] == []
+    assert (description.parameters == ()) == (rows["parameters"] == "none")
+    stated = description.ceiling or description.no_ceiling
+    assert f"`{stated.replace(':', '.')}`" in rows["ceiling"]
+
+
+@pytest.mark.parametrize("page", sorted(METRIC_PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_every_metric_page_is_about_a_metric_and_in_the_index(page: Path) -> None:
+    index = (METRIC_PAGES / "index.md").read_text()
+    if page.stem != "index":
+        assert page.stem in metrics()
+        assert f"({page.name})" in index

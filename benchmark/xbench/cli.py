@@ -352,9 +352,9 @@ def validate_command(
 
 @app.command("check")
 def check_command(
-    kind: Annotated[str, typer.Argument(help="method")],
+    kind: Annotated[str, typer.Argument(help="method or metric")],
     name: Annotated[str, typer.Argument(help="Registered name, with parameters if wanted.")],
-    model: Annotated[str, typer.Option(help="Model to try it on.")] = "xbench-tiny",
+    model: Annotated[str, typer.Option(help="Model to try a method on.")] = "xbench-tiny",
     as_json: _AsJson = False,
 ) -> None:
     """Run the contract battery that built-ins and plugins must pass."""
@@ -362,12 +362,16 @@ def check_command(
 
     from xbench import console, registry
 
-    if kind != "method":
-        raise UsageError(f"cannot check a '{kind}'; there is a battery for: method")
-    registry.methods.get(Call.parse(name).name)  # an unknown name is told before torch is loaded
-    from xbench.testing import check_method
+    kinds: dict[str, registry.Registry[Any]] = {
+        "method": registry.methods,
+        "metric": registry.metrics,
+    }
+    if kind not in kinds:
+        raise UsageError(f"cannot check a '{kind}'; there is a battery for: {', '.join(kinds)}")
+    kinds[kind].get(Call.parse(name).name)  # an unknown name is told before torch is loaded
+    from xbench.testing import check_method, check_metric
 
-    results = check_method(name, model)
+    results = check_metric(name) if kind == "metric" else check_method(name, model)
     rows = [asdict(result) for result in results]
     console.emit_json(rows) if as_json else console.show_rows("checks", rows)
     if not all(result.ok for result in results) or all(r.status == "skipped" for r in results):

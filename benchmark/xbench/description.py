@@ -188,13 +188,21 @@ class ReferenceDescription(Description):
 class MetricDescription(Description):
     """A metric: its direction, range, and where its ceiling comes from.
 
+    range: lowest and highest value; None where there is no bound. unit: empty for a plain number.
+    needs: what the implementation is given beside map and reference: `words` is the keyword
+        `spans`, the start and end of each generated token's word in seconds (xbench.metrics.timing).
+    batched: "module:object" of the same metric over many maps at once (xbench.metrics.batch), for
+        speed; the implementation stays the definition.
     ceiling: "module:object" of a function from the reference to (upper, lower) per utterance, or
     None, in which case `no_ceiling` says why.
     """
 
     family: Literal["agreement", "intervention", "sanity"] = field(kw_only=True)
     higher_is_better: bool = field(kw_only=True)
-    range: tuple[float, float] = field(kw_only=True)
+    range: tuple[float | None, float | None] = field(kw_only=True)
+    unit: str = field(default="", kw_only=True)
+    needs: frozenset[str] = field(default=frozenset(), kw_only=True)
+    batched: str | None = field(default=None, kw_only=True)
     ceiling: str | None = field(default=None, kw_only=True)
     no_ceiling: str = field(default="", kw_only=True)
 

@@ -169,7 +169,7 @@ def standardise(
     axis: int | tuple[int, ...],
     ddof: int = 0,
     *,
-    resolution: float = 0.0,
+    resolution: float | Float[np.ndarray, "..."] = 0.0,
 ) -> tuple[Float[np.ndarray, "*shape"], Bool[np.ndarray, "..."]]:
     """Subtract the mean and divide by the standard deviation along `axis`; say what was constant.
 

@@ -10,10 +10,15 @@ __all__ = ["Score"]
 
 @dataclass(frozen=True)
 class Score:
-    """The value of a metric on one utterance, or the reason it has none: a slug to be counted."""
+    """The value of a metric on one utterance, or the reason it has none: a slug to be counted.
+
+    left_out: how many content tokens do not enter the value, by reason; only of metrics that are
+    means over tokens.
+    """
 
     value: float | None
     reason: str | None = None
+    left_out: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse NaN, infinity, and a missing value without a reason."""

@@ -20,7 +20,9 @@ from xbench.description import load_object
 from xbench.errors import Unsupported, XbenchError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.compute import compute_map
+from xbench.methods.word_window import words_of_tokens
 from xbench.metrics import Score
+from xbench.metrics.batch import Maps, Spans, batches, score_all
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
 from xbench.references.estimation import Sampling
@@ -291,7 +293,8 @@ def score(
 
     scores: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
     ceilings: dict[Column, Ceiling] = {}
-    references = {}
+    references, targets = {}, {}
+    metrics = [(registry.metrics.get(call.name), dict(call.params)) for call in job.task.metrics]
     for call in job.task.references:
         stored = stored_artefact(store, reference_key(info, job, decoded, call))
         reference = read_reference(stored)
@@ -308,18 +311,34 @@ def score(
             forward_passes=stored.facts["forward_passes"],
             seconds=stored.facts["seconds"],
         )
-        for metric_call in job.task.metrics:
-            metric = registry.metrics.get(metric_call.name)
-            column = (metric.name, call.name)
-            compute = metric.load()
-            for method_call, grid in maps.items():
-                scores[method_call][column] = compute(
-                    grid, mean, axes, scoring, **dict(metric_call.params)
-                )
-            ceilings[column] = _ceiling(
+        targets[call.name] = Maps.of([mean], axes)
+        for metric, _ in metrics:
+            ceilings[metric.name, call.name] = _ceiling(
                 metric.ceiling, metric.no_ceiling, mean, half_a, half_b, axes, job
             )
+    timed = any("words" in metric.needs for metric, _ in metrics)
+    spans = word_spans(job, decoded) if timed else None
+    calls, grids = list(maps), list(maps.values())
+    for batch in batches(grids, axes):
+        together = Maps.of([grids[index] for index in batch], axes)
+        for metric, params in metrics:
+            for name, target in targets.items():
+                found = score_all(metric, params, together, target, scoring, spans)
+                for index, value in zip(batch, found, strict=True):
+                    scores[calls[index]][metric.name, name] = value
     return Scored(scores, ceilings, references, map_facts, map_hashes)
+
+
+def word_spans(job: Job, decoded: Decoded) -> Spans | None:
+    """Return when the word of each generated token was spoken; None where nobody knows."""
+    if job.words is None:
+        return None
+    words = job.words
+    aligned = words_of_tokens(decoded.layout, decoded.hypothesis.text, words)
+    return tuple(
+        (min(words[i].start for i in own), max(words[i].end for i in own)) if own else None
+        for own in aligned
+    )
 
 
 def _ceiling(
