@@ -190,13 +190,24 @@ class MetricDescription(Description):
 
     ceiling: "module:object" of a function from the reference to (upper, lower) per utterance, or
     None, in which case `no_ceiling` says why.
+    takes: what the implementation is given. `reference`: (map, reference, layout, scoring). The others
+        have no reference; what was measured is their one argument: `curves` (Curves), `effects` (Effects),
+        `deleted` or `inserted` (Redecoded), `map` (the map's content rows). See xbench.metrics.intervention.
+    space: where cells are hidden, for metrics without a reference.
+    corpus: "module:object" of a function (summed column `statistics`, quality) to the corpus value,
+        for metrics that are no mean over utterances.
     """
 
     family: Literal["agreement", "intervention", "sanity"] = field(kw_only=True)
     higher_is_better: bool = field(kw_only=True)
-    range: tuple[float, float] = field(kw_only=True)
+    range: tuple[float | None, float | None] = field(kw_only=True)  # None: no bound
     ceiling: str | None = field(default=None, kw_only=True)
     no_ceiling: str = field(default="", kw_only=True)
+    takes: Literal["reference", "map", "curves", "effects", "deleted", "inserted"] = field(
+        default="reference", kw_only=True
+    )
+    space: Literal["encoder", "input"] = field(default="encoder", kw_only=True)
+    corpus: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

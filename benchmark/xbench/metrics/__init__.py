@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Score"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """The value of a metric on one utterance, or the reason it has none: a slug to be counted."""
+    """The value of a metric on one utterance, or the reason it has none: a slug to be counted.
+
+    columns: further numbers of the utterance, which the result keeps as columns `<metric>:<name>`.
+    """
 
     value: float | None
     reason: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse NaN, infinity, and a missing value without a reason."""

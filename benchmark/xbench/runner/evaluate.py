@@ -11,9 +11,9 @@ from pathlib import Path
 from xbench import registry
 from xbench.errors import UsageError
 from xbench.models.loading import load_model
-from xbench.models.protocol import SpeechModel
+from xbench.models.protocol import SpeechModel, WritesEncoded
 from xbench.results import RunResult
-from xbench.runner import stages
+from xbench.runner import intervene, stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.keys import Decoded, Job, Partner
@@ -85,7 +85,17 @@ def run_task(
             supported = [m for m in with_floor if m.call not in unsupported]
             unsupported.update(stages.explain(model, store, job, of_job, supported, partner))
         usable = [m for m in with_floor if m.call not in unsupported]
-        scored = stages.score(model.info, store, job, of_job, usable, partner)
+        intervene.measure(model, store, job, of_job, usable, partner, batch_size)
+        scored = intervene.with_interventions(
+            stages.score(model.info, store, job, of_job, usable, partner),
+            model.info,
+            store,
+            job,
+            of_job,
+            usable,
+            partner,
+            absent="not-measured" if isinstance(model, WritesEncoded) else "unsupported",
+        )
         return Outcome(job.utterance, of_job, scored)
 
     remaining = [job for job in jobs if job.utterance.id in decoded]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -110,6 +111,24 @@ def map_key(
     if method.fitted:
         explanation["fitted"] = method.fitted.digest
     return Key("map", explanation)
+
+
+def intervention_key(
+    info: ModelInfo, job: Job, decoded: Decoded, details: Mapping[str, Any]
+) -> Key:
+    """Return the key of what the model says about this hypothesis while cells are hidden."""
+    return Key(
+        "intervention",
+        {
+            "format": _FORMAT,
+            "model": _identity(info),
+            "code": _versions(),
+            "audio": job.utterance.audio_sha256,
+            "prompt": decoded.hypothesis.prompt,
+            "tokens": decoded.hypothesis.tokens,
+            **details,
+        },
+    )
 
 
 def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method, seed: int) -> Key:

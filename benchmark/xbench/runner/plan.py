@@ -66,7 +66,8 @@ def _with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
     if headline.reference not in {r.name for r in references}:
         headline = replace(headline, reference=references[0].name)
     if headline.metric not in {m.name for m in metrics}:
-        headline = replace(headline, metric=metrics[0].name)
+        compared = [m for m in metrics if registry.metrics.get(m.name).takes == "reference"]
+        headline = replace(headline, metric=(compared or metrics)[0].name)
     return replace(task, references=references, metrics=metrics, headline=headline)
 
 

@@ -30,7 +30,7 @@ from xbench.references.segments import Segmentation
 from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault
-from xbench.spec import Call
+from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact, Key, Store
 
 # -- decode ---------------------------------------------------------------------------------------
@@ -223,7 +223,19 @@ def traced(model: SpeechModel, job: Job, decoded: Decoded, methods: Iterable[Met
 
 # -- score ----------------------------------------------------------------------------------------
 
-Column = tuple[str, str]  # metric name, reference name
+Column = tuple[str, str | None]  # metric name, reference name where the metric takes one
+
+
+def columns(task: TaskSpec) -> list[Column]:
+    """Return the columns of a task: agreement metrics by every reference, the others once."""
+    metrics = [registry.metrics.get(call.name) for call in task.metrics]
+    compared: list[Column] = [
+        (metric.name, reference.name)
+        for reference in task.references
+        for metric in metrics
+        if metric.takes == "reference"
+    ]
+    return compared + [(metric.name, None) for metric in metrics if metric.takes != "reference"]
 
 
 @dataclass(frozen=True)
@@ -251,10 +263,10 @@ class Scored:
 
 def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
     """Return null scores with one reason for every method, metric and reference."""
-    columns = [(m.name, r.name) for m in job.task.metrics for r in job.task.references]
+    named = columns(job.task)
     return Scored(
-        scores={m.call: {c: Score(None, reason) for c in columns} for m in methods},
-        ceilings={c: Ceiling(None, reason=reason) for c in columns},
+        scores={m.call: {c: Score(None, reason) for c in named} for m in methods},
+        ceilings={c: Ceiling(None, reason=reason) for c in named},
     )
 
 
@@ -305,6 +317,8 @@ def score(
         )
         for metric_call in job.task.metrics:
             metric = registry.metrics.get(metric_call.name)
+            if metric.takes != "reference":
+                continue
             column = (metric.name, call.name)
             compute = metric.load()
             for method_call, grid in maps.items():
