@@ -193,7 +193,7 @@ def _correlations(effects: Effects, shares: list[int], smallest_drop: float) -> 
         claimed, silent = standardise(effects.claimed[draws], axis=0)
         drop, fixed = standardise(effects.drop[draws], axis=0)
         used = moves & ~silent & ~fixed
-        found.append((float((claimed * drop).mean(axis=0)[used].mean()) if used.any() else None))
+        found.append(float((claimed * drop).mean(axis=0)[used].mean()) if used.any() else None)
     columns: dict[str, object] = {"prefix-suffices": int((~moves).sum())}
     if len(shares) > 1:
         columns["curve"] = found

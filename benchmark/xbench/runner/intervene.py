@@ -277,7 +277,7 @@ def _curves(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Me
 
 
 def _effects(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Measured:
-    hidden, share = drawn_sets(subject)
+    hidden, _ = drawn_sets(subject)
     content = list(subject.layout.content)
     ends = np.repeat([[False], [True]], hidden.shape[1], axis=1)
     found = hearing.log_probabilities("encoder")(np.concatenate([ends, hidden]))[:, content]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -127,6 +127,26 @@ def intervention_key(
             "prompt": decoded.hypothesis.prompt,
             "tokens": decoded.hypothesis.tokens,
             **details,
+        },
+    )
+
+
+def gate_key(
+    info: ModelInfo,
+    sample: Sequence[tuple[Job, Decoded]],
+    method: Method,
+    gate: str,
+    version: str,
+) -> Key:
+    """Return the key of a gate's record: the method's maps of these utterances, and the gate."""
+    return Key(
+        "gate",
+        {
+            "gate": [gate, version],
+            "maps": [map_key(info, job, decoded, method).digest for job, decoded in sample],
+            "clusters": [job.utterance.cluster for job, _ in sample],
+            "scoring": [asdict(job.task.scoring) for job, _ in sample[:1]],
+            "seed": [job.seed for job, _ in sample[:1]],
         },
     )
 

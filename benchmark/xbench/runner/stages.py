@@ -156,7 +156,7 @@ def read_reference(stored: Artefact) -> Reference:
 # -- explain --------------------------------------------------------------------------------------
 
 
-_NOT_CAPTURES = frozenset({"words", "partner"})
+NOT_CAPTURES = frozenset({"words", "partner"})
 
 
 def explain(
@@ -216,7 +216,7 @@ def explain(
 def traced(model: SpeechModel, job: Job, decoded: Decoded, methods: Iterable[Method]) -> Case:
     """Read one utterance and capture what these methods need of it."""
     features, _ = read_features(model, job.utterance)
-    needs = frozenset[str]().union(*(m.description.needs for m in methods)) - _NOT_CAPTURES
+    needs = frozenset[str]().union(*(m.description.needs for m in methods)) - NOT_CAPTURES
     trace = model.trace(features, decoded.hypothesis, needs)
     return Case(model, features, decoded.hypothesis, job.utterance.audio_sha256, trace, job.words)
 
