@@ -14,11 +14,14 @@ __all__ = ["Score"]
 class Score:
     """The value of a metric on one utterance, or the reason it has none: a slug to be counted.
 
+    left_out: how many content tokens do not enter the value, by reason; only of metrics that are
+    means over tokens.
     columns: further numbers of the utterance, which the result keeps as columns `<metric>:<name>`.
     """
 
     value: float | None
     reason: str | None = None
+    left_out: tuple[tuple[str, int], ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ never column z-scores: the token mean of those is zero, and its ranking rounding
 
 Signed maps are ranked by absolute value. `Effects` keep the sign: the metrics on them are about it.
 A token whose whole drop log p(0) - log p(100) is below `smallest_drop` (nats) has nothing to explain: the
-prefix suffices. It is left out and counted in the column `<metric>:prefix-suffices`.
+prefix suffices. It is left out and counted (`Score.left_out`), as is a token whose row is constant.
 
 Reasons for null: `constant-map` (no row ranks anything), `prefix-suffices` (no token is left),
 `no-effect` (the drops of no token vary).
@@ -111,11 +111,15 @@ def _normalised_area(
 ) -> Score:
     moves = curves.total >= smallest_drop
     used = moves & curves.ranked
-    columns = {"prefix-suffices": int((~moves).sum())}
+    left_out = _left_out(**{"prefix-suffices": ~moves, "constant-map": moves & ~curves.ranked})
     if not used.any():
         reason = "prefix-suffices" if curves.ranked.any() else "constant-map"
-        return Score(None, reason, columns)
-    return Score(float(area(rise[used] / curves.total[used, None]).mean()), None, columns)
+        return Score(None, reason, left_out)
+    return Score(float(area(rise[used] / curves.total[used, None]).mean()), None, left_out)
+
+
+def _left_out(**reasons: Bool[np.ndarray, " token"]) -> tuple[tuple[str, int], ...]:
+    return tuple((reason, int(tokens.sum())) for reason, tokens in reasons.items() if tokens.any())
 
 
 def comprehensiveness(curves: Curves) -> Score:
@@ -141,7 +145,8 @@ def _probability_drop(curve: Float[np.ndarray, "token step"], curves: Curves) ->
         return Score(None, "constant-map")
     bins = [PERCENT.index(percent) for percent in ERASER_PERCENT]
     clean = np.exp(curves.deleted[:, :1])
-    return Score(float((clean - np.exp(curve[:, bins]))[curves.ranked].mean()))
+    drop = (clean - np.exp(curve[:, bins]))[curves.ranked]
+    return Score(float(drop.mean()), None, _left_out(**{"constant-map": ~curves.ranked}))
 
 
 # -- effects of random subsets --------------------------------------------------------------------
@@ -186,27 +191,40 @@ def sensitivity_n(effects: Effects, *, smallest_drop: float) -> Score:
 
 
 def _correlations(effects: Effects, shares: list[int], smallest_drop: float) -> Score:
-    moves = effects.total >= smallest_drop
+    used, refused = _usable(effects, smallest_drop)
+    if refused:
+        return refused
     found = []
     for share in shares:
         draws = effects.share == share
         claimed, silent = standardise(effects.claimed[draws], axis=0)
         drop, fixed = standardise(effects.drop[draws], axis=0)
-        used = moves & ~silent & ~fixed
-        found.append(float((claimed * drop).mean(axis=0)[used].mean()) if used.any() else None)
-    columns: dict[str, object] = {"prefix-suffices": int((~moves).sum())}
-    if len(shares) > 1:
-        columns["curve"] = found
+        vary = used & ~silent & ~fixed
+        found.append(float((claimed * drop).mean(axis=0)[vary].mean()) if vary.any() else None)
+    columns = {"curve": found} if len(shares) > 1 else {}
     defined = [value for value in found if value is not None]
     if not defined:
-        return Score(None, _why_not(effects, moves), columns)
-    return Score(float(np.mean(defined)), None, columns)
+        return Score(None, "no-effect", columns=columns)
+    return Score(float(np.mean(defined)), None, _counted(effects, smallest_drop), columns)
 
 
-def _why_not(effects: Effects, moves: Bool[np.ndarray, " token"]) -> str:
-    if standardise(effects.relevance, axis=1)[1].all():
-        return "constant-map"
-    return "no-effect" if moves.any() else "prefix-suffices"
+def _usable(
+    effects: Effects, smallest_drop: float
+) -> tuple[Bool[np.ndarray, " token"], Score | None]:
+    """Return the tokens that are judged, and the null score where there are none."""
+    ranked = ~standardise(effects.relevance, axis=1)[1]
+    moves = effects.total >= smallest_drop
+    used = ranked & moves
+    if used.any():
+        return used, None
+    reason = "prefix-suffices" if ranked.any() else "constant-map"
+    return used, Score(None, reason, _counted(effects, smallest_drop))
+
+
+def _counted(effects: Effects, smallest_drop: float) -> tuple[tuple[str, int], ...]:
+    moves = effects.total >= smallest_drop
+    constant = standardise(effects.relevance, axis=1)[1]
+    return _left_out(**{"prefix-suffices": ~moves, "constant-map": moves & constant})
 
 
 def infidelity(effects: Effects, *, smallest_drop: float) -> Score:
@@ -217,43 +235,41 @@ def infidelity(effects: Effects, *, smallest_drop: float) -> Score:
     sign is not punished (`polarity` does that). Null: see the module.
     Source: Yeh et al. 2019, arXiv 1901.09392; the scale as in captum's `normalize`.
     """
-    moves = effects.total >= smallest_drop
-    claimed, drop = effects.claimed, effects.drop
-    power = (claimed**2).mean(axis=0)
-    used = moves & (power > 0) & ((drop**2).mean(axis=0) > 0)
-    columns = {"prefix-suffices": int((~moves).sum())}
-    if standardise(effects.relevance, axis=1)[1].all():
-        return Score(None, "constant-map", columns)
-    if not used.any():
-        return Score(None, _why_not(effects, moves), columns)
-    scale = (claimed * drop).mean(axis=0)[used] / power[used]
-    error = ((scale * claimed[:, used] - drop[:, used]) ** 2).mean(axis=0)
-    return Score(float((error / (drop[:, used] ** 2).mean(axis=0)).mean()), None, columns)
+    used, refused = _usable(effects, smallest_drop)
+    if refused:
+        return refused
+    claimed, drop = effects.claimed[:, used], effects.drop[:, used]
+    power, change = (claimed**2).mean(axis=0), (drop**2).mean(axis=0)
+    if not (change > 0).all():
+        return Score(None, "no-effect")
+    scale = (claimed * drop).mean(axis=0) / np.where(power > 0, power, 1.0)
+    error = ((scale * claimed - drop) ** 2).mean(axis=0)
+    return Score(float((error / change).mean()), None, _counted(effects, smallest_drop))
 
 
 def polarity(effects: Effects, *, smallest_drop: float) -> Score:
     """Return the share of the map's mass on frames whose sign is that of the effect of hiding them.
 
-    effect of frame j on token i: mean drop of the sets with j minus that of the sets without j, per set
-    size, averaged over sizes. sum_j |E_ij| [sign E_ij = sign effect_ij] / sum_j |E_ij|, mean over tokens.
-    1/2 by chance. An unsigned map claims that every frame supports the token. Null: see the module.
+    sum_j |E_ij| [sign E_ij = sign b_ij] / sum_j |E_ij|, mean over tokens, where b_ij is the effect of frame j
+    on token i estimated from the sets (`_effect_of_frames`). An unsigned map claims that every frame supports the token. Null: see the module.
     Source: after the faithfulness violation of Liu et al. 2022, arXiv 2201.12114.
     """
-    moves = effects.total >= smallest_drop
-    mass = np.abs(effects.relevance).sum(axis=1)
-    used = moves & (mass > 0)
-    columns = {"prefix-suffices": int((~moves).sum())}
-    if standardise(effects.relevance, axis=1)[1].all():
-        return Score(None, "constant-map", columns)
-    if not used.any():
-        return Score(None, _why_not(effects, moves), columns)
-    agrees = np.sign(effects.relevance) == np.sign(_marginal(effects))
-    share = (np.abs(effects.relevance) * agrees).sum(axis=1)[used] / mass[used]
-    return Score(float(share.mean()), None, columns)
+    used, refused = _usable(effects, smallest_drop)
+    if refused:
+        return refused
+    mass = np.abs(effects.relevance)
+    agrees = np.sign(effects.relevance) == np.sign(_effect_of_frames(effects))
+    share = (mass * agrees).sum(axis=1)[used] / mass.sum(axis=1)[used]
+    return Score(float(share.mean()), None, _counted(effects, smallest_drop))
 
 
-def _marginal(effects: Effects) -> Float[np.ndarray, "token frame"]:
-    """Return mean drop with each frame hidden minus without, averaged over the sizes that tell."""
+def _effect_of_frames(effects: Effects) -> Float[np.ndarray, "token frame"]:
+    """Return the effect b of hiding each frame, estimated per set size, averaged over the sizes that tell.
+
+    Among sets of n of T frames, mean drop with j minus without it is b_j - (B - b_j) / (T - 1) where effects
+    add up, B = sum b = mean drop * T / n: hiding j there means to spare another frame. Solved for b_j.
+    """
+    frames = effects.relevance.shape[1]
     total = np.zeros(effects.relevance.shape)
     for share in sorted(set(effects.share.tolist())):
         draws = effects.share == share
@@ -262,7 +278,9 @@ def _marginal(effects: Effects) -> Float[np.ndarray, "token frame"]:
         with_it, without = hidden.sum(axis=0), (1 - hidden).sum(axis=0)
         difference = (drop.T @ hidden) / np.maximum(with_it, 1)
         difference -= (drop.T @ (1 - hidden)) / np.maximum(without, 1)
-        total += np.where((with_it > 0) & (without > 0), difference, 0.0)
+        whole = drop.mean(axis=0)[:, None] * frames / hidden[0].sum()
+        effect = ((frames - 1) * difference + whole) / frames
+        total += np.where((with_it > 0) & (without > 0), effect, 0.0)
     return total
 
 
@@ -285,7 +303,7 @@ def auc_free(redecoded: Redecoded) -> Score:
     Source: the deletion metric of SPES, Fucci et al. 2024, arXiv 2411.01710; protocol section 5.
     """
     value = corpus_auc_free(redecoded.statistics, redecoded.quality)
-    return Score(value, None, {"statistics": redecoded.statistics.tolist()})
+    return Score(value, columns={"statistics": redecoded.statistics.tolist()})
 
 
 def corpus_auc_free(statistics: Float[np.ndarray, "step statistic"], quality: Quality) -> float:
@@ -309,4 +327,4 @@ def size(values: Float[np.ndarray, "token cell"]) -> Score:
         return Score(None, "constant-map")
     scaled = min_max(values[varies])
     above = [100 * float((scaled >= percent / 100).mean()) for percent in PERCENT]
-    return Score(float(area(np.array(above))))
+    return Score(float(area(np.array(above))), None, _left_out(**{"constant-map": ~varies}))

@@ -100,8 +100,13 @@ def corpus_estimate(
 def detail_columns(
     outcomes: Sequence[Outcome], method: Method, column: Column
 ) -> dict[str, list[Any]]:
-    """Return the further columns that a metric keeps per utterance, null where one has none."""
-    found = [o.scored.scores[method.call][column].columns for o in outcomes]
+    """Return what a metric keeps per utterance beside its value: tokens left out by reason, and its columns.
+
+    A reason that does not occur counts 0; a column that one utterance lacks is null there.
+    """
+    scores = [o.scored.scores[method.call][column] for o in outcomes]
+    reasons = dict.fromkeys({reason for s in scores for reason, _ in s.left_out}, 0)
+    found = [{**reasons, **dict(s.left_out), **s.columns} for s in scores]
     names = sorted({name for columns in found for name in columns})
     return {
         f"{column_name(*column)}:{name}": [columns.get(name) for columns in found] for name in names
