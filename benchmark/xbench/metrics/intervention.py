@@ -251,7 +251,8 @@ def polarity(effects: Effects, *, smallest_drop: float) -> Score:
     """Return the share of the map's mass on frames whose sign is that of the effect of hiding them.
 
     sum_j |E_ij| [sign E_ij = sign b_ij] / sum_j |E_ij|, mean over tokens, where b_ij is the effect of frame j
-    on token i estimated from the sets (`_effect_of_frames`). An unsigned map claims that every frame supports the token. Null: see the module.
+    on token i estimated from the sets (`_effect_of_frames`). An unsigned map
+    claims that every frame supports the token. Null: see the module.
     Source: after the faithfulness violation of Liu et al. 2022, arXiv 2201.12114.
     """
     used, refused = _usable(effects, smallest_drop)
@@ -308,7 +309,7 @@ def auc_free(redecoded: Redecoded) -> Score:
 
 def corpus_auc_free(statistics: Float[np.ndarray, "step statistic"], quality: Quality) -> float:
     """Return the area under the loss of the summed statistics; WER is clipped on the corpus value."""
-    values = np.array([of_statistics(quality, row) for row in statistics])
+    values = np.array([of_statistics(quality, row) for row in statistics.tolist()])
     loss = np.minimum(values, 100.0) if quality.metric == "wer" else 100.0 - values
     return float(area(loss))
 
