@@ -49,6 +49,9 @@ def evaluate_command(
         list[str] | None, typer.Option(help="Reference instead of the task's.")
     ] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metric instead of the task's.")] = None,
+    gates: Annotated[
+        str | None, typer.Option(help="Sanity gates too: all, or names A,B,...")
+    ] = None,
     ids: Annotated[str | None, typer.Option(help="Only these utterances: A,B,...")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
     output: Annotated[str, typer.Option(metavar="DIR", help="Folder for results.")] = "results",
@@ -81,6 +84,7 @@ def evaluate_command(
         seed=seed,
         precision=precision,  # type: ignore[arg-type]  # checked above
         trust_remote_code=trust_remote_code,
+        gates=tuple(filter(None, (gates or "").split(","))),
     )
     options = ExecutionOptions(output, cache, device, _batch_size(batch_size))
     from xbench import console

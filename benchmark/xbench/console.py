@@ -110,7 +110,13 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
         # An unsupported method has no references of its own to describe the table with.
         shown = next((r for r in group if r.status != "unsupported"), group[0])
         for reference in shown.references:
-            _out.print(_score_table(shown, reference, group))
+            if any(s.reference == reference.name for s in shown.scores):
+                _out.print(_score_table(shown, reference, group))
+        if any(s.reference is None for s in shown.scores):
+            _out.print(_intervention_table(shown, group))
+        for result in group:
+            if result.gates:
+                say(_gate_line(result))
         say(_quality_line(shown))
         for failure in shown.failures:
             say(f"not scored: {failure.id}: {failure.reason}")
@@ -169,6 +175,36 @@ def _score_table(
         cells.append("–" if per_second is None else f"{per_second:.4f}")
         table.add_row(*map(escape, cells))
     return table
+
+
+def _intervention_table(shown: RunResult, results: Sequence[RunResult]) -> Table:
+    """Return the scores without a reference; in the head of each column the floor."""
+    metrics = [s for s in shown.scores if s.reference is None]
+    table = Table(
+        title=f"{shown.task.name} | by intervention, no reference",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("method", overflow="fold")
+    for score in metrics:
+        arrow = "↑" if score.direction == "higher" else "↓"
+        floor = f"floor {_number(score.floor.value)}"
+        table.add_column(f"{score.metric} {arrow}\n{floor}", justify="right", overflow="fold")
+    for result in results:
+        cells = [_score_cell(result, result.score(s.metric)) for s in metrics]
+        table.add_row(*map(escape, [result.method.label, *cells]))
+    return table
+
+
+def _gate_line(result: RunResult) -> str:
+    marks = {"pass": "pass", "fail": "FAIL", "not-applicable": "n/a"}
+    gates = [
+        f"{gate.name} {marks[gate.status]}"
+        + (f" ({gate.value:.3g})" if gate.value is not None else "")
+        for gate in result.gates
+    ]
+    return f"gates of {result.method.label}: {', '.join(gates)}"
 
 
 def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[RunResult]:

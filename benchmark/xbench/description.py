@@ -160,6 +160,7 @@ class MethodDescription(Description):
     fit: "module:object" of a function (xbench.fitting.FitSplit, **parameters) to what it learned from
         the dev split; the implementation then gets it as keyword `fitted`.
     families: the model families it supports; empty means all.
+    complete: its map sums to f(x) - f(baseline) per token, with parameters `target` and `baseline`.
     cost: forward and backward passes in words, for instance "1 forward".
     """
 
@@ -174,6 +175,7 @@ class MethodDescription(Description):
     cost: str = field(default="1 forward", kw_only=True)
     ignores: str = field(default="", kw_only=True)
     fit: str | None = field(default=None, kw_only=True)
+    complete: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,12 @@ class MetricDescription(Description):
         speed; the implementation stays the definition.
     ceiling: "module:object" of a function from the reference to (upper, lower) per utterance, or
     None, in which case `no_ceiling` says why.
+    takes: what the implementation is given. `reference`: (map, reference, layout, scoring). The others
+        have no reference; what was measured is their one argument: `curves` (Curves), `effects` (Effects),
+        `deleted` or `inserted` (Redecoded), `map` (the map's content rows). See xbench.metrics.intervention.
+    space: where cells are hidden, for metrics without a reference.
+    corpus: "module:object" of a function (summed column `statistics`, quality) to the corpus value,
+        for metrics that are no mean over utterances.
     """
 
     family: Literal["agreement", "intervention", "sanity"] = field(kw_only=True)
@@ -205,6 +213,11 @@ class MetricDescription(Description):
     batched: str | None = field(default=None, kw_only=True)
     ceiling: str | None = field(default=None, kw_only=True)
     no_ceiling: str = field(default="", kw_only=True)
+    takes: Literal["reference", "map", "curves", "effects", "deleted", "inserted"] = field(
+        default="reference", kw_only=True
+    )
+    space: Literal["encoder", "input"] = field(default="encoder", kw_only=True)
+    corpus: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jiwer
 import sacrebleu
@@ -77,3 +78,36 @@ def _normaliser(language: str) -> Callable[[str], str]:
     else:
         normaliser = BasicTextNormalizer(split_letters=language in _WITHOUT_SPACES)
     return normaliser
+
+
+def statistics(quality: Quality, hypothesis: str, target: str, language: str) -> list[float] | None:
+    """Return numbers of one utterance that may be added up over a corpus; None without a target word.
+
+    wer: [word edits, words]; bleu, chrf: those of sacrebleu.
+    """
+    if quality.metric == "wer":
+        pairs = _normalised([hypothesis], [target], [language])
+        if not pairs:
+            return None
+        heard, said = pairs[0]
+        found = jiwer.process_words(said, heard)
+        edits = found.substitutions + found.deletions + found.insertions
+        return [float(edits), float(found.hits + found.substitutions + found.deletions)]
+    if not target.strip():
+        return None
+    return [
+        float(n)
+        for n in _sacrebleu(quality)._extract_corpus_statistics([hypothesis], [[target]])[0]
+    ]
+
+
+def of_statistics(quality: Quality, summed: Sequence[float]) -> float:
+    """Return the corpus score of summed statistics: WER in percent, BLEU or chrF 0-100."""
+    if quality.metric == "wer":
+        return 100.0 * float(summed[0]) / float(summed[1])
+    return float(_sacrebleu(quality)._compute_score_from_stats([int(n) for n in summed]).score)
+
+
+@functools.cache
+def _sacrebleu(quality: Quality) -> Any:
+    return sacrebleu.BLEU() if quality.metric == "bleu" else sacrebleu.CHRF()

@@ -206,6 +206,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class GateRecord:
+    """One sanity check of the method: it passes or not, and is never part of a score.
+
+    value, ci: the number that is judged; threshold: what it is held against; n: utterances.
+    """
+
+    name: str
+    status: Literal["pass", "fail", "not-applicable"]
+    value: float | None
+    ci: list[float] | None
+    threshold: float | None
+    n: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One model, one method, one task: scores with their uncertainty, and where they came from."""
 
@@ -222,6 +238,7 @@ class RunResult:
     cost: Cost
     provenance: Provenance
     padding_mass: float | None = None
+    gates: list[GateRecord] = field(default_factory=list)
     schema: str = field(default=SCHEMA)
 
     def score(self, metric: str, reference: str | None = None) -> ScoreRecord:

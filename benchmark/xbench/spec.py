@@ -191,6 +191,7 @@ class RunSpec:
     data: path of a manifest that replaces the tasks' own dataset.
     masks: number of masks of every reference, over the preset's.
     references, metrics: replace the task's own where given.
+    gates: sanity checks of every method (xbench.metrics.gates), beside the scores.
     """
 
     model: str
@@ -205,6 +206,7 @@ class RunSpec:
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     trust_remote_code: bool = False
+    gates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from platformdirs import user_cache_path
 from xbench.errors import EnvironmentProblem
 from xbench.spec import canonical_json, content_hash
 
-KINDS = ("hypothesis", "reference", "map", "fit", "run")
+KINDS = ("hypothesis", "reference", "map", "fit", "run", "intervention", "gate")
 
 # Artefacts, and what a killed process left of one.
 _OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.tmp-.*)")

@@ -90,6 +90,7 @@ class _Family:
     own: tuple[Parameter, ...]
     baseline: bool = True
     bands: int | None = None
+    complete: bool = False
 
     def on(self, space: Any, *more: Parameter) -> MethodDescription:
         where = "the spectrogram" if space == "input" else "the encoder output"
@@ -122,6 +123,7 @@ class _Family:
             distribution=False,
             uses_gradients=self.kind == "gradient",
             takes="case",
+            complete=self.complete,
             cost=self.cost if space == "input" else f"{self.cost} (decoder only)",
             ignores=_FIXED if space == "input" else _DECODER_ONLY,
         )
@@ -171,6 +173,7 @@ _INTEGRATED_GRADIENTS = _Family(
     True,
     f"`steps` forward, `steps` x {_BACKWARD}",
     (_count("steps", "Gauss-Legendre nodes on the path", 50),),
+    complete=True,
 )
 INTEGRATED_GRADIENTS = _INTEGRATED_GRADIENTS.on("input")
 INTEGRATED_GRADIENTS_ENCODER = _INTEGRATED_GRADIENTS.on("encoder")
@@ -209,6 +212,7 @@ _DEEPLIFT = _Family(
     True,
     "2 I forward, 2 I backward",
     (),
+    complete=True,
 )
 DEEPLIFT, DEEPLIFT_ENCODER = _DEEPLIFT.on("input"), _DEEPLIFT.on("encoder")
 

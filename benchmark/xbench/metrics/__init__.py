@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Score"]
 
@@ -14,11 +16,13 @@ class Score:
 
     left_out: how many content tokens do not enter the value, by reason; only of metrics that are
     means over tokens.
+    columns: further numbers of the utterance, which the result keeps as columns `<metric>:<name>`.
     """
 
     value: float | None
     reason: str | None = None
     left_out: tuple[tuple[str, int], ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse NaN, infinity, and a missing value without a reason."""

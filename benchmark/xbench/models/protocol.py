@@ -146,3 +146,28 @@ class SpeechModel(Protocol):
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Capture one clean teacher-forced pass; `needs` names captures of `xbench.trace`."""
+
+
+@runtime_checkable
+class WritesEncoded(Protocol):
+    """What free intervention asks of a family beyond `SpeechModel`; a family may lack it."""
+
+    def decode_encoded(
+        self,
+        encoded: Float[Tensor, "batch frame dim"],
+        source: str,
+        target: str | None,
+        decoding: Decoding,
+    ) -> list[str]:
+        """Return what is written for each encoder output, searched as `decode` does, in one batch."""
+
+
+@runtime_checkable
+class RandomisesParts(Protocol):
+    """What a cascade of randomised layers asks of a family beyond `SpeechModel`; a family may lack it."""
+
+    def partly_randomised(self, seed: int, decoder_layers: int) -> SpeechModel:
+        """Return the model with its uppermost decoder layers (and its output) re-initialised.
+
+        Equal seeds give equal weights, so that more layers add to fewer.
+        """

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
 
 from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.models.capture import PreNorm, captured_blocks, feed_forward
@@ -88,6 +89,33 @@ class WhisperModel:
         self, features: Features, source: str, target: str | None, decoding: Decoding
     ) -> Hypothesis:
         """Beam search over the fixed window, without timestamps."""
+        sequence = self._search(
+            source,
+            target,
+            decoding,
+            input_features=features.values.T[None].to(self.network.dtype),
+        )[0]
+        prompt = self._prompt(source, target)
+        return self._hypothesis(prompt, sequence[len(prompt) :])
+
+    @torch.inference_mode()
+    def decode_encoded(
+        self,
+        encoded: Float[Tensor, "batch frame dim"],
+        source: str,
+        target: str | None,
+        decoding: Decoding,
+    ) -> list[str]:
+        """Beam search over a batch of encoder outputs."""
+        outputs = BaseModelOutput(last_hidden_state=encoded.to(self.network.dtype))
+        prompt = len(self._prompt(source, target))
+        found = self._search(source, target, decoding, encoder_outputs=outputs)
+        return [self._hypothesis((), sequence[prompt:]).text for sequence in found]
+
+    def _search(
+        self, source: str, target: str | None, decoding: Decoding, **given: Any
+    ) -> list[tuple[int, ...]]:
+        """Return the best sequence of every input, prompt included."""
         self.check_language(source, target)
         prompt = self._prompt(source, target)
         room = self.network.config.max_target_positions - len(prompt)
@@ -97,7 +125,7 @@ class WhisperModel:
             task = "transcribe" if target is None else "translate"
             multilingual = {"language": source, "task": task}
         output = self.network.generate(
-            features.values.T[None].to(self.network.dtype),
+            **given,
             num_beams=decoding.beams,
             no_repeat_ngram_size=decoding.no_repeat_ngram,
             max_new_tokens=limit,
@@ -105,13 +133,14 @@ class WhisperModel:
             return_dict_in_generate=True,
             **multilingual,
         )
-        sequence = tuple(output["sequences"][0].tolist())
-        if sequence[: len(prompt)] != prompt:
-            raise UsageError(
-                f"model '{self.info.name}': generation starts with {sequence[: len(prompt)]}, not with "
-                f"the prompt {prompt}; its generation_config.json does not fit its tokenizer"
-            )
-        return self._hypothesis(prompt, sequence[len(prompt) :])
+        sequences = [tuple(sequence) for sequence in output["sequences"].tolist()]
+        for sequence in sequences:
+            if sequence[: len(prompt)] != prompt:
+                raise UsageError(
+                    f"model '{self.info.name}': generation starts with {sequence[: len(prompt)]}, not with "
+                    f"the prompt {prompt}; its generation_config.json does not fit its tokenizer"
+                )
+        return sequences
 
     def _hypothesis(self, prompt: tuple[int, ...], generated: tuple[int, ...]) -> Hypothesis:
         end = self.network.generation_config.eos_token_id
@@ -199,6 +228,19 @@ class WhisperModel:
     def randomised(self, seed: int) -> WhisperModel:
         """Initialise the architecture anew, as transformers does before training."""
         return _randomised(self, seed)
+
+    def partly_randomised(self, seed: int, decoder_layers: int) -> WhisperModel:
+        """Take the uppermost decoder layers and the last normalisation from the model initialised anew.
+
+        Input embedding and output projection share their weights, so both stay.
+        """
+        network = copy.deepcopy(self.network)
+        decoder, anew = network.model.decoder, _randomised(self, seed).network.model.decoder
+        first = len(decoder.layers) - decoder_layers
+        for layer, other in zip(decoder.layers[first:], anew.layers[first:], strict=True):
+            layer.load_state_dict(other.state_dict())
+        decoder.layer_norm.load_state_dict(anew.layer_norm.state_dict())
+        return replace(self, network=network)
 
     def _decoder_input(self, hypothesis: Hypothesis) -> Int[Tensor, " position"]:
         ids = hypothesis.prompt + hypothesis.tokens[:-1]

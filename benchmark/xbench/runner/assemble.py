@@ -31,10 +31,11 @@ from xbench.results import (
     column_name,
     undefined_counts,
 )
+from xbench.runner.assemble_interventions import detail_columns, without_reference
 from xbench.runner.keys import Decoded
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.provenance import provenance
-from xbench.runner.stages import Column, Scored
+from xbench.runner.stages import Column, Scored, columns
 from xbench.spec import Call, RunSpec
 
 
@@ -90,10 +91,7 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
 
 
 def _columns(task: TaskOutcome) -> list[Column]:
-    spec = task.plan.task
-    return [
-        (metric.name, reference.name) for reference in spec.references for metric in spec.metrics
-    ]
+    return columns(task.plan.task)
 
 
 def _status(
@@ -185,6 +183,7 @@ def _reference_record(
             [o.scored.ceilings[metric.name, call.name] for o in outcomes], clusters, seed
         )
         for metric in task.plan.task.metrics
+        if (metric.name, call.name) in _columns(task)
     }
     masks = facts[0].masks if facts else (0, 0)
     return ReferenceRecord(
@@ -229,6 +228,8 @@ def _score_record(
     task: TaskOutcome, outcomes: Sequence[Outcome], method: Method, column: Column, seed: int
 ) -> ScoreRecord:
     metric = registry.metrics.get(column[0])
+    if column[1] is None:
+        return without_reference(task, outcomes, method, metric, seed)
     clusters = [o.utterance.cluster for o in outcomes]
     found = [o.scored.scores[method.call][column] for o in outcomes]
     scores = [s.value for s in found]
@@ -294,7 +295,7 @@ def _utterance_columns(
     task: TaskOutcome, outcomes: Sequence[Outcome], method: Method
 ) -> dict[str, list[Any]]:
     spec = task.plan.task
-    columns: dict[str, list[Any]] = {
+    table: dict[str, list[Any]] = {
         "id": [o.utterance.id for o in outcomes],
         "cluster": [o.utterance.cluster for o in outcomes],
         "hypothesis": [o.decoded.hypothesis.text for o in outcomes],
@@ -305,7 +306,7 @@ def _utterance_columns(
         "map_hash": [o.scored.map_hashes.get(method.call) for o in outcomes],
     }
     for call in spec.references:
-        columns[f"reliability@{call.name}"] = [
+        table[f"reliability@{call.name}"] = [
             o.scored.references[call.name].reliability.value
             if call.name in o.scored.references
             else None
@@ -313,12 +314,13 @@ def _utterance_columns(
         ]
     for column in _columns(task):
         name = column_name(*column)
-        columns[name] = [o.scored.scores[method.call][column].value for o in outcomes]
-        columns[f"floor:{name}"] = [
-            o.scored.scores[task.floor.call][column].value for o in outcomes
-        ]
-        columns[f"ceiling:{name}"] = [o.scored.ceilings[column].upper for o in outcomes]
-    return columns
+        table[name] = [o.scored.scores[method.call][column].value for o in outcomes]
+        table[f"floor:{name}"] = [o.scored.scores[task.floor.call][column].value for o in outcomes]
+        if column[1] is None:
+            table |= detail_columns(outcomes, method, column)
+        else:
+            table[f"ceiling:{name}"] = [o.scored.ceilings[column].upper for o in outcomes]
+    return table
 
 
 def _own_quality(task: TaskOutcome, outcome: Outcome) -> float | None:

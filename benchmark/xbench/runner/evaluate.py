@@ -5,17 +5,20 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from xbench import registry
 from xbench.errors import UsageError
+from xbench.metrics.sanity import gates_named
 from xbench.models.loading import load_model
-from xbench.models.protocol import SpeechModel
-from xbench.results import RunResult
-from xbench.runner import record, stages
+from xbench.models.protocol import SpeechModel, WritesEncoded
+from xbench.results import GateRecord, RunResult
+from xbench.runner import intervene, record, stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
 from xbench.runner.fit import decode_and_refer, fit_methods
+from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Decoded, Job, Partner
 from xbench.runner.plan import Method, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
@@ -50,10 +53,35 @@ def evaluate(
         outcome = run_task(plan, methods, model, store, spec.seed, options.batch_size, reporter)
         record.keep(store, plan, model.info, spec)
         for method in methods:
-            result = assemble(outcome, method, model.info, spec)
+            gates = _gates(outcome, method, model, store, spec, reporter)
+            result = replace(assemble(outcome, method, model.info, spec), gates=gates)
             result.write(Path(options.output))
             results.append(result)
     return results
+
+
+def _gates(
+    outcome: TaskOutcome,
+    method: Method,
+    model: SpeechModel,
+    store: Store,
+    spec: RunSpec,
+    reporter: Reporter,
+) -> list[GateRecord]:
+    """Judge the gates that were asked for, one step of the progress bar each."""
+    wanted = () if method.call in outcome.unsupported else gates_named(spec.gates)
+    if not wanted:
+        return []
+    task = outcome.plan.task
+    jobs = [Job(task, o.utterance, spec.seed) for o in outcome.outcomes]
+    decoded = {o.utterance.id: o.decoded for o in outcome.outcomes}
+    learned = replace(method, fitted=outcome.fitted.get(method.call))
+    records = []
+    with reporter.stage(f"{task.name}: gates of {method.call}", len(wanted)) as progress:
+        for gate in wanted:
+            records += judge_gates([gate], model, store, jobs, decoded, learned)
+            progress(1)
+    return records
 
 
 def run_task(
@@ -86,7 +114,17 @@ def run_task(
             supported = [m for m in with_floor if m.call not in unsupported]
             unsupported.update(stages.explain(model, store, job, of_job, supported, partner))
         usable = [m for m in with_floor if m.call not in unsupported]
-        scored = stages.score(model.info, store, job, of_job, usable, partner)
+        intervene.measure(model, store, job, of_job, usable, partner, batch_size)
+        scored = intervene.with_interventions(
+            stages.score(model.info, store, job, of_job, usable, partner),
+            model.info,
+            store,
+            job,
+            of_job,
+            usable,
+            partner,
+            absent="not-measured" if isinstance(model, WritesEncoded) else "unsupported",
+        )
         return Outcome(job.utterance, of_job, scored)
 
     remaining = [job for job in jobs if job.utterance.id in decoded]

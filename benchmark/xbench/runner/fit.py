@@ -107,6 +107,10 @@ def _split(
     usable = [j for j in jobs if j.utterance.id in decoded and not decoded[j.utterance.id].empty]
     call = next(c for c in task.references if c.name == task.headline.reference)
     metric_call = next(c for c in task.metrics if c.name == task.headline.metric)
+    if registry.metrics.get(metric_call.name).takes != "reference":
+        raise Unsupported(
+            f"it selects by the headline metric, but '{metric_call}' has no reference"
+        )
     compute = registry.metrics.get(metric_call.name).load()
 
     def case(job: Job) -> FitCase:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -110,6 +111,44 @@ def map_key(
     if method.fitted:
         explanation["fitted"] = method.fitted.digest
     return Key("map", explanation)
+
+
+def intervention_key(
+    info: ModelInfo, job: Job, decoded: Decoded, details: Mapping[str, Any]
+) -> Key:
+    """Return the key of what the model says about this hypothesis while cells are hidden."""
+    return Key(
+        "intervention",
+        {
+            "format": _FORMAT,
+            "model": _identity(info),
+            "code": _versions(),
+            "audio": job.utterance.audio_sha256,
+            "prompt": decoded.hypothesis.prompt,
+            "tokens": decoded.hypothesis.tokens,
+            **details,
+        },
+    )
+
+
+def gate_key(
+    info: ModelInfo,
+    sample: Sequence[tuple[Job, Decoded]],
+    method: Method,
+    gate: str,
+    version: str,
+) -> Key:
+    """Return the key of a gate's record: the method's maps of these utterances, and the gate."""
+    return Key(
+        "gate",
+        {
+            "gate": [gate, version],
+            "maps": [map_key(info, job, decoded, method).digest for job, decoded in sample],
+            "clusters": [job.utterance.cluster for job, _ in sample],
+            "scoring": [asdict(job.task.scoring) for job, _ in sample[:1]],
+            "seed": [job.seed for job, _ in sample[:1]],
+        },
+    )
 
 
 def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method, seed: int) -> Key:

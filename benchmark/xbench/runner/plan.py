@@ -10,6 +10,7 @@ from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.description import MethodDescription
 from xbench.errors import UsageError
+from xbench.metrics.sanity import gates_named
 from xbench.models.loading import locate
 from xbench.spec import Call, RunSpec, Selection, TaskSpec
 from xbench.tasks import resolve_tasks
@@ -39,6 +40,7 @@ class Method:
 def prepare(spec: RunSpec) -> tuple[tuple[Method, ...], tuple[TaskPlan, ...]]:
     """Check model name, methods, tasks and manifests without loading anything heavy."""
     locate(spec.model)
+    gates_named(spec.gates)
     methods = plan_methods(spec)
     return methods, plan_tasks(spec, fit=any(m.description.fit for m in methods))
 
@@ -66,7 +68,8 @@ def _with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
     if headline.reference not in {r.name for r in references}:
         headline = replace(headline, reference=references[0].name)
     if headline.metric not in {m.name for m in metrics}:
-        headline = replace(headline, metric=metrics[0].name)
+        compared = [m for m in metrics if registry.metrics.get(m.name).takes == "reference"]
+        headline = replace(headline, metric=(compared or metrics)[0].name)
     return replace(task, references=references, metrics=metrics, headline=headline)
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from xbench import registry
 from xbench.errors import UsageError, XbenchError, nearest
 from xbench.fitting import Fitted, Learned
+from xbench.models.protocol import ModelInfo
 from xbench.results import RunResult
-from xbench.runner import stages
+from xbench.runner import intervene, stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
 from xbench.runner.evaluate import choose_partner
 from xbench.runner.keys import Decoded, Job, Partner, fit_key, hypothesis_key, reference_key
@@ -39,13 +40,8 @@ class Change:
 
 
 def change_from(metrics: Sequence[str], scoring: Sequence[str]) -> Change:
-    """Read `--metric` and `--scoring key=value`; raises UsageError, also for metrics that need a model."""
+    """Read `--metric` and `--scoring key=value`; raises UsageError for what is not registered."""
     calls = tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics)
-    for call in calls:
-        if registry.metrics.get(call.name).family != "agreement":
-            raise UsageError(
-                f"metric '{call.name}' needs the model (needs-model); run `xbench eval --metric {call.name}`"
-            )
     return Change(calls, dict(_scoring_option(text) for text in scoring))
 
 
@@ -97,7 +93,8 @@ def rescore(
                 started=datetime.fromisoformat(result.provenance.started),
                 peak_memory_bytes=result.cost.peak_memory_bytes,
             )
-            done[index] = assemble(outcome, method, stored.record.info, stored.record.spec)
+            scored = assemble(outcome, method, stored.record.info, stored.record.spec)
+            done[index] = replace(scored, gates=result.gates)
     return [done[index] for index in range(len(results))]
 
 
@@ -172,6 +169,29 @@ def _is_referred(record: RunRecord, store: Store, job: Job) -> bool:
     )
 
 
+def _absent(results: Sequence[RunResult]) -> str:
+    """Return why an intervention that the store does not hold has no value."""
+    unmeasured = {
+        reason for r in results for s in r.scores if not s.reference for reason in s.undefined
+    }
+    return "unsupported" if "unsupported" in unmeasured else "needs-model"
+
+
+def _score(
+    info: ModelInfo,
+    store: Store,
+    job: Job,
+    stored: Stored,
+    methods: Sequence[Method],
+    absent: str,
+) -> stages.Scored:
+    decoded, partner = stored.decoded[job.utterance.id], stored.partners.get(job.utterance.id)
+    scored = stages.score(info, store, job, decoded, methods, partner)
+    return intervene.with_interventions(
+        scored, info, store, job, decoded, methods, partner, absent=absent
+    )
+
+
 def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskOutcome:
     unsupported = {
         stored.methods[position].call: result.reason or "unsupported"
@@ -181,20 +201,13 @@ def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskO
     usable = {m.call: m for m in (*stored.methods.values(), stored.floor)}
     methods = [m for call, m in usable.items() if call not in unsupported]
     failed = {failure.id for failure in results[0].failures}
-    record = stored.record
+    record, absent = stored.record, _absent(results)
     try:
         outcomes = [
             Outcome(
                 job.utterance,
                 stored.decoded[job.utterance.id],
-                stages.score(
-                    record.info,
-                    store,
-                    job,
-                    stored.decoded[job.utterance.id],
-                    methods,
-                    stored.partners.get(job.utterance.id),
-                ),
+                _score(record.info, store, job, stored, methods, absent),
             )
             for job in stored.jobs
             if job.utterance.id not in failed

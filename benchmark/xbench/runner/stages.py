@@ -32,7 +32,7 @@ from xbench.references.segments import Segmentation
 from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault
-from xbench.spec import Call
+from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact, Key, Store
 
 # -- decode ---------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def read_reference(stored: Artefact) -> Reference:
 # -- explain --------------------------------------------------------------------------------------
 
 
-_NOT_CAPTURES = frozenset({"words", "partner"})
+NOT_CAPTURES = frozenset({"words", "partner"})
 
 
 def explain(
@@ -223,14 +223,26 @@ def explain(
 def traced(model: SpeechModel, job: Job, decoded: Decoded, methods: Iterable[Method]) -> Case:
     """Read one utterance and capture what these methods need of it."""
     features, _ = read_features(model, job.utterance)
-    needs = frozenset[str]().union(*(m.description.needs for m in methods)) - _NOT_CAPTURES
+    needs = frozenset[str]().union(*(m.description.needs for m in methods)) - NOT_CAPTURES
     trace = model.trace(features, decoded.hypothesis, needs)
     return Case(model, features, decoded.hypothesis, job.utterance.audio_sha256, trace, job.words)
 
 
 # -- score ----------------------------------------------------------------------------------------
 
-Column = tuple[str, str]  # metric name, reference name
+Column = tuple[str, str | None]  # metric name, reference name where the metric takes one
+
+
+def columns(task: TaskSpec) -> list[Column]:
+    """Return the columns of a task: agreement metrics by every reference, the others once."""
+    metrics = [registry.metrics.get(call.name) for call in task.metrics]
+    compared: list[Column] = [
+        (metric.name, reference.name)
+        for reference in task.references
+        for metric in metrics
+        if metric.takes == "reference"
+    ]
+    return compared + [(metric.name, None) for metric in metrics if metric.takes != "reference"]
 
 
 @dataclass(frozen=True)
@@ -258,10 +270,10 @@ class Scored:
 
 def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
     """Return null scores with one reason for every method, metric and reference."""
-    columns = [(m.name, r.name) for m in job.task.metrics for r in job.task.references]
+    named = columns(job.task)
     return Scored(
-        scores={m.call: {c: Score(None, reason) for c in columns} for m in methods},
-        ceilings={c: Ceiling(None, reason=reason) for c in columns},
+        scores={m.call: {c: Score(None, reason) for c in named} for m in methods},
+        ceilings={c: Ceiling(None, reason=reason) for c in named},
     )
 
 
@@ -294,7 +306,11 @@ def score(
     scores: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
     ceilings: dict[Column, Ceiling] = {}
     references, targets = {}, {}
-    metrics = [(registry.metrics.get(call.name), dict(call.params)) for call in job.task.metrics]
+    metrics = [
+        (metric, dict(call.params))
+        for call in job.task.metrics
+        if (metric := registry.metrics.get(call.name)).takes == "reference"
+    ]
     for call in job.task.references:
         stored = stored_artefact(store, reference_key(info, job, decoded, call))
         reference = read_reference(stored)

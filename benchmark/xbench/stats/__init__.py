@@ -8,11 +8,18 @@ scores order the methods alike.
 from __future__ import annotations
 
 from xbench.stats.comparison import Comparison, Pair, compare
-from xbench.stats.intervals import Estimate, disattenuated, mean_estimate, skill
+from xbench.stats.intervals import (
+    FEWEST_CLUSTERS,
+    Estimate,
+    disattenuated,
+    mean_estimate,
+    skill,
+)
 from xbench.stats.pareto import pareto_front
 from xbench.stats.rank_agreement import rank_agreement
 
 __all__ = [
+    "FEWEST_CLUSTERS",
     "Comparison",
     "Estimate",
     "Pair",

@@ -1,0 +1,119 @@
+"""The scores of metrics without a reference: they have a floor, but no ceiling and so no skill.
+
+Most are means over utterances. One that declares `corpus` is a function of sums over utterances (corpus WER
+per step): its value comes from the summed columns, its interval from the jackknife pseudo-values of the
+clusters, C f(all) - (C - 1) f(all but c), which enter `stats.mean_estimate` like any other mean
+(Efron and Tibshirani 1993, chapter 11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from xbench import stats
+from xbench.description import MetricDescription, load_object
+from xbench.metrics import Score
+from xbench.results import CeilingRecord, Interval, ScoreRecord, column_name, undefined_counts
+from xbench.runner.plan import Method
+from xbench.runner.stages import Column
+from xbench.spec import Call, Quality
+
+if TYPE_CHECKING:
+    from xbench.runner.assemble import Outcome, TaskOutcome
+
+Corpus = Callable[[Float[np.ndarray, "step statistic"], Quality], float]
+
+
+def without_reference(
+    task: TaskOutcome,
+    outcomes: Sequence[Outcome],
+    method: Method,
+    metric: MetricDescription,
+    seed: int,
+) -> ScoreRecord:
+    """Return the score of a metric that takes no reference."""
+    clusters = [o.utterance.cluster for o in outcomes]
+    quality = task.plan.task.quality
+
+    def of(call: Call) -> tuple[list[Score], stats.Estimate]:
+        found = [o.scored.scores[call][metric.name, None] for o in outcomes]
+        if metric.corpus is None:
+            return found, stats.mean_estimate([s.value for s in found], clusters, seed=seed)
+        return found, corpus_estimate(load_object(metric.corpus), found, clusters, quality, seed)
+
+    found, estimate = of(method.call)
+    floor = of(task.floor.call)[1]
+    reasons = {s.reason for s in found}
+    no_ceiling = metric.no_ceiling or "no-ceiling"
+    return ScoreRecord(
+        metric=metric.name,
+        reference=None,
+        value=estimate.value,
+        reason=next(iter(reasons)) if estimate.reason and len(reasons) == 1 else estimate.reason,
+        ci=_ci(estimate),
+        ci_reason=estimate.ci_reason,
+        n=estimate.n,
+        n_clusters=estimate.n_clusters,
+        clusters_assumed=any(o.utterance.cluster_assumed for o in outcomes),
+        undefined=undefined_counts(s.reason for s in found),
+        floor=Interval(floor.value, _ci(floor), floor.reason, floor.ci_reason),
+        ceiling=CeilingRecord(None, None, no_ceiling, None, None, None),
+        skill=Interval(None, None, no_ceiling, None),
+        disattenuated=Interval(None, None, no_ceiling, None),
+        direction="higher" if metric.higher_is_better else "lower",
+    )
+
+
+def corpus_estimate(
+    corpus: Corpus,
+    scores: Sequence[Score],
+    clusters: Sequence[str],
+    quality: Quality,
+    seed: int,
+) -> stats.Estimate:
+    """Return a function of summed statistics over the utterances that have a value, with its interval."""
+    kept = [(s, c) for s, c in zip(scores, clusters, strict=True) if s.value is not None]
+    if not kept:
+        return stats.mean_estimate([], [], seed=seed)
+    table = np.array([s.columns["statistics"] for s, _ in kept])
+    names, index = np.unique([c for _, c in kept], return_inverse=True)
+    sums = np.zeros((len(names), *table.shape[1:]))
+    np.add.at(sums, index, table)
+    total = sums.sum(axis=0)
+    value = corpus(total, quality)
+    if len(names) < stats.FEWEST_CLUSTERS:
+        reason = "fewer-than-5-clusters"
+        return stats.Estimate(value, None, None, len(kept), len(names), ci_reason=reason)
+    pseudo = [len(names) * value - (len(names) - 1) * corpus(total - own, quality) for own in sums]
+    mean = stats.mean_estimate(pseudo, list(names.tolist()), seed=seed)
+    assert mean.value is not None
+    # The interval belongs to the corpus value, not to its bias-corrected twin.
+    shift = value - mean.value
+    low, high = (None if x is None else x + shift for x in (mean.low, mean.high))
+    return stats.Estimate(value, low, high, len(kept), len(names), ci_reason=mean.ci_reason)
+
+
+def detail_columns(
+    outcomes: Sequence[Outcome], method: Method, column: Column
+) -> dict[str, list[Any]]:
+    """Return what a metric keeps per utterance beside its value: tokens left out by reason, and its columns.
+
+    A reason that does not occur counts 0; a column that one utterance lacks is null there.
+    """
+    scores = [o.scored.scores[method.call][column] for o in outcomes]
+    reasons = dict.fromkeys({reason for s in scores for reason, _ in s.left_out}, 0)
+    found = [{**reasons, **dict(s.left_out), **s.columns} for s in scores]
+    names = sorted({name for columns in found for name in columns})
+    return {
+        f"{column_name(*column)}:{name}": [columns.get(name) for columns in found] for name in names
+    }
+
+
+def _ci(estimate: stats.Estimate) -> list[float] | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return [estimate.low, estimate.high]

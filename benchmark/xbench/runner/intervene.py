@@ -1,0 +1,412 @@
+"""Metrics without a reference: hide cells in the order of a map, store what the model then says, score that.
+
+Measuring needs the model and is stored under everything that determines it: model, hypothesis, space, and
+the *ranking* of the map (for random sets: nothing of the map). Scoring reads the store only, so it can be
+repeated without a model, and methods that rank alike share their passes.
+
+    curves    per content token i and step q: log p(y_i) with the k(q) first cells of row i hidden, and with
+              all others hidden; equal rows, equal steps and the two ends are run once
+    effects   64 random sets of 10, 20, 30 and 50 % of the frames, and all frames, hidden; the same for all methods
+    texts     what is written with the k(q) first (`deleted`) or last (`inserted`) cells of the sentence-mean map
+              hidden: one batch for all steps
+
+In space `encoder` a hidden frame is a zero vector (`spes-encoder`), and input-space maps enter pooled; in
+space `input` a hidden cell takes its channel's mean over the valid frames (`spes-input`), and encoder-frame
+maps do not enter: they would be compared at a resolution that they do not have. Padding stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from xbench import registry
+from xbench.case import Case
+from xbench.description import MetricDescription
+from xbench.errors import UtteranceError
+from xbench.maps import Layout, on_encoder_grid, standardise
+from xbench.methods.target import read_out
+from xbench.metrics import Score
+from xbench.metrics.intervention import (
+    PERCENT,
+    Curves,
+    Effects,
+    Redecoded,
+    counts,
+    ranks,
+    sentence_mean,
+)
+from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
+from xbench.quality import statistics
+from xbench.references.divergence import batch_size as fitting_batch
+from xbench.references.masks import mask_key
+from xbench.runner import stages
+from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
+from xbench.runner.plan import Method
+from xbench.spec import Call
+from xbench.store import Artefact, Key, Store
+
+FEWEST_FRAMES = 3
+SHARES = (10, 20, 30, 50)
+DRAWS = 64
+
+Hidden = Bool[np.ndarray, "batch *cells"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A stored map as the metrics without a reference see it, and what it was made for."""
+
+    info: ModelInfo
+    job: Job
+    decoded: Decoded
+    method: Method
+    values: Float[np.ndarray, "token *cells"]
+
+    @property
+    def layout(self) -> Layout:
+        """The axes of the map."""
+        return self.decoded.layout
+
+    def rows(self, space: str) -> Float[np.ndarray, "token cell"]:
+        """Return the content rows that rank the cells of a space, cells in one axis."""
+        content, description = list(self.layout.content), self.method.description
+        if space == "input":
+            values = np.abs(self.values) if description.signed else self.values
+            return values[content].reshape(len(content), -1).astype(np.float64)
+        grid = on_encoder_grid(
+            self.values,
+            self.layout,
+            # A frame that is never hidden would leave log p(100) with evidence in it.
+            replace(self.job.task.scoring, last_frame="keep"),
+            signed=description.signed,
+            distribution=description.distribution,
+        )
+        return grid.values[content]
+
+    @property
+    def additive(self) -> Float[np.ndarray, "token frame"]:
+        """Content rows with their sign, input-space cells summed over each encoder frame."""
+        values = self.values[list(self.layout.content)].astype(np.float64)
+        if values.ndim == 2:
+            return values
+        starts = self.layout.stride * np.arange(self.layout.frames)
+        summed: Float[np.ndarray, "token frame"] = np.add.reduceat(
+            values.sum(axis=2), starts, axis=1
+        )
+        return summed
+
+
+def without_reference(job: Job) -> list[tuple[MetricDescription, Call]]:
+    """Return the task's metrics that take no reference."""
+    found = [(registry.metrics.get(call.name), call) for call in job.task.metrics]
+    return [(metric, call) for metric, call in found if metric.takes != "reference"]
+
+
+def _why_not(metric: MetricDescription, subject: Subject) -> str | None:
+    if subject.layout.frames < FEWEST_FRAMES:
+        return "too-few-frames"
+    if metric.space == "input" and subject.values.ndim == 2:
+        return "encoder-space-map"
+    if not np.isfinite(subject.values).all():
+        return "non-finite"
+    if metric.takes in ("deleted", "inserted"):
+        if standardise(subject.rows(metric.space), axis=1)[1].all():
+            return "constant-map"
+        if subject.job.utterance.target_text(subject.job.task.target_language) is None:
+            return "no-target-text"
+    return None
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+def _key(metric: MetricDescription, subject: Subject) -> Key:
+    """Return the key of the measurement a metric needs."""
+    details: dict[str, Any] = {"what": metric.takes, "space": metric.space}
+    if metric.takes == "effects":
+        details |= {"seed": subject.job.seed, "draws": DRAWS, "shares": SHARES}
+    else:
+        details |= {"order": _digest(_order(metric, subject)), "percent": PERCENT}
+    if metric.takes in ("deleted", "inserted"):
+        decoding, job = subject.job.task.decoding, subject.job
+        details["decoding"] = [decoding.beams, decoding.no_repeat_ngram, decoding.max_tokens]
+        details["language"] = [job.utterance.language, job.task.target_language]
+    return intervention_key(subject.info, subject.job, subject.decoded, details)
+
+
+def _order(metric: MetricDescription, subject: Subject) -> Int[np.ndarray, "row cell"]:
+    rows = subject.rows(metric.space)
+    return ranks(rows if metric.takes == "curves" else sentence_mean(rows)[None])
+
+
+def _digest(order: Int[np.ndarray, "row cell"]) -> str:
+    return hashlib.sha256(order.tobytes()).hexdigest()
+
+
+# -- measure --------------------------------------------------------------------------------------
+
+
+def measure(
+    model: SpeechModel,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    methods: Sequence[Method],
+    partner: Partner | None = None,
+    batch_size: int | None = None,
+) -> None:
+    """Run the model for every measurement that the task's metrics need and the store lacks.
+
+    A model that cannot write from encoder outputs leaves the free ones out. Raises UtteranceError.
+    """
+    metrics = [metric for metric, _ in without_reference(job) if metric.takes != "map"]
+    hearing = None
+    for method in methods if metrics and not decoded.empty else ():
+        subject = _subject(model.info, store, job, decoded, method, partner)
+        for metric in metrics:
+            if metric.takes in ("deleted", "inserted") and not isinstance(model, WritesEncoded):
+                continue
+            if _why_not(metric, subject):
+                continue
+            key = _key(metric, subject)
+            if store.get(key) is not None:
+                continue
+            hearing = hearing or Hearing(model, job, decoded, batch_size)
+            store.put(key, *_MEASURES[metric.takes](hearing, metric, subject))
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """One utterance with cells hidden, as the model then hears it."""
+
+    model: SpeechModel
+    job: Job
+    decoded: Decoded
+    batch_size: int | None
+
+    @cached_property
+    def case(self) -> Case:
+        """The utterance, read once."""
+        features, _ = stages.read_features(self.model, self.job.utterance)
+        return Case(self.model, features, self.decoded.hypothesis, self.job.utterance.audio_sha256)
+
+    @cached_property
+    @torch.inference_mode()
+    def encoded(self) -> Any:
+        """Return the clean encoder output, [1, frame, dim]."""
+        return self.model.encode(self.case.features.values[None])
+
+    @torch.inference_mode()
+    def log_probabilities(self, space: str) -> Callable[[Hidden], Float[np.ndarray, "batch token"]]:
+        """Return the function from hidden cells to log p of every generated token, in batches."""
+        case, encoded = self.case, self.encoded
+        if space == "encoder":
+            masked = self.model.frame_masking(encoded, case.hypothesis)
+
+            def logits(hidden: Any) -> Any:
+                keep = torch.ones(len(hidden), encoded.shape[1], device=encoded.device)
+                keep[:, : case.features.frames] = (~hidden).to(keep.dtype)
+                return masked(keep.to(encoded.dtype))
+        else:
+
+            def logits(hidden: Any) -> Any:
+                return self.model.logits(
+                    self.model.encode(self.spectrograms(hidden)), case.hypothesis
+                )
+
+        target = read_out(case.hypothesis, "log-probability")
+        size = self.batch_size or fitting_batch(self.model.logits(encoded, case.hypothesis)[0])
+
+        @torch.inference_mode()
+        def measured(hidden: Hidden) -> Float[np.ndarray, "batch token"]:
+            parts = torch.from_numpy(hidden).to(encoded.device).split(size)
+            found = torch.cat([target(logits(part)) for part in parts]).double().cpu().numpy()
+            if not np.isfinite(found).all():
+                raise UtteranceError(
+                    "non-finite-log-probability", "the log-probability of a token is not finite"
+                )
+            return np.asarray(found)
+
+        return measured
+
+    def spectrograms(self, hidden: Any) -> Any:
+        """Return the spectrogram with the hidden cells at their channel's mean: [batch, melframe, mel]."""
+        features = self.case.features
+        values = features.values.repeat(len(hidden), 1, 1)
+        valid = features.valid
+        values[:, : features.melframes] = torch.where(
+            hidden.view(len(hidden), *valid.shape), valid.mean(0), valid
+        )
+        return values
+
+
+Measured = tuple[dict[str, np.ndarray], dict[str, Any]]
+
+
+def _curves(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Measured:
+    order = _order(metric, subject)
+    cells = order.shape[1]
+    taken, step = np.unique(counts(cells), return_inverse=True)
+    log_probability = hearing.log_probabilities(metric.space)
+    content = list(subject.layout.content)
+    # Methods that say the same for every token need one set of masks, not one per token.
+    orders, group = np.unique(order, axis=0, return_inverse=True)
+    deleted = np.empty((len(content), len(taken)))
+    inserted = np.empty((len(content), len(taken)))
+    ends = np.array([0, cells])[:, None] > orders[:1]  # nothing hidden, all hidden
+    clean, silent = log_probability(ends)[:, content]
+    deleted[:, 0], deleted[:, -1] = clean, silent
+    inserted[:, 0], inserted[:, -1] = silent, clean
+    for index, one in enumerate(orders):  # one order at a time bounds the memory of its masks
+        rows = np.flatnonzero(group.ravel() == index)
+        first = one[None] < taken[1:-1, None]
+        if len(first):
+            found = log_probability(np.concatenate([first, ~first]))[:, content][:, rows]
+            deleted[rows, 1:-1] = found[: len(first)].T
+            inserted[rows, 1:-1] = found[len(first) :].T
+    passes = 2 + 2 * len(orders) * max(len(taken) - 2, 0)
+    return {"deleted": deleted[:, step], "inserted": inserted[:, step]}, {"forward_passes": passes}
+
+
+def _effects(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Measured:
+    hidden, _ = drawn_sets(subject)
+    content = list(subject.layout.content)
+    ends = np.repeat([[False], [True]], hidden.shape[1], axis=1)
+    found = hearing.log_probabilities("encoder")(np.concatenate([ends, hidden]))[:, content]
+    return {"drop": found[0] - found[2:], "total": found[0] - found[1]}, {
+        "forward_passes": len(found)
+    }
+
+
+def drawn_sets(
+    subject: Subject,
+) -> tuple[Bool[np.ndarray, "draw frame"], Int[np.ndarray, " draw"]]:
+    """Return random sets of frames and their size in percent; they follow from seed and audio alone.
+
+    A set of q percent holds max(1, floor(q T' / 100)) frames, all sets of that size alike.
+    """
+    frames = subject.layout.frames
+    key = mask_key(subject.job.seed, f"{subject.job.utterance.audio_sha256}:effects")
+    generator = np.random.Generator(np.random.Philox(key=key))
+    places = generator.random((len(SHARES) * DRAWS, frames)).argsort(axis=1).argsort(axis=1)
+    share = np.repeat(SHARES, DRAWS)
+    return places < np.maximum(share * frames // 100, 1)[:, None], share
+
+
+@torch.inference_mode()
+def _texts(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Measured:
+    order = _order(metric, subject)
+    taken, step = np.unique(counts(order.shape[1]), return_inverse=True)
+    hidden = order < taken[:, None]
+    if metric.takes == "inserted":
+        hidden = ~hidden
+    cells = torch.from_numpy(hidden).to(hearing.encoded.device)
+    if metric.space == "encoder":
+        encoded = hearing.encoded.repeat(len(cells), 1, 1)
+        encoded[:, : cells.shape[1]] *= (~cells)[..., None]
+    else:
+        size = hearing.batch_size or len(cells)
+        values = hearing.spectrograms(cells)
+        encoded = torch.cat([hearing.model.encode(part) for part in values.split(size)])
+    job = hearing.job
+    assert isinstance(hearing.model, WritesEncoded)
+    texts = hearing.model.decode_encoded(
+        encoded, job.utterance.language, job.task.target_language, job.task.decoding
+    )
+    return {}, {"texts": [texts[index] for index in step], "forward_passes": len(cells)}
+
+
+_MEASURES: Mapping[str, Callable[[Hearing, MetricDescription, Subject], Measured]] = {
+    "curves": _curves,
+    "effects": _effects,
+    "deleted": _texts,
+    "inserted": _texts,
+}
+
+
+# -- score ----------------------------------------------------------------------------------------
+
+
+def with_interventions(
+    scored: stages.Scored,
+    info: ModelInfo,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    methods: Sequence[Method],
+    partner: Partner | None = None,
+    *,
+    absent: str = "not-measured",
+) -> stages.Scored:
+    """Add the scores of the metrics without a reference, from the store; needs no model.
+
+    A measurement that is not there is null with the reason `absent`: it needs a run with the model, or
+    the model cannot be measured so.
+    """
+    metrics = without_reference(job)
+    if not metrics or decoded.empty:
+        return scored
+    scores = {call: dict(of_method) for call, of_method in scored.scores.items()}
+    for method in methods:
+        subject = _subject(info, store, job, decoded, method, partner)
+        for metric, call in metrics:
+            scores[method.call][metric.name, None] = _score(metric, call, subject, store, absent)
+    return replace(scored, scores=scores)
+
+
+def _score(
+    metric: MetricDescription, call: Call, subject: Subject, store: Store, absent: str
+) -> Score:
+    reason = _why_not(metric, subject)
+    if reason:
+        return Score(None, reason)
+    compute = metric.load()
+    params = dict(call.params)
+    if metric.takes == "map":
+        score: Score = compute(subject.rows(metric.space), **params)
+        return score
+    stored = store.get(_key(metric, subject))
+    if stored is None:
+        return Score(None, absent)
+    given = _given(metric, subject, stored)
+    return Score(None, "no-target-text") if given is None else compute(given, **params)
+
+
+def _given(
+    metric: MetricDescription, subject: Subject, stored: Artefact
+) -> Curves | Effects | Redecoded | None:
+    arrays = stored.arrays
+    if metric.takes == "curves":
+        ranked = ~standardise(subject.rows(metric.space), axis=1)[1]
+        return Curves(arrays["deleted"], arrays["inserted"], ranked)
+    if metric.takes == "effects":
+        hidden, share = drawn_sets(subject)
+        return Effects(subject.additive, hidden, share, arrays["drop"], arrays["total"])
+    task, utterance = subject.job.task, subject.job.utterance
+    target = utterance.target_text(task.target_language)
+    assert target is not None
+    language = task.target_language or utterance.language
+    found = [statistics(task.quality, text, target, language) for text in stored.facts["texts"]]
+    if found[0] is None:
+        return None
+    return Redecoded(np.array(found), task.quality)
+
+
+def _subject(
+    info: ModelInfo,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    method: Method,
+    partner: Partner | None,
+) -> Subject:
+    stored = stages.stored_artefact(store, map_key(info, job, decoded, method, partner))
+    return Subject(info, job, decoded, method, stored.arrays["values"])
