@@ -30,7 +30,7 @@ from xbench.references.reliability import Reliability, utterance_reliability
 from xbench.references.segments import Segmentation
 from xbench.spec import Scoring
 
-_BLOCK = 500
+BLOCK = 500
 _FEWEST_BLOCKS = 2
 
 
@@ -39,14 +39,16 @@ class Sampling:
     """How masks are drawn and batched, and how the map will be used.
 
     seed; masks per batch (None: found); progress: called with the masks of each batch.
-    scoring: the options under which `until` judges the map. watch: called after every block with all
-    sums so far.
+    scoring: the options under which `until` judges the map. block: masks added at once, and the steps in
+    which `until` judges; a number of its own is for looking closer, runs all use the same. watch: called
+    after every block with all sums so far.
     """
 
     seed: int = 0
     batch_size: int | None = None
     progress: Callable[[int], None] = lambda masks: None
     scoring: Scoring = field(default_factory=Scoring)
+    block: int = BLOCK
     watch: Callable[[Sums], None] = lambda sums: None
 
 
@@ -149,7 +151,7 @@ def estimate(
     levels, until = len(segmentation.sizes), recipe.until
     gram = recipe.estimator in NEEDS_GRAM
     sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, gram=gram)
-    block = block_size(levels)
+    block = block_size(levels, sampling.block)
     converged = None
     for first in range(0, recipe.masks, block):
         indices = np.arange(first, min(first + block, recipe.masks))
@@ -238,7 +240,7 @@ def as_used(reference: Reference, layout: Layout, scoring: Scoring) -> Reliabili
     return utterance_reliability(first, second, layout)
 
 
-def block_size(levels: int) -> int:
-    """Return the masks per block: 500, rounded up to whole (levels x halves x pairs)."""
+def block_size(levels: int, masks: int = BLOCK) -> int:
+    """Return the masks per block: as many as given, rounded up to whole (levels x halves x pairs)."""
     unit = 4 * levels
-    return -(-_BLOCK // unit) * unit
+    return -(-masks // unit) * unit
