@@ -586,8 +586,9 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
     fast, paper = tasks.load_task(name), tasks.load_task(name, "paper")
     assert fast.headline == Headline("pearson", "spes-encoder")
     assert paper.headline == Headline("pearson-paper", "spes-input")
+    plain = {"estimator": "masked-mean", "design": "independent"}  # and no early stop
     assert {r.name: dict(r.params) for r in paper.references} == {
-        "spes-encoder": {"masks": 20_000, "p": 0.7},
+        "spes-encoder": {"masks": 20_000, "p": 0.7, **plain},
         "spes-input": {
             "masks": 20_000,
             "p": 0.5,
@@ -595,6 +596,7 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
             "compactness": 0.1,
             "sigma": 0.0,
             "cap_seconds": 7.5,
+            **plain,
         },
     }
     assert paper.scoring == Scoring()

@@ -143,8 +143,9 @@ def _score_table(
     table = Table(
         title="\n".join(
             [
-                f"{shown.task.name} | {reference.name}, {sum(reference.masks)} masks, "
-                f"estimated reliability {_number(reference.reliability.value)}",
+                f"{shown.task.name} | {reference.name}, {_masks(reference)} masks, "
+                f"estimated reliability {_number(reference.reliability.value)}"
+                f"{_unconverged(reference)}",
                 *bounds,
             ]
         ),
@@ -205,6 +206,22 @@ def _gate_line(result: RunResult) -> str:
         for gate in result.gates
     ]
     return f"gates of {result.method.label}: {', '.join(gates)}"
+
+
+def _masks(reference: ReferenceRecord) -> str:
+    counts = reference.masks_per_utterance
+    if counts is None or counts.min == counts.max:
+        return str(sum(reference.masks))
+    return f"{counts.min} to {counts.max} (median {counts.median:.0f})"
+
+
+def _unconverged(reference: ReferenceRecord) -> str:
+    if reference.converged is not False or reference.converged_share is None:
+        return ""
+    target = reference.params.get("until")
+    return (
+        f"; WARNING: {1 - reference.converged_share:.0%} of utterances below the {target} asked for"
+    )
 
 
 def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[RunResult]:

@@ -118,6 +118,25 @@ class CeilingRecord:
 
 
 @dataclass(frozen=True)
+class MaskCounts:
+    """How many masks the utterances took, both halves together."""
+
+    min: int
+    median: float
+    max: int
+
+
+@dataclass(frozen=True)
+class UnreliableRows:
+    """How many rows (content tokens) have a reliability below the bound, or none at all."""
+
+    bound: float
+    below: int
+    undefined: int
+    n: int
+
+
+@dataclass(frozen=True)
 class ReferenceRecord:
     """One reference over all utterances: how it was made and how reliable it is."""
 
@@ -133,6 +152,9 @@ class ReferenceRecord:
     kept: float | None
     forward_passes: int
     seconds: float
+    masks_per_utterance: MaskCounts | None = None
+    converged_share: float | None = None
+    unreliable_rows: UnreliableRows | None = None
 
 
 @dataclass(frozen=True)

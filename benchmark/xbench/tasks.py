@@ -18,7 +18,7 @@ from xbench.data.datasets import FROM_USER
 from xbench.description import Description, TaskFolder
 from xbench.errors import UnknownName, UsageError, nearest
 from xbench.schemas import InvalidFile, Problem, find_problems
-from xbench.spec import Call, Dataset, Decoding, Headline, Quality, Scoring, TaskSpec
+from xbench.spec import Call, Dataset, Decoding, Headline, Quality, Scalar, Scoring, TaskSpec
 from xbench.strict_yaml import Document, Place, display, merge, read_yaml
 
 SUITE = "xbench.suite/1"
@@ -362,6 +362,12 @@ def _check_default_preset(value: dict[str, Any]) -> Iterator[Problem]:
 
 def _check_references(value: dict[str, Any]) -> Iterator[Problem]:
     for name, call in _reference_calls(value).items():
+        given = value["references"][name]
+        target = _target(given)
+        if target is not None and "reliability" not in target:
+            yield Problem(("references", name, "until"), "missing key 'reliability'")
+        if target is not None and "masks" in given and "max_masks" in target:
+            yield Problem(("references", name, "masks"), "is given by until.max_masks already")
         try:
             description = registry.references.get(name)
         except UsageError as error:
@@ -521,7 +527,26 @@ def _build(document: Document, preset: str) -> TaskSpec:
 
 def _reference_calls(value: dict[str, Any]) -> dict[str, Call]:
     """Return the references as calls by the name they are written with; null ones are gone."""
-    return {name: Call.make(name, p) for name, p in value["references"].items() if p is not None}
+    return {
+        name: Call.make(name, _parameters(given))
+        for name, given in value["references"].items()
+        if given is not None
+    }
+
+
+def _parameters(given: dict[str, Any]) -> dict[str, Scalar]:
+    """Write `until: {reliability: r, max_masks: n}` as the parameters `until: r, masks: n`."""
+    plain = {key: value for key, value in given.items() if key != "until"}
+    target = _target(given)
+    if target is None:
+        return plain
+    renamed = {"reliability": "until", "max_masks": "masks"}
+    return plain | {renamed[key]: value for key, value in target.items()}
+
+
+def _target(given: dict[str, Any]) -> dict[str, Any] | None:
+    until = given.get("until")
+    return until if until is None or isinstance(until, dict) else {"reliability": until}
 
 
 def _plain_name(name: str) -> str:

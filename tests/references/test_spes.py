@@ -16,7 +16,7 @@ from xbench.errors import UsageError, UtteranceError
 from xbench.references import divergence as divergence_module
 from xbench.references import estimation
 from xbench.references.divergence import against, kl_divergence
-from xbench.references.estimation import Sampling, masked_mean
+from xbench.references.estimation import Recipe, Sampling
 from xbench.references.masks import draw_mask, mask_key
 from xbench.references.reference import Reference
 from xbench.references.segments import Segmentation, frame_segments
@@ -79,7 +79,7 @@ def test_divergence_of_equal_distributions_is_zero_and_never_negative() -> None:
 
 
 def enumerated(monkeypatch: pytest.MonkeyPatch, masks: list[tuple[int, ...]]) -> None:
-    def draw(key: int, index: int, size: int, p: float) -> np.ndarray:
+    def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         return np.array(masks[index], dtype=bool)
 
     monkeypatch.setattr(estimation, "draw_mask", draw)
@@ -240,7 +240,7 @@ def test_hidden_cells_become_the_mean_of_their_channel_over_valid_frames(
 def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
     tiny_case: Case, estimate: Callable[..., Reference], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(key: int, index: int, size: int, p: float) -> np.ndarray:
+    def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         return draw_mask(key, index, size, p if index % 2 else 0.0)
 
     found: list[torch.Tensor] = []
@@ -295,7 +295,7 @@ def test_halves_hold_alternate_masks_of_every_level(
     per_half = [[0] * levels, [0] * levels]
     for index in range(masks):
         level, half = index % levels, (index // levels) % 2
-        start = sum(sizes[:level])
+        start = sum(sizes[: reference.segmentation.distinct[level]])  # equal levels are one
         counts[half][start : start + sizes[level]] += draw_mask(key, index, sizes[level], p)
         per_half[half][level] += 1
     np.testing.assert_array_equal(reference.counts, counts)
@@ -332,7 +332,7 @@ def test_memory_does_not_grow_with_the_number_of_masks(planted_case: Case) -> No
 def test_more_masks_extend_fewer(planted_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[bytes] = []
 
-    def draw(key: int, index: int, size: int, p: float) -> np.ndarray:
+    def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         mask = draw_mask(key, index, size, p)
         drawn.append(mask.tobytes())
         return mask
@@ -401,7 +401,7 @@ def test_rates_that_are_no_numbers_are_bad_usage(planted_case: Case, rates: str)
         spes_input(planted_case, Sampling(), masks=12, **INPUT | {"rates": rates})
 
 
-def test_masked_mean_takes_any_segmentation(planted_case: Case) -> None:
+def test_the_estimate_takes_any_segmentation(planted_case: Case) -> None:
     def perturbed(hidden: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(len(hidden), 3, 6)
         logits[:, 0, 1] = 4.0 * ~hidden[:, 2]
@@ -409,14 +409,13 @@ def test_masked_mean_takes_any_segmentation(planted_case: Case) -> None:
 
     clean = perturbed(torch.zeros(1, 5, dtype=torch.bool))[0]
     tokens = torch.tensor(planted_case.hypothesis.tokens)
-    reference = masked_mean(
+    reference = estimation.estimate(
         against(clean, tokens, perturbed),
         frame_segments(5),
         planted_case,
         Sampling(),
+        Recipe(200, 0.5),
         batch_size=64,
-        masks=200,
-        p=0.5,
         neutral="x",
     )
     assert reference.mean()[0].argmax() == 2

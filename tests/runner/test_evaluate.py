@@ -179,7 +179,7 @@ def test_a_second_method_needs_one_trace_and_no_reference(
 
     monkeypatch.setattr(WhisperModel, "trace", counted)
     monkeypatch.setattr(WhisperModel, "decode", refuse)
-    monkeypatch.setattr(spes, "masked_mean", refuse)
+    monkeypatch.setattr(spes, "estimate", refuse)
     evaluate(replace(spec, methods=(Call("mean-layers", (("head", 1),)), Call("uniform"))), options)
     assert len(traces) == 3
 
@@ -438,7 +438,13 @@ def test_references_and_metrics_can_be_chosen(spec: RunSpec, options: ExecutionO
     result = run(chosen, options)
     assert [(s.metric, s.reference) for s in result.scores] == [("pearson-paper", "spes-encoder")]
     assert result.task.headline == {"metric": "pearson-paper", "reference": "spes-encoder"}
-    assert result.references[0].params == {"masks": 24, "p": 0.7}
+    assert result.references[0].params == {
+        "masks": 24,
+        "p": 0.7,
+        "estimator": "control-variate",
+        "design": "independent",
+        "until": 0.9,
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,36 @@ from xbench.description import Parameter, ReferenceDescription
 _PAPI = "Papi et al. 2025, arXiv 2509.18010, section 3"
 
 # 2 halves of at least one mask on each of three levels.
-_MASKS = Parameter("masks", "int", "number of random masks", required=True, minimum=6)
+_MASKS = Parameter(
+    "masks",
+    "int",
+    "number of random masks; with `until` the most that are drawn",
+    required=True,
+    minimum=6,
+)
+_ESTIMATION = (
+    Parameter(
+        "estimator",
+        "str",
+        "how divergences become relevance; all estimate the same quantity",
+        default="masked-mean",
+        choices=("masked-mean", "least-squares", "control-variate"),
+    ),
+    Parameter(
+        "design",
+        "str",
+        "masks drawn independently, or in mirrored (antithetic) pairs",
+        default="independent",
+        choices=("independent", "antithetic"),
+    ),
+    Parameter(
+        "until",
+        "float",
+        "stop an utterance where the estimated reliability of the map as used reaches this",
+        minimum=0.01,
+        maximum=0.999,
+    ),
+)
 
 SPES_ENCODER = ReferenceDescription(
     name="spes-encoder",
@@ -20,6 +49,7 @@ SPES_ENCODER = ReferenceDescription(
         Parameter(
             "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
         ),
+        *_ESTIMATION,
     ),
     space="encoder",
     estimator="masked-mean",
@@ -50,6 +80,7 @@ SPES_INPUT = ReferenceDescription(
             default=7.5,
             minimum=0.1,
         ),
+        *_ESTIMATION,
     ),
     space="input",
     estimator="masked-mean",

@@ -1,86 +1,246 @@
-"""Draw masks, measure what each does, and add the divergences up per segment and half."""
+"""Draw masks, measure what each does, add up in fixed blocks, and stop where the reference is reliable.
+
+A block is a fixed number of masks. Within it divergences are collected mask by mask and added in one
+float64 product; blocks are added in their order. A map therefore depends neither on workers nor on the batch
+size, beyond the rounding of the passes themselves.
+
+With `until` masks are drawn until the reliability of the map as used (pooled and normalised as the task scores it)
+reaches the target, judged after every block from the second on. Stopping at the first success favours
+utterances that look reliable by chance: see docs/references.md for how much.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
-from xbench.references.divergence import Measure
-from xbench.references.masks import draw_mask, mask_key
+from xbench.maps import Layout, on_encoder_grid
+from xbench.references.divergence import Measure, Shift
+from xbench.references.estimators import ESTIMATORS, FOLDS, NEEDS_GRAM, Moments
+from xbench.references.masks import Design, Numbering, draw_mask, mask_key, number
 from xbench.references.reference import Reference
+from xbench.references.reliability import Reliability, utterance_reliability
 from xbench.references.segments import Segmentation
+from xbench.spec import Scoring
+
+BLOCK = 500
+_FEWEST_BLOCKS = 2
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How masks are drawn and batched: seed, masks per batch (None: found), progress callback."""
+    """How masks are drawn and batched, and how the map will be used.
+
+    seed; masks per batch (None: found); progress: called with the masks of each batch.
+    scoring: the options under which `until` judges the map. block: masks added at once, and the steps in
+    which `until` judges; a number of its own is for looking closer, runs all use the same. watch: called
+    after every block with all sums so far.
+    """
 
     seed: int = 0
     batch_size: int | None = None
     progress: Callable[[int], None] = lambda masks: None
+    scoring: Scoring = field(default_factory=Scoring)
+    block: int = BLOCK
+    watch: Callable[[Sums], None] = lambda sums: None
 
 
-def masked_mean(
+@dataclass(frozen=True)
+class Recipe:
+    """What is estimated from which masks: their number (at most, with `until`), p, and the choices."""
+
+    masks: int
+    p: float
+    estimator: str = "masked-mean"
+    design: Design = "independent"
+    until: float | None = None
+
+
+@dataclass
+class Sums:
+    """The moments of all masks so far, per level; equal levels are added to the first of them."""
+
+    segmentation: Segmentation
+    p: float
+    neutral: str
+    moments: dict[int, Moments]
+    kept: Float[np.ndarray, " token"]
+    masks: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def empty(
+        cls, segmentation: Segmentation, tokens: int, p: float, neutral: str, *, gram: bool
+    ) -> Sums:
+        """Return the sums of no masks; `gram`: with the products that some estimators need."""
+        moments = {
+            level: Moments.empty(segmentation.sizes[level], tokens, gram=gram)
+            for level in segmentation.distinct
+        }
+        return cls(segmentation, p, neutral, moments, np.zeros(tokens))
+
+    @property
+    def drawn(self) -> int:
+        """The number of masks so far."""
+        return sum(self.masks)
+
+    def add(
+        self, numbering: Numbering, hidden: Bool[np.ndarray, "mask segment"], shift: Shift
+    ) -> None:
+        """Add one block of masks and what they did."""
+        divergence = shift.divergence.numpy()
+        distinct = np.asarray(self.segmentation.distinct)[numbering.level]
+        fold = numbering.pair % FOLDS
+        for level, moments in self.moments.items():
+            size = self.segmentation.sizes[level]
+            for half, which in product((0, 1), range(FOLDS)):
+                rows = (distinct == level) & (numbering.half == half) & (fold == which)
+                moments.add(half, which, hidden[rows, :size], divergence[rows])
+        self.kept += shift.kept.sum(0).double().numpy()
+        in_half_one = int(numbering.half.sum())
+        self.masks = (
+            self.masks[0] + len(hidden) - in_half_one,
+            self.masks[1] + in_half_one,
+        )
+
+    def reference(self, estimator: str) -> Reference | None:
+        """Return what these masks say; None while they are too few for the estimator."""
+        offsets = np.cumsum((0, *self.segmentation.sizes))
+        tokens = len(self.kept)
+        sums = np.zeros((2, tokens, self.segmentation.total))
+        counts = np.zeros((2, self.segmentation.total), dtype=np.int64)
+        for level, moments in self.moments.items():
+            estimate = ESTIMATORS[estimator](moments, self.p)
+            if estimate is None:
+                return None
+            columns = slice(offsets[level], offsets[level + 1])
+            sums[:, :, columns] = estimate
+            counts[:, columns] = moments.hidden.sum(1).astype(np.int64)
+        return Reference(
+            segmentation=self.segmentation,
+            sums=sums,
+            counts=counts,
+            masks=self.masks,
+            kept=self.kept / max(self.drawn, 1),
+            neutral=self.neutral,
+        )
+
+
+def estimate(
     measure: Measure,
     segmentation: Segmentation,
     case: Case,
     sampling: Sampling,
+    recipe: Recipe,
     *,
     batch_size: int,
-    masks: int,
-    p: float,
     neutral: str,
 ) -> Reference:
-    """Draw masks, measure divergences and add them up per segment and half.
+    """Draw masks block by block and return the reference they make.
 
-    measure: what hiding cells [batch, *cells] does to each token. Memory does not grow with the number
-    of masks. Raises UtteranceError `non-finite-divergence`.
+    measure: what hiding cells [batch, *cells] does to each token. Raises UtteranceError
+    `non-finite-divergence`, and `too-few-masks` before any pass when the estimator needs more.
     """
-    device = case.features.values.device
-    tokens = len(case.hypothesis.tokens)
-    flat = torch.from_numpy(segmentation.flat).long().to(device)
-    cells = segmentation.labels.shape[1:]
-    levels, total = len(segmentation.sizes), segmentation.total
-    starts = np.cumsum((0, *segmentation.sizes[:-1]))
-    key = mask_key(sampling.seed, case.key)
+    _check_enough(segmentation, recipe)
+    levels, until = len(segmentation.sizes), recipe.until
+    gram = recipe.estimator in NEEDS_GRAM
+    sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, gram=gram)
+    block = block_size(levels, sampling.block)
+    converged = None
+    for first in range(0, recipe.masks, block):
+        indices = np.arange(first, min(first + block, recipe.masks))
+        numbering = number(indices, levels, recipe.design)
+        hidden = _draw(numbering, segmentation, case, sampling, recipe.p)
+        shift = _measured(measure, numbering, hidden, segmentation, case, sampling, batch_size)
+        sums.add(numbering, hidden, shift)
+        sampling.watch(sums)
+        if until is None or sums.drawn < min(_FEWEST_BLOCKS * block, recipe.masks):
+            continue
+        so_far = sums.reference(recipe.estimator)
+        if so_far is None:
+            continue
+        reliability = as_used(so_far, case.layout, sampling.scoring).value
+        converged = reliability is not None and reliability >= until
+        # A map that has no reliability (it is constant, or too short) gets none from more masks.
+        if converged or reliability is None:
+            break
+    reference = sums.reference(recipe.estimator)
+    assert reference is not None  # _check_enough has seen to it
+    return replace(reference, converged=converged)
 
-    sums = torch.zeros(2, tokens, total, dtype=torch.float64)
-    counts = torch.zeros(2, total, dtype=torch.float64)
-    kept = torch.zeros(tokens, dtype=torch.float64)
-    for first in range(0, masks, batch_size):
-        indices = np.arange(first, min(first + batch_size, masks))
-        drawn = np.zeros((len(indices), total), dtype=bool)
-        for row, index in enumerate(indices):
-            level = index % levels
-            start, size = starts[level], segmentation.sizes[level]
-            drawn[row, start : start + size] = draw_mask(key, int(index), size, p)
-        hidden = torch.from_numpy(drawn).to(device)
-        in_cells = hidden.gather(1, flat[indices % levels]).reshape(len(indices), *cells)
-        shift = measure(in_cells)
-        divergence = shift.divergence
-        if not torch.isfinite(divergence).all():
+
+def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:
+    """Refuse least squares with fewer masks than it can use before any pass is made."""
+    if recipe.estimator != "least-squares":
+        return
+    levels = len(segmentation.sizes)
+    numbering = number(np.arange(recipe.masks), levels, recipe.design)
+    distinct = np.asarray(segmentation.distinct)[numbering.level]
+    for level in set(segmentation.distinct):
+        masks = min(int(((distinct == level) & (numbering.half == half)).sum()) for half in (0, 1))
+        if masks <= segmentation.sizes[level]:
+            raise UtteranceError(
+                "too-few-masks",
+                f"least-squares has {masks} masks per half for {segmentation.sizes[level]} segments; "
+                "use more masks or estimator=control-variate",
+            )
+
+
+def _draw(
+    numbering: Numbering, segmentation: Segmentation, case: Case, sampling: Sampling, p: float
+) -> Bool[np.ndarray, "mask segment"]:
+    """Draw masks over the segments of their levels; levels with fewer segments end in False."""
+    key = mask_key(sampling.seed, case.key)
+    hidden = np.zeros((len(numbering.level), max(segmentation.sizes)), dtype=bool)
+    for row, (level, index, mirrored) in enumerate(
+        zip(numbering.level, numbering.drawn, numbering.mirrored, strict=True)
+    ):
+        size = segmentation.sizes[level]
+        hidden[row, :size] = draw_mask(key, int(index), size, p, mirrored=bool(mirrored))
+    return hidden
+
+
+def _measured(
+    measure: Measure,
+    numbering: Numbering,
+    hidden: Bool[np.ndarray, "mask segment"],
+    segmentation: Segmentation,
+    case: Case,
+    sampling: Sampling,
+    batch_size: int,
+) -> Shift:
+    """Return what every mask of a block does, measured in batches."""
+    device = case.features.values.device
+    labels = torch.from_numpy(segmentation.labels).long().to(device)
+    cells = labels.shape[1:]
+    divergence, kept = [], []
+    for first in range(0, len(hidden), batch_size):
+        levels = torch.from_numpy(numbering.level[first : first + batch_size]).to(device)
+        batch = torch.from_numpy(hidden[first : first + batch_size]).to(device)
+        shift = measure(batch.gather(1, labels.flatten(1)[levels]).unflatten(1, cells))
+        if not torch.isfinite(shift.divergence).all():
             raise UtteranceError(
                 "non-finite-divergence", "the perturbed output distribution is not finite"
             )
-        kept += shift.kept.sum(0).double().cpu()
-        half = torch.from_numpy((indices // levels) % 2)
-        for side in (0, 1):
-            rows = half == side
-            side_hidden = hidden[rows.to(device)].to(divergence.dtype)
-            sums[side] += (divergence[rows.to(device)].T @ side_hidden).double().cpu()
-            counts[side] += side_hidden.sum(0).double().cpu()
-        sampling.progress(len(indices))
-    in_half_one = sum(1 for index in range(masks) if (index // levels) % 2)
-    return Reference(
-        segmentation=segmentation,
-        sums=sums.numpy(),
-        counts=counts.numpy().astype(np.int64),
-        masks=(masks - in_half_one, in_half_one),
-        kept=(kept / max(masks, 1)).numpy(),
-        neutral=neutral,
-    )
+        divergence.append(shift.divergence.double().cpu())
+        kept.append(shift.kept.cpu())
+        sampling.progress(len(batch))
+    return Shift(torch.cat(divergence), torch.cat(kept))
+
+
+def as_used(reference: Reference, layout: Layout, scoring: Scoring) -> Reliability:
+    """Return the reliability of a reference after pooling and normalisation."""
+    first, second = (on_encoder_grid(reference.half(index), layout, scoring) for index in (0, 1))
+    return utterance_reliability(first, second, layout)
+
+
+def block_size(levels: int, masks: int = BLOCK) -> int:
+    """Return the masks per block: as many as given, rounded up to whole (levels x halves x pairs)."""
+    unit = 4 * levels
+    return -(-masks // unit) * unit

@@ -18,7 +18,9 @@ class Reference:
     sums: [half, token, segment], divergence added up over the masks that hide the segment.
     counts: [half, segment], how many masks hid it. masks: masks per half. kept: [token], share of
     masks under which the hypothesis token stayed the most likely one. neutral: the value a hidden
-    cell takes. Halves hold whole masks and share none.
+    cell takes. converged: whether the reliability asked for was reached; None where none was asked for.
+    Halves hold whole masks (antithetic ones: whole pairs) and share none. Estimators other than the masked
+    mean leave adjusted sums, whose quotient with the counts is their estimate.
     """
 
     segmentation: Segmentation
@@ -27,6 +29,7 @@ class Reference:
     masks: tuple[int, int]
     kept: Float[np.ndarray, " token"]
     neutral: str
+    converged: bool | None = None
 
     def mean(self) -> Float[np.ndarray, "token *cells"]:
         """Return the map from all masks."""

@@ -16,6 +16,10 @@ from xbench.maps import GridMap, Layout, standardise
 from xbench.metrics.agreement import as_reference, content_rows, pearson_paper, why_undefined
 from xbench.spec import Scoring
 
+# Of a row with a reliability below this more than half of the variance is noise. Such rows are
+# counted, not left out: the paper's protocol gives them the weight of all others.
+RELIABLE_ROW = 0.5
+
 
 @dataclass(frozen=True)
 class Reliability:

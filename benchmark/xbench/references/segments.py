@@ -32,6 +32,14 @@ class Segmentation:
         return self.labels.reshape(len(self.sizes), -1) + offsets[:, None]
 
     @property
+    def distinct(self) -> tuple[int, ...]:
+        """For each level, the first level with the same labels: itself unless SLIC repeated one."""
+        return tuple(
+            next(i for i in range(level + 1) if np.array_equal(self.labels[i], self.labels[level]))
+            for level in range(len(self.sizes))
+        )
+
+    @property
     def total(self) -> int:
         """Number of segments of all levels."""
         return sum(self.sizes)

@@ -17,13 +17,23 @@ from torch import Tensor
 from xbench.case import Case
 from xbench.errors import UsageError
 from xbench.references.divergence import Perturbed, against, batch_size
-from xbench.references.estimation import Sampling, masked_mean
+from xbench.references.estimation import Recipe, Sampling, estimate
+from xbench.references.masks import Design
 from xbench.references.reference import Reference
 from xbench.references.segments import Segmentation, frame_segments, superpixels
 
 
 @torch.inference_mode()
-def spes_encoder(case: Case, sampling: Sampling, *, masks: int, p: float) -> Reference:
+def spes_encoder(
+    case: Case,
+    sampling: Sampling,
+    *,
+    masks: int,
+    p: float,
+    estimator: str = "masked-mean",
+    design: Design = "independent",
+    until: float | None = None,
+) -> Reference:
     """Estimate relevance of encoder frames by zeroing them; cells are [frame]."""
     encoded = case.model.encode(case.features.values[None])
     frames = case.features.frames
@@ -41,8 +51,7 @@ def spes_encoder(case: Case, sampling: Sampling, *, masks: int, p: float) -> Ref
         frame_segments(frames),
         case,
         sampling,
-        masks=masks,
-        p=p,
+        Recipe(masks, p, estimator, design, until),
         neutral="zero vector",
     )
 
@@ -58,6 +67,9 @@ def spes_input(
     compactness: float,
     sigma: float,
     cap_seconds: float,
+    estimator: str = "masked-mean",
+    design: Design = "independent",
+    until: float | None = None,
 ) -> Reference:
     """Estimate relevance of spectrogram cells by hiding superpixels; cells are [melframe, mel].
 
@@ -86,8 +98,7 @@ def spes_input(
         segmentation,
         case,
         sampling,
-        masks=masks,
-        p=p,
+        Recipe(masks, p, estimator, design, until),
         neutral="mean of each mel channel over the valid frames",
     )
 
@@ -108,19 +119,17 @@ def _estimate(
     segmentation: Segmentation,
     case: Case,
     sampling: Sampling,
+    recipe: Recipe,
     *,
-    masks: int,
-    p: float,
     neutral: str,
 ) -> Reference:
     tokens = torch.tensor(case.hypothesis.tokens, device=clean.device)
-    return masked_mean(
+    return estimate(
         against(clean, tokens, perturbed),
         segmentation,
         case,
         sampling,
+        recipe,
         batch_size=sampling.batch_size or batch_size(clean),
-        masks=masks,
-        p=p,
         neutral=neutral,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any, Literal
 
 from xbench import registry, stats
@@ -13,7 +14,7 @@ from xbench.fitting import Fitted
 from xbench.metrics import Score
 from xbench.models.protocol import ModelInfo
 from xbench.quality import corpus_quality, is_poor, utterance_quality
-from xbench.references.reliability import Ceiling
+from xbench.references.reliability import RELIABLE_ROW, Ceiling
 from xbench.results import (
     CeilingRecord,
     Cost,
@@ -21,6 +22,7 @@ from xbench.results import (
     Failure,
     FittedRecord,
     Interval,
+    MaskCounts,
     MethodRecord,
     ModelRecord,
     QualityRecord,
@@ -28,6 +30,7 @@ from xbench.results import (
     RunResult,
     ScoreRecord,
     TaskRecord,
+    UnreliableRows,
     column_name,
     undefined_counts,
 )
@@ -185,21 +188,36 @@ def _reference_record(
         for metric in task.plan.task.metrics
         if (metric.name, call.name) in _columns(task)
     }
-    masks = facts[0].masks if facts else (0, 0)
+    masks = max((f.masks for f in facts), key=sum, default=(0, 0))
+    reached = [f.converged for f in facts if f.converged is not None]
     return ReferenceRecord(
         name=call.name,
         version=description.version,
         params=dict(call.params),
-        estimator=description.estimator,
+        estimator=str(dict(call.params).get("estimator", description.estimator)),
         masks=list(masks),
         neutral_value=facts[0].neutral if facts else None,
         reliability=_interval(stats.mean_estimate(reliabilities, clusters, seed=seed)),
         ceiling=ceilings,
-        converged=None,
+        converged=all(reached) if reached else None,
         kept=_mean(f.kept for f in facts),
         forward_passes=sum(f.forward_passes for f in facts),
         seconds=round(sum(f.seconds for f in facts), 3),
+        masks_per_utterance=_mask_counts([sum(f.masks) for f in facts]),
+        converged_share=_mean(float(r) for r in reached),
+        unreliable_rows=_unreliable_rows([r for f in facts for r in f.reliability.rows]),
     )
+
+
+def _mask_counts(masks: Sequence[int]) -> MaskCounts | None:
+    return MaskCounts(min(masks), float(median(masks)), max(masks)) if masks else None
+
+
+def _unreliable_rows(rows: Sequence[float | None]) -> UnreliableRows | None:
+    if not rows:
+        return None
+    below = sum(r < RELIABLE_ROW for r in rows if r is not None)
+    return UnreliableRows(RELIABLE_ROW, below, list(rows).count(None), len(rows))
 
 
 def _quality(task: TaskOutcome, outcomes: Sequence[Outcome]) -> QualityRecord:
@@ -308,6 +326,16 @@ def _utterance_columns(
     for call in spec.references:
         table[f"reliability@{call.name}"] = [
             o.scored.references[call.name].reliability.value
+            if call.name in o.scored.references
+            else None
+            for o in outcomes
+        ]
+        columns[f"masks@{call.name}"] = [
+            sum(o.scored.references[call.name].masks) if call.name in o.scored.references else None
+            for o in outcomes
+        ]
+        columns[f"row_reliability@{call.name}"] = [
+            list(o.scored.references[call.name].reliability.rows)
             if call.name in o.scored.references
             else None
             for o in outcomes

@@ -26,7 +26,8 @@ def estimate(spec: RunSpec, options: ExecutionOptions) -> list[dict[str, Any]]:
 
     Seconds and bytes are extrapolated from the first utterance that the model takes: it is decoded (and
     stored) and each reference runs on it with a few masks. They are rough; passes are exact
-    unless utterances turn out too long or empty. What the store already holds is not subtracted.
+    unless utterances turn out too long or empty. With `until` all are upper limits.
+    What the store already holds is not subtracted.
     """
     methods, plans = prepare(spec)
     store = Store(Path(options.cache) if options.cache else default_folder())
@@ -59,6 +60,10 @@ def _of_task(
         sampling = Sampling(seed, batch_size)
         timed = min(masks, _TIMED_MASKS)
         few = dict(call.with_params(masks=timed).params)
+        if "estimator" in few:
+            few["estimator"] = (
+                "masked-mean"  # others may refuse so few masks, and cost no more passes
+            )
         compute(case, sampling, **few)  # warms up
         started = time.perf_counter()
         reference = compute(case, sampling, **few)

@@ -17,7 +17,7 @@ from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
 from xbench.store import Key
 
-_FORMAT = 1  # raise when the arrays or facts of an artefact change
+_FORMAT = 2  # raise when the arrays or facts of an artefact change
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,9 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
     """Return the key of a reference of this hypothesis."""
     description = registry.references.get(call.name)
     shared = _explanation(info, job, decoded, call, description)
+    if "until" in dict(call.params):
+        # The map as scored decides when to stop.
+        shared["scoring"] = asdict(job.task.scoring)
     # SLIC's superpixels have changed between releases of scikit-image before.
     return Key("reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")})
 

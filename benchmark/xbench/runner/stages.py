@@ -127,8 +127,9 @@ def refer(
             case = Case(model, features, decoded.hypothesis, job.utterance.audio_sha256)
         started = time.perf_counter()
         estimate = registry.references.get(call.name).load()
-        sampling = Sampling(job.seed, batch_size, progress)
+        sampling = Sampling(job.seed, batch_size, progress, job.task.scoring)
         reference: Reference = estimate(case, sampling, **dict(call.params))
+        progress(masks - sum(reference.masks))  # not drawn where `until` was reached
         store.put(
             key,
             {
@@ -141,7 +142,8 @@ def refer(
                 "sizes": reference.segmentation.sizes,
                 "masks": reference.masks,
                 "neutral": reference.neutral,
-                "forward_passes": masks + 1,
+                "converged": reference.converged,
+                "forward_passes": sum(reference.masks) + 1,
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -157,6 +159,7 @@ def read_reference(stored: Artefact) -> Reference:
         masks=tuple(facts["masks"]),
         kept=arrays["kept"],
         neutral=facts["neutral"],
+        converged=facts["converged"],
     )
 
 
@@ -252,6 +255,7 @@ class ReferenceFacts:
     reliability: Reliability
     kept: float
     masks: tuple[int, int]
+    converged: bool | None
     neutral: str
     forward_passes: int
     seconds: float
@@ -323,6 +327,7 @@ def score(
             reliability=utterance_reliability(half_a, half_b, axes),
             kept=float(reference.kept[content].mean()),
             masks=reference.masks,
+            converged=reference.converged,
             neutral=reference.neutral,
             forward_passes=stored.facts["forward_passes"],
             seconds=stored.facts["seconds"],
