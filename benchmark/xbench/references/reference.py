@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,7 +18,8 @@ class Reference:
     sums: [half, token, segment], divergence added up over the masks that hide the segment.
     counts: [half, segment], how many masks hid it. masks: masks per half. kept: [token], share of
     masks under which the hypothesis token stayed the most likely one. neutral: the value a hidden
-    cell takes. Halves hold whole masks and share none.
+    cell takes. Halves hold whole masks and share none. computation: how the passes were run, where it is
+    not the plain way (`references.passes`).
     """
 
     segmentation: Segmentation
@@ -26,6 +28,7 @@ class Reference:
     masks: tuple[int, int]
     kept: Float[np.ndarray, " token"]
     neutral: str
+    computation: Mapping[str, str | float | None] = field(default_factory=dict)
 
     def mean(self) -> Float[np.ndarray, "token *cells"]:
         """Return the map from all masks."""
