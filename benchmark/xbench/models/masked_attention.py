@@ -53,7 +53,8 @@ def attention(
     if not module.is_causal:
         scaled = query * arguments.get("scaling", 1.0)
         if frame_keep is not None and key.shape[0] == 1:
-            return _masked(module, scaled, key[0], value[0], frame_keep), None
+            keep = frame_keep.to(query.dtype)
+            return _masked(module, scaled, key[0], value[0], keep), None
         if shared is not None:
             return _two_parts(scaled, key, value, *shared[module.layer_idx or 0]), None
         if attention_mask is None and _better_written_out(query, key):

@@ -56,16 +56,31 @@ def _twin(model: Any, dtype: torch.dtype) -> Twin | None:
     projection = find() if find else None
     if not isinstance(projection, nn.Linear):
         return None
-    own = next(network.parameters()).dtype
-    if dtype != own:
-        network = copy.deepcopy(network).to(dtype)
-        projection = network.get_output_embeddings()
     path = next(name for name, module in network.named_modules() if module is projection)
+    network = _with(network, path, nn.Identity())
+    if dtype != projection.weight.dtype:
+        network = _products_in(copy.deepcopy(network), dtype)
     return Twin(
-        model=replace(model, network=_with(network, path, nn.Identity())),  # type: ignore[type-var]
-        embeddings=projection.weight.detach(),
+        model=replace(model, network=network),  # type: ignore[type-var]
+        embeddings=projection.weight.detach().to(dtype),
         bias=None if projection.bias is None else projection.bias.detach(),
     )
+
+
+def _products_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Put matrix products and convolutions into a precision; residual streams and norms keep theirs.
+
+    Rounding of the residual stream would be most of the error and saves no time.
+    """
+
+    def cast(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (inputs[0].to(dtype), *inputs[1:])
+
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            module.to(dtype)
+            module.register_forward_pre_hook(cast)
+    return network
 
 
 def _with(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:

@@ -65,30 +65,45 @@ def against_states(
     clean_states: what the perturbed passes give when nothing is hidden, in their precision.
     """
     log_p = clean.float().log_softmax(-1)
-    expected = log_p.exp() @ embeddings.float()  # p E, [token, dim]
+    p = log_p.exp()
+    # p E: the mean change in one product, where the products below round no more than this one.
+    expected = p @ embeddings if embeddings.dtype == torch.float32 else None
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
         change = perturbed(hidden).float() - clean_states.float()
-        log_sum, kept = _moved(log_p, change, embeddings, tokens)
-        return Shift((log_sum - (change * expected).sum(-1)).clamp_min(0), kept)
+        log_sum, mean, kept = _moved(log_p, None if expected is not None else p, change, embeddings, tokens)
+        if expected is not None:
+            mean = (change * expected).sum(-1)
+        return Shift((log_sum - mean).clamp_min(0), kept)
 
     return measure
 
 
 def _moved(
     log_p: Float[Tensor, "token vocab"],
+    p: Float[Tensor, "token vocab"] | None,
     change: Float[Tensor, "batch token dim"],
     embeddings: Float[Tensor, "vocab dim"],
     tokens: Int[Tensor, " token"],
-) -> tuple[Float[Tensor, "batch token"], Bool[Tensor, "batch token"]]:
-    """Return logsumexp_v(log p_v + change . E_v) and whether no token is above its own, block by block."""
+) -> tuple[
+    Float[Tensor, "batch token"], Float[Tensor, "batch token"], Bool[Tensor, "batch token"]
+]:
+    """Go through the vocabulary in blocks; d_v = change . E_v is the change of logit v.
+
+    Returns log sum_v p_v exp(d_v); sum_v p_v d_v from the same rounded d (zero without p: a divergence is of
+    second order in d, so a mean from other roundings would be wrong in the first); and whether no other token
+    is above the own one.
+    """
     rows = change.to(embeddings.dtype).flatten(0, 1)
     highest = change.new_full(change.shape[:2], -torch.inf)
-    own, total = highest.clone(), torch.zeros_like(highest)
+    own, total, mean = highest.clone(), torch.zeros_like(highest), torch.zeros_like(highest)
     width = max(256, _BLOCK // len(rows))
     for first in range(0, len(embeddings), width):
         block = embeddings[first : first + width]
-        z = log_p[:, first : first + width] + (rows @ block.T).unflatten(0, change.shape[:2])
+        moved = (rows @ block.T).float().unflatten(0, change.shape[:2])
+        if p is not None:
+            mean += torch.einsum("btv,tv->bt", moved, p[:, first : first + width])
+        z = moved.add_(log_p[:, first : first + width])
         # From the same product, so that an unmoved maximum is not lost to rounding.
         inside = (tokens >= first) & (tokens < first + len(block))
         at = (tokens - first).clamp(0, len(block) - 1).expand(len(change), -1)
@@ -96,4 +111,4 @@ def _moved(
         now = torch.maximum(highest, z.amax(-1))
         total = total * (highest - now).exp() + z.sub_(now[..., None]).exp_().sum(-1)
         highest = now
-    return highest + total.log(), own >= highest
+    return highest + total.log(), mean, own >= highest
