@@ -6,14 +6,21 @@ clean projections K = H W_k + b_k and V = H W_v + b_v, and keep m in {0, 1}:
     scores = m (Q (K - b_k)^T) + Q b_k^T
     output = (a m) (V - b_v) + b_v          a = softmax(scores), since every row of a sums to one
 
-so one K and V serve all masks. Registered with transformers' attention interface: calls without
-`frame_keep` are its own SDPA attention.
+so one K and V serve all masks. Registered with transformers' attention interface; other calls of it are
+
+- with `shared` (a key and a value per layer that every sequence attends to beside its own): softmax over both parts,
+  without copying the shared one per sequence (`models.frozen_padding`);
+- over long sources in bfloat16 on a CPU: written out as product, softmax, product, which is faster than SDPA there
+  (measured in `perf/reference_speed.md`);
+- else transformers' own SDPA attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface
@@ -22,6 +29,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "xbench-masked-frames"
+KeyValue = tuple[Tensor, Tensor]
+
+# Source positions from which written-out attention is worth it.
+_LONG = 128
 
 
 def attention(
@@ -32,19 +43,72 @@ def attention(
     attention_mask: Tensor | None,
     *,
     frame_keep: Float[Tensor, "batch frame"] | None = None,
+    shared: Sequence[KeyValue] | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend to kept frames where `frame_keep` is given and this is a cross-attention module."""
-    is_cross = frame_keep is not None and key.shape[0] == 1 and not module.is_causal
-    if not is_cross:
-        plain: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **arguments
-        )
-        return plain
-    assert frame_keep is not None
-    return _masked(
-        module, query * arguments.get("scaling", 1.0), key[0], value[0], frame_keep
-    ), None
+    """Attend to kept frames where `frame_keep` is given and this is a cross-attention module.
+
+    shared: per layer of this module's stack, key and value [1, head, source, channel] beside its own.
+    """
+    if not module.is_causal:
+        scaled = query * arguments.get("scaling", 1.0)
+        if frame_keep is not None and key.shape[0] == 1:
+            keep = frame_keep.to(query.dtype)
+            return _masked(module, scaled, key[0], value[0], keep), None
+        if shared is not None:
+            return _two_parts(scaled, key, value, *shared[module.layer_idx or 0]), None
+        if attention_mask is None and _better_written_out(query, key):
+            return _written_out(scaled, key, value), None
+    plain: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, **arguments
+    )
+    return plain
+
+
+def _better_written_out(query: Tensor, key: Tensor) -> bool:
+    """Say whether product, softmax, product beat SDPA: no gradient keeps the scores, and there are many."""
+    return (
+        query.dtype == torch.bfloat16
+        and query.device.type == "cpu"
+        and not query.requires_grad
+        and query.shape[1:] == key.shape[1:]
+        and key.shape[2] >= _LONG
+    )
+
+
+def _written_out(
+    query: Float[Tensor, "batch head position channel"],
+    key: Float[Tensor, "batch head source channel"],
+    value: Float[Tensor, "batch head source channel"],
+) -> Float[Tensor, "batch position head channel"]:
+    output = query.new_empty(len(query), query.shape[2], query.shape[1], query.shape[3])
+    for row in range(
+        len(query)
+    ):  # one at a time: the scores of a batch would be the largest tensor of all
+        weights = (query[row] @ key[row].transpose(1, 2)).softmax(-1)
+        output[row] = (weights @ value[row]).transpose(0, 1)
+    return output
+
+
+def _two_parts(
+    query: Float[Tensor, "batch head position channel"],
+    key: Float[Tensor, "batch head source channel"],
+    value: Float[Tensor, "batch head source channel"],
+    shared_key: Float[Tensor, "1 head shared channel"],
+    shared_value: Float[Tensor, "1 head shared channel"],
+) -> Float[Tensor, "batch position head channel"]:
+    """Softmax over a source of each sequence's own and one that all share."""
+    batch, heads, positions, channels = query.shape
+    stacked = query.transpose(0, 1).reshape(heads, batch * positions, channels)
+    common = (stacked @ shared_key[0].transpose(1, 2)).view(heads, batch, positions, -1)
+    own = (query @ key.transpose(2, 3)).transpose(0, 1)
+    weights = torch.cat([own, common], -1).softmax(-1)
+    split = weights.split([own.shape[-1], common.shape[-1]], -1)
+    output = split[0].transpose(0, 1) @ value
+    from_shared = split[1].reshape(heads, batch * positions, -1) @ shared_value[0]
+    return (output.transpose(0, 1) + from_shared.view(heads, batch, positions, channels)).permute(
+        1, 2, 0, 3
+    )
 
 
 def _masked(
@@ -79,19 +143,18 @@ def _bias(
     return None if projection.bias is None else projection.bias.view(heads, 1, channels)
 
 
-def cross_cache(
-    modules: list[Any], encoded: Float[Tensor, "1 source dim"]
-) -> list[tuple[Tensor, Tensor]]:
-    """Project the encoder output once for every cross-attention module: [1, head, source, channel]."""
+def cross_cache(modules: list[Any], encoded: Float[Tensor, "batch source dim"]) -> list[KeyValue]:
+    """Project states once for every attention module: [batch, head, source, channel]."""
 
     def heads(module: Any, projection: nn.Linear) -> Tensor:
         states: Tensor = projection(encoded)
-        return states.view(1, -1, module.num_heads, module.head_dim).transpose(1, 2).contiguous()
+        split = states.view(len(encoded), -1, module.num_heads, module.head_dim)
+        return split.transpose(1, 2).contiguous()
 
     return [(heads(m, m.k_proj), heads(m, m.v_proj)) for m in modules]
 
 
-def decoder_cache(projected: list[tuple[Tensor, Tensor]]) -> EncoderDecoderCache:
+def decoder_cache(projected: list[KeyValue]) -> EncoderDecoderCache:
     """Return a cache whose cross-attention half holds these keys and values, so that none are made."""
     cross = DynamicCache()
     for layer, (key, value) in enumerate(projected):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from xbench.models.frozen_padding import FrozenLogits, frozen_padding
 from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, SpeechModel
 from xbench.spec import Decoding
 from xbench.trace import Trace
@@ -40,6 +41,17 @@ class MeteredModel:
     def __getattr__(self, name: str) -> Any:
         # What a family has beyond the protocol, and makes no pass.
         return getattr(self._model, name)
+
+    @property
+    def measured(self) -> SpeechModel:
+        """The wrapped model."""
+        return self._model
+
+    def beside(self, model: SpeechModel) -> MeteredModel:
+        """Return another model, counted with this one."""
+        other = MeteredModel(model)
+        other._count = self._count  # type: ignore[method-assign]  # one meter for both
+        return other
 
     @property
     def info(self) -> ModelInfo:
@@ -88,6 +100,19 @@ class MeteredModel:
 
         return counted
 
+    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
+        """Count the clean pass and every sequence, where the wrapped model has such passes."""
+        frozen_logits = frozen_padding(self._model, features, hypothesis)
+        self._count(forward=1)
+
+        def counted(
+            values: Float[Tensor, "batch validmelframe mel"],
+        ) -> Float[Tensor, "batch token vocab"]:
+            self._count(forward=len(values))
+            return frozen_logits(values)
+
+        return counted
+
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Count one pass."""
         self._count(forward=1)
@@ -95,9 +120,7 @@ class MeteredModel:
 
     def randomised(self, seed: int) -> MeteredModel:
         """Return the re-initialised model, counted with this one."""
-        other = MeteredModel(self._model.randomised(seed))
-        other._count = self._count  # type: ignore[method-assign]  # one meter for both
-        return other
+        return self.beside(self._model.randomised(seed))
 
     def _count(self, *, forward: int = 0, backward: int = 0) -> None:
         self.passes = Passes(self.passes.forward + forward, self.passes.backward + backward)

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
+from torch.nn.functional import gelu
 from transformers.modeling_outputs import BaseModelOutput
 
 from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.models.capture import PreNorm, captured_blocks, feed_forward
+from xbench.models.frozen_padding import FrozenLogits
 from xbench.models.loading import (
     Location,
     check_folder,
@@ -224,6 +226,51 @@ class WhisperModel:
             return self._read_out(states, hypothesis)
 
         return masked_logits
+
+    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
+        """Keep the padding's keys and values of every layer (`models.frozen_padding`)."""
+        encoder, decoder = self.network.model.encoder, self.network.model.decoder
+        frames = features.frames
+        # What the two convolutions of width 3 see beyond the last valid frame.
+        margin = features.values[features.melframes : features.stride * frames + 2]
+        padding = []
+        states = self._stem(features.values[None], len(encoder.embed_positions.weight))
+        for layer in encoder.layers:
+            beyond = layer.self_attn_layer_norm(states[:, frames:])
+            padding += cross_cache([layer.self_attn], beyond)
+            states = layer(states, None)
+        cross = [layer.encoder_attn for layer in decoder.layers]
+        cross_padding = cross_cache(cross, encoder.layer_norm(states[:, frames:]))
+        ids = self._decoder_input(hypothesis)
+
+        def frozen_logits(
+            values: Float[Tensor, "batch validmelframe mel"],
+        ) -> Float[Tensor, "batch token vocab"]:
+            batch = len(values)
+            with_margin = torch.cat([values, margin.expand(batch, -1, -1)], 1)
+            states = self._stem(with_margin, frames)
+            for layer, shared in zip(encoder.layers, padding, strict=True):
+                states = layer(states, None, shared=[shared])
+            states = encoder.layer_norm(states)
+            states = decoder(
+                input_ids=ids.expand(batch, -1),
+                encoder_hidden_states=states,
+                past_key_values=decoder_cache(cross_cache(cross, states)),
+                use_cache=True,
+                shared=cross_padding,
+            ).last_hidden_state
+            return self._read_out(states, hypothesis)
+
+        return frozen_logits
+
+    def _stem(
+        self, values: Float[Tensor, "batch melframe mel"], frames: int
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Convolutions and positions, cut to the first frames."""
+        encoder = self.network.model.encoder
+        states = gelu(encoder.conv1(values.transpose(1, 2).to(self.network.dtype)))
+        states = gelu(encoder.conv2(states)).transpose(1, 2)[:, :frames]
+        return states + encoder.embed_positions.weight[:frames]
 
     def randomised(self, seed: int) -> WhisperModel:
         """Initialise the architecture anew, as transformers does before training."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ class Reference:
     counts: [half, segment], how many masks hid it. masks: masks per half. kept: [token], share of
     masks under which the hypothesis token stayed the most likely one. neutral: the value a hidden
     cell takes. converged: whether the reliability asked for was reached; None where none was asked for.
+    computation: how the passes were run, where it is not the plain way (`references.passes`).
     Halves hold whole masks (antithetic ones: whole pairs) and share none. Estimators other than the masked
     mean leave adjusted sums, whose quotient with the counts is their estimate.
     """
@@ -30,6 +32,7 @@ class Reference:
     kept: Float[np.ndarray, " token"]
     neutral: str
     converged: bool | None = None
+    computation: Mapping[str, str | float | None] = field(default_factory=dict)
 
     def mean(self) -> Float[np.ndarray, "token *cells"]:
         """Return the map from all masks."""

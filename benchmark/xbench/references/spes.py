@@ -10,15 +10,22 @@ Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xbench.case import Case
 from xbench.errors import UsageError
-from xbench.references.divergence import Perturbed, against, batch_size
+from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
+from xbench.models.protocol import SpeechModel
+from xbench.references.batching import starting_size
+from xbench.references.divergence import Perturbed
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.masks import Design
+from xbench.references.passes import Build, Chosen, Plan, choose_padding, choose_precision
 from xbench.references.reference import Reference
 from xbench.references.segments import Segmentation, frame_segments, superpixels
 
@@ -33,27 +40,37 @@ def spes_encoder(
     estimator: str = "masked-mean",
     design: Design = "independent",
     until: float | None = None,
+    precision: str = "float32",
 ) -> Reference:
-    """Estimate relevance of encoder frames by zeroing them; cells are [frame]."""
+    """Estimate relevance of encoder frames by zeroing them; cells are [frame].
+
+    precision: `float32`, `bfloat16` or `auto` (`references.passes`).
+    """
     encoded = case.model.encode(case.features.values[None])
     frames = case.features.frames
 
-    masked_logits = case.model.frame_masking(encoded, case.hypothesis)
+    def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
+        states = encoded.to(dtype)
+        masked = model.frame_masking(states, case.hypothesis)
 
-    def perturbed(hidden: Bool[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
-        keep = torch.ones(len(hidden), encoded.shape[1], dtype=encoded.dtype, device=encoded.device)
-        keep[:, :frames] = (~hidden).to(encoded.dtype)
-        return masked_logits(keep)
+        def perturbed(hidden: Bool[Tensor, "batch frame"]) -> Float[Tensor, "batch token output"]:
+            keep = torch.ones(len(hidden), states.shape[1], dtype=dtype, device=states.device)
+            keep[:, :frames] = (~hidden).to(dtype)
+            return masked(keep)
 
-    return _estimate(
-        perturbed,
-        case.model.logits(encoded, case.hypothesis)[0],
-        frame_segments(frames),
+        return perturbed
+
+    rows = len(case.hypothesis.prompt) + len(case.hypothesis.tokens)
+    plan = _plan(
         case,
         sampling,
-        Recipe(masks, p, estimator, design, until),
-        neutral="zero vector",
+        frame_segments(frames),
+        p,
+        case.model.logits(encoded, case.hypothesis)[0],
+        rows,
     )
+    recipe = Recipe(masks, p, estimator, design, until)
+    return _estimate(plan, choose_precision(plan, build, precision), recipe, "zero vector")
 
 
 @torch.inference_mode()
@@ -70,10 +87,13 @@ def spes_input(
     estimator: str = "masked-mean",
     design: Design = "independent",
     until: float | None = None,
+    precision: str = "float32",
+    padding: str = "exact",
 ) -> Reference:
     """Estimate relevance of spectrogram cells by hiding superpixels; cells are [melframe, mel].
 
-    A hidden cell takes its mel channel's mean over the utterance's valid frames.
+    A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
+    padding: `exact` or `frozen` (`models.frozen_padding`).
     """
     features = case.features
     segmentation = superpixels(
@@ -86,21 +106,51 @@ def spes_input(
     )
     neutral = features.valid.mean(0)
 
-    def perturbed(hidden: Bool[Tensor, "batch melframe mel"]) -> Float[Tensor, "batch token vocab"]:
-        values = features.values.repeat(len(hidden), 1, 1)
-        values[:, : features.melframes] = torch.where(hidden, neutral, features.valid)
-        return case.model.logits(case.model.encode(values), case.hypothesis)
+    def hide(hidden: Bool[Tensor, "batch melframe mel"]) -> Float[Tensor, "batch melframe mel"]:
+        return torch.where(hidden, neutral, features.valid)
 
-    clean = case.model.logits(case.model.encode(features.values[None]), case.hypothesis)[0]
-    return _estimate(
-        perturbed,
-        clean,
-        segmentation,
-        case,
-        sampling,
-        Recipe(masks, p, estimator, design, until),
-        neutral="mean of each mel channel over the valid frames",
-    )
+    def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
+        def perturbed(
+            hidden: Bool[Tensor, "batch melframe mel"],
+        ) -> Float[Tensor, "batch token output"]:
+            values = features.values.repeat(len(hidden), 1, 1)
+            values[:, : features.melframes] = hide(hidden)
+            return model.logits(model.encode(values.to(dtype)), case.hypothesis)
+
+        return perturbed
+
+    encoded = case.model.encode(features.values[None])
+    clean = case.model.logits(encoded, case.hypothesis)[0]
+    plan = _plan(case, sampling, segmentation, p, clean, encoded.shape[1])
+    chosen = choose_precision(plan, build, precision)
+    if padding == "frozen":
+        chosen = choose_padding(plan, chosen, _frozen(case, hide))
+    neutral_value = "mean of each mel channel over the valid frames"
+    recipe = Recipe(masks, p, estimator, design, until)
+    return _estimate(plan, chosen, recipe, neutral_value)
+
+
+def _frozen(case: Case, hide: Callable[[Tensor], Tensor]) -> Build | None:
+    """Return passes over frozen padding; None for a clip that fills the window; raises UsageError."""
+    if not has_frozen_padding(case.model):
+        raise UsageError(
+            f"spes-input: 'padding=frozen' is not possible with model '{case.model.info.name}': its family "
+            "offers no passes over frozen padding; use padding=exact"
+        )
+    if case.features.melframes >= len(case.features.values):
+        return None
+
+    def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
+        frozen = frozen_padding(model, case.features, case.hypothesis)
+
+        def perturbed(
+            hidden: Bool[Tensor, "batch melframe mel"],
+        ) -> Float[Tensor, "batch token output"]:
+            return frozen(hide(hidden).to(dtype))
+
+        return perturbed
+
+    return build
 
 
 def _rates(text: str) -> list[float]:
@@ -113,23 +163,28 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def _estimate(
-    perturbed: Perturbed,
-    clean: Float[Tensor, "token vocab"],
-    segmentation: Segmentation,
+def _plan(
     case: Case,
     sampling: Sampling,
-    recipe: Recipe,
-    *,
-    neutral: str,
-) -> Reference:
-    tokens = torch.tensor(case.hypothesis.tokens, device=clean.device)
-    return estimate(
-        against(clean, tokens, perturbed),
-        segmentation,
-        case,
-        sampling,
+    segmentation: Segmentation,
+    p: float,
+    clean: Float[Tensor, "token vocab"],
+    rows: int,
+) -> Plan:
+    size = sampling.batch_size or starting_size(clean.device, rows)
+    return Plan(case, sampling, segmentation, p, clean, size)
+
+
+def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> Reference:
+    reference = estimate(
+        chosen.measure,
+        plan.segmentation,
+        plan.case,
+        plan.sampling,
         recipe,
-        batch_size=sampling.batch_size or batch_size(clean),
+        batch_size=plan.batch_size,
         neutral=neutral,
+    )
+    return replace(
+        reference, computation={**chosen.facts, "batch_size": float(chosen.measure.size)}
     )

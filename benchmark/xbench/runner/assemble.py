@@ -330,11 +330,11 @@ def _utterance_columns(
             else None
             for o in outcomes
         ]
-        columns[f"masks@{call.name}"] = [
+        table[f"masks@{call.name}"] = [
             sum(o.scored.references[call.name].masks) if call.name in o.scored.references else None
             for o in outcomes
         ]
-        columns[f"row_reliability@{call.name}"] = [
+        table[f"row_reliability@{call.name}"] = [
             list(o.scored.references[call.name].reliability.rows)
             if call.name in o.scored.references
             else None
