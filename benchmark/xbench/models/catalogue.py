@@ -35,3 +35,12 @@ WHISPER = FamilyDescription(
     architecture="WhisperForConditionalGeneration",
     checkpoints=_checkpoints("whisper"),
 )
+SPEECH_TO_TEXT = FamilyDescription(
+    name="speech_to_text",
+    version="1",
+    summary="fairseq S2T: filterbanks, strided convolutions, Transformer",
+    source="Wang et al. 2020, arXiv 2010.05171; transformers `Speech2TextForConditionalGeneration`",
+    implementation="xbench.models.speech_to_text:load",
+    architecture="Speech2TextForConditionalGeneration",
+    checkpoints=(),
+)
