@@ -199,9 +199,15 @@ def validate_command(
 
 @app.command("check")
 def check_command(
-    kind: Annotated[str, typer.Argument(help="method")],
-    name: Annotated[str, typer.Argument(help="Registered name, with parameters if wanted.")],
-    model: Annotated[str, typer.Option(help="Model to try it on.")] = "xbench-tiny",
+    kind: Annotated[str, typer.Argument(help="method or model")],
+    name: Annotated[
+        str, typer.Argument(help="Registered name, with parameters if wanted; or a model.")
+    ],
+    model: Annotated[str, typer.Option(help="Model to try a method on.")] = "xbench-tiny",
+    language: Annotated[str, typer.Option(help="Language to tell a model.")] = "en",
+    trust_remote_code: Annotated[
+        bool, typer.Option(help="Allow code from the checkpoint.")
+    ] = False,
     as_json: _AsJson = False,
 ) -> None:
     """Run the contract battery that built-ins and plugins must pass."""
@@ -209,12 +215,21 @@ def check_command(
 
     from xbench import console, registry
 
-    if kind != "method":
-        raise UsageError(f"cannot check a '{kind}'; there is a battery for: method")
-    registry.methods.get(Call.parse(name).name)  # an unknown name is told before torch is loaded
-    from xbench.testing import check_method
+    # An unknown name is told before torch is loaded.
+    if kind == "method":
+        registry.methods.get(Call.parse(name).name)
+        from xbench.testing import check_method
 
-    results = check_method(name, model)
+        results = check_method(name, model)
+    elif kind == "model":
+        from xbench.models.loading import locate
+
+        locate(name)
+        from xbench.testing import check_model
+
+        results = check_model(name, language=language, trust_remote_code=trust_remote_code)
+    else:
+        raise UsageError(f"cannot check a '{kind}'; there is a battery for: method, model")
     rows = [asdict(result) for result in results]
     console.emit_json(rows) if as_json else console.show_rows("checks", rows)
     if not all(result.ok for result in results) or all(r.status == "skipped" for r in results):

@@ -34,7 +34,8 @@ class ModelInfo:
     alignment_heads: (decoder layer, head) pairs that the checkpoint publishes as the ones that time
         words; empty where it publishes none.
     spectrogram: its input is a spectrogram; a model of the raw waveform has no time-frequency cells.
-    lacking: captures of `xbench.trace` that the family cannot give, with the reason.
+    lacking: captures of `xbench.trace` that the family cannot give, with the reason. padding: why the
+        network's own padded batches differ from single utterances; empty where they do not.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelInfo:
     alignment_heads: tuple[tuple[int, int], ...] = ()
     spectrogram: bool = True
     lacking: Mapping[str, str] = field(default_factory=dict)
+    padding: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,12 @@ from xbench.trace import Trace
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint in memory: the network, and the processor's two halves."""
+    """A checkpoint in memory: the network, and the processor or its two halves."""
 
     network: Any
     extractor: Any
     tokenizer: Any
+    processor: Any = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,14 @@ class Family:
     """In what a family differs from the others; every function is pure.
 
     encode: spectrograms [batch, melframe, mel] to encoder states. decode: token ids and encoder states to the
-    decoder's last states. read_out: those to logits. inputs: what the network's own forward is given for padded
-    spectrograms and the number of valid melframes of each.
+    decoder's last states (which must leave both as they are). read_out: those to logits. inputs: what the network's own forward is given for padded
+    spectrograms and the number of valid melframes of each. lacking: why a stack may be missing. padding: why
+    the network's own padded batches may differ from single utterances, if they do.
     """
 
     name: str
     architecture: str
+    processor: str  # of transformers; empty where there is none but its halves
     languages: Callable[[Loaded], Languages]
     prompt: Callable[[Loaded, str, str | None], tuple[int, ...]]
     audio: Callable[[Loaded], Audio]
@@ -102,6 +105,7 @@ class Family:
     positions: Callable[[Any], int]
     spectrogram: bool = True
     lacking: Mapping[str, str] = field(default_factory=dict)
+    padding: str = ""
 
 
 @dataclass(frozen=True, eq=False)  # a model equals only itself
@@ -144,6 +148,7 @@ class Seq2SeqModel:
             self.network,
             **self._own_inputs([features.valid]),
             decoder_input_ids=torch.tensor([prompt], device=self.network.device),
+            decoder_start_token_id=prompt[0],
             do_sample=False,
             num_beams=decoding.beams,
             no_repeat_ngram_size=decoding.no_repeat_ngram,
@@ -259,6 +264,18 @@ class Seq2SeqModel:
         return self.family.inputs(self.loaded, padded.to(self.network.dtype), lengths)
 
 
+def start_token(network: Any) -> int:
+    """Return the token that decoding starts with; raise UsageError where the checkpoint names none."""
+    for settings in (network.generation_config, network.config):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            found = getattr(settings, name, None)
+            if isinstance(found, int):
+                return found
+    raise UsageError(
+        f"a checkpoint of type '{network.config.model_type}' names no decoder_start_token_id"
+    )
+
+
 def valid_mask(lengths: Int[Tensor, " batch"], size: int) -> Int[Tensor, "batch {size}"]:
     """Return 1 for the first `lengths` positions of each row, else 0."""
     return (torch.arange(size, device=lengths.device) < lengths[:, None]).long()
@@ -277,16 +294,12 @@ def _randomised(model: Seq2SeqModel, seed: int) -> Seq2SeqModel:
 def load_family(
     family: Family,
     location: Location,
-    processor: Callable[[str, dict[str, Any]], tuple[Any, Any]],
     *,
     device: str,
     precision: str,
     trust_remote_code: bool,
 ) -> Seq2SeqModel:
-    """Load a checkpoint from a folder or the hub: safetensors only, complete weights only.
-
-    processor: from (folder or hub id, arguments of `from_pretrained`) to feature extractor and tokenizer.
-    """
+    """Load a checkpoint from a folder or the hub: safetensors only, complete weights only."""
     import transformers
 
     check_folder(location, family.name)
@@ -306,10 +319,10 @@ def load_family(
             ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
             **arguments,
         )
-        extractor, tokenizer = processor(location.target, arguments)
+        extractor, tokenizer, both = _processor(family, location.target, arguments)
     check_weights(location, loading)
     network = network.to(device).eval().requires_grad_(False)
-    loaded = Loaded(network, extractor, tokenizer)
+    loaded = Loaded(network, extractor, tokenizer, both)
     stacks = family.stacks(network)
     return Seq2SeqModel(
         family=family,
@@ -334,9 +347,25 @@ def load_family(
             heads=stacks["cross"].heads,
             remote_code=trust_remote_code,
             spectrogram=family.spectrogram,
-            lacking=family.lacking,
+            lacking={
+                f"{stack}-{capture}": why
+                for stack, why in family.lacking.items()
+                for capture in ("attention", "projections")
+                if stack not in stacks
+            },
+            padding=family.padding,
         ),
     )
+
+
+def _processor(family: Family, target: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
+    import transformers
+
+    if family.processor:
+        both = getattr(transformers, family.processor).from_pretrained(target, **arguments)
+        return both.feature_extractor, both.tokenizer, both
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(target, **arguments)
+    return extractor, transformers.AutoTokenizer.from_pretrained(target, **arguments), None
 
 
 def encoder_layers(config: Any) -> int:

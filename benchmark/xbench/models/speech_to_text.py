@@ -23,6 +23,7 @@ from xbench.models.seq2seq import (
     Loaded,
     Seq2SeqModel,
     load_family,
+    start_token,
     valid_mask,
 )
 from xbench.models.whisper import bart_like_stacks
@@ -42,7 +43,7 @@ def _languages(loaded: Loaded) -> Languages:
 
 
 def _prompt(loaded: Loaded, source: str, target: str | None) -> tuple[int, ...]:
-    start = loaded.network.config.decoder_start_token_id
+    start = start_token(loaded.network)
     tokens = _language_tokens(loaded)
     return (start, tokens[target or source]) if tokens else (start,)
 
@@ -80,6 +81,7 @@ def _inputs(
 FAMILY = Family(
     name="speech_to_text",
     architecture="Speech2TextForConditionalGeneration",
+    processor="Speech2TextProcessor",
     languages=_languages,
     prompt=_prompt,
     audio=_audio,
@@ -98,11 +100,4 @@ FAMILY = Family(
 
 def load(location: Location, **options: Any) -> Seq2SeqModel:
     """Load a Speech2Text checkpoint from a folder or the hub."""
-
-    def processor(target: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
-        from transformers import Speech2TextProcessor
-
-        found = Speech2TextProcessor.from_pretrained(target, **arguments)
-        return found.feature_extractor, found.tokenizer
-
-    return load_family(FAMILY, location, processor, **options)
+    return load_family(FAMILY, location, **options)

@@ -1,5 +1,6 @@
 """Contract batteries: what built-ins and plugins must both pass. For use in tests and by `xbench check`."""
 
 from xbench.testing.methods import CheckResult, check_method, demo_cases
+from xbench.testing.models import check_model
 
-__all__ = ["CheckResult", "check_method", "demo_cases"]
+__all__ = ["CheckResult", "check_method", "check_model", "demo_cases"]
