@@ -1,7 +1,7 @@
 """The Cohere ASR family: Fast Conformer encoder (stride 8), Transformer decoder, prompt of language and options.
 
-Encoder frame j is centred on mel frame 8 j. Audio that the feature extractor would cut into chunks is refused: a map has
-one utterance.
+Encoder frame j is centred on mel frame 8 j. Audio that the feature extractor would cut into chunks is refused: a map
+has one utterance.
 
 Source: the implementation of transformers.
 """

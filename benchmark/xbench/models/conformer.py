@@ -63,7 +63,7 @@ def stacks(network: Any) -> dict[str, Stack]:
 
 
 def frames(config: Any) -> Callable[[int], int]:
-    """Return the function from mel frames to encoder frames: convolutions of kernel k, stride s, padding (k - 1) / 2."""
+    """Return the function from mel frames to encoder frames: strided convolutions, padding (kernel - 1) / 2."""
     kernel, stride = config.subsampling_conv_kernel_size, config.subsampling_conv_stride
 
     def count(melframes: int) -> int:

@@ -101,9 +101,7 @@ FAMILY = Family(
     prompt=lambda loaded, source, target: (start_token(loaded.network),),
     audio=lambda loaded: waveform_audio(_HOP, convolved(_CONVOLUTIONS), _LONGEST),
     inputs=waveform_inputs,
-    encode=lambda loaded, values: (
-        loaded.network.model.encoder(values.flatten(1)).last_hidden_state
-    ),
+    encode=lambda loaded, values: loaded.network.model.encoder(values.flatten(1)).last_hidden_state,
     decode=lambda network, ids, encoded: (
         network.model.decoder(
             input_ids=ids, encoder_hidden_states=encoded, use_cache=False

@@ -100,6 +100,8 @@ FAMILY = Family(
     stacks=_stacks,
     positions=lambda network: network.config.max_position_embeddings,
     spectrogram=False,
+    padding="its convolutions count a padded frame as audio while their kernel still reaches back to some, so a padded "
+    "row has more frames than the utterance alone",
 )
 
 

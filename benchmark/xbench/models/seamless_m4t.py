@@ -1,8 +1,8 @@
-"""The speech-to-text part of SeamlessM4T (both versions): filterbanks, Conformer, adapter (stride 8), Transformer decoder.
+"""The speech-to-text part of SeamlessM4T (both versions): filterbanks, Conformer, adapter (stride 8), Transformer.
 
 The filterbanks of two frames are stacked before the encoder and the adapter takes every eighth, so encoder frame j is
-centred on filterbank frame 16 j. An odd last frame is dropped, as the network masks it. The prompt is the start token and
-the target language; for transcription that is the spoken one.
+centred on filterbank frame 16 j. An odd last frame is dropped, as the network masks it. The prompt is the start token
+and the target language; for transcription that is the spoken one.
 
 Sources: Seamless Communication 2023 (arXiv 2308.11596, 2312.05187) in the implementation of transformers.
 """
@@ -106,9 +106,7 @@ def _stacks(network: Any) -> dict[str, Stack]:
     around = pre_norms(layers, decoder.layer_norm, names, rest)
     heads = network.config.decoder_attention_heads
     return {
-        "cross": Stack(
-            [layer.cross_attention for layer in layers], heads, streams=around["cross"]
-        ),
+        "cross": Stack([layer.cross_attention for layer in layers], heads, streams=around["cross"]),
         "decoder": Stack(
             [layer.self_attn for layer in layers], heads, causal=True, streams=around["own"]
         ),

@@ -83,10 +83,11 @@ class Audio:
 class Family:
     """In what a family differs from the others; every function is pure.
 
-    encode: spectrograms [batch, melframe, mel] to encoder states. decode: token ids and encoder states to the
-    decoder's last states (which must leave both as they are). read_out: those to logits. inputs: what the network's own forward is given for padded
-    spectrograms and the number of valid melframes of each. lacking: why a stack may be missing. padding: why
-    the network's own padded batches may differ from single utterances, if they do.
+    encode: spectrograms [batch, melframe, mel] to encoder states. decode: token ids and encoder states to
+    the decoder's last states (which must leave both as they are). read_out: those to logits. inputs: what
+    the network's own forward is given for padded spectrograms and the number of valid melframes of each.
+    stacks: where attention is. positions: how many tokens the decoder has room for. lacking: why a stack
+    may be missing. padding: why the network's own padded batches may differ from single utterances.
     """
 
     name: str
@@ -150,6 +151,10 @@ class Seq2SeqModel:
             decoder_input_ids=torch.tensor([prompt], device=self.network.device),
             decoder_start_token_id=prompt[0],
             do_sample=False,
+            # What is forced was not predicted: a forced first token belongs to the prompt, and a hypothesis
+            # that reaches the limit is truncated.
+            forced_bos_token_id=None,
+            forced_eos_token_id=None,
             num_beams=decoding.beams,
             no_repeat_ngram_size=decoding.no_repeat_ngram,
             max_new_tokens=min(room, decoding.max_tokens or room),
@@ -274,6 +279,12 @@ def start_token(network: Any) -> int:
     raise UsageError(
         f"a checkpoint of type '{network.config.model_type}' names no decoder_start_token_id"
     )
+
+
+def start_prompt(network: Any) -> tuple[int, ...]:
+    """Return the start token, and the first token where the checkpoint forces one (a target language)."""
+    forced = getattr(network.generation_config, "forced_bos_token_id", None)
+    return (start_token(network), *(() if forced is None else (forced,)))
 
 
 def valid_mask(lengths: Int[Tensor, " batch"], size: int) -> Int[Tensor, "batch {size}"]:

@@ -1,8 +1,8 @@
-"""Speech encoders joined to text decoders: wav2vec 2.0, HuBERT or WavLM with the decoder of mBART, BART or Speech2Text2.
+"""Speech encoders joined to text decoders: wav2vec 2.0, HuBERT or WavLM with the decoder of mBART or BART.
 
 Raw waveform, convolutions of the encoder (stride 320 samples), where configured an adapter that shortens the sequence
-again. `encode` ends with the encoder's output; a projection to the decoder's width belongs to the decoder. Decoders with
-other module names (BERT) are refused when loading. What a checkpoint hears and writes it does not say.
+again. `encode` ends with the encoder's output; a projection to the decoder's width belongs to the decoder. Decoders
+with other module names (BERT) are refused when loading. What a checkpoint hears and writes it does not say.
 
 Sources: Wu et al. 2021 (arXiv 2104.06678) in the implementation of transformers.
 """
@@ -25,7 +25,7 @@ from xbench.models.seq2seq import (
     Loaded,
     Seq2SeqModel,
     load_family,
-    start_token,
+    start_prompt,
 )
 from xbench.models.waveform import waveform_audio, waveform_inputs
 
@@ -84,7 +84,7 @@ FAMILY = Family(
     architecture="SpeechEncoderDecoderModel",
     processor="",
     languages=lambda loaded: Languages(None, lambda source: None),
-    prompt=lambda loaded, source, target: (start_token(loaded.network),),
+    prompt=lambda loaded, source, target: start_prompt(loaded.network),
     audio=_audio,
     inputs=waveform_inputs,
     encode=lambda loaded, values: loaded.network.encoder(values.flatten(1)).last_hidden_state,

@@ -23,6 +23,7 @@ from xbench.models.seq2seq import (
     Loaded,
     Seq2SeqModel,
     load_family,
+    start_prompt,
     start_token,
     valid_mask,
 )
@@ -43,9 +44,10 @@ def _languages(loaded: Loaded) -> Languages:
 
 
 def _prompt(loaded: Loaded, source: str, target: str | None) -> tuple[int, ...]:
-    start = start_token(loaded.network)
     tokens = _language_tokens(loaded)
-    return (start, tokens[target or source]) if tokens else (start,)
+    if tokens:
+        return (start_token(loaded.network), tokens[target or source])
+    return start_prompt(loaded.network)
 
 
 def _extract(loaded: Loaded, audio: np.ndarray) -> Float[Tensor, "melframe mel"]:
@@ -95,6 +97,7 @@ FAMILY = Family(
     read_out=lambda network, states: network.lm_head(states),
     stacks=lambda network: bart_like_stacks(network.model),
     positions=lambda network: network.config.max_target_positions,
+    padding="its second convolution reads what the first one's bias makes of the padding",
 )
 
 

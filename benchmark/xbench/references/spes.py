@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.errors import UsageError
+from xbench.errors import Unsupported, UsageError
+from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.references.divergence import Perturbed, against, batch_size
 from xbench.references.estimation import Sampling, masked_mean
 from xbench.references.reference import Reference
@@ -63,6 +64,8 @@ def spes_input(
 
     A hidden cell takes its mel channel's mean over the utterance's valid frames.
     """
+    if not case.model.info.spectrogram:
+        raise Unsupported(NO_SPECTROGRAM)
     features = case.features
     segmentation = superpixels(
         features.valid.float().cpu().numpy(),

@@ -324,7 +324,8 @@ def _check_one_pass(subject: _Subject) -> None:
 
 
 def _modules(model: SpeechModel) -> Iterator[tuple[str, nn.Module]]:
-    for owner, value in vars(model).items():
+    owned = {"network": getattr(model, "network", None), **vars(model)}
+    for owner, value in owned.items():
         if isinstance(value, nn.Module):
             yield from ((f"{owner}.{name}", module) for name, module in value.named_modules())
 

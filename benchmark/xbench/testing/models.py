@@ -1,23 +1,23 @@
 """The contract of a model, as checks that run on any loaded or registered checkpoint.
 
-    features       finite, as long as the audio, and enough of them for the encoder frames they are said to make
-    neutral        the value that hides a cell (mean of its channel) is finite and no padding enters it
-    too-long       audio beyond `max_samples` is refused as `too-long`
-    language       a language that nobody speaks is refused as `unsupported-language`
-    hypothesis     tokens, texts and content rows fit together; the prompt is not explained
-    own-forward    teacher-forced logits are those of the network's own forward pass: KL < 1e-5
-    rows           row i predicts token i: the greedy choice of row i is token i, and another token i changes row
-                   i + 1 but no row up to i
-    batch          an unmasked copy beside perturbed ones has the logits it has alone: KL < 1e-5
-    padding        an utterance in the network's own padded batch beside a longer one has them too; where the
-                   network cannot do that, the family says why (`ModelInfo.padding`), and nothing here pads it
-    masking        `frame_masking` with all frames kept is the clean pass, with some zeroed `logits(encoded * keep)`
-    gradients      they reach the input and the encoder output, and no parameter
-    trace          every attention block that is captured rebuilds its output; rows over valid frames sum to one
-    captures       what `ModelInfo.lacking` does not name is in the trace
-    deterministic  the same audio gives the same features and logits; another audio gives others
-    randomised     another seed gives other weights, the same seed the same, and the model keeps its own
-    leftovers      no hook, gradient, flag or changed weight is left behind by all of this
+features       finite, as long as the audio, and enough of them for the encoder frames they are said to make
+neutral        the value that hides a cell (mean of its channel) is finite and no padding enters it
+too-long       audio beyond `max_samples` is refused as `too-long`
+language       a language that nobody speaks is refused as `unsupported-language`
+hypothesis     tokens, texts and content rows fit together; the prompt is not explained
+own-forward    teacher-forced logits are those of the network's own forward pass: KL < 1e-5
+rows           row i predicts token i: the greedy choice of row i is token i, and another token i changes row
+               i + 1 but no row up to i
+batch          an unmasked copy beside perturbed ones has the logits it has alone: KL < 1e-5
+padding        an utterance in the network's own padded batch beside a longer one has them too; where the
+               network cannot do that, the family says why (`ModelInfo.padding`), and nothing here pads it
+masking        `frame_masking` with all frames kept is the clean pass, with some zeroed `logits(encoded * keep)`
+gradients      they reach the input and the encoder output, and no parameter
+trace          every attention block that is captured rebuilds its output; rows over valid frames sum to one
+captures       what `ModelInfo.lacking` does not name is in the trace
+deterministic  the same audio gives the same features and logits; another audio gives others
+randomised     another seed gives other weights, the same seed the same, and the model keeps its own
+leftovers      no hook, gradient, flag or changed weight is left behind by all of this
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ def _check_features(subject: _Subject) -> None:
             raise _Broken("some features are not finite")
         found = features.melframes * features.melframe_seconds
         if abs(found - seconds) > _EDGE:
-            raise _Broken(f"{features.melframes} input frames last {found:.3f} s of {seconds:.3f} s")
+            raise _Broken(
+                f"{features.melframes} input frames last {found:.3f} s of {seconds:.3f} s"
+            )
         step = features.stride * features.melframe_seconds
         if not -_EDGE - step < features.frames * step - seconds < _EDGE + step:
             raise _Broken(
@@ -171,7 +173,9 @@ def _check_features(subject: _Subject) -> None:
             )
         made = subject.model.encode(features.values[None]).shape[1]
         if made < features.frames:
-            raise _Broken(f"{features.frames} frames are said to be valid, the encoder makes {made}")
+            raise _Broken(
+                f"{features.frames} frames are said to be valid, the encoder makes {made}"
+            )
         hypothesis = replace(subject.hypothesis, tokens=(0,), texts=("",), content=(0,))
         zeros = np.zeros((1, features.melframes, 1), dtype=np.float32)
         on_encoder_grid(zeros, layout(features, hypothesis), Scoring())
@@ -287,7 +291,9 @@ def _check_batch(subject: _Subject) -> None:
 
 def _check_padding(subject: _Subject) -> None:
     _expect_same(
-        subject.logits, _own_logits(subject, subject.features[1]), "padded beside a longer utterance"
+        subject.logits,
+        _own_logits(subject, subject.features[1]),
+        "padded beside a longer utterance",
     )
 
 

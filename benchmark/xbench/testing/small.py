@@ -1,7 +1,7 @@
 """Small randomly initialised checkpoints of every family, written as folders: what families are tested with.
 
-Tokenizers are made of letters and the special tokens that the family's prompt needs; feature extractors are the family's
-own. Nothing is downloaded. Weights are drawn wider than for training, so that outputs differ between inputs.
+Tokenizers are made of letters and the special tokens that the family's prompt needs; feature extractors are the
+family's own. Nothing is downloaded. Weights are drawn with unit gain, so that outputs differ between inputs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MELS = 16
 _WIDTH = 32
 _SPECIAL = {"seamless_m4t": 7, "seamless_m4t_v2": 7, "canary": 14, "cohere_asr": 14}  # default: 4
-_SCALE = 4.0  # of the weights, against their initialisation for training
 
 
 def write_small(family: str, folder: Path, seed: int = 0) -> Path:
@@ -29,7 +28,7 @@ def write_small(family: str, folder: Path, seed: int = 0) -> Path:
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if parameter.ndim > 1:
-                    parameter.mul_(_SCALE)
+                    parameter.normal_(std=parameter[0].numel() ** -0.5)
                 elif "norm" not in name:
                     parameter.normal_(std=0.1)
             # Words, not special tokens, are likely, so that there is something to explain.
@@ -86,9 +85,7 @@ def _sentencepiece(path: Path, kind: str) -> int:
         **size,
     )
     path.write_bytes(model.getvalue())
-    return int(
-        sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size()
-    )
+    return int(sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size())
 
 
 def _settings(folder: Path, name: str, **settings: Any) -> None:
