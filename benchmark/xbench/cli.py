@@ -356,9 +356,15 @@ def validate_command(
 
 @app.command("check")
 def check_command(
-    kind: Annotated[str, typer.Argument(help="method or metric")],
-    name: Annotated[str, typer.Argument(help="Registered name, with parameters if wanted.")],
+    kind: Annotated[str, typer.Argument(help="method, metric or model")],
+    name: Annotated[
+        str, typer.Argument(help="Registered name, with parameters if wanted; or a model.")
+    ],
     model: Annotated[str, typer.Option(help="Model to try a method on.")] = "xbench-tiny",
+    language: Annotated[str, typer.Option(help="Language to tell a model.")] = "en",
+    trust_remote_code: Annotated[
+        bool, typer.Option(help="Allow code from the checkpoint.")
+    ] = False,
     as_json: _AsJson = False,
 ) -> None:
     """Run the contract battery that built-ins and plugins must pass."""
@@ -366,16 +372,26 @@ def check_command(
 
     from xbench import console, registry
 
-    kinds: dict[str, registry.Registry[Any]] = {
-        "method": registry.methods,
-        "metric": registry.metrics,
-    }
-    if kind not in kinds:
-        raise UsageError(f"cannot check a '{kind}'; there is a battery for: {', '.join(kinds)}")
-    kinds[kind].get(Call.parse(name).name)  # an unknown name is told before torch is loaded
-    from xbench.testing import check_method, check_metric
+    # An unknown name is told before torch is loaded.
+    if kind == "method":
+        registry.methods.get(Call.parse(name).name)
+        from xbench.testing import check_method
 
-    results = check_metric(name) if kind == "metric" else check_method(name, model)
+        results = check_method(name, model)
+    elif kind == "metric":
+        registry.metrics.get(Call.parse(name).name)
+        from xbench.testing import check_metric
+
+        results = check_metric(name)
+    elif kind == "model":
+        from xbench.models.loading import locate
+
+        locate(name)
+        from xbench.testing import check_model
+
+        results = check_model(name, language=language, trust_remote_code=trust_remote_code)
+    else:
+        raise UsageError(f"cannot check a '{kind}'; there is a battery for: method, metric, model")
     rows = [asdict(result) for result in results]
     console.emit_json(rows) if as_json else console.show_rows("checks", rows)
     if not all(result.ok for result in results) or all(r.status == "skipped" for r in results):

@@ -73,25 +73,28 @@ class Stream:
 class AttentionBlock:
     """The projections of one attention block, all positions, padding included.
 
-    Its output is reproduced by softmax(scale * query key^T + mask) value, heads concatenated,
-    times output_weight^T plus output_bias. stream: what its output is added to, where the model
-    is known to be pre-LN.
+    Its output is reproduced by softmax(scale * query key^T + bias + mask) value, heads concatenated,
+    times output_weight^T plus output_bias. bias: relative positions and windows, where there are any.
+    stream: what its output is added to, where the model is known to be pre-LN.
     """
 
     query: Float[Tensor, "head position channel"]
     key: Float[Tensor, "head source channel"]
     value: Float[Tensor, "head source channel"]
     output: Float[Tensor, "position dim"]
-    output_weight: Float[Tensor, "dim dim"]
+    output_weight: Float[Tensor, "dim headchannel"]
     output_bias: Float[Tensor, " dim"]
     scale: float
     causal: bool
+    bias: Float[Tensor, "#head position source"] | None = None
     stream: Stream | None = None
 
     def attention(self, positions: slice = slice(None)) -> Float[Tensor, "head position source"]:
-        """Return softmax(scale * query key^T), causal where the block is, of these query positions."""
+        """Return softmax(scale * query key^T + bias), causal where the block is, of these query positions."""
         query = self.query[:, positions]
         scores = self.scale * query.float() @ self.key.float().transpose(-1, -2)
+        if self.bias is not None:
+            scores = scores + self.bias[:, positions].float()
         if self.causal:
             above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
             scores = scores.masked_fill(above.triu(1 + (positions.start or 0)), float("-inf"))

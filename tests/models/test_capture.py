@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from xbench.case import Case
-from xbench.models.capture import PreNorm, captured_blocks, feed_forward
+from xbench.models.capture import PreNorm, Stack, captured_blocks, feed_forward
 from xbench.trace import Norm, Trace
 
 ALL = frozenset({"cross-projections", "encoder-projections", "decoder-projections"})
@@ -124,7 +124,8 @@ def test_hooks_are_gone_also_after_an_error(case: Case, trace: Trace) -> None:
     around = PreNorm(norm, layer.final_layer_norm, norm, None)
 
     def fail() -> None:
-        with captured_blocks({"encoder": [layer.self_attn]}, set(), {"encoder": [around]}):
+        stack = Stack([layer.self_attn], heads=1, streams=[around])
+        with captured_blocks({"encoder": stack}, {"encoder"}):
             assert sum(hooks(network)) == sum(before) + 6  # four projections, two norms
             raise RuntimeError("stop")
 
@@ -140,11 +141,11 @@ def test_there_is_a_stream_for_every_layer_or_an_error_that_leaves_no_hook(
     before = hooks(network)
     layers = network.model.encoder.layers
     norm = layers[0].self_attn_layer_norm
-    stacks = {"encoder": [layer.self_attn for layer in layers]}
-    too_few = {"encoder": [PreNorm(norm, norm, norm, None)]}
+    too_few = [PreNorm(norm, norm, norm, None)]
+    stacks = {"encoder": Stack([layer.self_attn for layer in layers], heads=1, streams=too_few)}
     with (
         pytest.raises(ValueError, match="argument 2 is shorter"),
-        captured_blocks(stacks, set(), too_few),
+        captured_blocks(stacks, {"encoder"}),
     ):
         pass
     assert hooks(network) == before

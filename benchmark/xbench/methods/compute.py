@@ -10,6 +10,7 @@ from xbench.description import MethodDescription
 from xbench.errors import Unsupported, XbenchError
 from xbench.fitting import Fitted
 from xbench.maps import Layout
+from xbench.models.protocol import NO_SPECTROGRAM, ModelInfo
 from xbench.spec import Call
 
 
@@ -24,12 +25,21 @@ def compute_map(
     family = case.model.info.family
     if description.families and family not in description.families:
         raise Unsupported(f"it supports {', '.join(description.families)}, not {family}")
+    check_supported(description, case.model.info)
     given = case.trace if description.takes == "trace" else case
     learned = {"fitted": fitted} if description.fit else {}
     values = description.load()(given, **dict(call.params), **learned)
     array: np.ndarray = values.detach().float().cpu().numpy()
     _check(array, description, call, case.layout)
     return array
+
+
+def check_supported(description: MethodDescription, info: ModelInfo) -> None:
+    """Raise Unsupported, with the reason, for a method that asks for what the model does not have."""
+    if description.space == "input" and not info.spectrogram:
+        raise Unsupported(NO_SPECTROGRAM)
+    for capture in sorted(description.needs & info.lacking.keys()):
+        raise Unsupported(info.lacking[capture])
 
 
 def _check(

@@ -20,7 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xbench.case import Case
+from xbench.errors import Unsupported
 from xbench.maps import Layout, pool
+from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.spec import Scoring
 from xbench.trace import Trace
 
@@ -79,6 +81,8 @@ def voiced(case: Case, *, threshold: float) -> Float[Tensor, "token frame"]:
 
 def frame_energy(case: Case) -> Float[np.ndarray, " frame"]:
     """Return the mean of the log-mel spectrogram over the cells of each encoder frame."""
+    if not case.model.info.spectrogram:
+        raise Unsupported(NO_SPECTROGRAM)
     spectrogram = case.features.valid.double().cpu().numpy()
     one_row = Scoring(pool_frequency="mean", pool_time="mean", window="block")
     energies: Float[np.ndarray, " frame"] = pool(spectrogram[None], case.layout, one_row)[0]

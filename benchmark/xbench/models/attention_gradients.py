@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xbench.errors import Unsupported
-from xbench.models.capture import captured_blocks
+from xbench.models.capture import Stack, captured_blocks
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.trace import AttentionBlock
 
@@ -101,14 +100,18 @@ def attention_gradients(
     Raises Unsupported for a model whose attention cannot be reached or rebuilt.
     """
     stacks = _stacks(model, whole_network=whole_network)
-    contexts: dict[str, list[Tensor | None]] = {s: [None] * len(m) for s, m in stacks.items()}
+    contexts: dict[str, list[Tensor | None]] = {
+        name: [None] * len(stack.modules) for name, stack in stacks.items()
+    }
     handles = [
-        module.out_proj.register_forward_pre_hook(partial(_keep_context, contexts[stack], index))
-        for stack, modules in stacks.items()
-        for index, module in enumerate(modules)
+        getattr(module, stack.output).register_forward_pre_hook(
+            partial(_keep_context, contexts[name], index)
+        )
+        for name, stack in stacks.items()
+        for index, module in enumerate(stack.modules)
     ]
     try:
-        with captured_blocks(stacks, causal={"decoder"}) as readers, differentiable_attention():
+        with captured_blocks(stacks) as readers, differentiable_attention():
             with nullcontext() if whole_network else torch.no_grad():
                 encoded = model.encode(features.values[None])
             scores = read_out(model.logits(encoded, hypothesis))
@@ -139,19 +142,18 @@ def attention_gradients(
         )
 
 
-def _stacks(model: SpeechModel, *, whole_network: bool) -> dict[str, list[nn.Module]]:
-    network: Any = getattr(model, "network", None)
-    try:
-        encoder, decoder = network.model.encoder, network.model.decoder
-        stacks = {"cross": [layer.encoder_attn for layer in decoder.layers]}
-        if whole_network:
-            stacks["decoder"] = [layer.self_attn for layer in decoder.layers]
-            stacks["encoder"] = [layer.self_attn for layer in encoder.layers]
-    except AttributeError:
+def _stacks(model: SpeechModel, *, whole_network: bool) -> dict[str, Stack]:
+    attention_stacks = getattr(model, "attention_stacks", None)
+    if attention_stacks is None:
         raise Unsupported(
             f"the attention modules of family '{model.info.family}' cannot be reached"
-        ) from None
-    return stacks
+        )
+    stacks: dict[str, Stack] = attention_stacks()
+    wanted = ("cross", "decoder", "encoder") if whole_network else ("cross",)
+    for name in wanted:
+        if name not in stacks:
+            raise Unsupported(model.info.lacking[f"{name}-attention"])
+    return {name: stacks[name] for name in wanted}
 
 
 def _keep_context(

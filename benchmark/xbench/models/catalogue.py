@@ -35,3 +35,75 @@ WHISPER = FamilyDescription(
     architecture="WhisperForConditionalGeneration",
     checkpoints=_checkpoints("whisper"),
 )
+
+
+def _family(
+    name: str, architecture: str, summary: str, source: str, *, module: str | None = None
+) -> FamilyDescription:
+    module = module or name
+    return FamilyDescription(
+        name=name,
+        version="1",
+        summary=summary,
+        source=f"{source}; transformers `{architecture}`",
+        implementation=f"xbench.models.{module}:load",
+        architecture=architecture,
+        checkpoints=_checkpoints(module),
+    )
+
+
+SPEECH_TO_TEXT = _family(
+    "speech_to_text",
+    "Speech2TextForConditionalGeneration",
+    "fairseq S2T: filterbanks, strided convolutions, Transformer",
+    "Wang et al. 2020, arXiv 2010.05171",
+)
+SPEECHT5 = _family(
+    "speecht5",
+    "SpeechT5ForSpeechToText",
+    "SpeechT5 for recognition: raw waveform, post-LN Transformer with relative positions",
+    "Ao et al. 2022, arXiv 2110.07205",
+)
+SEAMLESS_M4T = _family(
+    "seamless_m4t",
+    "SeamlessM4TForSpeechToText",
+    "the speech-to-text part of SeamlessM4T: filterbanks, Conformer, adapter",
+    "Seamless Communication 2023, arXiv 2308.11596",
+)
+SEAMLESS_M4T_V2 = _family(
+    "seamless_m4t_v2",
+    "SeamlessM4Tv2ForSpeechToText",
+    "the speech-to-text part of SeamlessM4T v2",
+    "Seamless Communication 2023, arXiv 2312.05187",
+)
+MOONSHINE = _family(
+    "moonshine",
+    "MoonshineForConditionalGeneration",
+    "Moonshine: raw waveform, three convolutions, rotary positions",
+    "Jeffries et al. 2024, arXiv 2410.15608",
+)
+MOONSHINE_STREAMING = _family(
+    "moonshine_streaming",
+    "MoonshineStreamingForConditionalGeneration",
+    "streaming Moonshine: causal convolutions, sliding windows",
+    "Useful Sensors",
+)
+CANARY = _family(
+    "canary",
+    "CanaryForConditionalGeneration",
+    "NVIDIA Canary: Fast Conformer and Transformer, transcribes and translates",
+    "Puvvada et al. 2024, arXiv 2406.19674",
+)
+COHERE_ASR = _family(
+    "cohere_asr",
+    "CohereAsrForConditionalGeneration",
+    "Cohere ASR: Fast Conformer and Transformer",
+    "Cohere",
+)
+SPEECH_ENCODER_DECODER = _family(
+    "speech-encoder-decoder",
+    "SpeechEncoderDecoderModel",
+    "wav2vec 2.0 or HuBERT joined to the decoder of mBART or BART",
+    "Wu et al. 2021, arXiv 2104.06678",
+    module="speech_encoder_decoder",
+)

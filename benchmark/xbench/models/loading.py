@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging as python_logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xbench import registry
 from xbench.allocator import keep_freed_memory
@@ -111,14 +111,12 @@ def check_folder(location: Location, model_type: str) -> None:
     if not config.is_file():
         raise UsageError(f"model '{location.name}': {folder} has no config.json")
     try:
-        found = json.loads(config.read_text("utf-8")).get("model_type")
-    except (ValueError, AttributeError) as problem:
+        settings = json.loads(config.read_text("utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it is not an object")
+    except ValueError as problem:
         raise UsageError(f"model '{location.name}': config.json is not valid: {problem}") from None
-    if found != model_type:
-        raise UsageError(
-            f"model '{location.name}': config.json says model_type '{found}', "
-            f"but '{location.family}:' loads '{model_type}'"
-        )
+    check_config(location, settings, model_type)
     if not any(folder.glob("*.safetensors")):
         if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
             raise UsageError(
@@ -126,6 +124,49 @@ def check_folder(location: Location, model_type: str) -> None:
                 "loaded; save it again with save_pretrained(..., safe_serialization=True)"
             )
         raise UsageError(f"model '{location.name}': {folder} has no *.safetensors weights")
+
+
+_DECODER_ONLY = frozenset(
+    {
+        "audioflamingo3",
+        "gemma3n",
+        "glmasr",
+        "granite_speech",
+        "kyutai_speech_to_text",
+        "phi4_multimodal",
+        "qwen2_5_omni",
+        "qwen2_audio",
+        "qwen3_omni_moe",
+        "vibevoice_asr",
+        "voxtral",
+        "voxtral_realtime",
+    }
+)
+_TRANSDUCERS = ("ForTDT", "ForRNNT", "ForTransducer")
+
+
+def check_config(location: Location, settings: Mapping[str, Any], model_type: str) -> None:
+    """Refuse a configuration of another architecture; say why where no family could ever load it."""
+    found = settings.get("model_type")
+    if found == model_type:
+        return
+    architecture = str((settings.get("architectures") or [""])[0])
+    if architecture.endswith("ForCTC"):
+        why = "it is a CTC model: without a decoder there is no cross-attention to explain"
+    elif architecture.endswith(_TRANSDUCERS):
+        why = "it is a transducer: its predictor does not attend to the encoder"
+    elif found in _DECODER_ONLY:
+        why = (
+            "it is a decoder-only model: audio enters as a prefix of its self-attention, so there is no "
+            "cross-attention to explain"
+        )
+    elif found in registry.models.names():
+        why = f"'{location.family}:' loads '{model_type}'; use --model {found}:..."
+    else:
+        why = f"'{location.family}:' loads '{model_type}'"
+    raise UsageError(
+        f"model '{location.name}': its configuration says model_type '{found}', but {why}"
+    )
 
 
 def folder_revision(folder: Path) -> str:

@@ -7,17 +7,22 @@ want gradients says so with `torch.inference_mode()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from xbench.maps import Layout
+from xbench.models.capture import Stack
 from xbench.spec import Decoding
 from xbench.trace import Trace
+
+NO_SPECTROGRAM = (
+    "its input is the raw waveform: there are no time-frequency cells to hide or explain"
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class ModelInfo:
     revision: hub commit, or a hash of the folder's files. max_samples: longest audio it takes.
     alignment_heads: (decoder layer, head) pairs that the checkpoint publishes as the ones that time
         words; empty where it publishes none.
+    spectrogram: its input is a spectrogram; a model of the raw waveform has no time-frequency cells.
+    lacking: captures of `xbench.trace` that the family cannot give, with the reason. padding: why the
+        network's own padded batches differ from single utterances; empty where they do not.
     """
 
     name: str
@@ -45,14 +53,18 @@ class ModelInfo:
     heads: int
     remote_code: bool = False
     alignment_heads: tuple[tuple[int, int], ...] = ()
+    spectrogram: bool = True
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    padding: str = ""
 
 
 @dataclass(frozen=True)
 class Features:
     """Spectrogram of one utterance, padded as the model wants it.
 
-    values: [melframe, mel] on the model's device. melframes, frames: how many of its spectrogram
-    and encoder frames carry audio. stride: melframes per encoder frame. melframe_seconds: hop.
+    values: [melframe, mel] on the model's device. A model of the raw waveform has equal pieces of it
+    for melframes, and samples for mels (`ModelInfo.spectrogram` is then false). melframes, frames: how
+    many of its spectrogram and encoder frames carry audio. stride: melframes per encoder frame. melframe_seconds: hop.
     """
 
     values: Float[Tensor, "melframe mel"]
@@ -170,4 +182,20 @@ class RandomisesParts(Protocol):
         """Return the model with its uppermost decoder layers (and its output) re-initialised.
 
         Equal seeds give equal weights, so that more layers add to fewer.
+        """
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """What a model may offer beyond `SpeechModel`: methods that need it are unsupported without."""
+
+    def attention_stacks(self) -> Mapping[str, Stack]:
+        """Say where attention is: "cross", and "decoder" and "encoder" where they can be rebuilt."""
+
+    def own_forward(
+        self, inputs: Sequence[Float[Tensor, "_ mel"]], ids: Int[Tensor, "batch position"]
+    ) -> Float[Tensor, "batch position vocab"]:
+        """Run the network's own forward pass on several utterances, padded and masked as it asks for.
+
+        inputs: the valid part of each utterance's `Features` (for a fixed window: all of it).
         """

@@ -8,7 +8,7 @@ how many frames carry audio, and maps are cropped to these.
 from __future__ import annotations
 
 import copy
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -21,7 +21,7 @@ from torch.nn.functional import gelu
 from transformers.modeling_outputs import BaseModelOutput
 
 from xbench.errors import UsageError, UtteranceError, XbenchError
-from xbench.models.capture import PreNorm, captured_blocks, feed_forward
+from xbench.models.capture import NormNames, Stack, captured_trace, feed_forward, pre_norms
 from xbench.models.frozen_padding import FrozenLogits
 from xbench.models.loading import (
     Location,
@@ -33,8 +33,9 @@ from xbench.models.loading import (
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, decoder_cache
 from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
+from xbench.models.text import check_source, decoder_input, predicting, read_hypothesis
 from xbench.spec import Decoding
-from xbench.trace import Trace, build_trace
+from xbench.trace import Trace
 
 _STRIDE = 2  # the second input convolution
 
@@ -63,13 +64,8 @@ class WhisperModel:
     def check_language(self, source: str, target: str | None) -> None:
         """Refuse languages without a language token, and any translation but into English."""
         languages = getattr(self.network.generation_config, "lang_to_id", None)
-        known = sorted(t.strip("<|>") for t in languages) if languages else ["en"]
-        if source not in known:
-            raise UtteranceError(
-                "unsupported-language",
-                f"model '{self.info.name}' does not know the language '{source}'; "
-                f"it knows {', '.join(known[:8])}{' ...' if len(known) > 8 else ''}",
-            )
+        known = [token.strip("<|>") for token in languages] if languages else ["en"]
+        check_source(self.info.name, source, known)
         if target is not None and (target != "en" or not languages):
             raise UtteranceError(
                 "unsupported-language",
@@ -145,17 +141,8 @@ class WhisperModel:
         return sequences
 
     def _hypothesis(self, prompt: tuple[int, ...], generated: tuple[int, ...]) -> Hypothesis:
-        end = self.network.generation_config.eos_token_id
-        ended = end in generated
-        tokens = generated[: generated.index(end) + 1] if ended else generated
-        return Hypothesis(
-            prompt=prompt,
-            tokens=tokens,
-            texts=tuple(self.tokenizer.decode([t]) for t in tokens),
-            content=tuple(i for i, token in enumerate(tokens) if self._is_content(token)),
-            text=self.tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-            truncated=not ended,
-        )
+        ends = {self.network.generation_config.eos_token_id}
+        return read_hypothesis(self.tokenizer, prompt, generated, ends, self._is_content)
 
     # -- audio --------------------------------------------------------------------------------
 
@@ -195,7 +182,7 @@ class WhisperModel:
         self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
     ) -> Float[Tensor, "batch token vocab"]:
         """Run the decoder on prompt + tokens[:-1]; only rows that predict tokens meet the vocabulary."""
-        ids = self._decoder_input(hypothesis).expand(len(encoded), -1)
+        ids = decoder_input(hypothesis, self.network.device).expand(len(encoded), -1)
         states = self.network.model.decoder(
             input_ids=ids, encoder_hidden_states=encoded, use_cache=False
         ).last_hidden_state
@@ -213,7 +200,7 @@ class WhisperModel:
                 f"'{decoder.config._attn_implementation}' after loading; load it again"
             )
         projected = cross_cache([layer.encoder_attn for layer in decoder.layers], encoded)
-        ids = self._decoder_input(hypothesis)
+        ids = decoder_input(hypothesis, self.network.device)
 
         def masked_logits(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
             states = decoder(
@@ -241,7 +228,7 @@ class WhisperModel:
             states = layer(states, None)
         cross = [layer.encoder_attn for layer in decoder.layers]
         cross_padding = cross_cache(cross, encoder.layer_norm(states[:, frames:]))
-        ids = self._decoder_input(hypothesis)
+        ids = decoder_input(hypothesis, self.network.device)
 
         def frozen_logits(
             values: Float[Tensor, "batch validmelframe mel"],
@@ -289,51 +276,61 @@ class WhisperModel:
         decoder.layer_norm.load_state_dict(anew.layer_norm.state_dict())
         return replace(self, network=network)
 
-    def _decoder_input(self, hypothesis: Hypothesis) -> Int[Tensor, " position"]:
-        ids = hypothesis.prompt + hypothesis.tokens[:-1]
-        return torch.tensor(ids, device=self.network.device)
-
     def _read_out(
         self, states: Float[Tensor, "batch position dim"], hypothesis: Hypothesis
     ) -> Float[Tensor, "batch token vocab"]:
-        logits: Tensor = self.network.proj_out(states[:, len(hypothesis.prompt) - 1 :])
+        logits: Tensor = self.network.proj_out(predicting(states, hypothesis))
         return logits
 
     @torch.inference_mode()
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Capture projections by hooks and rebuild attention from them, whatever kernel runs."""
-        model = self.network.model
-        stacks = {"cross": [layer.encoder_attn for layer in model.decoder.layers]}
-        if needs & {"decoder-attention", "decoder-projections"}:
-            stacks["decoder"] = [layer.self_attn for layer in model.decoder.layers]
-        if needs & {"encoder-attention", "encoder-projections"}:
-            stacks["encoder"] = [layer.self_attn for layer in model.encoder.layers]
-        streams = {name: _stream(model, name) for name in stacks if f"{name}-projections" in needs}
-        with captured_blocks(stacks, {"decoder"}, streams) as blocks:
-            self.logits(self.encode(features.values[None]), hypothesis)
-        return build_trace(
-            {name: tuple(read() for read in readers) for name, readers in blocks.items()},
+        return captured_trace(
+            self.attention_stacks(),
+            lambda: self.logits(self.encode(features.values[None]), hypothesis),
             layout(features, hypothesis),
             len(hypothesis.prompt),
-            frozenset(needs),
+            needs,
         )
 
+    def attention_stacks(self) -> dict[str, Stack]:
+        """All attention; every layer is pre-LN."""
+        return bart_like_stacks(self.network.model)
 
-def _stream(model: Any, stack: str) -> list[PreNorm]:
-    """Say which LayerNorms lie around the attention blocks of a stack, and what follows the block."""
-    coder = model.encoder if stack == "encoder" else model.decoder
-    ends = [layer.self_attn_layer_norm for layer in coder.layers[1:]] + [coder.layer_norm]
-    streams = []
-    for layer, end in zip(coder.layers, ends, strict=True):
-        block_norm, next_norm = layer.self_attn_layer_norm, layer.final_layer_norm
-        rest = feed_forward(layer.final_layer_norm, layer.fc1, layer.fc2, layer.activation_fn)
-        if stack == "decoder":
-            streams.append(PreNorm(block_norm, layer.encoder_attn_layer_norm, end, None))
-            continue
-        if stack == "cross":
-            block_norm = layer.encoder_attn_layer_norm
-        streams.append(PreNorm(block_norm, next_norm, end, rest))
-    return streams
+    def own_forward(
+        self,
+        inputs: Sequence[Float[Tensor, "_ mel"]],
+        ids: Int[Tensor, "batch position"],
+    ) -> Float[Tensor, "batch position vocab"]:
+        """Run the network as transformers does; the window is fixed, so there is nothing to pad."""
+        spectrograms = torch.stack([values.T for values in inputs]).to(self.network.dtype)
+        logits: Tensor = self.network(spectrograms, decoder_input_ids=ids).logits
+        return logits
+
+
+def bart_like_stacks(model: Any) -> dict[str, Stack]:
+    """Return the stacks of a pre-LN model with the module names of BART (Whisper, Speech2Text)."""
+
+    def rest(layer: Any) -> Callable[[Tensor], Tensor]:
+        return feed_forward(layer.final_layer_norm, layer.fc1, layer.fc2, layer.activation_fn)
+
+    own, last = "self_attn_layer_norm", "final_layer_norm"
+    encoder, decoder = model.encoder, model.decoder
+    in_decoder = NormNames(own, last, "encoder_attn_layer_norm")
+    before = pre_norms(list(encoder.layers), encoder.layer_norm, NormNames(own, last), rest)
+    after = pre_norms(list(decoder.layers), decoder.layer_norm, in_decoder, rest)
+    heads = model.config.decoder_attention_heads
+    return {
+        "cross": Stack([x.encoder_attn for x in decoder.layers], heads, streams=after["cross"]),
+        "decoder": Stack(
+            [x.self_attn for x in decoder.layers], heads, causal=True, streams=after["own"]
+        ),
+        "encoder": Stack(
+            [x.self_attn for x in encoder.layers],
+            model.config.encoder_attention_heads,
+            streams=before["own"],
+        ),
+    }
 
 
 @lru_cache(maxsize=1)  # every utterance of a run asks for the same one

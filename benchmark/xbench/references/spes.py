@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.errors import UsageError
+from xbench.errors import Unsupported, UsageError
 from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
-from xbench.models.protocol import SpeechModel
+from xbench.models.protocol import NO_SPECTROGRAM, SpeechModel
 from xbench.references.batching import starting_size
 from xbench.references.divergence import Perturbed
 from xbench.references.estimation import Recipe, Sampling, estimate
@@ -95,6 +95,8 @@ def spes_input(
     A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
     padding: `exact` or `frozen` (`models.frozen_padding`).
     """
+    if not case.model.info.spectrogram:
+        raise Unsupported(NO_SPECTROGRAM)
     features = case.features
     segmentation = superpixels(
         features.valid.float().cpu().numpy(),

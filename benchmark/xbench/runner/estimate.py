@@ -55,6 +55,8 @@ def _of_task(
     seconds = decode_seconds
     bytes_each = len(methods) * len(hypothesis.tokens) * features.frames * 4
     for call in task.references:
+        if stages.unsupported_reference(model.info, call.name):
+            continue
         masks = int(dict(call.params)["masks"])
         compute = registry.references.get(call.name).load()
         sampling = Sampling(seed, batch_size)

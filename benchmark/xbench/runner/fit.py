@@ -67,6 +67,11 @@ def fit_methods(
             continue
         key = fit_key(model.info, plan.task, manifest, method, seed)
         stored = store.get(key)
+        why = stages.unsupported_reference(model.info, plan.task.headline.reference)
+        if stored is None and why:
+            unsupported[method.call] = f"it learns from the headline reference: {why}"
+            fitted.append(method)
+            continue
         if stored is None:
             split = split or _split(plan.task, manifest, model, store, seed, batch_size, reporter)
             try:

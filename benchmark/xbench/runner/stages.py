@@ -24,7 +24,14 @@ from xbench.methods.word_window import words_of_tokens
 from xbench.metrics import Score
 from xbench.metrics.batch import Maps, Spans, batches, score_all
 from xbench.models.metered import MeteredModel
-from xbench.models.protocol import Features, Hypothesis, ModelInfo, SpeechModel, layout
+from xbench.models.protocol import (
+    NO_SPECTROGRAM,
+    Features,
+    Hypothesis,
+    ModelInfo,
+    SpeechModel,
+    layout,
+)
 from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.references.reliability import Ceiling, Reliability, utterance_reliability
@@ -105,6 +112,12 @@ def _decoded(facts: Mapping[str, Any]) -> Decoded:
 # -- refer ----------------------------------------------------------------------------------------
 
 
+def unsupported_reference(info: ModelInfo, name: str) -> str | None:
+    """Return why a reference cannot be estimated for a model, or None where it can."""
+    needs_cells = registry.references.get(name).space == "input"
+    return NO_SPECTROGRAM if needs_cells and not info.spectrogram else None
+
+
 def refer(
     model: SpeechModel,
     store: Store,
@@ -117,6 +130,9 @@ def refer(
     case = None
     for call in job.task.references:
         masks = int(dict(call.params)["masks"])
+        if unsupported_reference(model.info, call.name):
+            progress(masks)
+            continue
         key = reference_key(model.info, job, decoded, call)
         # Read, not only looked for: a damaged reference must be made again now.
         if store.get(key) is not None:
@@ -316,6 +332,12 @@ def score(
         if (metric := registry.metrics.get(call.name)).takes == "reference"
     ]
     for call in job.task.references:
+        if unsupported_reference(info, call.name):
+            for column in ((m.name, call.name) for m in job.task.metrics):
+                for row in scores.values():
+                    row[column] = Score(None, "unsupported-reference")
+                ceilings[column] = Ceiling(None, reason="unsupported-reference")
+            continue
         stored = stored_artefact(store, reference_key(info, job, decoded, call))
         reference = read_reference(stored)
         mean, half_a, half_b = (

@@ -2,5 +2,6 @@
 
 from xbench.testing.methods import CheckResult, check_method, demo_cases
 from xbench.testing.metrics import check_metric
+from xbench.testing.models import check_model
 
-__all__ = ["CheckResult", "check_method", "check_metric", "demo_cases"]
+__all__ = ["CheckResult", "check_method", "check_metric", "check_model", "demo_cases"]

@@ -85,6 +85,12 @@ class _NotApplicable(Exception):
     """A check has nothing to look at; the message says why."""
 
 
+def demo_audio(rate: int) -> list[Float32[np.ndarray, " sample"]]:
+    """Read two packaged clips of different length."""
+    manifest = read_manifest(demo_manifest("test"), selection=Selection(ids=_DEMO_CLIPS))
+    return [read_audio(utterance.audio, rate) for utterance in manifest.utterances]
+
+
 def demo_cases(model: SpeechModel) -> list[Case]:
     """Decode two packaged clips of different length."""
     manifest = read_manifest(demo_manifest("test"), selection=Selection(ids=_DEMO_CLIPS))
@@ -318,7 +324,8 @@ def _check_one_pass(subject: _Subject) -> None:
 
 
 def _modules(model: SpeechModel) -> Iterator[tuple[str, nn.Module]]:
-    for owner, value in vars(model).items():
+    owned = {"network": getattr(model, "network", None), **vars(model)}
+    for owner, value in owned.items():
         if isinstance(value, nn.Module):
             yield from ((f"{owner}.{name}", module) for name, module in value.named_modules())
 
@@ -339,6 +346,11 @@ def _hook_state(model: SpeechModel) -> dict[str, Any]:
     shared = vars(torch.nn.modules.module)
     state |= {k: list(v) for k, v in shared.items() if k.startswith("_global_") and "hooks" in k}
     return state
+
+
+def model_state(model: SpeechModel) -> dict[str, Any]:
+    """Return hooks, weights and flags of a model's modules, for comparison."""
+    return _hook_state(model) | _model_state(model)
 
 
 def _model_state(model: SpeechModel) -> dict[str, Any]:

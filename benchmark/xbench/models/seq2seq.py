@@ -1,0 +1,394 @@
+"""Any encoder-decoder of transformers as a `SpeechModel`, out of the few functions in which families differ.
+
+A family is a record of pure functions over the loaded network; this module does what all of them share: beam
+search from a stated prompt, teacher forcing, masking of encoder frames, capture, re-initialisation.
+
+An utterance is never padded: its features are as long as its audio, and a batch holds perturbed copies of one
+utterance. So nothing here depends on how a network treats padding; `own_forward` shows how it does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+from transformers import GenerationMixin
+
+from xbench.errors import UsageError, UtteranceError
+from xbench.models.capture import Stack, captured_trace
+from xbench.models.loading import (
+    Location,
+    check_config,
+    check_folder,
+    check_weights,
+    explained,
+    folder_revision,
+)
+from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
+from xbench.models.text import (
+    check_source,
+    check_target,
+    decoder_input,
+    predicting,
+    read_hypothesis,
+)
+from xbench.spec import Decoding
+from xbench.trace import Trace
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory: the network, and the processor or its two halves."""
+
+    network: Any
+    extractor: Any
+    tokenizer: Any
+    processor: Any = None
+
+
+@dataclass(frozen=True)
+class Languages:
+    """What a checkpoint does: languages it hears, and languages it translates each of them into.
+
+    None: it does not say (one task, no language token), so the user's word is taken.
+    """
+
+    spoken: Collection[str] | None
+    targets: Callable[[str], Collection[str] | None] = lambda source: ()
+
+
+@dataclass(frozen=True)
+class Audio:
+    """How audio becomes the axis that the encoder reads.
+
+    extract: from audio to [melframe, mel]. hop: samples per melframe. stride: melframes per encoder frame.
+    frames: from the number of melframes to that of encoder frames. limit: longest audio, in samples.
+    """
+
+    extract: Callable[[Loaded, np.ndarray], Tensor]
+    hop: int
+    stride: int
+    frames: Callable[[int], int]
+    limit: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """In what a family differs from the others; every function is pure.
+
+    encode: spectrograms [batch, melframe, mel] to encoder states. decode: token ids and encoder states to
+    the decoder's last states (which must leave both as they are). read_out: those to logits. inputs: what
+    the network's own forward is given for padded spectrograms and the number of valid melframes of each.
+    stacks: where attention is. positions: how many tokens the decoder has room for. lacking: why a stack
+    may be missing. padding: why the network's own padded batches may differ from single utterances.
+    """
+
+    name: str
+    architecture: str
+    processor: str  # of transformers; empty where there is none but its halves
+    languages: Callable[[Loaded], Languages]
+    prompt: Callable[[Loaded, str, str | None], tuple[int, ...]]
+    audio: Callable[[Loaded], Audio]
+    inputs: Callable[
+        [Loaded, Float[Tensor, "batch melframe mel"], Int[Tensor, " batch"]], dict[str, Any]
+    ]
+    encode: Callable[[Loaded, Float[Tensor, "batch melframe mel"]], Tensor]
+    decode: Callable[[Any, Int[Tensor, "batch position"], Tensor], Tensor]
+    read_out: Callable[[Any, Tensor], Tensor]
+    stacks: Callable[[Any], Mapping[str, Stack]]
+    positions: Callable[[Any], int]
+    spectrogram: bool = True
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    padding: str = ""
+
+
+@dataclass(frozen=True, eq=False)  # a model equals only itself
+class Seq2SeqModel:
+    """A loaded checkpoint; see `xbench.models.protocol.SpeechModel` for every method."""
+
+    family: Family
+    loaded: Loaded
+    info: ModelInfo
+
+    @property
+    def network(self) -> Any:
+        """The transformers model."""
+        return self.loaded.network
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the checkpoint."""
+        return self.loaded.tokenizer
+
+    # -- text ---------------------------------------------------------------------------------
+
+    def check_language(self, source: str, target: str | None) -> None:
+        """Refuse languages that the checkpoint does not know."""
+        languages = self.family.languages(self.loaded)
+        if languages.spoken is not None:
+            check_source(self.info.name, source, languages.spoken)
+        if target is not None and (known := languages.targets(source)) is not None:
+            check_target(self.info.name, target, known)
+
+    @torch.inference_mode()
+    def decode(
+        self, features: Features, source: str, target: str | None, decoding: Decoding
+    ) -> Hypothesis:
+        """Beam search from the prompt of this language and task."""
+        self.check_language(source, target)
+        prompt = self.family.prompt(self.loaded, source, target)
+        room = self.family.positions(self.network) - len(prompt)
+        generated = GenerationMixin.generate(
+            self.network,
+            **self._own_inputs([features.valid]),
+            decoder_input_ids=torch.tensor([prompt], device=self.network.device),
+            decoder_start_token_id=prompt[0],
+            do_sample=False,
+            # What is forced was not predicted: a forced first token belongs to the prompt, and a hypothesis
+            # that reaches the limit is truncated.
+            forced_bos_token_id=None,
+            forced_eos_token_id=None,
+            num_beams=decoding.beams,
+            no_repeat_ngram_size=decoding.no_repeat_ngram,
+            max_new_tokens=min(room, decoding.max_tokens or room),
+            return_dict_in_generate=True,
+        )
+        sequence = tuple(generated["sequences"][0].tolist())
+        if sequence[: len(prompt)] != prompt:
+            raise UsageError(
+                f"model '{self.info.name}': generation starts with {sequence[: len(prompt)]}, not with "
+                f"the prompt {prompt}; its generation_config.json does not fit its tokenizer"
+            )
+        special, ends = frozenset(self.tokenizer.all_special_ids), self._ends()
+        return read_hypothesis(
+            self.tokenizer,
+            prompt,
+            sequence[len(prompt) :],
+            ends,
+            lambda token: token not in special and token not in ends,
+        )
+
+    def _ends(self) -> frozenset[int]:
+        end = self.network.generation_config.eos_token_id
+        return frozenset(end if isinstance(end, list) else [end])
+
+    # -- audio --------------------------------------------------------------------------------
+
+    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
+        """Return the input as long as the audio; an encoder frame is valid when its block of it begins inside."""
+        chain, name, rate = self.family.audio(self.loaded), self.info.name, self.info.sampling_rate
+        if len(audio) > chain.limit:
+            raise UtteranceError(
+                "too-long",
+                f"{len(audio) / rate:.2f} s is longer than the {chain.limit / rate:g} s that model "
+                f"'{name}' takes",
+            )
+        values = chain.extract(self.loaded, audio)
+        frames = min(chain.frames(len(values)), -(-len(values) // chain.stride))
+        if frames < 1:
+            raise UtteranceError(
+                "too-short", f"{len(audio) / rate:.3f} s gives model '{name}' no encoder frame"
+            )
+        if not torch.isfinite(values).all():
+            raise UtteranceError(
+                "non-finite-features",
+                f"the features of model '{name}' are not finite: is the audio silent?",
+            )
+        return Features(
+            values=values.to(self.network.device),
+            melframes=len(values),
+            frames=frames,
+            stride=chain.stride,
+            melframe_seconds=chain.hop / rate,
+        )
+
+    # -- network ------------------------------------------------------------------------------
+
+    def encode(
+        self, values: Float[Tensor, "batch melframe mel"]
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Run the encoder."""
+        return self.family.encode(self.loaded, values.to(self.network.dtype))
+
+    def logits(
+        self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
+    ) -> Float[Tensor, "batch token vocab"]:
+        """Run the decoder on prompt + tokens[:-1]; only rows that predict tokens meet the vocabulary."""
+        ids = decoder_input(hypothesis, self.network.device).expand(len(encoded), -1)
+        states = self.family.decode(self.network, ids, encoded)
+        return self.family.read_out(self.network, predicting(states, hypothesis))
+
+    def frame_masking(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """The plain way, which holds for every network: each mask multiplies the encoder output."""
+
+        def masked_logits(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
+            return self.logits(encoded * keep.to(encoded.dtype)[..., None], hypothesis)
+
+        return masked_logits
+
+    def randomised(self, seed: int) -> Seq2SeqModel:
+        """Initialise the architecture anew, as transformers does before training."""
+        return _randomised(self, seed)
+
+    def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
+        """Capture projections by hooks and rebuild attention from them, whatever kernel runs."""
+        with torch.inference_mode():
+            return captured_trace(
+                self.attention_stacks(),
+                lambda: self.logits(self.encode(features.values[None]), hypothesis),
+                layout(features, hypothesis),
+                len(hypothesis.prompt),
+                needs,
+            )
+
+    # -- beyond the protocol ------------------------------------------------------------------
+
+    def attention_stacks(self) -> Mapping[str, Stack]:
+        """The attention that can be rebuilt from projections."""
+        return self.family.stacks(self.network)
+
+    def own_forward(
+        self, inputs: Sequence[Float[Tensor, "_ mel"]], ids: Int[Tensor, "batch position"]
+    ) -> Float[Tensor, "batch position vocab"]:
+        """Run the network's own forward pass, shorter inputs padded with zeros and masked."""
+        logits: Tensor = self.network(**self._own_inputs(inputs), decoder_input_ids=ids).logits
+        return logits
+
+    def _own_inputs(self, inputs: Sequence[Float[Tensor, "_ mel"]]) -> dict[str, Any]:
+        lengths = torch.tensor([len(values) for values in inputs], device=self.network.device)
+        padded = torch.nn.utils.rnn.pad_sequence(list(inputs), batch_first=True)
+        return self.family.inputs(self.loaded, padded.to(self.network.dtype), lengths)
+
+
+def start_token(network: Any) -> int:
+    """Return the token that decoding starts with; raise UsageError where the checkpoint names none."""
+    for settings in (network.generation_config, network.config):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            found = getattr(settings, name, None)
+            if isinstance(found, int):
+                return found
+    raise UsageError(
+        f"a checkpoint of type '{network.config.model_type}' names no decoder_start_token_id"
+    )
+
+
+def start_prompt(network: Any) -> tuple[int, ...]:
+    """Return the start token, and the first token where the checkpoint forces one (a target language)."""
+    forced = getattr(network.generation_config, "forced_bos_token_id", None)
+    return (start_token(network), *(() if forced is None else (forced,)))
+
+
+def valid_mask(lengths: Int[Tensor, " batch"], size: int) -> Int[Tensor, "batch {size}"]:
+    """Return 1 for the first `lengths` positions of each row, else 0."""
+    return (torch.arange(size, device=lengths.device) < lengths[:, None]).long()
+
+
+@lru_cache(maxsize=1)  # every utterance of a run asks for the same one
+def _randomised(model: Seq2SeqModel, seed: int) -> Seq2SeqModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = type(model.network)(copy.deepcopy(model.network.config))
+    network = network.to(model.network.device, model.network.dtype).eval().requires_grad_(False)
+    network.generation_config = model.network.generation_config
+    return replace(model, loaded=replace(model.loaded, network=network))
+
+
+def load_family(
+    family: Family,
+    location: Location,
+    *,
+    device: str,
+    precision: str,
+    trust_remote_code: bool,
+) -> Seq2SeqModel:
+    """Load a checkpoint from a folder or the hub: safetensors only, complete weights only."""
+    import transformers
+
+    check_folder(location, family.name)
+    arguments: dict[str, Any] = {
+        "revision": location.revision or "main",
+        "trust_remote_code": trust_remote_code,
+    }
+    with explained(location):
+        config = transformers.AutoConfig.from_pretrained(location.target, **arguments)
+    check_config(location, config.to_dict(), family.name)
+    with explained(location):
+        network, loading = getattr(transformers, family.architecture).from_pretrained(
+            location.target,
+            dtype=getattr(torch, precision),
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
+            **arguments,
+        )
+        extractor, tokenizer, both = _processor(family, location.target, arguments)
+    check_weights(location, loading)
+    network = network.to(device).eval().requires_grad_(False)
+    loaded = Loaded(network, extractor, tokenizer, both)
+    stacks = family.stacks(network)
+    return Seq2SeqModel(
+        family=family,
+        loaded=loaded,
+        info=ModelInfo(
+            name=location.name,
+            family=family.name,
+            source=location.source,
+            revision=(
+                folder_revision(location.folder)
+                if location.folder
+                else str(network.config._commit_hash)
+            ),
+            architecture=type(network).__name__,
+            n_parameters=sum(p.numel() for p in network.parameters()),
+            precision=precision,
+            device=device,
+            sampling_rate=extractor.sampling_rate,
+            max_samples=family.audio(loaded).limit,
+            encoder_layers=encoder_layers(network.config),
+            decoder_layers=len(stacks["cross"].modules),
+            heads=stacks["cross"].heads,
+            remote_code=trust_remote_code,
+            spectrogram=family.spectrogram,
+            lacking={
+                f"{stack}-{capture}": why
+                for stack, why in family.lacking.items()
+                for capture in ("attention", "projections")
+                if stack not in stacks
+            },
+            padding=family.padding,
+        ),
+    )
+
+
+def _processor(family: Family, target: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
+    import transformers
+
+    if family.processor:
+        both = getattr(transformers, family.processor).from_pretrained(target, **arguments)
+        return both.feature_extractor, both.tokenizer, both
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(target, **arguments)
+    return extractor, transformers.AutoTokenizer.from_pretrained(target, **arguments), None
+
+
+def encoder_layers(config: Any) -> int:
+    """Return how many encoder layers a configuration asks for, whatever it calls them."""
+    for owner, name in (
+        (config, "speech_encoder_layers"),
+        (config, "encoder_layers"),
+        (config, "encoder_num_hidden_layers"),
+        (getattr(config, "encoder_config", None), "num_hidden_layers"),
+        (getattr(config, "encoder", None), "num_hidden_layers"),
+    ):
+        found = getattr(owner, name, None)
+        if isinstance(found, int):
+            return found
+    raise UsageError(f"configuration '{config.model_type}' does not say how many encoder layers")
