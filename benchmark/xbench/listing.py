@@ -20,7 +20,7 @@ from xbench.description import (
 from xbench.errors import UnknownName, UsageError, XbenchError, nearest
 from xbench.results import read_result
 from xbench.schemas import InvalidFile
-from xbench.spec import Selection
+from xbench.spec import Selection, TaskSpec
 
 Row = dict[str, Any]
 
@@ -181,7 +181,20 @@ def _task_facts(name: str) -> Row:
     for key in ("references", "metrics"):
         shown[key] = [str(call) for call in getattr(task, key)]
     shown["floor"] = str(task.floor)
+    presets = tasks.presets_of(name)
+    shown["cost"] = {preset: _cost(tasks.load_task(name, preset)) for preset in presets}
     return {**shown, "hash": task.hash}
+
+
+def _cost(task: TaskSpec) -> str:
+    """Say how many passes a second of audio takes, and from which length of clip that is reckoned."""
+    counts = tasks.passes(task)
+    seconds, origin = tasks.clip_seconds(task)
+    full, decoder = (counts[key] / seconds for key in ("full", "decoder"))
+    return (
+        f"{full:,.1f} passes of the model and {decoder:,.1f} of the decoder alone per second of audio "
+        f"(at most {counts['full']:,} and {counts['decoder']:,} per clip of {seconds:g} s, {origin})"
+    )
 
 
 def _description_facts(description: Description) -> Row:

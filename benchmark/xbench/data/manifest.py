@@ -143,7 +143,7 @@ def probable_misspellings(path: Path) -> list[str]:
 
 
 _FIELDS = tuple(schema("manifest")["properties"])
-_LANGUAGE_SUFFIX = re.compile(r"(.+?)[-_ .]?([A-Za-z]{2,3})")
+_LANGUAGE_SUFFIX = re.compile(r".+?(?:[-_ .]([a-z]{2,3})|([a-z]{2}))")
 
 
 def _probably_meant(name: str) -> str:
@@ -152,7 +152,7 @@ def _probably_meant(name: str) -> str:
     lower = name.lower()
     known = [field for field in _FIELDS if len(field) > 2]  # anything resembles `id`
     if match := _LANGUAGE_SUFFIX.fullmatch(lower):
-        known.append(_TRANSLATION + match[2])
+        known.append(_TRANSLATION + (match[1] or match[2]))
     close = difflib.get_close_matches(lower, known, n=1, cutoff=0.8)
     return f", did you mean '{close[0]}'?" if close else ""
 
