@@ -572,6 +572,11 @@ def test_every_shipped_file_is_valid(path: Path) -> None:
 
 def test_the_shipped_suites() -> None:
     assert tasks.load_suite("core") == ("asr-en", "asr-multi", "st-multi")
+    assert tasks.load_suite("st-from-en") == ("st-en-it", "st-en-de", "st-en-fr", "st-en-es")
+    assert tasks.load_suite("paper") == (
+        *("paper-asr-en", "paper-asr-it"),
+        *("paper-st-en-it", "paper-st-it-en"),
+    )
     assert tasks.load_suite("demo") == ("demo-asr-en", "demo-asr-multi", "demo-st-multi")
 
 
@@ -580,10 +585,12 @@ def test_the_shipped_suites() -> None:
     [
         *("asr", "asr-en", "asr-multi", "st", "st-multi"),
         *("demo-asr-en", "demo-asr-multi", "demo-st-multi"),
+        *("st-en-it", "st-en-de", "st-en-fr", "st-en-es"),
+        *("paper-asr-en", "paper-asr-it", "paper-st-en-it", "paper-st-it-en"),
     ],
 )
 def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
-    fast, paper = tasks.load_task(name), tasks.load_task(name, "paper")
+    fast, paper = tasks.load_task(name, "fast"), tasks.load_task(name, "paper")
     assert fast.headline == Headline("pearson", "spes-encoder")
     assert paper.headline == Headline("pearson-paper", "spes-input")
     plain = {"estimator": "masked-mean", "design": "independent"}  # and no early stop
@@ -620,3 +627,83 @@ def test_tasks_and_data_need_no_torch() -> None:
         "sys.exit(bool({'torch', 'transformers', 'soundfile'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_tracks_of_the_paper_use_its_preset_and_test_set() -> None:
+    conditions = [tasks.load_task(name) for name in tasks.load_suite("paper")]
+    assert {task.preset for task in conditions} == {"paper"}
+    assert {task.dataset.name for task in conditions} == {"europarl-st"}
+    languages = [(t.kind, *t.source_languages, t.target_language) for t in conditions]
+    assert languages == [
+        ("asr", "en", None),
+        ("asr", "it", None),
+        ("st", "en", "it"),
+        ("st", "it", "en"),
+    ]
+
+
+# Fragments of another folder
+
+
+def test_a_stranger_includes_the_fragments_of_a_registered_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    own = task(tmp_path / "elsewhere", include="mine:_base.yaml")
+    assert tasks.validate_task_file(own) == []
+    assert tasks.load_task(own).hash == tasks.load_task("t").hash
+    nested = write(folder / "sub", "_two", {"include": "../_base.yaml", "decoding": {"beams": 2}})
+    assert nested.is_file()
+    assert tasks.load_task(task(own.parent, include="mine:sub/_two.yaml")).decoding.beams == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mein:_base.yaml", "unknown task 'mein', did you mean 'mine'"),
+        ("mine:_bse.yaml", "there is no file 'mine:_bse.yaml', did you mean '_base.yaml'"),
+        ("mine:../_outside.yaml", "lies outside the task folder"),
+        ("mine:t.yaml", "files include each other"),
+    ],
+)
+def test_a_wrong_include_of_another_folder(
+    folder: Path, tmp_path: Path, name: str, reason: str
+) -> None:
+    write(tmp_path, "_outside", FRAGMENT)
+    path = task(folder if name == "mine:t.yaml" else tmp_path / "elsewhere", include=name)
+    problem = only_problem(path)
+    assert reason in problem
+    assert f"{display(path)}:{line_of(path, 'include')}: include: " in problem
+
+
+# Cost
+
+
+def test_passes_are_counted_from_the_masks() -> None:
+    task = tasks.load_task("paper-asr-en", "fast")
+    masks = {call.name: int(dict(call.params)["masks"]) for call in task.references}
+    assert tasks.passes(task) == {
+        # decoding and trace, and one clean pass for each reference
+        "full": 1 + masks["spes-input"] + 1,
+        "decoder": masks["spes-encoder"] + 1,
+    }
+    assert tasks.clip_seconds(task) == (11.5, "mean of europarl-st")
+    assert tasks.clip_seconds(tasks.load_task("asr")) == (10.0, "assumed")
+
+
+# What the README says
+
+
+def test_the_example_of_the_readme_is_a_task(tmp_path: Path) -> None:
+    readme = (tasks.builtin_folder() / "README.md").read_text("utf-8")
+    blocks = [block.partition("```")[0] for block in readme.split("```yaml\n")[1:]]
+    (example,) = [block for block in blocks if "xbench.task/1" in block]
+    path = write(tmp_path, "my-task", example)
+    assert tasks.validate_task_file(path) == []
+    assert tasks.load_task(path).references == tasks.load_task("asr-en").references
+    (suite_text,) = [block for block in blocks if "xbench.suite/1" in block]
+    assert tasks.validate_task_file(write(tmp_path, "my-suite", suite_text)) == []
+    (by_name,) = [block for block in blocks if block.startswith("dataset:")]
+    named = write(
+        tmp_path, "my-task", example.replace("dataset: {name: manifest}", by_name.strip())
+    )
+    assert tasks.load_task(named).dataset == Dataset("fleurs", "test", "dev")

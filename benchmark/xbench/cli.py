@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xbench.cli_data import data_app
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.add_typer(data_app, name="data")
 
 KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
 
@@ -351,6 +353,8 @@ def validate_command(
         console.error(problem)
     if broken:
         raise typer.Exit(2)
+    for warning in [text for file in files for text in listing.file_warnings(file)]:
+        console.warn(warning)
     console.say(f"{len(files)} file{'s' if len(files) > 1 else ''} valid")
 
 

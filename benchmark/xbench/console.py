@@ -48,6 +48,11 @@ def error(text: str) -> None:
     _err.print(f"[red]error:[/red] {escape(text)}")
 
 
+def warn(text: str) -> None:
+    """Print what is allowed but probably not meant, to standard error."""
+    _err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+
+
 def emit_json(value: Any) -> None:
     """Print JSON and nothing else."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

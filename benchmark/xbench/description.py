@@ -254,6 +254,24 @@ class DatasetDescription(Description):
 
 
 @dataclass(frozen=True)
+class CorpusDescription(DatasetDescription):
+    """A corpus in the layout in which it is distributed; `xbench data prepare` makes its manifests.
+
+    `implementation` is a reader (root, split, languages, targets, **parameters) to clips
+    (`xbench.data.corpora.clip`). layout: what root holds, with `...` for a name that varies. obtain:
+    where it comes from. clip_seconds: mean length of a clip, from which costs are estimated.
+    options: what `data prepare` is best given, where its defaults are not enough. generic: it stands
+    for many datasets, whose manifests have no place of their own and whose splits are not known.
+    """
+
+    layout: str = field(kw_only=True)
+    obtain: str = field(kw_only=True)
+    clip_seconds: float | None = field(kw_only=True)
+    options: str = field(default="", kw_only=True)
+    generic: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
 class TaskFolder(Description):
     """A folder of task files; `implementation` is a function without arguments returning its path."""
 

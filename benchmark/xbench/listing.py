@@ -9,12 +9,19 @@ from typing import Any
 
 from xbench import registry, tasks
 from xbench.aggregates import aggregate_problems
-from xbench.data.manifest import read_manifest
-from xbench.description import Checkpoint, Description, Parameter
+from xbench.data.manifest import probable_misspellings, read_manifest
+from xbench.data.prepare import prepared_manifest
+from xbench.description import (
+    Checkpoint,
+    CorpusDescription,
+    DatasetDescription,
+    Description,
+    Parameter,
+)
 from xbench.errors import UnknownName, UsageError, XbenchError, nearest
 from xbench.results import read_result
 from xbench.schemas import InvalidFile
-from xbench.spec import Selection
+from xbench.spec import Selection, TaskSpec
 
 Row = dict[str, Any]
 
@@ -27,10 +34,7 @@ def rows(kind: str, kinds: Sequence[str]) -> list[Row]:
         "metrics": lambda: [_metric_row(d) for d in registry.metrics.descriptions()],
         "references": lambda: [_reference_row(d) for d in registry.references.descriptions()],
         "tasks": _task_rows,
-        "datasets": lambda: [
-            {"name": d.name, "splits": list(d.splits), "licence": d.licence, "summary": d.summary}
-            for d in registry.datasets.descriptions()
-        ],
+        "datasets": lambda: [_dataset_row(d) for d in registry.datasets.descriptions()],
         "plugins": _plugin_rows,
     }
     if kind not in makers:
@@ -85,6 +89,19 @@ def _reference_row(description: Any) -> Row:
     }
 
 
+def _dataset_row(description: DatasetDescription) -> Row:
+    ready = list(description.splits)
+    if isinstance(description, CorpusDescription):
+        ready = [s for s in ready if prepared_manifest(description.name, s).is_file()]
+    return {
+        "name": description.name,
+        "splits": list(description.splits),
+        "ready": ready,
+        "licence": description.licence,
+        "summary": description.summary,
+    }
+
+
 def _usage(parameter: Parameter) -> str:
     if parameter.required:
         return f"{parameter.name}=..."
@@ -128,7 +145,19 @@ def facts(kind: str, name: str) -> Row:
         return _model_facts(name)
     entry = by_kind[kind].entry(name)
     description: Description = by_kind[kind].get(name)
-    return _with_plugin(_description_facts(description), entry)
+    shown = _description_facts(description)
+    if isinstance(description, CorpusDescription):
+        shown |= _corpus_facts(description)
+    return _with_plugin(shown, entry)
+
+
+def _corpus_facts(description: CorpusDescription) -> Row:
+    """Return how to prepare a corpus and where each prepared split lies on this machine."""
+    paths = {split: prepared_manifest(description.name, split) for split in description.splits}
+    return {
+        "prepare": f"xbench data prepare {description.name} ROOT --split {next(iter(paths))}",
+        "prepared": {split: str(path) for split, path in paths.items() if path.is_file()} or None,
+    }
 
 
 def _model_facts(name: str) -> Row:
@@ -153,7 +182,20 @@ def _task_facts(name: str) -> Row:
     for key in ("references", "metrics"):
         shown[key] = [str(call) for call in getattr(task, key)]
     shown["floor"] = str(task.floor)
+    presets = tasks.presets_of(name)
+    shown["cost"] = {preset: _cost(tasks.load_task(name, preset)) for preset in presets}
     return {**shown, "hash": task.hash}
+
+
+def _cost(task: TaskSpec) -> str:
+    """Say how many passes a second of audio takes, and from which length of clip that is reckoned."""
+    counts = tasks.passes(task)
+    seconds, origin = tasks.clip_seconds(task)
+    full, decoder = (counts[key] / seconds for key in ("full", "decoder"))
+    return (
+        f"{full:,.1f} passes of the model and {decoder:,.1f} of the decoder alone per second of audio "
+        f"(at most {counts['full']:,} and {counts['decoder']:,} per clip of {seconds:g} s, {origin})"
+    )
 
 
 def _description_facts(description: Description) -> Row:
@@ -182,6 +224,13 @@ def files_below(path: Path) -> list[Path]:
     if not found:
         raise UsageError(f"{path} holds no .yaml task, .jsonl manifest or .json result")
     return found
+
+
+def file_warnings(path: Path) -> list[str]:
+    """Return what is allowed in a manifest but probably not meant."""
+    if path.suffix != ".jsonl":
+        return []
+    return [f"{path}: {text}" for text in probable_misspellings(path)]
 
 
 def file_problems(path: Path) -> list[str]:

@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 from xbench import registry
 from xbench.data.datasets import FROM_USER
-from xbench.description import Description, TaskFolder
+from xbench.description import CorpusDescription, Description, TaskFolder
 from xbench.errors import UnknownName, UsageError, nearest
 from xbench.schemas import InvalidFile, Problem, find_problems
 from xbench.spec import Call, Dataset, Decoding, Headline, Quality, Scalar, Scoring, TaskSpec
 from xbench.strict_yaml import Document, Place, display, merge, read_yaml
 
 SUITE = "xbench.suite/1"
+_ASSUMED_CLIP_SECONDS = 10.0
 _QUALITY_METRICS = {"asr": ("wer",), "st": ("chrf", "bleu")}
 
 BUILTIN = TaskFolder(
@@ -71,6 +72,11 @@ def load_task(path_or_name: str | Path, preset: str | None = None) -> TaskSpec:
     return _build(document, preset or document.value["preset"])
 
 
+def presets_of(path_or_name: str | Path) -> tuple[str, ...]:
+    """Return the names of the presets of a task that loads."""
+    return tuple(_locate(path_or_name).read().value["presets"])
+
+
 def load_suite(path_or_name: str | Path) -> tuple[str, ...]:
     """Return the tasks of a suite, nested suites included, in order and without repetition.
 
@@ -115,6 +121,29 @@ def task_index() -> tuple[TaskFile, ...]:
             files.extend(_describe(path, folder) for path in folder.files())
     files.sort(key=lambda f: (f.name, f.folder))
     return tuple(_mark_collision(file, files) for file in files)
+
+
+def passes(task: TaskSpec) -> dict[str, int]:
+    """Return the forward passes that one utterance takes at most: `full`, and `decoder` alone.
+
+    A reference over the spectrogram runs the whole model for every mask and once without; one over
+    encoder frames runs the decoder alone. Decoding and one trace are one full pass.
+    """
+    counts = {"full": 1, "decoder": 0}
+    for call in task.references:
+        masks = int(dict(call.params).get("masks", 0))
+        on_input = registry.references.get(call.name).space == "input"
+        counts["full" if on_input else "decoder"] += masks + 1
+    return counts
+
+
+def clip_seconds(task: TaskSpec) -> tuple[float, str]:
+    """Return the typical length of a task's clips in seconds, and where that is from."""
+    if task.dataset.name != FROM_USER:
+        description = registry.datasets.get(task.dataset.name)
+        if isinstance(description, CorpusDescription) and description.clip_seconds:
+            return description.clip_seconds, f"mean of {description.name}"
+    return _ASSUMED_CLIP_SECONDS, "assumed"
 
 
 def validate_task_file(path: Path) -> list[str]:
@@ -245,11 +274,23 @@ def _read_merged(path: Path, root: Path, chain: tuple[Path, ...]) -> Document:
     here = (*chain, path.resolve())
     merged = Document({}, {})
     for name in names:
-        target = path.parent / name
-        if problem := _include_problem(name, target, root, here):
-            raise _include_error(document, path, problem)
-        merged = merge(merged, _read_merged(target, root, here))
+        try:
+            target, home = _included(name, path, root)
+        except UsageError as problem:
+            raise _include_error(document, path, str(problem)) from None
+        if reason := _include_problem(name, target, home, here):
+            raise _include_error(document, path, reason)
+        merged = merge(merged, _read_merged(target, home, here))
     return merge(merged, document)
+
+
+def _included(name: str, path: Path, root: Path) -> tuple[Path, Path]:
+    """Return the file an include names and the folder it stays in: its own, or that of `FOLDER:FILE`."""
+    folder, colon, file = name.rpartition(":")
+    if not colon:
+        return path.parent / name, root
+    home = _registered(registry.task_folders.entry(folder)).root
+    return home / file, home
 
 
 def _include_problem(name: str, target: Path, root: Path, chain: tuple[Path, ...]) -> str | None:

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from xbench import registry
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.data.datasets import DEMO, demo_manifest, manifest_path, utterances_for
-from xbench.data.manifest import Manifest, NothingSelected, Word, read_manifest
+from xbench.data.manifest import (
+    Manifest,
+    NothingSelected,
+    Word,
+    probable_misspellings,
+    read_manifest,
+)
 from xbench.description import DatasetDescription, Description
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.registry import Entry
@@ -415,3 +421,42 @@ def test_the_demo_data_are_packaged_with_two_splits_disjoint_by_voice_and_senten
         assert {u.language for u in manifest.utterances} == {"en", "it", "de", "fr"}
         assert all(u.words and not u.cluster_assumed for u in manifest.utterances)
         assert all(u.target_text("en") for u in manifest.utterances if u.language != "en")
+
+
+# Mistakes that are allowed
+
+
+def test_a_stated_checksum_must_be_that_of_the_file(folder: Path) -> None:
+    digest = audio_sha256(folder / "a.wav")
+    assert ids(read_manifest(write(folder, line("a", sha256=digest.upper())))) == ["a"]
+    (problem,) = problems_of(write(folder, line("a", sha256="0" * 64)))
+    assert "is another file than the manifest was made of" in problem
+    (problem,) = problems_of(write(folder, line("a", sha256="x")))
+    assert "SHA-256 of the audio file" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Cluster", "cluster"),
+        ("clusters", "cluster"),
+        ("transcripts", "transcript"),
+        ("translation-it", "translation_it"),
+        ("translations_it", "translation_it"),
+        ("translationIT", "translation_it"),
+        ("trasnlation_de", "translation_de"),
+        ("langauge", "language"),
+    ],
+)
+def test_a_field_that_is_nearly_a_known_one_is_told(folder: Path, written: str, meant: str) -> None:
+    path = write(folder, line("a"), line("b", **{written: "x"}), line("c", **{written: "x"}))
+    assert probable_misspellings(path) == [
+        f"line 2: field '{written}' is ignored, did you mean '{meant}'? (and on 1 more lines)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["speaker", "duration", "source", "gender", "ids", "translation_it", "offset", "n"]
+)
+def test_other_fields_are_nobodys_business(folder: Path, name: str) -> None:
+    assert probable_misspellings(write(folder, line("a", **{name: "x"}))) == []

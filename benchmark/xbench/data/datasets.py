@@ -7,7 +7,8 @@ from pathlib import Path
 
 from xbench import registry
 from xbench.data.manifest import Manifest, NothingSelected, read_manifest
-from xbench.description import DatasetDescription
+from xbench.data.prepare import prepared_manifest
+from xbench.description import CorpusDescription, DatasetDescription
 from xbench.errors import EnvironmentProblem, UsageError, nearest
 from xbench.spec import Dataset, Selection, TaskSpec
 
@@ -44,6 +45,15 @@ def manifest_path(dataset: Dataset, split: str) -> Path:
     if split not in description.splits:
         known = f"{nearest(split, description.splits)}; it has {', '.join(description.splits)}"
         raise UsageError(f"dataset '{dataset.name}' has no split '{split}'{known}")
+    if isinstance(description, CorpusDescription):
+        prepared = prepared_manifest(description.name, split)
+        if not prepared.is_file():
+            raise EnvironmentProblem(
+                f"dataset '{dataset.name}': its {split} split is not prepared on this machine ({prepared} is not "
+                f"there); `xbench data prepare {dataset.name} ROOT --split {split}` makes it, XBENCH_DATA says "
+                f"where it lies, `xbench show dataset {dataset.name}` tells where to get it"
+            )
+        return prepared
     path: Path = description.load()(split)
     if not path.is_file():
         raise EnvironmentProblem(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +14,7 @@ from typing import Any
 
 from xbench.data.audio import audio_sha256
 from xbench.errors import UsageError, UtteranceError, nearest
-from xbench.schemas import InvalidFile
+from xbench.schemas import InvalidFile, schema
 from xbench.schemas import problems as problems_of
 from xbench.spec import Selection, content_hash
 
@@ -118,6 +120,41 @@ def read_manifest(
         raise NothingSelected(_nothing_left(path, lines, languages, target_language))
     utterances = _with_audio(path, wanted[: selection.limit])
     return Manifest(utterances, _fingerprint(utterances), path.stem)
+
+
+def probable_misspellings(path: Path) -> list[str]:
+    """Return the fields that are ignored because they are no known field, but look like one.
+
+    Unknown fields are allowed; one that is nearly `transcript` or `translation_it` is probably a mistake.
+
+    Raises:
+        InvalidFile: as `read_manifest`.
+    """
+    numbers: dict[str, list[int]] = {}
+    for line in _read_lines(path):
+        for name in line.fields:
+            numbers.setdefault(name, []).append(line.number)
+    return [
+        f"line {found[0]}: field '{name}' is ignored{meant}"
+        + (f" (and on {len(found) - 1} more lines)" if len(found) > 1 else "")
+        for name, found in numbers.items()
+        if (meant := _probably_meant(name))
+    ]
+
+
+_FIELDS = tuple(schema("manifest")["properties"])
+_LANGUAGE_SUFFIX = re.compile(r".+?(?:[-_ .]([a-z]{2,3})|([a-z]{2}))")
+
+
+def _probably_meant(name: str) -> str:
+    if name in _FIELDS or name.startswith(_TRANSLATION):
+        return ""
+    lower = name.lower()
+    known = [field for field in _FIELDS if len(field) > 2]  # anything resembles `id`
+    if match := _LANGUAGE_SUFFIX.fullmatch(lower):
+        known.append(_TRANSLATION + (match[1] or match[2]))
+    close = difflib.get_close_matches(lower, known, n=1, cutoff=0.8)
+    return f", did you mean '{close[0]}'?" if close else ""
 
 
 def _read_lines(path: Path) -> list[_Line]:
@@ -233,6 +270,13 @@ def _with_audio(path: Path, lines: list[_Line]) -> tuple[Utterance, ...]:
                 digests[audio] = audio_sha256(audio)
             except UtteranceError as error:
                 problems.append(f"line {line.number}: audio of '{line.id}': {error}")
+                continue
+        stated = line.fields.get("sha256")
+        if stated and stated.lower() != digests[audio]:
+            problems.append(
+                f"line {line.number}: audio of '{line.id}': {audio} is another file than the manifest was "
+                "made of (its sha256 differs); prepare the manifest again"
+            )
     if problems:
         raise InvalidFile(str(path), problems)
     return tuple(_utterance(line, path.parent / line.fields["audio"], digests) for line in lines)
