@@ -218,3 +218,77 @@ def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
             return None
         ratios.append(sums.numerator[drawn].sum(axis=1) / denominator)
     return np.concatenate(ratios)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Provisional."""
+
+    a: str
+    b: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Provisional: replaced by the branch `statistics`."""
+
+    pairs: tuple[Pair, ...]
+    best_group: tuple[str, ...]
+    rank_low: dict[str, int]
+    rank_high: dict[str, int]
+    n: int
+    n_clusters: int
+    reason: str | None
+
+
+def compare(
+    names: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    clusters: Sequence[str],
+    *,
+    higher_is_better: bool,
+    seed: int,
+) -> Comparison:
+    """Provisional: max-T over all pairs by sign flips of cluster sums."""
+    kept, cluster_names = _complete(values, clusters)
+    matrix = np.array(kept)
+    unique, index = np.unique(np.asarray(cluster_names), return_inverse=True)
+    if len(unique) < FEWEST_CLUSTERS:
+        return Comparison((), (), {}, {}, len(cluster_names), len(unique), "fewer-than-5-clusters")
+    sums = np.stack([np.bincount(index, weights=row, minlength=len(unique)) for row in matrix])
+    first, second = np.triu_indices(len(names), 1)
+    difference = sums[first] - sums[second]
+    scale = np.sqrt((difference**2).sum(1))
+    scale[scale == 0] = 1
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(2000, len(unique)))
+    flipped = np.abs(signs @ (difference / scale[:, None]).T).max(1)
+    observed = np.abs(difference.sum(1) / scale)
+    p = (1 + (flipped[:, None] >= observed).sum(0)) / (1 + len(signs))
+    n = len(cluster_names)
+    half = np.quantile(flipped, LEVEL) * scale / n
+    mean = difference.sum(1) / n
+    pairs = tuple(
+        Pair(names[i], names[j], float(m), float(m - h), float(m + h), float(q))
+        for i, j, m, h, q in zip(first, second, mean, half, p, strict=True)
+    )
+    better = dict.fromkeys(names, 0)
+    worse = dict.fromkeys(names, 0)
+    for pair in pairs:
+        if pair.p < 1 - LEVEL:
+            up, down = (pair.a, pair.b) if (pair.difference > 0) == higher_is_better else (pair.b, pair.a)
+            better[down] += 1
+            worse[up] += 1
+    low = {name: 1 + better[name] for name in names}
+    high = {name: len(names) - worse[name] for name in names}
+    best = max(names, key=lambda name: matrix[list(names).index(name)].mean() * (1 if higher_is_better else -1))
+    separated = {
+        (pair.b if pair.a == best else pair.a)
+        for pair in pairs
+        if best in (pair.a, pair.b) and pair.p < 1 - LEVEL
+    }
+    group = tuple(name for name in names if name not in separated)
+    return Comparison(pairs, group, low, high, n, len(unique), None)
