@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xbench import registry
@@ -28,7 +28,7 @@ class Task:
     slug: str
     name: str
     title: str
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(compare=False)
 
     @property
     def headline(self) -> tuple[str, str | None]:
@@ -43,7 +43,7 @@ class Model:
     slug: str
     name: str
     title: str
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Config:
     gradients: bool
     oracle: bool
     head: tuple[int | None, int] | None
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(compare=False)
 
     @property
     def control(self) -> bool:
@@ -422,14 +422,14 @@ def _missing(run: Run, reason: str) -> Row:
 
 
 def _row(run: Run, score: Mapping[str, Any]) -> Row:
-    low, high = score["ci"] or (None, None)
+    low, high = _interval(score["ci"])
     skill = score["skill"]
-    skill_low, skill_high = skill["ci"] or (None, None)
+    skill_low, skill_high = _interval(skill["ci"])
     return Row(
         run=run,
         metric=score["metric"],
         reference=score["reference"],
-        value=score["value"],
+        value=rounded(score["value"]),
         reason=score["reason"],
         low=low,
         high=high,
@@ -438,15 +438,24 @@ def _row(run: Run, score: Mapping[str, Any]) -> Row:
         n_clusters=score["n_clusters"],
         clusters_assumed=score["clusters_assumed"],
         undefined=score["undefined"],
-        floor=score["floor"]["value"],
-        ceiling=score["ceiling"]["value"],
+        floor=rounded(score["floor"]["value"]),
+        ceiling=rounded(score["ceiling"]["value"]),
         ceiling_reason=score["ceiling"]["reason"],
-        skill=skill["value"],
+        skill=rounded(skill["value"]),
         skill_low=skill_low,
         skill_high=skill_high,
         skill_reason=skill["reason"],
-        disattenuated=score["disattenuated"]["value"],
+        disattenuated=rounded(score["disattenuated"]["value"]),
     )
+
+
+def rounded(value: Number) -> Number:
+    """Round to four decimals, once, so that pages and data files say the same."""
+    return None if value is None else round(float(value), 4) + 0.0
+
+
+def _interval(ci: Sequence[float] | None) -> tuple[Number, Number]:
+    return (rounded(ci[0]), rounded(ci[1])) if ci else (None, None)
 
 
 def _boards(rows: Sequence[Row], metrics: Mapping[str, Metric]) -> Iterable[Board]:
@@ -497,10 +506,11 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
     )
 
 
-def order(row: Row, higher: bool) -> tuple[bool, float, str, str]:
+def order(row: Row, higher: bool) -> tuple[bool, float, int, str, str]:
     """Sort key of rows: best first, missing values last."""
     value = row.value or 0.0
-    return row.value is None, -value if higher else value, row.config.label, row.run.id
+    label, id = row.config.label, row.run.id
+    return row.value is None, -value if higher else value, row.rank or 0, label, id
 
 
 def _unranked(row: Row, newest: bool) -> str | None:
