@@ -151,14 +151,6 @@ def axis(scale: Scale) -> Markup:
     return Markup(f'<svg class="fa" aria-hidden="true" focusable="false">{marks}</svg>')
 
 
-def key(family: str) -> Markup:
-    """Draw the mark of a family for a legend."""
-    mark = _mark(family, 50.0, "8")
-    return Markup(
-        f'<svg class="fk" aria-hidden="true" focusable="false"><g class="f-{_family(family)}">{mark}</g></svg>'
-    )
-
-
 def _tick(value: float) -> str:
     text = f"{value:.6f}".rstrip("0").rstrip(".") if abs(value) < 1e4 else f"{value:.0e}"
     return ("0" if text in ("-0", "") else text).replace("-", "\N{MINUS SIGN}")
