@@ -102,7 +102,7 @@ TOP = ("cli", "console", "doctor", "listing", "site")
 RULES = {
     "spec.py": ("*",),
     "errors.py": ("*",),
-    "stats.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "stats/*.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
     "maps.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
     "trace.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
     "store.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),

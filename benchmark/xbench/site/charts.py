@@ -126,17 +126,17 @@ def forest_line(dot: Dot, scale: Scale, band: tuple[float, float] | None = None)
         x, end = scale.at(band[0]), scale.at(band[1])
         parts.append(f'<rect class="band" x="{x}%" y="0" width="{end - x:.2f}%" height="100%"/>')
     if scale.low < 0 < scale.high:
-        parts.append(_upright(scale.at(0), "zero", 0, 26))
+        parts.append(_upright(scale.at(0), "zero", "0", "100%"))
     if dot.floor is not None:
-        parts.append(_upright(scale.at(dot.floor), "floor", 3, 23))
+        parts.append(_upright(scale.at(dot.floor), "floor", "14%", "86%"))
     if dot.ceiling is not None:
-        parts.append(_upright(scale.at(dot.ceiling), "ceiling", 3, 23))
+        parts.append(_upright(scale.at(dot.ceiling), "ceiling", "14%", "86%"))
     if dot.value is not None:
         group = []
         if dot.low is not None and dot.high is not None:
             a, b = scale.at(dot.low), scale.at(dot.high)
-            group.append(f'<line x1="{a}%" x2="{b}%" y1="13" y2="13"/>')
-        group.append(_mark(dot.family, scale.at(dot.value), "13"))
+            group.append(f'<line x1="{a}%" x2="{b}%" y1="50%" y2="50%"/>')
+        group.append(_mark(dot.family, scale.at(dot.value), "50%"))
         hollow = " hollow" if dot.hollow else ""
         parts.append(f'<g class="f-{_family(dot.family)}{hollow}">{"".join(group)}</g>')
     return Markup(f'<svg class="fl" aria-hidden="true" focusable="false">{"".join(parts)}</svg>')
@@ -145,7 +145,7 @@ def forest_line(dot: Dot, scale: Scale, band: tuple[float, float] | None = None)
 def axis(scale: Scale) -> Markup:
     """Draw the numbers of a value axis."""
     marks = "".join(
-        f'<text x="{scale.at(t)}%" y="11">{_tick(t)}</text>{_upright(scale.at(t), "tick", 14, 18)}'
+        f'<text x="{scale.at(t)}%" y="11">{_tick(t)}</text>{_upright(scale.at(t), "tick", "14", "18")}'
         for t in scale.ticks()
     )
     return Markup(f'<svg class="fa" aria-hidden="true" focusable="false">{marks}</svg>')
@@ -156,7 +156,7 @@ def _tick(value: float) -> str:
     return ("0" if text in ("-0", "") else text).replace("-", "\N{MINUS SIGN}")
 
 
-def _upright(x: float, kind: str, top: int, bottom: int) -> str:
+def _upright(x: float, kind: str, top: str, bottom: str) -> str:
     return f'<line class="{kind}" x1="{x}%" x2="{x}%" y1="{top}" y2="{bottom}"/>'
 
 

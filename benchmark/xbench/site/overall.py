@@ -43,14 +43,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Overall:
-    """Standings on one metric and reference, best first; `missing`: configs with holes, and how many."""
+    """Standings on one metric and reference, best first; `missing`: configs with holes, how many, and why."""
 
     metric: str
     reference: str | None
     higher: bool
     cells: tuple[tuple[Task, Model], ...]
     standings: tuple[Standing, ...]
-    missing: tuple[tuple[Config, int], ...]
+    missing: tuple[tuple[Config, int, str], ...]
     reason: str | None
 
     @property
@@ -69,15 +69,20 @@ def overall(
     """Compare all rankable methods that `wanted` accepts, on one task or model or on all."""
     higher = tables.metrics[metric].higher
     rows: dict[Config, dict[Cell, Row]] = defaultdict(dict)
+    without: dict[Config, str] = {}
     places: dict[Cell, tuple[Task, Model]] = {}
     by_slug = {config.slug: config for config in tables.configs}
     for board in tables.select(metric=metric, reference=reference, **boards):
         cell = (board.task.slug, board.model.slug)
         for row in board.rows:
-            if row.rank_reason not in ("single-head", "oracle", "superseded", "no-value"):
-                rows[by_slug[row.config.slug]][cell] = row
+            config = by_slug[row.config.slug]
+            if not config.ranked or row.rank_reason == "superseded" or not wanted(config):
+                continue
+            if row.value is None:
+                without[config] = row.reason or "not recorded"
+            else:
+                rows[config][cell] = row
                 places[cell] = (board.task, board.model)
-    rows = {config: found for config, found in rows.items() if wanted(config)}
     block = _largest_block({config.slug: frozenset(found) for config, found in rows.items()})
     inside = {c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)}
     ranking = rank({c.slug: _values(found) for c, found in inside.items()}, higher)
@@ -93,7 +98,9 @@ def overall(
         )
     standings.sort(key=lambda s: (-s.value if higher else s.value, s.config.label))
     missing = [
-        (config, len(block - set(found))) for config, found in rows.items() if not block <= set(found)
+        (config, len(block - set(rows.get(config, ()))), without.get(config, "not run"))
+        for config in {**dict.fromkeys(rows), **dict.fromkeys(without)}
+        if not block <= set(rows.get(config, ()))
     ]
     return Overall(
         metric,

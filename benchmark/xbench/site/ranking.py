@@ -48,11 +48,9 @@ class Ranking:
 
 def rank(values: Mapping[str, Values], higher: bool) -> Ranking:
     """Compare contenders (name to utterance to value and cluster) on their common utterances."""
-    if len(values) < 2:
-        return Ranking({}, (), 0, 0, "nothing-to-compare-with")
     names = sorted(values)
-    utterances = sorted(set.union(*(set(values[name]) for name in names)))
     clusters = {u: cluster for name in names for u, (_, cluster) in values[name].items()}
+    utterances = sorted(clusters)
     missing = (None, "")
     compared = stats.compare(
         names,
@@ -61,22 +59,17 @@ def rank(values: Mapping[str, Values], higher: bool) -> Ranking:
         higher_is_better=higher,
         seed=SEED,
     )
+    pairs = tuple(
+        Pair(p.first, p.second, p.difference, p.low, p.high, p.p, p.n)
+        for p in compared.pairs
+        if p.difference is not None
+    )
     if compared.reason is not None:
-        return Ranking({}, (), compared.n, compared.n_clusters, compared.reason)
-    means = {name: _mean(values[name]) for name in names}
-    best_first = sorted(names, key=lambda name: (-means[name] if higher else means[name], name))
+        return Ranking({}, pairs, compared.n, compared.n_clusters, compared.reason)
     places = {
         name: Place(
             position, compared.rank_low[name], compared.rank_high[name], name in compared.best_group
         )
-        for position, name in enumerate(best_first, 1)
+        for position, name in enumerate(compared.order, 1)
     }
-    pairs = tuple(
-        Pair(p.a, p.b, p.difference, p.low, p.high, p.p, compared.n) for p in compared.pairs
-    )
     return Ranking(places, pairs, compared.n, compared.n_clusters, None)
-
-
-def _mean(values: Values) -> float:
-    defined = [value for value, _ in values.values() if value is not None]
-    return sum(defined) / len(defined) if defined else 0.0

@@ -38,6 +38,7 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         keep_trailing_newline=True,
     )
     environment.filters["pair"] = lambda text: (text, text)
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     environment.globals.update(
         num=charts.number,
         short=lambda value: charts.number(value).replace("0.", "."),

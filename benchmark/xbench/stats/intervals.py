@@ -1,15 +1,32 @@
-"""Every interval in one place: means, skill and disattenuated scores, with clustered utterances.
+"""Intervals of means, skill and disattenuated scores, with clustered utterances.
 
 All three are ratios of sums over clusters (speaker or talk), R = sum_c a_c / sum_c b_c, so one
 interval serves them, by the number of clusters C (scoring section 5):
 
-    C >= 40       percentile bootstrap over clusters, 10,000 draws
-    5 <= C < 40   R -+ t(C-1) sqrt(v), v = C/(C-1) sum_c (a_c - R b_c)^2 / (sum_c b_c)^2
+    5 <= C < 40   R -+ t(df) sqrt(v)
+    C >= 40       cluster bootstrap of R, 10,000 draws: the quantiles alpha and 1 - alpha with
+                  alpha = Phi(-t(df) sqrt(v / v0))
     C < 5         none: `fewer-than-5-clusters`
 
-The t interval covers 0.95 with clusters of equal size and loses with unequal ones: 0.93 and 0.94 at
-5 and 20 clusters of 1 to 6 utterances, 0.92 and 0.94 of 1 to 30, if half the variance is between
-clusters.
+with the residuals e_c = a_c - R b_c of the clusters and, n_c utterances in cluster c,
+
+    v  = sum_c (n_c / m_cc) e_c^2 / (sum_c b_c)^2,    v0 = sum_c e_c^2 / (sum_c b_c)^2
+    m  = (I - s 1') diag(n) (I - s 1')',  s_c = b_c / sum b
+    df = (sum_c n_c)^2 / sum_cd (n_c n_d / (m_cc m_dd)) m_cd^2
+
+v is the bias-reduced (CR2) variance and df its Satterthwaite degrees of freedom under the working
+model that Var(e) grows with n (Bell and McCaffrey 2002, Survey Methodology 28; Imbens and Kolesar
+2016, Review of Economics and Statistics 98). With clusters of equal size df = C - 1 and v is the
+usual variance of a mean. The widened quantiles are those of Hesterberg (2015, The American
+Statistician 69, section 5.3), whose factor sqrt(C / (C - 1)) is sqrt(v / v0) with equal clusters.
+
+Coverage of 95 % intervals with clusters of 1 to 30 utterances, without and with all variance
+between clusters: 0.960 and 0.944 (C = 5), 0.951 and 0.947 (20), 0.948 and 0.949 (39); half of the
+variance between clusters: 0.95 (40, 80). The plain linearised t interval covered 0.918 (5), the plain percentile
+bootstrap 0.936 (40).
+
+What is resampled or summed is the utterance with all its numbers: the noise of a ceiling estimated
+from two halves is part of its spread, so it is in the interval of skill.
 
 Degenerate cases: nothing defined, value null `no-defined-value`; no variation between clusters, so
 that the standard error would be 0, interval null `no-variation-between-clusters`; a bootstrap draw
@@ -18,13 +35,13 @@ whose denominator is not positive, interval null `unstable-ratio`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
-from scipy.special import stdtrit
+from jaxtyping import Float, UInt16
+from scipy.special import ndtr, stdtrit
 
 from xbench.errors import UsageError
 
@@ -65,7 +82,11 @@ class _Sums:
 
     numerator: Float[np.ndarray, " cluster"]
     denominator: Float[np.ndarray, " cluster"]
-    n: int
+    sizes: Float[np.ndarray, " cluster"]
+
+    @property
+    def n(self) -> int:
+        return int(self.sizes.sum())
 
     @property
     def n_clusters(self) -> int:
@@ -175,7 +196,7 @@ def _sum_by_cluster(
     return _Sums(
         np.bincount(index, weights=numerator, minlength=size),
         np.bincount(index, weights=denominator, minlength=size),
-        len(names),
+        np.bincount(index, minlength=size).astype(np.float64),
     )
 
 
@@ -188,107 +209,71 @@ def _estimate(sums: _Sums, seed: int) -> Estimate:
         return Estimate(
             value, None, None, sums.n, clusters, ci_reason="no-variation-between-clusters"
         )
+    error = _standard_error(sums)
     if clusters < BOOTSTRAP_CLUSTERS:
-        half = _half_width(sums)
+        half = error.quantile * error.value
         return Estimate(value, value - half, value + half, sums.n, clusters)
     draws = _bootstrap(sums, seed)
     if draws is None:
         return Estimate(value, None, None, sums.n, clusters, ci_reason="unstable-ratio")
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    alpha = float(ndtr(-error.quantile * error.value / error.plain))
+    low, high = np.quantile(draws, [alpha, 1 - alpha])
     return Estimate(value, float(low), float(high), sums.n, clusters)
 
 
-def _half_width(sums: _Sums) -> float:
-    clusters = sums.n_clusters
-    squares = float((sums.residual**2).sum())
-    variance = clusters / (clusters - 1) * squares / float(sums.denominator.sum()) ** 2
-    return float(stdtrit(clusters - 1, (1 + LEVEL) / 2)) * math.sqrt(variance)
+@dataclass(frozen=True)
+class _StandardError:
+    """sqrt(v), sqrt(v0) and the 97.5 % quantile of t(df), as the module says them."""
+
+    value: float
+    plain: float
+    quantile: float
+
+
+def _standard_error(sums: _Sums) -> _StandardError:
+    sizes, total = sums.sizes, float(sums.denominator.sum())
+    share = sums.denominator / total
+    m = np.diag(sizes) - np.outer(sizes, share) - np.outer(share, sizes)
+    m += sizes.sum() * np.outer(share, share)
+    weight = sizes / np.diag(m)
+    squares = sums.residual**2
+    freedom = sizes.sum() ** 2 / float((np.outer(weight, weight) * m**2).sum())
+    return _StandardError(
+        value=float(np.sqrt((weight * squares).sum())) / total,
+        plain=float(np.sqrt(squares.sum())) / total,
+        quantile=float(stdtrit(freedom, (1 + LEVEL) / 2)),
+    )
 
 
 def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
     """Draw clusters with replacement; return the ratio of every draw, None if one has no ratio."""
-    generator = np.random.default_rng(seed)
-    clusters = sums.n_clusters
-    block = max(1, _CELLS_AT_ONCE // clusters)  # bounds memory however many clusters there are
-    ratios = []
-    for first in range(0, DRAWS, block):
-        drawn = generator.integers(clusters, size=(min(block, DRAWS - first), clusters))
-        denominator = sums.denominator[drawn].sum(axis=1)
-        if (denominator <= 0).any():
-            return None
-        ratios.append(sums.numerator[drawn].sum(axis=1) / denominator)
-    return np.concatenate(ratios)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Provisional."""
-
-    a: str
-    b: str
-    difference: float
-    low: float | None
-    high: float | None
-    p: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Provisional: replaced by the branch `statistics`."""
-
-    pairs: tuple[Pair, ...]
-    best_group: tuple[str, ...]
-    rank_low: dict[str, int]
-    rank_high: dict[str, int]
-    n: int
-    n_clusters: int
-    reason: str | None
-
-
-def compare(
-    names: Sequence[str],
-    values: Sequence[Sequence[float | None]],
-    clusters: Sequence[str],
-    *,
-    higher_is_better: bool,
-    seed: int,
-) -> Comparison:
-    """Provisional: max-T over all pairs by sign flips of cluster sums."""
-    kept, cluster_names = _complete(values, clusters)
-    matrix = np.array(kept)
-    unique, index = np.unique(np.asarray(cluster_names), return_inverse=True)
-    if len(unique) < FEWEST_CLUSTERS:
-        return Comparison((), (), {}, {}, len(cluster_names), len(unique), "fewer-than-5-clusters")
-    sums = np.stack([np.bincount(index, weights=row, minlength=len(unique)) for row in matrix])
-    first, second = np.triu_indices(len(names), 1)
-    difference = sums[first] - sums[second]
-    scale = np.sqrt((difference**2).sum(1))
-    scale[scale == 0] = 1
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(2000, len(unique)))
-    flipped = np.abs(signs @ (difference / scale[:, None]).T).max(1)
-    observed = np.abs(difference.sum(1) / scale)
-    p = (1 + (flipped[:, None] >= observed).sum(0)) / (1 + len(signs))
-    n = len(cluster_names)
-    half = np.quantile(flipped, LEVEL) * scale / n
-    mean = difference.sum(1) / n
-    pairs = tuple(
-        Pair(names[i], names[j], float(m), float(m - h), float(m + h), float(q))
-        for i, j, m, h, q in zip(first, second, mean, half, p, strict=True)
+    counts = _drawn(seed, sums.n_clusters, DRAWS)
+    terms = np.stack([sums.numerator, sums.denominator])
+    block = max(1, _CELLS_AT_ONCE // sums.n_clusters)
+    # einsum, not BLAS: the last digits must not depend on the number of threads.
+    drawn = np.concatenate(
+        [
+            np.einsum("dc,tc->dt", counts[first : first + block].astype(np.float64), terms)
+            for first in range(0, DRAWS, block)
+        ]
     )
-    better = dict.fromkeys(names, 0)
-    worse = dict.fromkeys(names, 0)
-    for pair in pairs:
-        if pair.p < 1 - LEVEL:
-            up, down = (pair.a, pair.b) if (pair.difference > 0) == higher_is_better else (pair.b, pair.a)
-            better[down] += 1
-            worse[up] += 1
-    low = {name: 1 + better[name] for name in names}
-    high = {name: len(names) - worse[name] for name in names}
-    best = max(names, key=lambda name: matrix[list(names).index(name)].mean() * (1 if higher_is_better else -1))
-    separated = {
-        (pair.b if pair.a == best else pair.a)
-        for pair in pairs
-        if best in (pair.a, pair.b) and pair.p < 1 - LEVEL
-    }
-    group = tuple(name for name in names if name not in separated)
-    return Comparison(pairs, group, low, high, n, len(unique), None)
+    if (drawn[:, 1] <= 0).any():
+        return None
+    ratios: Float[np.ndarray, " draw"] = drawn[:, 0] / drawn[:, 1]
+    return ratios
+
+
+@lru_cache(maxsize=1)  # all scores of a task draw the same clusters
+def _drawn(seed: int, clusters: int, draws: int) -> UInt16[np.ndarray, "draw cluster"]:
+    """Return how often each draw takes each cluster."""
+    generator = np.random.default_rng(seed)
+    counts = np.empty((draws, clusters), dtype=np.uint16)
+    block = max(1, _CELLS_AT_ONCE // clusters)  # bounds memory however many clusters there are
+    for first in range(0, draws, block):
+        rows = min(block, draws - first)
+        drawn = generator.integers(clusters, size=(rows, clusters))
+        flat = (drawn + clusters * np.arange(rows)[:, None]).ravel()
+        counts[first : first + rows] = np.bincount(flat, minlength=rows * clusters).reshape(
+            rows, clusters
+        )
+    return counts

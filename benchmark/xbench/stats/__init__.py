@@ -1,0 +1,20 @@
+"""Every interval, test and rank in one place; utterances come in clusters (speaker or talk).
+
+`intervals`: means, skill, disattenuated scores. `comparison`: which methods differ, and the ranks
+this leaves open.
+"""
+
+from __future__ import annotations
+
+from xbench.stats.comparison import Comparison, Pair, compare
+from xbench.stats.intervals import Estimate, disattenuated, mean_estimate, skill
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Pair",
+    "compare",
+    "disattenuated",
+    "mean_estimate",
+    "skill",
+]

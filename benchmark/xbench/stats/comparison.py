@@ -1,0 +1,287 @@
+"""Which methods differ on one score: all pairs at once, with clustered utterances.
+
+Every pair of methods is compared on the utterances that both have. Its cluster sums
+d_c = sum_{u in c} (x_iu - x_ju) give
+
+    T = |sum_c d_c| / sqrt(sum_c d_c^2)
+
+Where two methods do not differ, the sign of each d_c is as likely + as -, so the distribution of
+T comes from flipping the signs of whole clusters, the same flips for all pairs (which keeps how the
+pairs depend on each other). 10,000 random flips, or all 2^(C-1) distinct ones where that is fewer.
+Adjusted p by step-down max-T: the pairs in falling order of T, each against the maximum over itself
+and those after it (Westfall and Young 1993, algorithm 2.8; Romano and Wolf 2005, Econometrica 73).
+This holds the chance of any false finding among all pairs at 5 %.
+
+Intervals are the single-step test turned round: the differences delta for which
+T of (d_c - delta n_c) stays at or below the 95 % quantile q of the maximum over all pairs. They hold
+simultaneously. They are null, `too-few-clusters`, where (sum n)^2 <= q^2 sum n^2.
+
+Ranks: a method can be no better than 1 + the number of methods found better than it, and no worse
+than M - the number found worse. These intervals cover all true ranks together (Mogstad, Romano,
+Shaikh and Wilhelm 2024, Review of Economic Studies 91). The best group holds the method with the
+best mean and those not distinguished from it: not distinguished, not proven equal.
+
+Below 6 clusters no flip can reach p < 0.05: everything but the differences is then null,
+`fewer-than-6-clusters`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+
+from xbench.errors import UsageError
+
+FEWEST_CLUSTERS = 6  # 2^(1 - 6) = 0.031 is the first smallest p below 0.05
+FLIPS = 10_000
+ALPHA = 0.05
+
+_CELLS_AT_ONCE = 1 << 21
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods on the utterances both have: `difference` = mean of first minus mean of second.
+
+    low, high: the simultaneous 95 % interval. p: adjusted for all pairs. n, n_clusters: what is
+    compared. reason: why `p` is None; interval_reason: why the interval is.
+    """
+
+    first: str
+    second: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+    n_clusters: int
+    reason: str | None = None
+    interval_reason: str | None = None
+
+    @property
+    def distinguished(self) -> bool:
+        """True where the two differ at the 5 % level of the whole family."""
+        return self.p is not None and self.p <= ALPHA
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of methods on one score.
+
+    order: the methods that have a value, best mean first. best_group: not distinguished from the
+    best, in that order. rank_low, rank_high: the best and the worst rank that each method may have.
+    n: utterances that all of `order` have; n_clusters: clusters that any pair compares.
+    reason: why there is no test (best_group and ranks are then empty).
+    """
+
+    pairs: tuple[Pair, ...]
+    order: tuple[str, ...]
+    best_group: tuple[str, ...]
+    rank_low: Mapping[str, int] = field(default_factory=dict)
+    rank_high: Mapping[str, int] = field(default_factory=dict)
+    n: int = 0
+    n_clusters: int = 0
+    reason: str | None = None
+
+    def pair(self, first: str, second: str) -> Pair:
+        """Return the pair of these two methods, whichever comes first."""
+        for pair in self.pairs:
+            if {pair.first, pair.second} == {first, second}:
+                return pair
+        raise UsageError(f"'{first}' and '{second}' are not compared")
+
+
+def compare(
+    names: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    clusters: Sequence[str],
+    *,
+    higher_is_better: bool,
+    seed: int,
+) -> Comparison:
+    """Compare all pairs of methods by step-down max-T with sign flips shared by the clusters.
+
+    Shapes: names [method], values [method, utterance] with None where a method has no value,
+    clusters [utterance]. A method without any value takes part in no pair and has no rank. Equal
+    means keep the order of `names`. Null: `fewer-than-2-methods`, `fewer-than-6-clusters`; of a
+    pair, `no-common-utterance`. Raises UsageError on repeated names, NaN, infinity, or lengths that do not
+    agree. Source: scoring section 5; the module says the formulas.
+    """
+    table = _table(names, values, clusters)
+    known = ~np.isnan(table)
+    means = {
+        name: float(row[has].mean())
+        for name, row, has in zip(names, table, known, strict=True)
+        if has.any()
+    }
+    sign = -1 if higher_is_better else 1
+    order = tuple(sorted(means, key=lambda name: sign * means[name]))
+    rows = [names.index(name) for name in order]
+    sums = _pair_sums(table[rows], clusters)
+    pairs = list(combinations(order, 2))
+    n = int(known[rows].all(axis=0).sum()) if rows else 0
+    n_clusters = int((sums.sizes > 0).any(axis=1).sum())
+    reason = None
+    if len(order) < 2:
+        reason = "fewer-than-2-methods"
+    elif n_clusters < FEWEST_CLUSTERS:
+        reason = "fewer-than-6-clusters"
+    if reason:
+        untested = tuple(_untested(*names, sums, k, reason) for k, names in enumerate(pairs))
+        return Comparison(untested, order, (), n=n, n_clusters=n_clusters, reason=reason)
+    p, quantile = _step_down(sums, seed)
+    tested = tuple(_tested(*names, sums, k, float(p[k]), quantile) for k, names in enumerate(pairs))
+    better = dict.fromkeys(order, 0)
+    worse = dict.fromkeys(order, 0)
+    for pair in tested:
+        if pair.distinguished and pair.difference is not None:
+            first_wins = (pair.difference > 0) == higher_is_better
+            winner, loser = (pair.first, pair.second) if first_wins else (pair.second, pair.first)
+            better[loser] += 1
+            worse[winner] += 1
+    apart = {p.second for p in tested if p.first == order[0] and p.distinguished}
+    return Comparison(
+        pairs=tested,
+        order=order,
+        best_group=tuple(name for name in order if name not in apart),
+        rank_low={name: 1 + better[name] for name in order},
+        rank_high={name: len(order) - worse[name] for name in order},
+        n=n,
+        n_clusters=n_clusters,
+    )
+
+
+def _table(
+    names: Sequence[str], values: Sequence[Sequence[float | None]], clusters: Sequence[str]
+) -> Float[np.ndarray, "method utterance"]:
+    """Return the values as an array with NaN where there is none."""
+    if len(set(names)) != len(names):
+        raise UsageError("two methods of a comparison have the same name; give each its own")
+    if len(values) != len(names) or any(len(row) != len(clusters) for row in values):
+        raise UsageError(
+            "a comparison needs one row of values per method and one cluster per utterance"
+        )
+    for row in values:
+        if not all(value is None or math.isfinite(value) for value in row):
+            raise UsageError("scores must be finite numbers or null; found NaN or infinity")
+    filled = [[math.nan if value is None else value for value in row] for row in values]
+    return np.array(filled, dtype=np.float64).reshape(len(names), len(clusters))
+
+
+@dataclass(frozen=True)
+class _PairSums:
+    """Differences summed per cluster, and how many utterances each sum has."""
+
+    differences: Float[np.ndarray, "cluster pair"]
+    sizes: Float[np.ndarray, "cluster pair"]
+
+    @property
+    def statistics(self) -> Float[np.ndarray, " pair"]:
+        t: Float[np.ndarray, " pair"] = np.abs(self.scaled.sum(axis=0))
+        return t
+
+    @property
+    def scaled(self) -> Float[np.ndarray, "cluster pair"]:
+        """d_c / sqrt(sum d^2), which flips leave as it is; 0 for a pair that never differs."""
+        norm = np.sqrt((self.differences**2).sum(axis=0))
+        return self.differences / np.where(norm > 0, norm, 1.0)
+
+
+def _pair_sums(table: Float[np.ndarray, "method utterance"], clusters: Sequence[str]) -> _PairSums:
+    """Sum the differences of the pairs in the order of `itertools.combinations`."""
+    methods = len(table)
+    # Sorted names: the flips of a seed do not depend on the order of the utterances.
+    unique, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    starts = np.searchsorted(index[order], np.arange(len(unique)))
+    table = table[:, order]
+    differences = np.zeros((len(unique), methods * (methods - 1) // 2))
+    sizes = np.zeros_like(differences)
+    column = 0
+    for first in range(methods - 1):
+        other = table[first] - table[first + 1 :]
+        columns = slice(column, column + len(other))
+        common = ~np.isnan(other)
+        differences[:, columns] = np.add.reduceat(np.where(common, other, 0), starts, axis=1).T
+        sizes[:, columns] = np.add.reduceat(common.astype(np.float64), starts, axis=1).T
+        column += len(other)
+    return _PairSums(differences, sizes)
+
+
+def _step_down(sums: _PairSums, seed: int) -> tuple[Float[np.ndarray, " pair"], float]:
+    """Return the adjusted p of every pair, and the 95 % quantile of the maximum over all pairs."""
+    statistics = sums.statistics
+    falling = np.argsort(-statistics, kind="stable")
+    scaled, observed = sums.scaled[:, falling], statistics[falling]
+    reached = np.zeros(len(observed))
+    maxima: list[Float[np.ndarray, " flip"]] = []
+    exact = 2 ** (len(scaled) - 1) <= FLIPS
+    for signs in _flips(len(scaled), len(observed), exact, seed):
+        flipped = np.abs(signs @ scaled)
+        # The largest over a pair and those after it.
+        largest = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
+        reached += (largest >= observed * (1 - _ROUNDING)).sum(axis=0)
+        maxima.append(largest[:, 0])
+    flips = np.concatenate(maxima)
+    # All flips hold the unflipped data among them; random ones count it once more.
+    extra = 0 if exact else 1
+    p = np.maximum.accumulate((reached + extra) / (len(flips) + extra))
+    ordered = np.empty_like(p)
+    ordered[falling] = p
+    return ordered, float(np.quantile(flips, 1 - ALPHA, method="higher"))
+
+
+def _flips(
+    clusters: int, pairs: int, exact: bool, seed: int
+) -> Iterator[Float[np.ndarray, "flip cluster"]]:
+    """Yield the signs of the clusters in blocks: all that differ in |sum|, or random ones."""
+    count = 2 ** (clusters - 1) if exact else FLIPS
+    generator = np.random.default_rng(seed)
+    block = max(1, _CELLS_AT_ONCE // max(pairs, clusters))
+    for first in range(0, count, block):
+        rows = min(block, count - first)
+        if exact:  # the last cluster keeps its sign
+            bits = (np.arange(first, first + rows)[:, None] >> np.arange(clusters)) & 1
+        else:
+            bits = generator.integers(2, size=(rows, clusters))
+        yield 1.0 - 2.0 * bits
+
+
+def _mean_difference(sums: _PairSums, k: int) -> tuple[float | None, int, int]:
+    n = int(sums.sizes[:, k].sum())
+    difference = float(sums.differences[:, k].sum()) / n if n else None
+    return difference, n, int((sums.sizes[:, k] > 0).sum())
+
+
+def _untested(first: str, second: str, sums: _PairSums, k: int, reason: str) -> Pair:
+    difference, n, n_clusters = _mean_difference(sums, k)
+    why = reason if n else "no-common-utterance"
+    return Pair(first, second, difference, None, None, None, n, n_clusters, why, why)
+
+
+def _tested(first: str, second: str, sums: _PairSums, k: int, p: float, quantile: float) -> Pair:
+    difference, n, n_clusters = _mean_difference(sums, k)
+    if difference is None:
+        return _untested(first, second, sums, k, "no-common-utterance")
+    d, sizes = sums.differences[:, k], sums.sizes[:, k]
+    residual = d - difference * sizes
+    if (np.abs(residual) <= 1e-12 * (np.abs(d) + np.abs(difference * sizes))).all():
+        why = "no-variation-between-clusters"
+        return Pair(first, second, difference, None, None, p, n, n_clusters, None, why)
+    # delta = difference + x: (n x)^2 <= q^2 sum (e_c - x n_c)^2, a quadratic in x.
+    square = quantile**2
+    a = n**2 - square * float((sizes**2).sum())
+    if a <= 0:
+        return Pair(
+            first, second, difference, None, None, p, n, n_clusters, None, "too-few-clusters"
+        )
+    b = square * float((residual * sizes).sum())
+    root = math.sqrt(b**2 + a * square * float((residual**2).sum()))
+    low, high = difference + (-b - root) / a, difference + (-b + root) / a
+    return Pair(first, second, difference, low, high, p, n, n_clusters)

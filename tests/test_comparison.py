@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import itertools
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from xbench.errors import UsageError
+from xbench.stats import comparison
+from xbench.stats.comparison import compare
+
+LETTERS = [chr(ord("a") + index) for index in range(26)]
+
+
+def one_pair(differences: list[float], **options: bool) -> comparison.Comparison:
+    """Compare a method with one that has 0 everywhere; a cluster per utterance."""
+    zeros = [0.0] * len(differences)
+    clusters = LETTERS[: len(differences)]
+    return compare(["x", "zero"], [differences, zeros], clusters, higher_is_better=True, seed=0)
+
+
+def test_one_pair_by_hand() -> None:
+    # Differences 1, 2, 3, 4, 5, -1. Of 32 distinct flips |sum| reaches 14 when nothing flips, when
+    # -1 does (16) and when 1 and -1 do: p = 3/32. The 95 % quantile of |sum| is then 14 / sqrt(56), and
+    # |14 - 6 delta| <= 14 / sqrt(56) sqrt(56 - 28 delta + 6 delta^2) from 0 on:
+    # 196 - 168 delta + 36 delta^2 = 3.5 (56 - 28 delta + 6 delta^2), delta = 0 or 70/15.
+    result = one_pair([1, 2, 3, 4, 5, -1])
+    (pair,) = result.pairs
+    assert (pair.first, pair.second, pair.n, pair.n_clusters) == ("x", "zero", 6, 6)
+    assert pair.difference == pytest.approx(14 / 6)
+    assert pair.p == pytest.approx(3 / 32)
+    assert (pair.low, pair.high) == (pytest.approx(0, abs=1e-12), pytest.approx(70 / 15))
+    assert not pair.distinguished
+    assert result.best_group == ("x", "zero")
+    assert (result.rank_low, result.rank_high) == ({"x": 1, "zero": 1}, {"x": 2, "zero": 2})
+
+
+def test_a_clear_difference_by_hand() -> None:
+    # All of one sign: only the unflipped data reach 21, p = 1/32.
+    result = one_pair([1, 2, 3, 4, 5, 6])
+    assert result.pairs[0].p == pytest.approx(1 / 32)
+    assert result.pairs[0].distinguished
+    assert result.pairs[0].low > 0
+    assert result.best_group == ("x",)
+    assert (result.rank_low, result.rank_high) == ({"x": 1, "zero": 2}, {"x": 1, "zero": 2})
+
+
+def test_direction_decides_who_is_best() -> None:
+    rows, clusters = [[float(k) for k in range(1, 8)], [0.0] * 7], LETTERS[:7]
+    lower = compare(["x", "zero"], rows, clusters, higher_is_better=False, seed=0)
+    assert (lower.order, lower.best_group) == (("zero", "x"), ("zero",))
+    assert lower.rank_low == {"zero": 1, "x": 2}
+    assert lower.pair("x", "zero").difference == pytest.approx(-4)  # of the pair (zero, x)
+
+
+@pytest.mark.parametrize("count", [6, 10, 13])
+def test_one_pair_agrees_with_the_permutation_test_of_scipy(count: int) -> None:
+    values = np.random.default_rng(count).normal(0.4, 1, size=count)
+    other = scipy_stats.permutation_test(
+        (values, np.zeros(count)),
+        lambda x, y, axis: np.abs((x - y).sum(axis)),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        alternative="greater",
+        vectorized=True,
+    )
+    assert one_pair(values.tolist()).pairs[0].p == pytest.approx(other.pvalue, rel=1e-12)
+
+
+def step_down_in_words(table: np.ndarray) -> dict[tuple[int, int], float]:
+    """Adjust p of all pairs as Westfall and Young write it: flip by flip, pair by pair."""
+    pairs = list(itertools.combinations(range(len(table)), 2))
+    differences = {pair: table[pair[0]] - table[pair[1]] for pair in pairs}
+
+    def statistic(values: np.ndarray) -> float:
+        return abs(float(values.sum())) / sqrt(float((values**2).sum()))
+
+    observed = {pair: statistic(differences[pair]) for pair in pairs}
+    falling = sorted(pairs, key=lambda pair: -observed[pair])
+    flips = list(itertools.product([1, -1], repeat=table.shape[1]))
+    adjusted, before = {}, 0.0
+    for position, pair in enumerate(falling):
+        rest = falling[position:]
+        reached = sum(
+            max(statistic(np.array(flip) * differences[other]) for other in rest)
+            >= observed[pair] - 1e-12
+            for flip in flips
+        )
+        before = adjusted[pair] = max(before, reached / len(flips))
+    return adjusted
+
+
+def test_step_down_agrees_with_a_plain_loop() -> None:
+    rng = np.random.default_rng(3)
+    table = rng.normal(size=(4, 8)) * 0.3 + np.array([[1.2], [0.6], [0.5], [0.0]])
+    order = np.argsort(-table.mean(axis=1))
+    result = compare(LETTERS[:4], table.tolist(), LETTERS[:8], higher_is_better=True, seed=0)
+    expected = step_down_in_words(table)
+    assert len(set(expected.values())) > 2
+    for (i, j), p in expected.items():
+        assert result.pair(LETTERS[i], LETTERS[j]).p == pytest.approx(p, rel=1e-12)
+    assert result.order == tuple(LETTERS[i] for i in order)
+    for pair in result.pairs:  # the interval is the single-step test turned round
+        if pair.low is not None and pair.low * pair.high > 0:
+            assert pair.distinguished
+
+
+def test_random_flips_come_near_all_flips(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.random.default_rng(4).normal(size=(3, 12)) + np.array([[0.9], [0.4], [0.0]])
+    arguments = (LETTERS[:3], table.tolist(), LETTERS[:12])
+    exact = compare(*arguments, higher_is_better=True, seed=0)
+    monkeypatch.setattr(comparison, "FLIPS", 2000)
+    seeds = [compare(*arguments, higher_is_better=True, seed=seed) for seed in (0, 0, 1)]
+    assert seeds[0] == seeds[1]
+    for one, other in zip(exact.pairs, seeds[0].pairs, strict=True):
+        assert other.p == pytest.approx(one.p, abs=0.03)
+    assert seeds[0] != seeds[2]
+    monkeypatch.setattr(comparison, "_CELLS_AT_ONCE", 7 * 12)
+    assert compare(*arguments, higher_is_better=True, seed=0) == seeds[0]
+
+
+def test_clusters_are_flipped_whole() -> None:
+    per_cluster = [0.3, -0.1, 0.4, 0.2, 0.6, 0.1, 0.5, -0.2]
+    once = one_pair(per_cluster)
+    each = [value for value in per_cluster for _ in range(5)]
+    clusters = [name for name in LETTERS[:8] for _ in range(5)]
+    tenfold = compare(["x", "zero"], [each, [0.0] * 40], clusters, higher_is_better=True, seed=0)
+    assert tenfold.pairs[0].p == once.pairs[0].p
+    assert tenfold.pairs[0].low == pytest.approx(once.pairs[0].low, rel=1e-9)
+    assert (tenfold.n, tenfold.n_clusters) == (40, 8)
+
+
+def test_order_of_utterances_and_shift_of_scores_do_not_matter() -> None:
+    rng = np.random.default_rng(5)
+    table, clusters = rng.normal(size=(3, 60)), np.array([f"{k // 2:02}" for k in range(60)])
+    order = rng.permutation(60)
+    first = compare(LETTERS[:3], table.tolist(), clusters.tolist(), higher_is_better=True, seed=0)
+    second = compare(
+        LETTERS[:3],
+        (5 + table[:, order]).tolist(),
+        clusters[order].tolist(),
+        higher_is_better=True,
+        seed=0,
+    )
+    assert [p.p for p in first.pairs] == [p.p for p in second.pairs]
+
+
+def test_pairs_compare_on_common_utterances() -> None:
+    nan = None
+    rows = [
+        [1.0, 2, 3, 4, 5, 6, 7, nan],
+        [0.0, 0, 0, 0, 0, 0, nan, 9],
+        [nan, nan, nan, nan, nan, nan, nan, 1.0],
+        [nan] * 8,
+    ]
+    result = compare(["x", "y", "z", "none"], rows, LETTERS[:8], higher_is_better=True, seed=0)
+    assert set(result.order) == {"x", "y", "z"}
+    assert (result.n, result.n_clusters) == (0, 7)
+    xy = result.pair("x", "y")
+    assert (abs(xy.difference or 0), xy.n, xy.n_clusters) == (3.5, 6, 6)
+    xz = result.pair("x", "z")
+    assert (xz.difference, xz.p, xz.n, xz.reason) == (None, None, 0, "no-common-utterance")
+    assert "z" in result.best_group  # nothing tells it from the best
+
+
+def test_equal_methods_are_not_distinguished() -> None:
+    row = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    (pair,) = compare(["x", "y"], [row, row], LETTERS[:7], higher_is_better=True, seed=0).pairs
+    assert (pair.difference, pair.p, pair.low) == (0.0, 1.0, None)
+    assert pair.interval_reason == "no-variation-between-clusters"
+
+
+def test_too_few_clusters_or_methods_say_so() -> None:
+    few = one_pair([1.0, 2, 3, 4, 5])
+    assert (few.reason, few.best_group, few.rank_low) == ("fewer-than-6-clusters", (), {})
+    assert few.pairs[0].difference == pytest.approx(3)
+    assert (few.pairs[0].p, few.pairs[0].reason) == (None, "fewer-than-6-clusters")
+    alone = compare(["x"], [[1.0] * 8], LETTERS[:8], higher_is_better=True, seed=0)
+    assert (alone.reason, alone.pairs, alone.order) == ("fewer-than-2-methods", (), ("x",))
+    nothing = compare([], [], [], higher_is_better=True, seed=0)
+    assert (nothing.reason, nothing.n) == ("fewer-than-2-methods", 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "clusters", "message"),
+    [
+        (["x", "x"], [[1.0], [2.0]], ["a"], "same name"),
+        (["x", "y"], [[1.0], [float("nan")]], ["a"], "finite"),
+        (["x", "y"], [[1.0], [2.0, 3.0]], ["a"], "one cluster per utterance"),
+        (["x", "y"], [[1.0]], ["a"], "one row of values per method"),
+    ],
+)
+def test_bad_input_is_refused(
+    names: list[str], values: list[list[float]], clusters: list[str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        compare(names, values, clusters, higher_is_better=True, seed=0)
+
+
+def draw(rng: np.random.Generator, effects: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
+    """Draw scores of methods: clusters of 1 to 8 utterances, skewed noise that the methods share in part."""
+    sizes = rng.integers(1, 9, size=count)
+    members = np.repeat(np.arange(count), sizes)
+    shape = (len(effects), count)
+    of_cluster = rng.exponential(size=shape)[:, members] + 2 * rng.normal(size=count)[members]
+    noise = rng.normal(size=(len(effects), len(members)))
+    return effects[:, None] + of_cluster + noise, [f"{c:03}" for c in members]
+
+
+@pytest.mark.parametrize(
+    ("count", "repetitions"),
+    [
+        (6, 300),
+        (20, 300),
+        *(pytest.param(count, 2000, marks=pytest.mark.slow) for count in (6, 12, 40)),
+    ],
+)
+def test_false_findings_among_all_pairs_stay_at_five_percent(
+    count: int, repetitions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "FLIPS", 400)
+    rng = np.random.default_rng(count)
+    # Three equal methods and two equal ones far below: only pairs within a group can be wrong.
+    effects = np.array([3.0, 3, 3, 0, 0])
+    wrong = covered = 0
+    for repetition in range(repetitions):
+        table, clusters = draw(rng, effects, count)
+        result = compare(
+            LETTERS[:5], table.tolist(), clusters, higher_is_better=True, seed=repetition
+        )
+        wrong += any(
+            pair.distinguished
+            for pair in result.pairs
+            if (pair.first in "abc") == (pair.second in "abc")
+        )
+        covered += all(
+            result.rank_low[name] <= (3 if name in "abc" else 5)
+            and result.rank_high[name] >= (1 if name in "abc" else 4)
+            and (name not in "abc" or result.rank_low[name] == 1)
+            for name in LETTERS[:5]
+        )
+    margin = 2.6 * sqrt(0.05 * 0.95 / repetitions)
+    assert wrong / repetitions <= 0.05 + margin
+    assert covered / repetitions >= 0.95 - margin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [20, 60])
+def test_simultaneous_intervals_cover_all_differences(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "FLIPS", 1000)
+    rng = np.random.default_rng(count)
+    effects = {"a": 1.0, "b": 0.7, "c": 0.3, "d": 0.0}
+    covered, repetitions = 0, 2000
+    for repetition in range(repetitions):
+        table, clusters = draw(rng, np.array(list(effects.values())), count)
+        result = compare(
+            list(effects), table.tolist(), clusters, higher_is_better=True, seed=repetition
+        )
+        covered += all(
+            pair.low <= effects[pair.first] - effects[pair.second] <= pair.high
+            for pair in result.pairs
+        )
+    assert 0.93 <= covered / repetitions <= 0.975
