@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError
+from xbench.site.cli import leaderboard_app
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.add_typer(leaderboard_app, name="leaderboard")
 
 KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
 

@@ -32,7 +32,17 @@ from xbench.site.text import digest, slugs
 
 SCHEMA = "xbench.build/1"
 MANIFEST = "build.json"
-_PAPER_COLUMNS = ("config", "value", "low", "high", "floor", "ceiling", "skill", "rank_low", "rank_high")
+_PAPER_COLUMNS = (
+    "config",
+    "value",
+    "low",
+    "high",
+    "floor",
+    "ceiling",
+    "skill",
+    "rank_low",
+    "rank_high",
+)
 
 Files = dict[str, bytes]
 
@@ -61,7 +71,7 @@ class Built:
     refused: tuple[Refusal, ...]
 
 
-def build(paths: Sequence[Path], out: Path, options: Options = Options()) -> Built:  # noqa: B008  # frozen
+def build(paths: Sequence[Path], out: Path, options: Options = Options()) -> Built:  # frozen
     """Build the site of these result files in `out`.
 
     Raises UsageError: a path that does not exist, a target that is not ours, with `strict` a broken
@@ -83,7 +93,7 @@ def build(paths: Sequence[Path], out: Path, options: Options = Options()) -> Bui
     refused = (*refused, *refused_examples)
     files = site_files(tables, examples, refused, options)
     files.update(media)
-    files[MANIFEST] = _manifest(files, results, refused, tables)
+    files[MANIFEST] = _manifest(files, results, refused, tables, snapshot)
     _swap_in(files, target, previous)
     size = sum(map(len, files.values()))
     return Built(target, len(files), size, len(tables.runs), len(tables.rows), refused)
@@ -107,7 +117,7 @@ def site_files(
     tables: Tables,
     examples: Sequence[pages.Example],
     refused: Sequence[Refusal],
-    options: Options = Options(),  # noqa: B008  # frozen
+    options: Options = Options(),  # frozen
 ) -> Files:
     """Return every file of the site but its manifest, by path."""
     files: Files = {}
@@ -215,12 +225,17 @@ def _schema_hash() -> str:
 
 
 def _manifest(
-    files: Files, results: Iterable[Result], refused: Sequence[Refusal], tables: Tables
+    files: Files,
+    results: Iterable[Result],
+    refused: Sequence[Refusal],
+    tables: Tables,
+    snapshot: str | None,
 ) -> bytes:
     content = {
         "schema": SCHEMA,
         "xbench": version("xbench"),
         "date": build_date(tables),
+        "snapshot": snapshot,
         "result_schema": _schema_hash(),
         "inputs": dict(sorted((r.sha256, r.file) for r in results)),
         "left_out": [[r.file, r.reason] for r in refused],

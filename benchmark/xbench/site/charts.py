@@ -16,7 +16,12 @@ from markupsafe import Markup, escape
 LEVELS = 32  # steps of the colour map in site.css
 
 # Okabe and Ito's colours, by name in site.css (`.f-attention` ...); shape and name go together.
-SHAPES = {"attention": "circle", "gradient": "square", "perturbation": "triangle", "control": "diamond"}
+SHAPES = {
+    "attention": "circle",
+    "gradient": "square",
+    "perturbation": "triangle",
+    "control": "diamond",
+}
 
 # viridis at five places (Smith and van der Walt, CC0), interpolated linearly.
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -170,7 +175,11 @@ def _mark(family: str, x: float, y: str) -> str:
     if shape == "circle":
         return f'<circle cx="{x}%" cy="{y}" r="5"/>'
     # A nested drawing without clipping carries a shape in pixels to a place in per cent.
-    path = {"square": "M-4.5-4.5h9v9h-9z", "triangle": "M0-6L5.5 4.5h-11z", "diamond": "M0-6L6 0 0 6-6 0z"}
+    path = {
+        "square": "M-4.5-4.5h9v9h-9z",
+        "triangle": "M0-6L5.5 4.5h-11z",
+        "diamond": "M0-6L6 0 0 6-6 0z",
+    }
     return f'<svg class="mk" x="{x}%" y="{y}"><path d="{path[shape]}"/></svg>'
 
 
@@ -228,13 +237,18 @@ def pareto_chart(
 
 
 def _labels(front: Sequence[Point], x: Scale, up: Callable[[float], float]) -> list[str]:
-    """Name the points of the front, to the side where there is room."""
-    named = []
-    for p in front:
-        right = x.at(p.cost) < 60
+    """Name the points of the front, best first, where a name finds room; the table has all of them."""
+    named: list[str] = []
+    taken: list[tuple[float, float]] = []
+    for p in sorted(front, key=lambda p: p.cost, reverse=True):
+        px, py = x.at(p.cost), up(p.value)
+        right = px < 60
         dx, anchor = (9, "start") if right else (-9, "end")
+        if any(abs(py - other_y) < 6 and abs(px - other_x) < 30 for other_x, other_y in taken):
+            continue
+        taken.append((px, py))
         named.append(
-            f'<text class="name {anchor}" x="{x.at(p.cost)}%" y="{up(p.value)}%" dx="{dx}" dy="-7">'
+            f'<text class="name {anchor}" x="{px}%" y="{py}%" dx="{dx}" dy="-7">'
             f"{escape(_short(p.label, 32))}</text>"
         )
     return named
@@ -298,6 +312,7 @@ def viridis(step: int) -> str:
     first = min(int(place), len(_VIRIDIS) - 2)
     share = place - first
     mixed = (
-        round(a + share * (b - a)) for a, b in zip(_VIRIDIS[first], _VIRIDIS[first + 1], strict=True)
+        round(a + share * (b - a))
+        for a, b in zip(_VIRIDIS[first], _VIRIDIS[first + 1], strict=True)
     )
     return "#" + "".join(f"{channel:02x}" for channel in mixed)

@@ -291,9 +291,7 @@ def heads_of(tables: Tables, model: Model, task: Task, metric: str, reference: s
         return None
     scored = [where for where, row in found.items() if row.value is not None]
     higher = tables.metrics[metric].higher
-    best = max(
-        scored, key=lambda w: (found[w].value or 0.0) * (1 if higher else -1), default=None
-    )
+    best = max(scored, key=lambda w: (found[w].value or 0.0) * (1 if higher else -1), default=None)
     return {
         "layers": 1 + max(layer for layer, _ in found),
         "heads": 1 + max(head for _, head in found),

@@ -84,7 +84,9 @@ def overall(
                 rows[config][cell] = row
                 places[cell] = (board.task, board.model)
     block = _largest_block({config.slug: frozenset(found) for config, found in rows.items()})
-    inside = {c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)}
+    inside = {
+        c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
+    }
     ranking = rank({c.slug: _values(found) for c, found in inside.items()}, higher)
     standings = []
     for config, found in inside.items():
@@ -93,7 +95,9 @@ def overall(
             _standing(
                 config,
                 found,
-                (place.rank, place.low, place.high, place.best) if place else (None, None, None, False),
+                (place.rank, place.low, place.high, place.best)
+                if place
+                else (None, None, None, False),
             )
         )
     standings.sort(key=lambda s: (-s.value if higher else s.value, s.config.label))
@@ -149,7 +153,8 @@ def _standing(
         found = _values(rows, f"{kind}:")
         bounds[kind] = [found[name][0] if name in found else None for name in names]
     floor, ceiling = (
-        stats.mean_estimate(bounds[kind], clusters, seed=SEED).value for kind in ("floor", "ceiling")
+        stats.mean_estimate(bounds[kind], clusters, seed=SEED).value
+        for kind in ("floor", "ceiling")
     )
     skill = stats.skill(column, bounds["floor"], bounds["ceiling"], clusters, seed=SEED)
     seconds, passes = cost_of(rows)

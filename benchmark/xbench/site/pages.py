@@ -45,8 +45,9 @@ def headline(tables: Tables, family: str) -> tuple[str, str | None] | None:
     named = Counter(run.task.headline for run in tables.runs)
     carried = Counter((row.metric, row.reference) for row in tables.rows if row.value is not None)
     found = {
-        key for key in (*named, *carried) if tables.metrics.get(key[0]) is not None
-        and tables.metrics[key[0]].family == family
+        key
+        for key in (*named, *carried)
+        if tables.metrics.get(key[0]) is not None and tables.metrics[key[0]].family == family
     }
     return max(
         found, key=lambda k: (named[k], carried[k], _backwards(column_name(*k))), default=None
@@ -103,7 +104,9 @@ def forest_of_standings(table: Overall) -> dict[str, Any]:
 
 def forest_of_board(board: Board) -> dict[str, Any]:
     """Return a forest plot of the methods of one board, single heads left out."""
-    rows = [row for row in board.rows if row.config.head is None and row.rank_reason != "superseded"]
+    rows = [
+        row for row in board.rows if row.config.head is None and row.rank_reason != "superseded"
+    ]
     lines = [(row, row.config, _dot(row, row.config), row) for row in rows]
     return _forest(lines, board.metric, board.reference, board.reason)
 
@@ -208,7 +211,11 @@ def _cheapest(table: Overall) -> dict[str, Any]:
     top = min(priced, key=lambda s: (s.seconds, s.config.label), default=None)
     title = "Cheapest in the leading group"
     return {
-        "title": title, "table": table, "group": (top,) if top else (), "top": top, "kind": "cost"
+        "title": title,
+        "table": table,
+        "group": (top,) if top else (),
+        "top": top,
+        "kind": "cost",
     }
 
 
@@ -281,9 +288,7 @@ def _pareto(table: Overall, cost: str, small: bool = False) -> dict[str, Any]:
     ]
     names = ", ".join(p.label for p in sorted(points, key=lambda p: p.cost) if p.front)
     title = f"{table.metric} against {label}"
-    description = (
-        f"{len(points)} methods. Not beaten on both cost and score: {names or 'none'}."
-    )
+    description = f"{len(points)} methods. Not beaten on both cost and score: {names or 'none'}."
     return {
         "svg": charts.pareto_chart(points, title, description, label, small),
         "description": description,
@@ -301,8 +306,11 @@ def _beaten(
 ) -> Standing | None:
     """Return the best method that costs no more and scores higher."""
     better = [
-        s for s, c in all_
-        if c <= cost and sign * s.value >= sign * standing.value and (c, s.value) != (cost, standing.value)
+        s
+        for s, c in all_
+        if c <= cost
+        and sign * s.value >= sign * standing.value
+        and (c, s.value) != (cost, standing.value)
     ]
     return max(better, key=lambda s: (sign * s.value, s.config.label), default=None)
 
@@ -324,7 +332,11 @@ def _lists(tables: Tables) -> Iterator[Page]:
     yield Page(
         "tasks/index.html",
         "tasks.html",
-        {"lines": [(t, sum(r.task is t for r in runs), _models_of(tables, t)) for t in tables.tasks]},
+        {
+            "lines": [
+                (t, sum(r.task is t for r in runs), _models_of(tables, t)) for t in tables.tasks
+            ]
+        },
     )
     yield Page(
         "models/index.html",
@@ -352,9 +364,7 @@ def _task(tables: Tables, task: Task, shown: Sequence[tuple[str, str | None]]) -
                 "metric": tables.metrics[key[0]],
                 "reference": key[1],
                 "whole": whole and forest_of_standings(whole),
-                "models": [(b.model, forest_of_board(b)) for b in single[:1]]
-                if not whole
-                else [],
+                "models": [(b.model, forest_of_board(b)) for b in single[:1]] if not whole else [],
                 "matrix": _models_matrix(single) if len(single) > 1 else None,
             }
         )
@@ -381,7 +391,9 @@ def _other_scores(
 
 def _qualities(tables: Tables, task: Task) -> list[tuple[Model, Mapping[str, Any]]]:
     """Return how good the explained hypotheses of each model are."""
-    found = {run.model.slug: (run.model, run.data["quality"]) for run in tables.runs if run.task is task}
+    found = {
+        run.model.slug: (run.model, run.data["quality"]) for run in tables.runs if run.task is task
+    }
     return [found[slug] for slug in sorted(found)]
 
 
@@ -427,8 +439,10 @@ def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
             {
                 "config": configs[slug],
                 "cells": [
-                    {"row": (row := rows.get((slug, b.model.slug))),
-                     "level": charts.level(row.value, low, high) if row else None}
+                    {
+                        "row": (row := rows.get((slug, b.model.slug))),
+                        "level": charts.level(row.value, low, high) if row else None,
+                    }
                     for b in boards
                 ],
             }
@@ -457,7 +471,9 @@ def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]
                         "heads": heads,
                     }
                 )
-    quality = {run.task.slug: (run.task, run.data["quality"]) for run in tables.runs if run.model is model}
+    quality = {
+        run.task.slug: (run.task, run.data["quality"]) for run in tables.runs if run.model is model
+    }
     runs = [run for run in tables.runs if run.model is model]
     return Page(
         f"models/{model.slug}.html",
@@ -466,9 +482,23 @@ def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]
             "model": model,
             "sections": sections,
             "qualities": [quality[slug] for slug in sorted(quality)],
-            "card": next((c for f in registry.models.descriptions() for c in f.checkpoints
-                          if c.name == model.name), None),
-            "padding": next((r.data.get("padding_mass") for r in runs if r.data.get("padding_mass") is not None), None),
+            "card": next(
+                (
+                    c
+                    for f in registry.models.descriptions()
+                    for c in f.checkpoints
+                    if c.name == model.name
+                ),
+                None,
+            ),
+            "padding": next(
+                (
+                    r.data.get("padding_mass")
+                    for r in runs
+                    if r.data.get("padding_mass") is not None
+                ),
+                None,
+            ),
         },
     )
 
@@ -491,7 +521,8 @@ def _heads_table(found: Mapping[str, Any]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "floor": floor,
-        "floor_at": None if floor is None or high <= low
+        "floor_at": None
+        if floor is None or high <= low
         else min(max(100 * (floor - low) / (high - low), 0), 100),
         "best": best,
         "best_row": found["rows"][best] if best else None,
@@ -566,7 +597,7 @@ def _command(runs: Sequence[Run]) -> str:
     run = min(runs, key=lambda r: (r.model.title, r.task.title, r.config.label))
     params = ",".join(f"{k}={v}" for k, v in run.data["method"]["params"].items())
     call = f"{run.config.method}:{params}" if params else run.config.method
-    quoted = f"'{call}'" if any(c in call for c in "*;&|<>()$`\\\" ") else call
+    quoted = f"'{call}'" if any(c in call for c in '*;&|<>()$`\\" ') else call
     return f"xbench eval --model {run.model.name} --task {run.task.name} --method {quoted}"
 
 
@@ -595,8 +626,15 @@ def _heads(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
             found["values"], found["layers"], found["heads"], limits, title, said, best
         )
         small.append(
-            {"model": model, "task": task, "svg": svg if cells < 1600 else None, "said": said,
-             "row": row, "layers": found["layers"], "heads": found["heads"]}
+            {
+                "model": model,
+                "task": task,
+                "svg": svg if cells < 1600 else None,
+                "said": said,
+                "row": row,
+                "layers": found["layers"],
+                "heads": found["heads"],
+            }
         )
     return Page("heads.html", "heads.html", {"small": small, "limits": limits})
 

@@ -255,7 +255,9 @@ def _task_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
 def _tasks(results: Sequence[Result]) -> dict[tuple[str, str, str], Task]:
     facts = {_task_key(r.data): r.data["task"] for r in results}
     uses = Counter(_task_key(r.data) for r in results)
-    titles = _titles(uses, lambda key: f"{facts[key]['dataset']['n']} clips, {facts[key]['preset']}")
+    titles = _titles(
+        uses, lambda key: f"{facts[key]['dataset']['n']} clips, {facts[key]['preset']}"
+    )
     names = slugs(titles.values())
     return {key: Task(names[titles[key]], key[0], titles[key], facts[key]) for key in facts}
 
@@ -480,7 +482,10 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
         else:
             rows.append(replace(row, rank_reason=why))
     ranking = rank(
-        {id: utterance_values(row.run, row.metric, row.reference) for id, row in contenders.items()},
+        {
+            id: utterance_values(row.run, row.metric, row.reference)
+            for id, row in contenders.items()
+        },
         higher,
     )
     for id, row in contenders.items():
@@ -535,5 +540,7 @@ def utterance_values(
     values = columns.get(prefix + column_name(metric, reference), [])
     return {
         utterance: (value if isinstance(value, int | float) else None, cluster)
-        for utterance, value, cluster in zip(columns["id"], values, columns["cluster"], strict=False)
+        for utterance, value, cluster in zip(
+            columns["id"], values, columns["cluster"], strict=False
+        )
     }
