@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -214,7 +215,7 @@ def pareto_chart(
         parts.append(f'<line class="grid" x1="{x.at(tick)}%" x2="{x.at(tick)}%" y1="4%" y2="90%"/>')
         parts.append(f'<text class="xlab" x="{x.at(tick)}%" y="95%">{_tick(tick)}</text>')
     front = sorted((p for p in points if p.front), key=lambda p: p.cost)
-    for here, there in zip(front, front[1:], strict=False):
+    for here, there in pairwise(front):
         ax, ay, bx, by = x.at(here.cost), up(here.value), x.at(there.cost), up(there.value)
         parts.append(f'<line class="front" x1="{ax}%" y1="{ay}%" x2="{bx}%" y2="{ay}%"/>')
         parts.append(f'<line class="front" x1="{bx}%" y1="{ay}%" x2="{bx}%" y2="{by}%"/>')

@@ -108,9 +108,13 @@ def _links(pages: Mapping[str, _Seen], files: set[str], snapshot: bool) -> Itera
                 continue  # a frozen copy links to the site around it
             if target not in files:
                 yield f"{path}: '{link}' leads nowhere"
-            elif parts.fragment and "=" not in parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].ids:
-                    yield f"{path}: '{link}' names a place that is not there"
+            elif _place_is_missing(pages.get(target), unquote(parts.fragment)):
+                yield f"{path}: '{link}' names a place that is not there"
+
+
+def _place_is_missing(page: _Seen | None, fragment: str) -> bool:
+    """Say whether a fragment is the id of nothing; one with `=` is a state that scripts read."""
+    return page is not None and bool(fragment) and "=" not in fragment and fragment not in page.ids
 
 
 def _resolve(page: str, link: str) -> str | None:

@@ -393,8 +393,8 @@ RESULTS_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "results of the xbench leaderboard",
     "description": "Columns of two tables: runs, and scores (cols) that point to runs. A column is {v: values} "
-    "or {dict: sorted texts, ix: indices into it, -1 for null}. Missing numbers are null; `reason` says why. Texts are as "
-    "submitted, in NFC, with control and reordering characters written as escapes.",
+    "or {dict: sorted texts, ix: indices into it, -1 for null}. Missing numbers are null; `reason` says why. "
+    "Texts are as submitted, in NFC, with control and reordering characters written as escapes.",
     "type": "object",
     "required": ["schema", "n", "runs", "cols"],
     "properties": {

@@ -403,12 +403,15 @@ def _rows(run: Run) -> list[Row]:
     return [_row(run, score) for score in run.data["scores"]]
 
 
+_OPTIONAL = (
+    *("value", "low", "high", "ci_reason", "floor", "ceiling", "ceiling_reason"),
+    *("skill", "skill_low", "skill_high", "skill_reason", "disattenuated"),
+)
+
+
 def _missing(run: Run, reason: str) -> Row:
     metric, reference = run.task.headline
-    nothing = dict.fromkeys(
-        ("value", "low", "high", "ci_reason", "floor", "ceiling", "ceiling_reason")
-        + ("skill", "skill_low", "skill_high", "skill_reason", "disattenuated")
-    )
+    nothing = dict.fromkeys(_OPTIONAL)
     return Row(
         run=run,
         metric=metric,
