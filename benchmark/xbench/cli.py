@@ -13,6 +13,7 @@ import typer
 
 from xbench.cli_data import data_app
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError
+from xbench.site.cli import leaderboard_app
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
+app.add_typer(leaderboard_app, name="leaderboard")
 
 KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
 

@@ -1,0 +1,309 @@
+"""Build the site: the same inputs give the same bytes, and nothing of others is touched.
+
+The site is written beside the target and swapped in by renaming, so a reader never sees half of it. A
+target that is not empty is only replaced if an earlier build's `build.json` lies in it; files that it does
+not list are carried over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from xbench import registry
+from xbench.errors import EnvironmentProblem, UsageError
+from xbench.schemas import schema
+from xbench.site import data, pages
+from xbench.site.examples import read_examples
+from xbench.site.load import Refusal, Result, read_results
+from xbench.site.render import leaderboard_folder, renderer
+from xbench.site.tables import Tables, tabulate
+from xbench.site.text import digest, slugs
+
+SCHEMA = "xbench.build/1"
+MANIFEST = "build.json"
+_PAPER_COLUMNS = (
+    "config",
+    "value",
+    "low",
+    "high",
+    "floor",
+    "ceiling",
+    "skill",
+    "rank_low",
+    "rank_high",
+)
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build. audio: `allow-list` publishes clips whose licence allows it, `none` no clip."""
+
+    base_url: str | None = None
+    snapshot: str | None = None
+    examples: Path | None = None
+    max_examples: int = 40
+    audio: str = "allow-list"
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was made: files, bytes, runs, scores, and the files that were left out."""
+
+    folder: Path
+    files: int
+    bytes: int
+    runs: int
+    rows: int
+    refused: tuple[Refusal, ...]
+
+
+def build(paths: Sequence[Path], out: Path, options: Options = Options()) -> Built:  # frozen
+    """Build the site of these result files in `out`.
+
+    Raises UsageError: a path that does not exist, a target that is not ours, with `strict` a broken
+    file; EnvironmentProblem: the target cannot be written.
+    """
+    snapshot = _checked(options)
+    target = out / "s" / snapshot if snapshot else out
+    previous = _previous(target)
+    results, refused = read_results(paths, _known(previous))
+    if options.strict and refused:
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        raise UsageError(f"{refused[0]}{more}; without --strict such files are left out")
+    tables = tabulate(results)
+    examples, media, refused_examples = read_examples(
+        options.examples, options.max_examples, options.audio
+    )
+    if options.strict and refused_examples:
+        raise UsageError(f"{refused_examples[0]}; without --strict such examples are left out")
+    refused = (*refused, *refused_examples)
+    files = site_files(tables, examples, refused, options)
+    files.update(media)
+    files[MANIFEST] = _manifest(files, results, refused, tables, snapshot)
+    _swap_in(files, target, previous)
+    size = sum(map(len, files.values()))
+    return Built(target, len(files), size, len(tables.runs), len(tables.rows), refused)
+
+
+def _checked(options: Options) -> str | None:
+    if options.audio not in ("allow-list", "none"):
+        raise UsageError(f"--audio '{options.audio}' is not allow-list or none")
+    if options.base_url is not None and not re.fullmatch(r"https?://[^\s<>\"']+", options.base_url):
+        raise UsageError(f"--base-url '{options.base_url}' is not an http or https address")
+    name = options.snapshot
+    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,40}", name):
+        raise UsageError(f"--snapshot '{name}' is not made of a-z, 0-9, '.' and '-'")
+    return name
+
+
+# -- content ---------------------------------------------------------------------------------------
+
+
+def site_files(
+    tables: Tables,
+    examples: Sequence[pages.Example],
+    refused: Sequence[Refusal],
+    options: Options = Options(),  # frozen
+) -> Files:
+    """Return every file of the site but its manifest, by path."""
+    files: Files = {}
+    names: dict[str, str] = {}
+
+    def add(plain: str, content: str | bytes) -> None:
+        payload = content.encode() if isinstance(content, str) else content
+        stem, dot, suffix = plain.rpartition(".")
+        hashed = f"{stem}.{hashlib.sha256(payload).hexdigest()[:8]}{dot}{suffix}"
+        names[plain if plain.startswith("assets/") else stem] = hashed
+        files[hashed] = payload
+
+    for asset in sorted((leaderboard_folder() / "assets").iterdir()):
+        if asset.suffix in (".js", ".css", ".svg"):
+            add(f"assets/{asset.name}", asset.read_bytes())
+
+    def script(name: str, value: Any) -> None:
+        add(f"js/{name}.js", data.script_text(name, data.json_text(value)))
+
+    shown = pages.shown_scores(tables)
+    results = data.results_table(tables)
+    script("results", results)
+    for slug, pairs in data.pair_files(tables, shown).items():
+        script(f"pairs/{slug}", pairs)
+    for model in tables.models:
+        if (heads := data.head_file(tables, model)) is not None:
+            script(f"heads/{model.slug}", heads)
+    for example in examples:
+        script(f"ex/{example.id}", example.bundle)
+    lazy = {k.removeprefix("js/"): v for k, v in names.items() if re.match("js/(pairs|heads)/", k)}
+    script("entities", data.entities(tables, lazy))
+
+    files["data/results.json"] = (data.json_text(results) + "\n").encode()
+    files["data/results.csv"] = data.results_csv(tables.rows).encode()
+    files["data/results.schema.json"] = (data.json_text(data.RESULTS_SCHEMA) + "\n").encode()
+    for submission in tables.submissions:
+        content = data.json_text(data.submission_file(submission.runs)) + "\n"
+        files[f"data/runs/{submission.id}.json"] = content.encode()
+    for task in tables.tasks:
+        boards = tables.select(task=task, metric=task.headline[0], reference=task.headline[1])
+        for board in boards:
+            rows = [row for row in board.rows if row.config.head is None]
+            stem = f"data/tables/{task.slug}.{board.model.slug}"
+            files[f"{stem}.tex"] = data.latex(rows, _PAPER_COLUMNS).encode()
+            files[f"{stem}.md"] = data.markdown(rows, _PAPER_COLUMNS).encode()
+    sums = [
+        f"{hashlib.sha256(content).hexdigest()}  {path.removeprefix('data/')}\n"
+        for path, content in sorted(files.items())
+        if path.startswith("data/")
+    ]
+    files["data/SHA256SUMS"] = "".join(sums).encode()
+
+    render = renderer(_site_facts(tables, files, options), names)
+    for page in pages.pages(tables, examples, refused):
+        files[page.path] = render(page).encode()
+    return files
+
+
+def _site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:
+    """Return what every template knows."""
+    references = {row.reference for row in tables.rows if row.reference}
+    known = {d.name for d in registry.references.descriptions()}
+    anchors = slugs([*references, *known, *tables.metrics, *registry.metrics.names()])
+    method_slugs = {method.name: method.slug for method in tables.methods}
+    return {
+        "version": version("xbench"),
+        "date": build_date(tables),
+        "base_url": _with_slash(options.base_url),
+        "snapshot": options.snapshot,
+        "n_rows": len(tables.rows),
+        "n_runs": len(tables.runs),
+        "n_methods": len(tables.methods),
+        "n_models": len(tables.models),
+        "n_tasks": len(tables.tasks),
+        "anchor": lambda name: anchors[name],
+        "method_slug": lambda name: method_slugs[name],
+        "score_names": sorted({(r.metric, r.reference or "") for r in tables.rows}),
+        "task_options": [(t.slug, t.title) for t in tables.tasks],
+        "model_options": [(m.slug, m.title) for m in tables.models],
+        "metric_options": [(name, name) for name in tables.metrics],
+        "unknown_references": sorted(references - known),
+        "tables_out": sorted(path for path in files if path.startswith("data/tables/")),
+    }
+
+
+def _with_slash(url: str | None) -> str | None:
+    return None if url is None else url.rstrip("/") + "/"
+
+
+def build_date(tables: Tables) -> str:
+    """Return the day of SOURCE_DATE_EPOCH, else of the newest run, else "no run yet"; never now."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None:
+        if not epoch.isdigit():
+            raise UsageError(f"SOURCE_DATE_EPOCH '{epoch}' is not a number of seconds")
+        return datetime.fromtimestamp(int(epoch), UTC).date().isoformat()
+    return max((run.date for run in tables.runs), default="no run yet")
+
+
+# -- manifest and folder ---------------------------------------------------------------------------
+
+
+def _schema_hash() -> str:
+    return digest(json.dumps(schema("result"), sort_keys=True) + version("xbench"), 16)
+
+
+def _manifest(
+    files: Files,
+    results: Iterable[Result],
+    refused: Sequence[Refusal],
+    tables: Tables,
+    snapshot: str | None,
+) -> bytes:
+    content = {
+        "schema": SCHEMA,
+        "xbench": version("xbench"),
+        "date": build_date(tables),
+        "snapshot": snapshot,
+        "result_schema": _schema_hash(),
+        "inputs": dict(sorted((r.sha256, r.file) for r in results)),
+        "left_out": [[r.file, r.reason] for r in refused],
+        "files": {path: hashlib.sha256(files[path]).hexdigest() for path in sorted(files)},
+    }
+    return (json.dumps(content, indent=0, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def _previous(target: Path) -> Mapping[str, Any] | None:
+    """Return the manifest of the build that lies in the target; None where there is nothing."""
+    if not target.exists():
+        return None
+    if not target.is_dir():
+        raise UsageError(f"{target} is a file; name a folder")
+    inside = [p for p in target.iterdir() if p.name != "s"]
+    if not inside:
+        return None
+    try:
+        manifest = json.loads((target / MANIFEST).read_text("utf-8"))
+        if manifest["schema"] == SCHEMA and isinstance(manifest["files"], dict):
+            return manifest  # type: ignore[no-any-return]  # checked as far as it is used
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(
+        f"{target} is not empty and holds no {MANIFEST} of xbench; name a new folder, nothing was deleted"
+    )
+
+
+def _known(previous: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the hashes of the inputs that the last build found valid under the same schema."""
+    if previous is None or previous.get("result_schema") != _schema_hash():
+        return frozenset()
+    inputs = previous.get("inputs")
+    return frozenset(inputs) if isinstance(inputs, dict) else frozenset()
+
+
+def _swap_in(files: Files, target: Path, previous: Mapping[str, Any] | None) -> None:
+    target = target.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            fresh.chmod(0o755)
+            for path, content in files.items():
+                place = fresh / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+            _carry_over(target, fresh, set((previous or {}).get("files", ())) | {MANIFEST})
+            old = fresh.with_name(fresh.name + "-old")
+            if target.exists():
+                target.rename(old)
+            fresh.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as problem:
+        raise EnvironmentProblem(
+            f"cannot write {target}: {problem.strerror or problem}; choose another folder"
+        ) from None
+
+
+def _carry_over(target: Path, fresh: Path, ours: set[str]) -> None:
+    """Bring files that no build made into the new folder; ours and new ones win."""
+    if not target.is_dir():
+        return
+    for file in sorted(target.rglob("*")):
+        path = file.relative_to(target)
+        if file.is_dir() or path.as_posix() in ours or (fresh / path).exists():
+            continue
+        (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, fresh / path, follow_symlinks=False)

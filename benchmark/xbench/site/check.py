@@ -1,0 +1,191 @@
+"""Look at a built site as a reader would: do links lead somewhere, do pages and data agree?"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from xbench.errors import UsageError
+from xbench.site.build import MANIFEST
+from xbench.site.charts import number
+
+# Bytes, from the design's targets.
+LARGEST_PAGE = 150_000
+LARGEST_SCRIPTS = (60_000, 20_000)  # raw, gzip
+LARGEST_STYLE = (25_000, 6_000)
+LARGEST_ROW = (90, 25)
+LARGEST_EXAMPLE = 700_000
+_FEW_ROWS = 1000  # below, names weigh more than rows
+
+_DIGITS = {"value": 3, "skill": 2}
+
+
+@dataclass
+class _Seen(HTMLParser):
+    """What one page holds: links, ids, and the numbers it says of rows of the data."""
+
+    links: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    numbers: list[tuple[str, str, str]] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    _row: str | None = None
+    _field: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note links, ids and which row and field comes next."""
+        given = {name: value or "" for name, value in attrs}
+        self.links += [given[name] for name in ("href", "src") if name in given]
+        if "id" in given:
+            self.ids.append(given["id"])
+        if "style" in given or any(name.startswith("on") for name in given):
+            self.found.append(f"<{tag}> has an inline style or handler")
+        if tag == "tr" or "data-row" in given:
+            self._row = given.get("data-row")
+        self._field = given.get("data-f")
+
+    def handle_data(self, data: str) -> None:
+        """Note a number that a row states."""
+        if self._row and self._field:
+            self.numbers.append((self._row, self._field, data))
+        self._field = None
+
+
+def problems(site: Path) -> list[str]:
+    """Return every problem of a built site, as `file: what`."""
+    try:
+        manifest = json.loads((site / MANIFEST).read_text("utf-8"))
+        results = json.loads((site / "data/results.json").read_text("utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{site} is not a built site: {problem}") from None
+    found = list(_hashes(site, manifest["files"]))
+    pages = {path: _parse(site / path) for path in manifest["files"] if path.endswith(".html")}
+    found += _links(pages, {*manifest["files"], MANIFEST}, manifest["snapshot"] is not None)
+    found += _numbers(pages, _facts(results))
+    found += _sizes(site, manifest["files"], results["n"])
+    return found
+
+
+def _parse(path: Path) -> _Seen:
+    seen = _Seen()
+    seen.feed(path.read_text("utf-8"))
+    return seen
+
+
+def _hashes(site: Path, files: Mapping[str, str]) -> Iterator[str]:
+    for path, expected in files.items():
+        file = site / path
+        if not file.is_file():
+            yield f"{path}: is missing"
+        elif hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            yield f"{path}: is not the file that was built"
+
+
+def _links(pages: Mapping[str, _Seen], files: set[str], snapshot: bool) -> Iterator[str]:
+    """Find links to files or places that are not there, and assets from elsewhere."""
+    for path, page in pages.items():
+        yield from (f"{path}: {problem}" for problem in page.found)
+        for repeated in {id for id in page.ids if page.ids.count(id) > 1}:
+            yield f"{path}: the id '{repeated}' stands twice"
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme in ("http", "https"):
+                continue
+            if parts.scheme or parts.netloc or link.startswith("/"):
+                yield f"{path}: '{link}' is not a relative link"
+                continue
+            target = _resolve(path, unquote(parts.path)) if parts.path else path
+            if target is None and snapshot:
+                continue  # a frozen copy links to the site around it
+            if target not in files:
+                yield f"{path}: '{link}' leads nowhere"
+            elif _place_is_missing(pages.get(target), unquote(parts.fragment)):
+                yield f"{path}: '{link}' names a place that is not there"
+
+
+def _place_is_missing(page: _Seen | None, fragment: str) -> bool:
+    """Say whether a fragment is the id of nothing; one with `=` is a state that scripts read."""
+    return page is not None and bool(fragment) and "=" not in fragment and fragment not in page.ids
+
+
+def _resolve(page: str, link: str) -> str | None:
+    parts: list[str] = []
+    for part in (PurePosixPath(page).parent / link).parts:
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _facts(results: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return value and skill of every row of the data, by its permanent name."""
+    columns = results["cols"]
+    runs = results["runs"]["id"]["v"]
+    facts = {}
+    for i in range(results["n"]):
+        metric, reference = (_text(columns[name], i) for name in ("metric", "reference"))
+        column = metric if reference is None else f"{metric}@{reference}"
+        name = f"{runs[columns['run']['v'][i]]}/{column}"
+        facts[name] = {key: columns[key]["v"][i] for key in ("value", "skill", "low", "high")}
+    return facts
+
+
+def _text(column: Mapping[str, Any], row: int) -> str | None:
+    index = column["ix"][row]
+    return None if index < 0 else column["dict"][index]
+
+
+def _numbers(
+    pages: Mapping[str, _Seen], facts: Mapping[str, Mapping[str, float | None]]
+) -> Iterator[str]:
+    for path, page in pages.items():
+        for row, name, shown in page.numbers:
+            if row not in facts:
+                yield f"{path}: row {row} is not in data/results.json"
+                continue
+            fact = facts[row]
+            if name == "ci":
+                expected = f"[{number(fact['low'])}, {number(fact['high'])}]"
+            else:
+                expected = number(fact[name], _DIGITS[name])
+            if shown != expected:
+                yield f"{path}: {row} {name} is {shown}, data/results.json says {expected}"
+
+
+def _sizes(site: Path, files: Mapping[str, str], rows: int) -> Iterator[str]:
+    content = {path: (site / path).read_bytes() for path in files if (site / path).is_file()}
+    for path, data in content.items():
+        if path.endswith(".html") and len(data) > LARGEST_PAGE:
+            yield f"{path}: {len(data)} bytes are more than {LARGEST_PAGE}"
+        if path.startswith("js/ex/") and len(data) > LARGEST_EXAMPLE:
+            yield f"{path}: {len(data)} bytes are more than {LARGEST_EXAMPLE}"
+    for suffix, limits in ((".js", LARGEST_SCRIPTS), (".css", LARGEST_STYLE)):
+        assets = b"".join(
+            data
+            for path, data in content.items()
+            if path.startswith("assets/") and path.endswith(suffix)
+        )
+        yield from _over(f"assets/*{suffix}", assets, limits)
+    results = content.get("data/results.json")
+    if results is not None and rows >= _FEW_ROWS:
+        yield from _over(
+            "data/results.json", results, (LARGEST_ROW[0] * rows, LARGEST_ROW[1] * rows)
+        )
+
+
+def _over(name: str, data: bytes, limits: tuple[int, int]) -> Iterator[str]:
+    packed = len(gzip.compress(data, mtime=0))
+    if len(data) > limits[0] or packed > limits[1]:
+        yield f"{name}: {len(data)} bytes ({packed} gzip) are more than {limits[0]} ({limits[1]})"

@@ -1,0 +1,195 @@
+"""Methods over several tasks and models at once, where they can be compared without a hole.
+
+Averages over different tasks for different methods would rank luck. So methods are compared on the
+largest block of method x (task, model) in which every score exists; what lies outside of it is
+listed, with what is missing, and not ranked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from xbench import stats
+from xbench.site.ranking import SEED, Values, rank
+from xbench.site.tables import Config, Model, Number, Row, Tables, Task, rounded, utterance_values
+
+Cell = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One configured method over all cells of the block; costs are per second of audio."""
+
+    config: Config
+    value: float
+    low: Number
+    high: Number
+    n: int
+    n_clusters: int
+    floor: Number
+    ceiling: Number
+    skill: Number
+    skill_low: Number
+    skill_high: Number
+    seconds: Number
+    passes: Number
+    rank: int | None
+    rank_low: int | None
+    rank_high: int | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class Overall:
+    """Standings on one metric and reference, best first; `missing`: configs with holes, how many, and why."""
+
+    metric: str
+    reference: str | None
+    higher: bool
+    cells: tuple[tuple[Task, Model], ...]
+    standings: tuple[Standing, ...]
+    missing: tuple[tuple[Config, int, str], ...]
+    reason: str | None
+
+    @property
+    def best(self) -> tuple[Standing, ...]:
+        """The group not distinguished from the best."""
+        return tuple(s for s in self.standings if s.best)
+
+
+def overall(
+    tables: Tables,
+    metric: str,
+    reference: str | None,
+    wanted: Callable[[Config], bool] = lambda config: True,
+    **boards: Task | Model,
+) -> Overall:
+    """Compare all rankable methods that `wanted` accepts, on one task or model or on all."""
+    higher = tables.metrics[metric].higher
+    rows: dict[Config, dict[Cell, Row]] = defaultdict(dict)
+    without: dict[Config, str] = {}
+    places: dict[Cell, tuple[Task, Model]] = {}
+    by_slug = {config.slug: config for config in tables.configs}
+    for board in tables.select(metric=metric, reference=reference, **boards):
+        cell = (board.task.slug, board.model.slug)
+        for row in board.rows:
+            config = by_slug[row.config.slug]
+            if not config.ranked or row.rank_reason == "superseded" or not wanted(config):
+                continue
+            if row.value is None:
+                without[config] = row.reason or "not recorded"
+            else:
+                rows[config][cell] = row
+                places[cell] = (board.task, board.model)
+    block = _largest_block({config.slug: frozenset(found) for config, found in rows.items()})
+    inside = {
+        c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
+    }
+    ranking = rank({c.slug: _values(found) for c, found in inside.items()}, higher)
+    standings = []
+    for config, found in inside.items():
+        place = ranking.places.get(config.slug)
+        standings.append(
+            _standing(
+                config,
+                found,
+                (place.rank, place.low, place.high, place.best)
+                if place
+                else (None, None, None, False),
+            )
+        )
+    standings.sort(key=lambda s: (-s.value if higher else s.value, s.config.label))
+    missing = [
+        (config, len(block - set(rows.get(config, ()))), without.get(config, "not run"))
+        for config in {**dict.fromkeys(rows), **dict.fromkeys(without)}
+        if not block <= set(rows.get(config, ()))
+    ]
+    return Overall(
+        metric,
+        reference,
+        higher,
+        tuple(places[cell] for cell in sorted(block)),
+        tuple(standings),
+        tuple(sorted(missing, key=lambda item: item[0].label)),
+        ranking.reason,
+    )
+
+
+def _largest_block(covered: Mapping[str, frozenset[Cell]]) -> frozenset[Cell]:
+    """Return the cells that some method has, for which methods x cells is largest."""
+
+    def size(cells: frozenset[Cell]) -> tuple[int, int, list[Cell]]:
+        methods = sum(cells <= other for other in covered.values())
+        return methods * len(cells), len(cells), sorted(cells)
+
+    return max(set(covered.values()), key=size, default=frozenset())
+
+
+def _values(rows: Sequence[Row], prefix: str = "") -> Values:
+    """Return the values of all cells; one speaker is one cluster in every task of a dataset."""
+    values = {}
+    for row in rows:
+        run = row.run
+        where = f"{run.task.slug}\0{run.model.slug}"
+        dataset = run.task.facts["dataset"]["name"]
+        found = utterance_values(run, row.metric, row.reference, prefix)
+        for utterance, (value, cluster) in found.items():
+            values[f"{where}\0{utterance}"] = (value, f"{dataset}\0{cluster}")
+    return values
+
+
+def _standing(
+    config: Config, rows: Sequence[Row], place: tuple[int | None, int | None, int | None, bool]
+) -> Standing:
+    scores = _values(rows)
+    names = sorted(scores)
+    clusters = [scores[name][1] for name in names]
+    column = [scores[name][0] for name in names]
+    mean = stats.mean_estimate(column, clusters, seed=SEED)
+    bounds = {}
+    for kind in ("floor", "ceiling"):
+        found = _values(rows, f"{kind}:")
+        bounds[kind] = [found[name][0] if name in found else None for name in names]
+    floor, ceiling = (
+        stats.mean_estimate(bounds[kind], clusters, seed=SEED).value
+        for kind in ("floor", "ceiling")
+    )
+    skill = stats.skill(column, bounds["floor"], bounds["ceiling"], clusters, seed=SEED)
+    seconds, passes = cost_of(rows)
+    rank_at, low, high, best = place
+    return Standing(
+        config=config,
+        value=rounded(mean.value) or 0.0,
+        low=rounded(mean.low),
+        high=rounded(mean.high),
+        n=mean.n,
+        n_clusters=mean.n_clusters,
+        floor=rounded(floor),
+        ceiling=rounded(ceiling),
+        skill=rounded(skill.value),
+        skill_low=rounded(skill.low),
+        skill_high=rounded(skill.high),
+        seconds=seconds,
+        passes=passes,
+        rank=rank_at,
+        rank_low=low,
+        rank_high=high,
+        best=best,
+    )
+
+
+def cost_of(rows: Sequence[Row]) -> tuple[Number, Number]:
+    """Return seconds per second of audio and passes (both directions) per utterance, over all rows."""
+    spent = audio = 0.0
+    passes = utterances = 0
+    for row in rows:
+        cost = row.run.cost
+        rate = cost["seconds_per_audio_second"]
+        if rate:
+            spent += cost["seconds"]
+            audio += cost["seconds"] / rate
+        passes += cost["forward_passes"] + cost["backward_passes"]
+        utterances += len(row.run.data["utterances"]["id"])
+    return (spent / audio if audio else None), (passes / utterances if utterances else None)

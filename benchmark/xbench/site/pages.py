@@ -1,0 +1,685 @@
+"""What stands on each page: contexts for the templates, nothing of HTML."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xbench import registry
+from xbench.results import column_name
+from xbench.site import charts, data
+from xbench.site.overall import Overall, Standing, overall
+from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
+from xbench.stats import pareto_front
+
+FIRST_ROWS = 100  # rows of the results page that stand in the page itself
+SHORT_LIST = 40  # boards with more rows than this stand on the results page only
+WIDE_MODELS = 6  # so many models have their own forest plot on a task page
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: where it lies, its template, and what the template gets."""
+
+    path: str
+    template: str
+    context: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One exported utterance: what the gallery says of it, and its files below `examples/`."""
+
+    id: str
+    bundle: Mapping[str, Any]
+    audio: str | None
+
+
+def headline(tables: Tables, family: str) -> tuple[str, str | None] | None:
+    """Return the metric and reference of a family that most results carry.
+
+    What tasks name as their headline comes first.
+    """
+    named = Counter(run.task.headline for run in tables.runs)
+    carried = Counter((row.metric, row.reference) for row in tables.rows if row.value is not None)
+    found = {
+        key
+        for key in (*named, *carried)
+        if tables.metrics.get(key[0]) is not None and tables.metrics[key[0]].family == family
+    }
+    return max(
+        found, key=lambda k: (named[k], carried[k], _backwards(column_name(*k))), default=None
+    )
+
+
+def _backwards(text: str) -> tuple[int, ...]:
+    """Turn alphabetical order around, for a maximum that should take the first name."""
+    return tuple(-ord(c) for c in text)
+
+
+def shown_scores(tables: Tables) -> list[tuple[str, str | None]]:
+    """Return the headline of each family that has one, agreement first."""
+    found = [headline(tables, family) for family in ("agreement", "intervention", "other")]
+    shown = [key for key in found if key is not None]
+    return shown[:2] if len(shown) > 1 else shown
+
+
+def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -> Iterator[Page]:
+    """Yield every page of the site."""
+    shown = shown_scores(tables)
+    yield _home(tables, shown)
+    yield from _lists(tables)
+    for task in tables.tasks:
+        yield _task(tables, task, shown)
+    for model in tables.models:
+        yield _model(tables, model, shown)
+    for method in tables.methods:
+        yield _method(tables, method, shown)
+    yield _heads(tables, shown)
+    yield _cost(tables, shown)
+    yield Page("compare.html", "compare.html", {"configs": tables.configs, "models": tables.models})
+    yield _results(tables)
+    for submission in tables.submissions:
+        yield Page(f"runs/{submission.id}.html", "run.html", _submission(tables, submission))
+    yield Page("examples/index.html", "examples.html", {"examples": examples})
+    for example in examples:
+        context = {"example": example, "bundle": example.bundle}
+        yield Page(f"examples/{example.id}.html", "example.html", context)
+    yield Page("about.html", "about.html", _about(tables, refused))
+    yield Page("downloads.html", "downloads.html", {"tables": tables, "shown": shown})
+    yield Page("changes.html", "changes.html", {"submissions": tables.submissions})
+    yield Page("404.html", "404.html", {})
+
+
+# -- forest plots ----------------------------------------------------------------------------------
+
+
+def forest_of_standings(table: Overall) -> dict[str, Any]:
+    """Return a forest plot of methods over all cells of a block."""
+    lines = [(s, s.config, _dot(s, s.config), None) for s in table.standings]
+    return _forest(lines, table.metric, table.reference, table.reason)
+
+
+def forest_of_board(board: Board) -> dict[str, Any]:
+    """Return a forest plot of the methods of one board, single heads left out."""
+    rows = [
+        row for row in board.rows if row.config.head is None and row.rank_reason != "superseded"
+    ]
+    lines = [(row, row.config, _dot(row, row.config), row) for row in rows]
+    return _forest(lines, board.metric, board.reference, board.reason)
+
+
+def forest_of_cells(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return a forest plot of one method over tasks and models."""
+    lines = [(row, row.config, _dot(row, row.config), row) for row in rows]
+    return _forest(lines, rows[0].metric, rows[0].reference, None, band=False)
+
+
+def _dot(numbers: Row | Standing, config: Config) -> charts.Dot:
+    return charts.Dot(
+        numbers.value,
+        numbers.low,
+        numbers.high,
+        numbers.floor,
+        numbers.ceiling,
+        config.family,
+        hollow=config.oracle,
+    )
+
+
+def _forest(
+    lines: Sequence[tuple[Any, Config, charts.Dot, Row | None]],
+    metric: str,
+    reference: str | None,
+    reason: str | None,
+    band: bool = True,
+) -> dict[str, Any]:
+    dots = [dot for _, _, dot, _ in lines]
+    scale = charts.forest_scale(dots)
+    leading = charts.forest_band([dot for s, _, dot, _ in lines if s.best]) if band else None
+    return {
+        "metric": metric,
+        "reference": reference,
+        "reason": reason,
+        "axis": charts.axis(scale),
+        "families": sorted({config.family for _, config, _, _ in lines}),
+        "lines": [
+            {
+                "s": numbers,
+                "config": config,
+                "row": row,
+                "svg": charts.forest_line(dot, scale, leading),
+            }
+            for numbers, config, dot, row in lines
+        ],
+        "grouped": leading is not None,
+    }
+
+
+# -- home ------------------------------------------------------------------------------------------
+
+
+def _home(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
+    standings = [overall(tables, *key) for key in shown]
+    main = standings[0] if standings else None
+    return Page(
+        "index.html",
+        "home.html",
+        {
+            "cards": _cards(tables, standings),
+            "forests": [(table, forest_of_standings(table)) for table in standings],
+            "matrix": _matrix(tables, main) if main else None,
+            "pareto": _pareto(main, "seconds", small=True) if main else None,
+            "sides": _sides(standings),
+            "latest": tables.submissions[:6],
+            "main": main,
+        },
+    )
+
+
+def _cards(tables: Tables, standings: Sequence[Overall]) -> list[dict[str, Any]]:
+    """Return the answers of the first screen: a question, the whole leading group, its interval."""
+    titles = {
+        "agreement": "Agrees best with the reference",
+        "intervention": "Does best when the input is changed",
+        "other": "Best score",
+    }
+    cards = []
+    for table in standings:
+        family = tables.metrics[table.metric].family
+        cards.append(_card(titles.get(family, titles["other"]), table))
+    if standings:
+        main = standings[0]
+        plain = overall(tables, main.metric, main.reference, lambda config: not config.gradients)
+        if any(s.config.gradients for s in main.standings):
+            cards.append(_card("Best without gradients", plain))
+        cards.append(_cheapest(main))
+    return cards
+
+
+def _card(title: str, table: Overall) -> dict[str, Any]:
+    group = table.best
+    top = table.standings[0] if table.standings else None
+    return {"title": title, "table": table, "group": group, "top": top, "kind": "score"}
+
+
+def _cheapest(table: Overall) -> dict[str, Any]:
+    """Return the card that names the cheapest of the leading group."""
+    priced = [s for s in table.best if s.seconds is not None and not s.config.control]
+    top = min(priced, key=lambda s: (s.seconds, s.config.label), default=None)
+    title = "Cheapest in the leading group"
+    return {
+        "title": title,
+        "table": table,
+        "group": (top,) if top else (),
+        "top": top,
+        "kind": "cost",
+    }
+
+
+def _sides(standings: Sequence[Overall]) -> list[dict[str, Any]]:
+    """Return agreement and intervention side by side, one line per method."""
+    if len(standings) < 2:
+        return []
+    configs = {s.config.slug: s.config for table in standings for s in table.standings}
+    found = [{s.config.slug: s for s in table.standings} for table in standings]
+    order = [*found[0], *(slug for slug in found[1] if slug not in found[0])]
+    return [
+        {"config": configs[slug], "standings": [table.get(slug) for table in found]}
+        for slug in order
+    ]
+
+
+def _matrix(tables: Tables, table: Overall) -> dict[str, Any]:
+    """Return methods by tasks: the mean over the block's models of each task."""
+    tasks = list({task.slug: task for task, _ in table.cells}.values())
+    models = {model.slug for _, model in table.cells}
+    values: dict[tuple[str, str], list[Row]] = {}
+    for board in tables.select(metric=table.metric, reference=table.reference):
+        for row in board.rows:
+            if row.value is not None and row.rank_reason != "superseded":
+                values.setdefault((row.config.slug, board.task.slug), []).append(row)
+    cells = {key: sum(r.value or 0.0 for r in rows) / len(rows) for key, rows in values.items()}
+    inside = [cells[s.config.slug, t.slug] for s in table.standings for t in tasks]
+    low, high = (min(inside), max(inside)) if inside else (0.0, 1.0)
+    return {
+        "tasks": tasks,
+        "models": len(models),
+        "lines": [
+            {
+                "config": s.config,
+                "cells": [
+                    {
+                        "value": cells[s.config.slug, t.slug],
+                        "level": charts.level(cells[s.config.slug, t.slug], low, high),
+                        "row": _only(values[s.config.slug, t.slug]),
+                    }
+                    for t in tasks
+                ],
+            }
+            for s in table.standings
+        ],
+    }
+
+
+def _only(rows: Sequence[Row]) -> Row | None:
+    return rows[0] if len(rows) == 1 else None
+
+
+# -- cost ------------------------------------------------------------------------------------------
+
+_COSTS: Mapping[str, tuple[str, Callable[[Standing], float | None]]] = {
+    "seconds": ("seconds per second of audio (log scale)", lambda s: s.seconds),
+    "passes": ("forward and backward passes per utterance (log scale)", lambda s: s.passes),
+}
+
+
+def _pareto(table: Overall, cost: str, small: bool = False) -> dict[str, Any]:
+    label, of = _COSTS[cost]
+    priced = [(s, of(s)) for s in table.standings]
+    known = [(s, c) for s, c in priced if c is not None and c > 0]
+    sign = 1 if table.higher else -1
+    best = pareto_front(
+        [c for _, c in known], [s.value for s, _ in known], higher_is_better=table.higher
+    )
+    points = [
+        charts.Point(s.config.label, c, s.value, s.low, s.high, s.config.family, on)
+        for (s, c), on in zip(known, best, strict=True)
+    ]
+    names = ", ".join(p.label for p in sorted(points, key=lambda p: p.cost) if p.front)
+    title = f"{table.metric} against {label}"
+    description = f"{len(points)} methods. Not beaten on both cost and score: {names or 'none'}."
+    return {
+        "svg": charts.pareto_chart(points, title, description, label, small),
+        "description": description,
+        "label": label,
+        "lines": [
+            {"s": s, "cost": c, "front": on, "beaten": _beaten(s, c, known, sign)}
+            for (s, c), on in sorted(zip(known, best, strict=True), key=lambda x: x[0][1])
+        ],
+        "unpriced": [s for s, c in priced if c is None or c <= 0],
+    }
+
+
+def _beaten(
+    standing: Standing, cost: float, all_: Sequence[tuple[Standing, float]], sign: int
+) -> Standing | None:
+    """Return the best method that costs no more and scores higher."""
+    better = [
+        s
+        for s, c in all_
+        if c <= cost
+        and sign * s.value >= sign * standing.value
+        and (c, s.value) != (cost, standing.value)
+    ]
+    return max(better, key=lambda s: (sign * s.value, s.config.label), default=None)
+
+
+def _cost(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
+    sections = []
+    for key in shown:
+        table = overall(tables, *key)
+        sections.append((table, [_pareto(table, cost) for cost in _COSTS]))
+    devices = sorted({run.cost["device"] for run in tables.runs})
+    return Page("cost.html", "cost.html", {"sections": sections, "devices": devices})
+
+
+# -- lists, tasks, models, methods, heads ----------------------------------------------------------
+
+
+def _lists(tables: Tables) -> Iterator[Page]:
+    runs = tables.runs
+    yield Page(
+        "tasks/index.html",
+        "tasks.html",
+        {
+            "lines": [
+                (t, sum(r.task is t for r in runs), _models_of(tables, t)) for t in tables.tasks
+            ]
+        },
+    )
+    yield Page(
+        "models/index.html",
+        "models.html",
+        {"lines": [(m, sum(r.model is m for r in runs)) for m in tables.models]},
+    )
+    yield Page("methods/index.html", "methods.html", {"methods": tables.methods})
+
+
+def _models_of(tables: Tables, task: Task) -> int:
+    return len({run.model.slug for run in tables.runs if run.task is task})
+
+
+def _task(tables: Tables, task: Task, shown: Sequence[tuple[str, str | None]]) -> Page:
+    keys = list(dict.fromkeys([task.headline, *shown]))
+    boards = {(b.model.slug, b.metric, b.reference): b for b in tables.select(task=task)}
+    models = list({b.model.slug: b.model for b in boards.values()}.values())
+    present = [key for key in keys if any((m.slug, *key) in boards for m in models)]
+    sections = []
+    for key in present:
+        whole = overall(tables, *key, task=task) if len(models) > 1 else None
+        single = [boards[m.slug, *key] for m in models if (m.slug, *key) in boards]
+        sections.append(
+            {
+                "metric": tables.metrics[key[0]],
+                "reference": key[1],
+                "whole": whole and forest_of_standings(whole),
+                "models": [(b.model, forest_of_board(b)) for b in single[:1]] if not whole else [],
+                "matrix": _models_matrix(single) if len(single) > 1 else None,
+            }
+        )
+    return Page(
+        f"tasks/{task.slug}.html",
+        "task.html",
+        {
+            "task": task,
+            "sections": sections,
+            "models": models,
+            "others": _other_scores(tables, task, present),
+            "qualities": _qualities(tables, task),
+            "references": _references([run for run in tables.runs if run.task is task]),
+        },
+    )
+
+
+def _other_scores(
+    tables: Tables, task: Task, present: Sequence[tuple[str, str | None]]
+) -> list[tuple[str, str | None]]:
+    found = {(b.metric, b.reference) for b in tables.select(task=task)} - set(present)
+    return sorted(found, key=lambda key: column_name(*key))
+
+
+def _qualities(tables: Tables, task: Task) -> list[tuple[Model, Mapping[str, Any]]]:
+    """Return how good the explained hypotheses of each model are."""
+    found = {
+        run.model.slug: (run.model, run.data["quality"]) for run in tables.runs if run.task is task
+    }
+    return [found[slug] for slug in sorted(found)]
+
+
+def _references(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return each reference of these runs once per model, with masks, reliability and ceilings."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in runs:
+        for reference in run.data["references"]:
+            line = {"model": run.model, "reference": reference, "masks": mask_range(reference)}
+            found.setdefault((run.model.slug, reference["name"]), line)
+    return [found[key] for key in sorted(found)]
+
+
+def mask_range(reference: Mapping[str, Any]) -> str:
+    """Word the masks of a reference, whichever of the two ways a result states them."""
+    masks = reference["masks"]
+    if isinstance(masks, Mapping):
+        low, middle, high = (masks.get(k) for k in ("min", "median", "max"))
+        return f"{low} to {high}, median {middle}" if low != high else f"{low}"
+    return f"{sum(masks)}" if masks else "none"
+
+
+def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
+    """Return methods by models of one task, metric and reference."""
+    rows = {
+        (row.config.slug, b.model.slug): row
+        for b in boards
+        for row in b.rows
+        if row.config.head is None and row.rank_reason != "superseded"
+    }
+    configs = {row.config.slug: row.config for row in rows.values()}
+    known = [row.value for row in rows.values() if row.value is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    mean = {
+        slug: sum(v) / len(v)
+        for slug in configs
+        if (v := [r.value for (s, _), r in rows.items() if s == slug and r.value is not None])
+    }
+    ordered = sorted(configs, key=lambda slug: (-mean.get(slug, -1e9), slug))
+    return {
+        "models": [b.model for b in boards],
+        "lines": [
+            {
+                "config": configs[slug],
+                "cells": [
+                    {
+                        "row": (row := rows.get((slug, b.model.slug))),
+                        "level": charts.level(row.value, low, high) if row else None,
+                    }
+                    for b in boards
+                ],
+            }
+            for slug in ordered
+        ],
+    }
+
+
+def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]) -> Page:
+    sections = []
+    size = 0
+    for task in tables.tasks:
+        for key in dict.fromkeys([task.headline, *shown]):
+            for board in tables.select(task=task, model=model, metric=key[0], reference=key[1]):
+                found = data.heads_of(tables, model, task, *key)
+                forest = forest_of_board(board)
+                cells = len(forest["lines"]) * 12 + (len(found["values"]) if found else 0)
+                heads = _heads_table(found) if found and size + cells < 3000 else None
+                size += cells
+                sections.append(
+                    {
+                        "task": task,
+                        "metric": tables.metrics[key[0]],
+                        "reference": key[1],
+                        "forest": forest if size < 3000 else None,
+                        "heads": heads,
+                    }
+                )
+    quality = {
+        run.task.slug: (run.task, run.data["quality"]) for run in tables.runs if run.model is model
+    }
+    runs = [run for run in tables.runs if run.model is model]
+    return Page(
+        f"models/{model.slug}.html",
+        "model.html",
+        {
+            "model": model,
+            "sections": sections,
+            "qualities": [quality[slug] for slug in sorted(quality)],
+            "card": next(
+                (
+                    c
+                    for f in registry.models.descriptions()
+                    for c in f.checkpoints
+                    if c.name == model.name
+                ),
+                None,
+            ),
+            "padding": next(
+                (
+                    r.data.get("padding_mass")
+                    for r in runs
+                    if r.data.get("padding_mass") is not None
+                ),
+                None,
+            ),
+        },
+    )
+
+
+def _heads_table(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of layers by heads with the means along its edges."""
+    values = found["values"]
+    known = [v for v in values.values() if v is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    layers, heads = range(found["layers"]), range(found["heads"])
+
+    def mean(where: Sequence[tuple[int, int]]) -> float | None:
+        kept = [values[w] for w in where if values.get(w) is not None]
+        return sum(kept) / len(kept) if kept else None
+
+    best = found["best"]
+    floor = next((row.floor for row in found["rows"].values() if row.floor is not None), None)
+    return {
+        "heads": list(heads),
+        "low": low,
+        "high": high,
+        "floor": floor,
+        "floor_at": None
+        if floor is None or high <= low
+        else min(max(100 * (floor - low) / (high - low), 0), 100),
+        "best": best,
+        "best_row": found["rows"][best] if best else None,
+        "lines": [
+            {
+                "layer": layer,
+                "mean": mean([(layer, head) for head in heads]),
+                "cells": [
+                    {
+                        "value": values.get((layer, head)),
+                        "level": charts.level(values.get((layer, head)), low, high),
+                        "best": (layer, head) == best,
+                        "row": found["rows"].get((layer, head)),
+                    }
+                    for head in heads
+                ],
+            }
+            for layer in layers
+        ],
+        "means": [mean([(layer, head) for layer in layers]) for head in heads],
+    }
+
+
+def _method(tables: Tables, method: Any, shown: Sequence[tuple[str, str | None]]) -> Page:
+    forests = []
+    budget = 150
+    configs = sorted(method.configs, key=lambda c: (c.head is not None, c.label))
+    for config in configs:
+        for key in shown:
+            rows = [
+                row
+                for b in tables.select(metric=key[0], reference=key[1])
+                for row in b.rows
+                if row.config is config and row.rank_reason != "superseded"
+            ]
+            if rows and config.head is None and len(rows) <= budget:
+                budget -= len(rows)
+                forests.append((config, tables.metrics[key[0]], key[1], forest_of_cells(rows)))
+    runs = [run for run in tables.runs if run.config.method == method.name]
+    return Page(
+        f"methods/{method.slug}.html",
+        "method.html",
+        {
+            "method": method,
+            "forests": forests,
+            "runs": len(runs),
+            "failures": _failures(runs),
+            "command": _command(runs),
+        },
+    )
+
+
+def _failures(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return why scores of these runs are missing, and how often, most often first."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for run in runs:
+        if run.data["status"] in ("unsupported", "failed"):
+            found[run.model.title, run.data["status"], run.data["reason"] or "not recorded"] += 1
+        for failure in run.data["failures"]:
+            found[run.model.title, "utterance failed", failure["reason"]] += 1
+        for score in run.data["scores"]:
+            for reason, count in score["undefined"].items():
+                found[run.model.title, f"no {score['metric']}", reason] += count
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"model": m, "what": what, "reason": why, "count": n} for (m, what, why), n in ordered[:60]
+    ]
+
+
+def _command(runs: Sequence[Run]) -> str:
+    """Return a command that makes one of these rows again."""
+    run = min(runs, key=lambda r: (r.model.title, r.task.title, r.config.label))
+    params = ",".join(f"{k}={v}" for k, v in run.data["method"]["params"].items())
+    call = f"{run.config.method}:{params}" if params else run.config.method
+    quoted = f"'{call}'" if any(c in call for c in '*;&|<>()$`\\" ') else call
+    return f"xbench eval --model {run.model.name} --task {run.task.name} --method {quoted}"
+
+
+def _heads(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
+    charts_ = []
+    for model in tables.models:
+        for task in tables.tasks:
+            found = data.heads_of(tables, model, task, *task.headline)
+            if found is not None:
+                charts_.append((model, task, found))
+    known = [v for _, _, f in charts_ for v in f["values"].values() if v is not None]
+    limits = (min(known), max(known)) if known else (0.0, 1.0)
+    small = []
+    cells = 0
+    for model, task, found in charts_:
+        cells += found["layers"] * found["heads"]
+        best = found["best"]
+        row = found["rows"][best] if best else None
+        said = (
+            f"best: layer {best[0]}, head {best[1]}, {charts.number(row.value, 3)}"
+            if row
+            else "no head has a score"
+        )
+        title = f"{model.title}, {task.title}"
+        svg = charts.heads_chart(
+            found["values"], found["layers"], found["heads"], limits, title, said, best
+        )
+        small.append(
+            {
+                "model": model,
+                "task": task,
+                "svg": svg if cells < 1600 else None,
+                "said": said,
+                "row": row,
+                "layers": found["layers"],
+                "heads": found["heads"],
+            }
+        )
+    return Page("heads.html", "heads.html", {"small": small, "limits": limits})
+
+
+# -- results, runs, about --------------------------------------------------------------------------
+
+
+def _results(tables: Tables) -> Page:
+    statuses = sorted({run.data["status"] for run in tables.runs})
+    return Page(
+        "results.html",
+        "results.html",
+        {
+            "rows": tables.rows[:FIRST_ROWS],
+            "total": len(tables.rows),
+            "tables": tables,
+            "references": sorted({row.reference for row in tables.rows if row.reference}),
+            "families": sorted({c.family for c in tables.configs}),
+            "statuses": statuses,
+        },
+    )
+
+
+def _submission(tables: Tables, submission: Any) -> dict[str, Any]:
+    first = submission.runs[0].data
+    return {
+        "submission": submission,
+        "task": submission.task,
+        "model": submission.model,
+        "provenance": first["provenance"],
+        "references": _references(submission.runs),
+        "quality": first["quality"],
+        "runs": sorted(submission.runs, key=lambda run: (run.config.label, run.id)),
+        "gates": [(run, gate) for run in submission.runs for gate in run.gates],
+        "failures": _failures(submission.runs),
+    }
+
+
+def _about(tables: Tables, refused: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "metrics": registry.metrics.descriptions(),
+        "unknown": [m for m in tables.metrics.values() if m.description is None],
+        "references": registry.references.descriptions(),
+        "controls": [d for d in registry.methods.descriptions() if d.kind == "control"],
+        "refused": refused,
+    }

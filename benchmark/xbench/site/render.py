@@ -1,0 +1,70 @@
+"""Templates to HTML: everything escaped, everything undefined an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from xbench.site import charts, data
+from xbench.site.pages import Page
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types xb"
+)
+
+
+def leaderboard_folder() -> Path:
+    """Return the templates and assets packed into the wheel, or else the checkout's `leaderboard/`."""
+    packed = Path(__file__).parents[1] / "_leaderboard"
+    return packed if packed.is_dir() else Path(__file__).parents[3] / "leaderboard"
+
+
+def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Page], str]:
+    """Return the function from a page to its HTML.
+
+    site: what every template knows. files: plain names of assets and data to their hashed paths.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(leaderboard_folder() / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["pair"] = lambda text: (text, text)
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+    environment.globals.update(
+        num=charts.number,
+        short=lambda value: charts.number(value).replace("0.", "."),
+        cost=charts.cost,
+        millions=_millions,
+        row_name=data.row_name,
+        query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),
+        ramp=[charts.viridis(step) for step in range(charts.LEVELS)],
+        csp=CSP,
+        **site,
+    )
+
+    def render(page: Page) -> str:
+        root = "../" * page.path.count("/")
+        return environment.get_template(page.template).render(
+            page.context,
+            path=page.path,
+            root=root,
+            url=lambda path: root + path,
+            asset=lambda name: root + files[f"assets/{name}"],
+            data=lambda name: root + files[f"js/{name}"],
+        )
+
+    return render
+
+
+def _millions(count: int) -> str:
+    millions = count / 1e6
+    return f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"

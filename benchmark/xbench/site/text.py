@@ -1,0 +1,73 @@
+"""Strangers' text made harmless to look at, and names turned into file names.
+
+HTML is escaped by the templates; here goes what escaping leaves: characters that hide or reorder
+what stands beside them, and texts without end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+LONGEST = 200
+LONGEST_MESSAGE = 1000
+DEEPEST = 40
+
+# Names that some file systems keep for devices.
+_RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d|index")
+
+
+def readable(text: str, longest: int = LONGEST) -> str:
+    """Return the text in NFC, invisible and reordering characters as escapes, cut to a length."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(map(_shown, unicodedata.normalize("NFC", text[: 4 * longest])))
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _shown(character: str) -> str:
+    # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Co private, Zl and Zp.
+    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    return f"\\u{ord(character):04x}" if hidden else character
+
+
+def harmless(value: Any, depth: int = 0) -> Any:
+    """Return plain data with every text in it readable; ValueError where it is nested too deep."""
+    if depth > DEEPEST:
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+    if isinstance(value, str):
+        return readable(value, LONGEST_MESSAGE)
+    if isinstance(value, list):
+        return [harmless(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {readable(key): harmless(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+def digest(text: str, length: int) -> str:
+    """Return the first digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Give every name a different file name of `[a-z0-9-]`, whatever the order of the names.
+
+    A name that is its own slug keeps it; where others come to the same, they end in a hash.
+    """
+    unique = sorted(set(names))
+    plain = {name: _slug(name) for name in unique}
+    uses = Counter(plain.values())
+    made = {}
+    for name in unique:
+        base = plain[name]
+        shared = uses[base] > 1 and name != base
+        odd = not base or _RESERVED.fullmatch(base) or shared
+        made[name] = f"{base}-{digest(name, 8)}".lstrip("-") if odd else base
+    return made
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-")
