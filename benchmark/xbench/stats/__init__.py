@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xbench.stats.comparison import Comparison, Pair, compare
 from xbench.stats.intervals import Estimate, disattenuated, mean_estimate, skill
-from xbench.stats.rank_agreement import rank_agreement
+from xbench.stats.ranking import rank_agreement
 
 __all__ = [
     "Comparison",

@@ -45,7 +45,7 @@ def test_the_interval_is_the_cluster_bootstrap(monkeypatch: pytest.MonkeyPatch) 
     assert result.low == pytest.approx(limits[0], abs=0.14)
     assert result.high == pytest.approx(limits[1], abs=0.14)
     assert (result.n, result.n_clusters) == (len(members), 12)
-    monkeypatch.setattr("xbench.stats.rank_agreement._CELLS_AT_ONCE", 50 * 36)
+    monkeypatch.setattr("xbench.stats.ranking._CELLS_AT_ONCE", 50 * 36)
     again = rank_agreement(first.tolist(), second.tolist(), [f"{m:02}" for m in members], seed=0)
     assert again == result
 
