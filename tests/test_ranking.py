@@ -36,7 +36,7 @@ def test_the_interval_is_the_cluster_bootstrap(monkeypatch: pytest.MonkeyPatch) 
     members = np.repeat(np.arange(12), rng.integers(1, 5, size=12))
     first, second = truth + rng.normal(size=(2, 6, len(members)))
     draws = []
-    for _ in range(4000):
+    for _ in range(1000):
         drawn = np.concatenate([np.flatnonzero(members == c) for c in rng.integers(12, size=12)])
         pair = first[:, drawn].mean(1), second[:, drawn].mean(1)
         draws.append(scipy_stats.kendalltau(*pair).statistic)
