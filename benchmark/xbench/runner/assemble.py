@@ -62,7 +62,7 @@ class TaskOutcome:
     fitted: Mapping[Call, Fitted]
     floor: Method
     started: datetime
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) -> RunResult:
@@ -361,7 +361,7 @@ def _own_quality(task: TaskOutcome, outcome: Outcome) -> float | None:
 
 
 def _cost(
-    outcomes: Sequence[Outcome], method: Method, info: ModelInfo, peak_memory_bytes: int
+    outcomes: Sequence[Outcome], method: Method, info: ModelInfo, peak_memory_bytes: int | None
 ) -> Cost:
     facts = [o.scored.maps[method.call] for o in outcomes if method.call in o.scored.maps]
     heard = sum(o.decoded.seconds_of_audio for o in outcomes if method.call in o.scored.maps)

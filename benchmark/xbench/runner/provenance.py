@@ -43,7 +43,7 @@ def provenance(
     """Return where a result comes from, without any path of this machine."""
     entries: list[tuple[str, registry.Entry[Any]]] = [
         ("model", registry.models.entry(info.family)),
-        ("method", registry.methods.entry(method.call.name)),
+        *_method_entry(method),
         *[("metric", registry.metrics.entry(c.name)) for c in plan.task.metrics],
         *[("reference", registry.references.entry(c.name)) for c in plan.task.references],
     ]
@@ -67,6 +67,13 @@ def provenance(
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _method_entry(method: Method) -> list[tuple[str, registry.Entry[Any]]]:
+    """Return the plugin of the method; maps made elsewhere have none."""
+    if not method.description.implementation:
+        return []
+    return [("method", registry.methods.entry(method.call.name))]
 
 
 def _command() -> list[str]:

@@ -16,7 +16,7 @@ from xbench.stats.intervals import (
     skill,
 )
 from xbench.stats.pareto import pareto_front
-from xbench.stats.rank_agreement import rank_agreement
+from xbench.stats.ranking import rank_agreement
 
 __all__ = [
     "FEWEST_CLUSTERS",

@@ -52,6 +52,7 @@ LEVEL = 0.95
 SMALLEST_RANGE = 0.1
 
 _CELLS_AT_ONCE = 1 << 21
+_CELLS_IN_CACHE = 1 << 16
 _ROUNDING = 1e-12
 
 
@@ -233,11 +234,14 @@ class _StandardError:
 def _standard_error(sums: _Sums) -> _StandardError:
     sizes, total = sums.sizes, float(sums.denominator.sum())
     share = sums.denominator / total
-    m = np.diag(sizes) - np.outer(sizes, share) - np.outer(share, sizes)
-    m += sizes.sum() * np.outer(share, share)
-    weight = sizes / np.diag(m)
+    n = float(sizes.sum())
+    m_cc = sizes - 2 * sizes * share + n * share**2
+    weight = sizes / m_cc
     squares = sums.residual**2
-    freedom = sizes.sum() ** 2 / float((np.outer(weight, weight) * m**2).sum())
+    # Sum of n_c n_d / (m_cc m_dd) m_cd^2 in one pass: m is diagonal less a matrix of rank two.
+    p, q, x = (float((weight * v).sum()) for v in (sizes**2, share**2, sizes * share))
+    own = float((weight**2 * sizes * (2 * m_cc - sizes)).sum())
+    freedom = n**2 / (own + 2 * p * q + n**2 * q**2 + 2 * x**2 - 4 * n * x * q)
     return _StandardError(
         value=float(np.sqrt((weight * squares).sum())) / total,
         plain=float(np.sqrt(squares.sum())) / total,
@@ -247,20 +251,28 @@ def _standard_error(sums: _Sums) -> _StandardError:
 
 def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
     """Draw clusters with replacement; return the ratio of every draw, None if one has no ratio."""
-    counts = drawn_counts(seed, sums.n_clusters, DRAWS)
-    terms = np.stack([sums.numerator, sums.denominator])
-    block = max(1, _CELLS_AT_ONCE // sums.n_clusters)
+    numerator, denominator = (
+        _drawn_sum(seed, DRAWS, values.tobytes()) for values in (sums.numerator, sums.denominator)
+    )
+    if (denominator <= 0).any():
+        return None
+    ratios: Float[np.ndarray, " draw"] = numerator / denominator
+    return ratios
+
+
+@lru_cache(maxsize=64)  # the floor and the ceiling are the same for every method of a task
+def _drawn_sum(seed: int, draws: int, values: bytes) -> Float[np.ndarray, " draw"]:
+    """Return the sum over the clusters of every draw; values: float64, one per cluster."""
+    per_cluster = np.frombuffer(values, dtype=np.float64)
+    counts = drawn_counts(seed, len(per_cluster), draws)
+    block = max(1, _CELLS_IN_CACHE // len(per_cluster))
     # einsum, not BLAS: the last digits must not depend on the number of threads.
-    drawn = np.concatenate(
+    return np.concatenate(
         [
-            np.einsum("dc,tc->dt", counts[first : first + block].astype(np.float64), terms)
-            for first in range(0, DRAWS, block)
+            np.einsum("dc,c->d", counts[first : first + block].astype(np.float64), per_cluster)
+            for first in range(0, draws, block)
         ]
     )
-    if (drawn[:, 1] <= 0).any():
-        return None
-    ratios: Float[np.ndarray, " draw"] = drawn[:, 0] / drawn[:, 1]
-    return ratios
 
 
 @lru_cache(maxsize=1)  # all scores of a task draw the same clusters

@@ -36,7 +36,7 @@ def test_the_interval_is_the_cluster_bootstrap(monkeypatch: pytest.MonkeyPatch) 
     members = np.repeat(np.arange(12), rng.integers(1, 5, size=12))
     first, second = truth + rng.normal(size=(2, 6, len(members)))
     draws = []
-    for _ in range(4000):
+    for _ in range(1000):
         drawn = np.concatenate([np.flatnonzero(members == c) for c in rng.integers(12, size=12)])
         pair = first[:, drawn].mean(1), second[:, drawn].mean(1)
         draws.append(scipy_stats.kendalltau(*pair).statistic)
@@ -45,7 +45,7 @@ def test_the_interval_is_the_cluster_bootstrap(monkeypatch: pytest.MonkeyPatch) 
     assert result.low == pytest.approx(limits[0], abs=0.14)
     assert result.high == pytest.approx(limits[1], abs=0.14)
     assert (result.n, result.n_clusters) == (len(members), 12)
-    monkeypatch.setattr("xbench.stats.rank_agreement._CELLS_AT_ONCE", 50 * 36)
+    monkeypatch.setattr("xbench.stats.ranking._CELLS_AT_ONCE", 50 * 36)
     again = rank_agreement(first.tolist(), second.tolist(), [f"{m:02}" for m in members], seed=0)
     assert again == result
 

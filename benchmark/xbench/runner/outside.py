@@ -1,0 +1,204 @@
+"""Score maps that were made elsewhere, on the hypotheses and references of a run that the store knows.
+
+A folder holds `maps.json` (schema `xbench.maps/1`: name, kind, space, what the values are, and one
+file per utterance) and the arrays, as .npy or as .npz with one array. Rows are the content tokens of the
+hypothesis (their number is the column `tokens` of the result), or all generated tokens, end of text included;
+columns are the valid encoder frames (column `frames`), or spectrogram frames by mel channels.
+What the maps cost is not known: those fields of the result are null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from xbench import registry
+from xbench.description import MethodDescription
+from xbench.errors import UsageError, nearest
+from xbench.maps import Layout
+from xbench.results import Failure, RunResult
+from xbench.runner import stages
+from xbench.runner.assemble import Outcome, TaskOutcome, assemble
+from xbench.runner.keys import Decoded, map_key
+from xbench.runner.plan import Method, TaskPlan
+from xbench.runner.rescore import Change, stored_run
+from xbench.schemas import InvalidFile, problems
+from xbench.spec import Call
+from xbench.store import Store
+
+_SUM_TOLERANCE = 1e-3  # of float32 rows that sum to one
+
+
+@dataclass(frozen=True)
+class OutsideMaps:
+    """The description and the arrays of a folder of maps, before they are held against layouts."""
+
+    description: MethodDescription
+    arrays: Mapping[str, np.ndarray]
+    files: Mapping[str, Path]
+
+
+def read_maps(folder: Path) -> OutsideMaps:
+    """Read `maps.json` and its arrays; raises UsageError with the file and what is wrong with it."""
+    file = folder / "maps.json"
+    try:
+        data = json.loads(file.read_text("utf-8"))
+    except OSError as problem:
+        raise UsageError(f"{file}: {problem.strerror}; a folder of maps needs one") from None
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"{file}: not valid JSON: {problem}") from None
+    found = problems("maps", data)
+    if found:
+        raise InvalidFile(str(file), found)
+    if data["name"] in registry.methods.names():
+        raise UsageError(f"{file}: name: '{data['name']}' is a registered method; choose another")
+    files = {id_: folder / name for id_, name in data["files"].items()}
+    arrays = {id_: _read_array(path) for id_, path in files.items()}
+    digest = hashlib.sha256()
+    for id_, array in sorted(arrays.items()):
+        digest.update(f"{id_}{array.shape}".encode() + array.tobytes())
+    description = MethodDescription(
+        name=data["name"],
+        version=digest.hexdigest()[:12],
+        summary="maps made elsewhere",
+        source="",
+        implementation="",
+        kind=data["kind"],
+        space=data["space"],
+        signed=data["signed"],
+        distribution=data["distribution"],
+        uses_gradients=data["uses_gradients"],
+    )
+    return OutsideMaps(description, arrays, files)
+
+
+def _read_array(path: Path) -> Float32[np.ndarray, "..."]:
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                if len(loaded.files) != 1:
+                    raise UsageError(
+                        f"{path}: has {len(loaded.files)} arrays; give one map per file"
+                    )
+                loaded = loaded[loaded.files[0]]
+    except OSError as problem:
+        raise UsageError(f"{path}: {problem.strerror or 'not an array file'}") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        raise UsageError(f"{path}: not a .npy or .npz file of numbers") from None
+    if loaded.dtype.kind not in "fiu":
+        raise UsageError(f"{path}: holds {loaded.dtype}, not numbers")
+    values = loaded.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UsageError(f"{path}: holds NaN or infinity")
+    return np.asarray(values)
+
+
+def score_maps(result: RunResult, maps: OutsideMaps, store: Store, change: Change) -> RunResult:
+    """Return the result of these maps on the run that made `result`; raises UsageError on misfits.
+
+    Utterances without a map count as failures, `no-map`.
+    """
+    stored = stored_run([result], store, change)
+    record, method = stored.record, Method(maps.description, Call(maps.description.name))
+    known = [job.utterance.id for job in stored.jobs]
+    for id_ in maps.arrays:
+        if id_ not in known:
+            raise UsageError(
+                f"{maps.files[id_]}: the run has no utterance '{id_}'{nearest(id_, known)}"
+            )
+    generated = change.apply(record.task).scoring.statistics == "generated"
+    fitting = {
+        job.utterance.id: _fitting(
+            maps, job.utterance.id, stored.decoded[job.utterance.id].layout, generated
+        )
+        for job in stored.jobs
+        if job.utterance.id in maps.arrays and job.utterance.id in stored.decoded
+    }
+    outcomes, failures = [], list(result.failures)
+    failed = {failure.id for failure in failures}
+    for job in stored.jobs:
+        id_ = job.utterance.id
+        if id_ in failed or id_ not in stored.decoded:
+            continue
+        decoded: Decoded = stored.decoded[id_]
+        if id_ not in fitting and not decoded.empty:
+            failures.append(Failure(id_, "no-map", "no map of it is given"))
+            continue
+        if not decoded.empty:
+            facts = {"forward_passes": 0, "backward_passes": 0, "seconds": 0.0}
+            key = map_key(record.info, job, decoded, method)
+            store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None})
+        partner = stored.partners.get(id_)
+        both = [method, stored.floor]
+        scored = stages.score(record.info, store, job, decoded, both, partner)
+        outcomes.append(Outcome(job.utterance, decoded, scored))
+    task = stored.jobs[0].task if stored.jobs else record.task
+    outcome = TaskOutcome(
+        plan=TaskPlan(task, record.manifest, record.dev),
+        outcomes=outcomes,
+        failures=failures,
+        unsupported={},
+        fitted={},
+        floor=stored.floor,
+        started=datetime.now(UTC),
+        peak_memory_bytes=None,
+    )
+    made = assemble(outcome, method, record.info, record.spec)
+    unknown = replace(
+        made.cost,
+        forward_passes=None,
+        backward_passes=None,
+        seconds=None,
+        seconds_per_audio_second=None,
+        peak_memory_bytes=None,
+    )
+    return replace(made, cost=unknown)
+
+
+def _fitting(
+    maps: OutsideMaps, id_: str, axes: Layout, generated: bool
+) -> Float32[np.ndarray, "token *cells"]:
+    """Hold one map against its layout and its description; return it with all generated rows."""
+    values, path = maps.arrays[id_], maps.files[id_]
+    in_encoder = maps.description.space == "encoder"
+    columns = axes.frames if in_encoder else axes.melframes
+    rows, content = len(axes.tokens), list(axes.content)
+    if (
+        values.ndim != 3 - in_encoder
+        or values.shape[0] not in (rows, len(content))
+        or values.shape[1] != columns
+        or 0 in values.shape
+    ):
+        mel = "" if in_encoder else ", mel"
+        raise UsageError(
+            f"{path}: a map of shape {list(values.shape)} does not fit: expected "
+            f"[{len(content)}, {columns}{mel}] (content tokens) or [{rows}, {columns}{mel}] (all tokens)"
+        )
+    if not maps.description.signed and (values < 0).any():
+        raise UsageError(f'{path}: has negative values; say "signed": true, or correct them')
+    if maps.description.distribution:
+        sums = values.reshape(len(values), -1).sum(axis=1)
+        if (np.abs(sums - 1) > _SUM_TOLERANCE).any():
+            raise UsageError(
+                f"{path}: a row sums to {sums[np.abs(sums - 1).argmax()]:.4g}, not to one; "
+                'say "distribution": false, or correct it'
+            )
+    if len(values) == rows:
+        return values
+    if generated:  # rows of special tokens are never compared, but enter the column statistics
+        raise UsageError(
+            f"{path}: has {len(content)} rows; scoring statistics=generated needs all {rows}"
+        )
+    whole = np.zeros((rows, *values.shape[1:]), dtype=np.float32)
+    whole[content] = values
+    return whole
