@@ -39,6 +39,7 @@ format: $(STAMP)
 bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
 	$(BIN)/python perf/methods.py
 	$(BIN)/python perf/statistics.py
+	$(BIN)/python perf/metrics.py
 
 wheel: $(STAMP)  ## dist/xbench-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

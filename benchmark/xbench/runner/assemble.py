@@ -274,7 +274,7 @@ def _score_record(
     )
 
 
-def _why_no_value(reason: str | None, found: Sequence[Score]) -> str | None:
+def _why_no_value(reason: str | None, found: Sequence[Score | Ceiling]) -> str | None:
     """Prefer the one reason all utterances share over the general one."""
     reasons = {s.reason for s in found}
     return next(iter(reasons)) if reason and len(reasons) == 1 else reason
@@ -287,7 +287,7 @@ def _ceiling_record(
     return CeilingRecord(
         value=estimate.value,
         ci=_ci(estimate),
-        reason=estimate.reason,
+        reason=_why_no_value(estimate.reason, ceilings),
         ci_reason=estimate.ci_reason,
         lower=_mean(c.lower for c in ceilings),
         structural=_mean(c.structural for c in ceilings),
