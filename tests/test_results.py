@@ -170,6 +170,10 @@ def schema_types(definition: dict[str, Any]) -> set[str]:
     return {declared} if isinstance(declared, str) else set(declared)
 
 
+# Files written before these fields existed stay readable: the schema does not require them.
+ADDED_LATER = {"gates"}
+
+
 def differences(
     hint: Any, definition: dict[str, Any], root: dict[str, Any], at: str
 ) -> Iterator[str]:
@@ -189,9 +193,11 @@ def differences(
             yield from differences(arguments[1], inner, root, f"{at}.*")
     elif is_dataclass(hint):
         names = {field.name for field in fields(hint)}  # type: ignore[arg-type]
-        for what in ("properties", "required"):
-            if names != set(definition[what]):
-                yield f"{at}: {what} and fields differ in {names ^ set(definition[what])}"
+        later = {field.name for field in fields(hint)} & ADDED_LATER  # type: ignore[arg-type]
+        for what, expected_names in (("properties", names), ("required", names - later)):
+            if expected_names != set(definition[what]):
+                differing = expected_names ^ set(definition[what])
+                yield f"{at}: {what} and fields differ in {differing}"
                 return
         if definition.get("additionalProperties") is not False:
             yield f"{at}: the schema takes unknown keys"
@@ -320,3 +326,11 @@ def test_missing_values_are_counted_by_reason() -> None:
 def test_columns_are_named_after_metric_and_reference() -> None:
     assert column_name("pearson", "spes-input") == "pearson@spes-input"
     assert column_name("size", None) == "size"
+
+
+def test_results_from_before_gates_stay_readable(result: RunResult, tmp_path: Path) -> None:
+    written = json.loads(result.to_json())
+    del written["gates"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(written))
+    assert read_result(path) == result
