@@ -171,7 +171,7 @@ def schema_types(definition: dict[str, Any]) -> set[str]:
 
 
 # Files written before these fields existed stay readable: the schema does not require them.
-ADDED_LATER = {"masks_per_utterance", "converged_share", "unreliable_rows"}
+ADDED_LATER = {"gates", "masks_per_utterance", "converged_share", "unreliable_rows"}
 
 
 def differences(
@@ -333,9 +333,17 @@ def test_results_from_before_masks_followed_a_target_stay_readable(
 ) -> None:
     data = json.loads(result.to_json())
     for reference in data["references"]:
-        for name in ADDED_LATER:
+        for name in ADDED_LATER - {"gates"}:
             del reference[name]
     path = tmp_path / "old.json"
     path.write_text(json.dumps(data))
     (record,) = read_result(path).references
     assert (record.masks_per_utterance, record.unreliable_rows) == (None, None)
+
+
+def test_results_from_before_gates_stay_readable(result: RunResult, tmp_path: Path) -> None:
+    written = json.loads(result.to_json())
+    del written["gates"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(written))
+    assert read_result(path) == result

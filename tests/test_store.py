@@ -248,6 +248,8 @@ def test_summary_counts_artefacts_and_bytes(store: Store) -> None:
         "reference": 1,
         "fit": 0,
         "run": 0,
+        "intervention": 0,
+        "gate": 0,
     }
     assert sum(row["bytes"] for row in summary.values()) == sum(
         path.stat().st_size for path in files(store)

@@ -138,7 +138,7 @@ TRUE = np.random.default_rng(1).gamma(0.5, size=(3, 10)) + 0.1
 def test_the_true_map_of_an_additive_model_is_perfect_at_any_scale() -> None:
     effects = additive(TRUE * np.array([[1.0], [7.0], [0.01]]), TRUE)
     keep = {"smallest_drop": BOUND}
-    assert iv.faithfulness_correlation(effects, share=20, **keep).value == pytest.approx(1)
+    assert iv.faithfulness_correlation(effects, share="20", **keep).value == pytest.approx(1)
     assert iv.sensitivity_n(effects, **keep).value == pytest.approx(1)
     assert iv.sensitivity_n(effects, **keep).columns["curve"] == pytest.approx([1, 1])
     assert iv.infidelity(effects, **keep).value == pytest.approx(0, abs=1e-12)
@@ -148,7 +148,7 @@ def test_the_true_map_of_an_additive_model_is_perfect_at_any_scale() -> None:
 def test_the_opposite_map_correlates_negatively() -> None:
     effects = additive(-TRUE, TRUE)
     keep = {"smallest_drop": BOUND}
-    assert iv.faithfulness_correlation(effects, share=20, **keep).value == pytest.approx(-1)
+    assert iv.faithfulness_correlation(effects, share="20", **keep).value == pytest.approx(-1)
     assert iv.infidelity(effects, **keep).value == pytest.approx(0, abs=1e-12)  # blind to the sign
     ours = iv.polarity(additive(TRUE, TRUE), **keep).value
     assert iv.polarity(effects, **keep).value == pytest.approx(1 - ours)  # type: ignore[operator]
@@ -196,7 +196,7 @@ def test_infidelity_agrees_with_captum(seed: int) -> None:
 @pytest.mark.parametrize(
     "metric",
     [
-        lambda e: iv.faithfulness_correlation(e, share=20, smallest_drop=BOUND),
+        lambda e: iv.faithfulness_correlation(e, share="20", smallest_drop=BOUND),
         lambda e: iv.sensitivity_n(e, smallest_drop=BOUND),
         lambda e: iv.infidelity(e, smallest_drop=BOUND),
         lambda e: iv.polarity(e, smallest_drop=BOUND),
@@ -275,8 +275,8 @@ def test_max_sensitivity_agrees_with_captum(seed: int) -> None:
     x = torch.from_numpy(rng.normal(size=(1, 6)))
     noise = torch.from_numpy(0.1 * rng.normal(size=(4, 6)))
 
-    def explain(inputs: torch.Tensor | tuple[torch.Tensor]) -> torch.Tensor:
-        return (inputs[0] if isinstance(inputs, tuple) else inputs) ** 3
+    def explain(inputs: torch.Tensor | tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return ((inputs[0] if isinstance(inputs, tuple) else inputs) ** 3,)
 
     theirs = sensitivity_max(explain, x, lambda inputs: inputs + noise, n_perturb_samples=4)
     ours = max_sensitivity((x**3)[0].numpy(), ((x + noise) ** 3).numpy())

@@ -176,7 +176,7 @@ def test_a_map_that_does_not_add_up_fails_convergence_delta(judged: Any) -> None
     params = {"target": "logit", "baseline": "zero"}
     liar = broken("incomplete", complete=True, params=params)
     assert judged(liar, "convergence-delta")["convergence-delta"].status == "fail"
-    honest = method("integrated-gradients-encoder:steps=200,target=logit")
+    honest = method("integrated-gradients-encoder:steps=30,target=logit")
     record = judged(honest, "convergence-delta", clips=5)["convergence-delta"]
     assert record.value < 0.2 * judged(liar, "convergence-delta")["convergence-delta"].value
 

@@ -65,7 +65,7 @@ def min_max(values: Float[np.ndarray, "row cell"]) -> Float[np.ndarray, "row cel
 
 def sentence_mean(values: Float[np.ndarray, "row cell"]) -> Float[np.ndarray, " cell"]:
     """Return the mean over tokens of the min-max scaled rows: one map for the whole sentence."""
-    return min_max(values).mean(axis=0)
+    return np.asarray(min_max(values).mean(axis=0))
 
 
 # -- forced: each token by its own row ------------------------------------------------------------
@@ -85,7 +85,7 @@ class Curves:
     @property
     def total(self) -> Float[np.ndarray, " token"]:
         """The whole drop, log p(0) - log p(100)."""
-        return self.deleted[:, 0] - self.deleted[:, -1]
+        return np.asarray(self.deleted[:, 0] - self.deleted[:, -1])
 
 
 def deletion_auc(curves: Curves, *, smallest_drop: float) -> Score:
@@ -174,12 +174,12 @@ class Effects:
         return claimed
 
 
-def faithfulness_correlation(effects: Effects, *, share: int, smallest_drop: float) -> Score:
+def faithfulness_correlation(effects: Effects, *, share: str, smallest_drop: float) -> Score:
     """Return the mean over tokens of corr(sum of the map over S, drop when S is hidden), |S| fixed.
 
     Source: Bhatt et al. 2020, arXiv 2005.00631. Null: see the module.
     """
-    return _correlations(effects, [share], smallest_drop)
+    return _correlations(effects, [int(share)], smallest_drop)
 
 
 def sensitivity_n(effects: Effects, *, smallest_drop: float) -> Score:

@@ -103,11 +103,10 @@ FAITHFULNESS_CORRELATION = MetricDescription(
     parameters=(
         Parameter(
             "share",
-            "int",
-            "percent of the frames that are hidden: 10, 20, 30 or 50",
-            default=20,
-            minimum=10,
-            maximum=50,
+            "str",
+            "percent of the frames that are hidden",
+            default="20",
+            choices=("10", "20", "30", "50"),
         ),
         _DROP,
     ),

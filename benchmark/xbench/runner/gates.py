@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -225,7 +225,7 @@ def _verdict(gate: Gate, found: Found, clusters: Sequence[str], seed: int) -> Ga
         high = value if estimate.high is None else estimate.high
         interval = None if estimate.low is None else [low, high]
         passed = high < threshold if gate.rule == "upper" else low > threshold
-    status = "pass" if passed else "fail"
+    status: Literal["pass", "fail"] = "pass" if passed else "fail"
     return GateRecord(gate.name, status, value, interval, threshold, len(defined), found.remark)
 
 
@@ -237,7 +237,7 @@ def _determinism(subject: Subject) -> Found:
 
 
 def _padding_leak(subject: Subject) -> Found:
-    values = []
+    values: list[float | None] = []
     for clip in subject.clips:
         features = clip.features
         if len(features.values) == features.melframes:

@@ -235,7 +235,8 @@ class Hearing:
                 )
             return np.asarray(found)
 
-        return measured
+        typed: Callable[[Hidden], Float[np.ndarray, "batch token"]] = measured
+        return typed
 
     def spectrograms(self, hidden: Any) -> Any:
         """Return the spectrogram with the hidden cells at their channel's mean: [batch, melframe, mel]."""
