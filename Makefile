@@ -38,6 +38,7 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
 	$(BIN)/python perf/methods.py
+	$(BIN)/python perf/reference_speed.py
 
 wheel: $(STAMP)  ## dist/xbench-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

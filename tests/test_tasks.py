@@ -587,7 +587,7 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
     assert fast.headline == Headline("pearson", "spes-encoder")
     assert paper.headline == Headline("pearson-paper", "spes-input")
     assert {r.name: dict(r.params) for r in paper.references} == {
-        "spes-encoder": {"masks": 20_000, "p": 0.7},
+        "spes-encoder": {"masks": 20_000, "p": 0.7, "precision": "float32"},
         "spes-input": {
             "masks": 20_000,
             "p": 0.5,
@@ -595,6 +595,8 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
             "compactness": 0.1,
             "sigma": 0.0,
             "cap_seconds": 7.5,
+            "precision": "float32",
+            "padding": "exact",
         },
     }
     assert paper.scoring == Scoring()

@@ -126,6 +126,7 @@ class ReferenceRecord:
     kept: float | None
     forward_passes: int
     seconds: float
+    computation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,7 @@ def has_frozen_padding(model: SpeechModel) -> bool:
     return isinstance(getattr(model, "measured", model), FreezesPadding)
 
 
-def frozen_padding(
-    model: SpeechModel, features: Features, hypothesis: Hypothesis
-) -> FrozenLogits:
+def frozen_padding(model: SpeechModel, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
     """Return the passes of a model that has them."""
     assert isinstance(model, FreezesPadding)
     return model.frozen_padding(features, hypothesis)

@@ -82,7 +82,9 @@ def _written_out(
     value: Float[Tensor, "batch head source channel"],
 ) -> Float[Tensor, "batch position head channel"]:
     output = query.new_empty(len(query), query.shape[2], query.shape[1], query.shape[3])
-    for row in range(len(query)):  # one at a time: the scores of a batch would be the largest tensor of all
+    for row in range(
+        len(query)
+    ):  # one at a time: the scores of a batch would be the largest tensor of all
         weights = (query[row] @ key[row].transpose(1, 2)).softmax(-1)
         output[row] = (weights @ value[row]).transpose(0, 1)
     return output
@@ -141,9 +143,7 @@ def _bias(
     return None if projection.bias is None else projection.bias.view(heads, 1, channels)
 
 
-def cross_cache(
-    modules: list[Any], encoded: Float[Tensor, "batch source dim"]
-) -> list[KeyValue]:
+def cross_cache(modules: list[Any], encoded: Float[Tensor, "batch source dim"]) -> list[KeyValue]:
     """Project states once for every attention module: [batch, head, source, channel]."""
 
     def heads(module: Any, projection: nn.Linear) -> Tensor:

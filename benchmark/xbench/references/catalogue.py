@@ -9,9 +9,17 @@ _PAPI = "Papi et al. 2025, arXiv 2509.18010, section 3"
 # 2 halves of at least one mask on each of three levels.
 _MASKS = Parameter("masks", "int", "number of random masks", required=True, minimum=6)
 
+_PRECISION = Parameter(
+    "precision",
+    "str",
+    "of perturbed passes; auto: bfloat16 where it is fast and a check on the utterance's own tokens passes",
+    default="auto",
+    choices=("auto", "float32", "bfloat16"),
+)
+
 SPES_ENCODER = ReferenceDescription(
     name="spes-encoder",
-    version="1",
+    version="2",
     summary="mean output divergence when encoder frames are zeroed at random",
     source=_PAPI,
     implementation="xbench.references.spes:spes_encoder",
@@ -20,13 +28,14 @@ SPES_ENCODER = ReferenceDescription(
         Parameter(
             "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
         ),
+        _PRECISION,
     ),
     space="encoder",
     estimator="masked-mean",
 )
 SPES_INPUT = ReferenceDescription(
     name="spes-input",
-    version="1",
+    version="2",
     summary="mean output divergence when spectrogram superpixels are hidden at random (SPES)",
     source=f"Fucci et al. 2024, arXiv 2411.01710; {_PAPI}",
     implementation="xbench.references.spes:spes_input",
@@ -49,6 +58,14 @@ SPES_INPUT = ReferenceDescription(
             "longer clips get no more segments than this many seconds",
             default=7.5,
             minimum=0.1,
+        ),
+        _PRECISION,
+        Parameter(
+            "padding",
+            "str",
+            "frozen: keep the padding of a fixed window as in the clean pass, where a check passes",
+            default="exact",
+            choices=("exact", "frozen"),
         ),
     ),
     space="input",

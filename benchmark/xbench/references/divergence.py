@@ -71,7 +71,9 @@ def against_states(
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
         change = perturbed(hidden).float() - clean_states.float()
-        log_sum, mean, kept = _moved(log_p, None if expected is not None else p, change, embeddings, tokens)
+        log_sum, mean, kept = _moved(
+            log_p, None if expected is not None else p, change, embeddings, tokens
+        )
         if expected is not None:
             mean = (change * expected).sum(-1)
         return Shift((log_sum - mean).clamp_min(0), kept)
@@ -85,9 +87,7 @@ def _moved(
     change: Float[Tensor, "batch token dim"],
     embeddings: Float[Tensor, "vocab dim"],
     tokens: Int[Tensor, " token"],
-) -> tuple[
-    Float[Tensor, "batch token"], Float[Tensor, "batch token"], Bool[Tensor, "batch token"]
-]:
+) -> tuple[Float[Tensor, "batch token"], Float[Tensor, "batch token"], Bool[Tensor, "batch token"]]:
     """Go through the vocabulary in blocks; d_v = change . E_v is the change of logit v.
 
     Returns log sum_v p_v exp(d_v); sum_v p_v d_v from the same rounded d (zero without p: a divergence is of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -200,7 +201,21 @@ def _reference_record(
         kept=_mean(f.kept for f in facts),
         forward_passes=sum(f.forward_passes for f in facts),
         seconds=round(sum(f.seconds for f in facts), 3),
+        computation=_computation([f.computation for f in facts]),
     )
+
+
+def _computation(
+    facts: Sequence[Mapping[str, str | float | None]],
+) -> dict[str, float | dict[str, int] | None]:
+    """Count the utterances of each named choice; of a number give the lowest, null where there is none."""
+    found: dict[str, float | dict[str, int] | None] = {}
+    for name in dict.fromkeys(name for of_one in facts for name in of_one):
+        values = [of_one.get(name) for of_one in facts]
+        names = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        found[name] = dict(Counter(names)) if names else min(numbers, default=None)
+    return found
 
 
 def _quality(task: TaskOutcome, outcomes: Sequence[Outcome]) -> QualityRecord:

@@ -11,12 +11,13 @@ from xbench import registry
 from xbench.data.manifest import Manifest, Utterance, Word
 from xbench.description import Description
 from xbench.maps import Layout
+from xbench.models.precision import bfloat16_is_fast
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
 from xbench.store import Key
 
-_FORMAT = 1  # raise when the arrays or facts of an artefact change
+_FORMAT = 2  # raise when the arrays or facts of an artefact change
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
     """Return the key of a reference of this hypothesis."""
     description = registry.references.get(call.name)
     shared = _explanation(info, job, decoded, call, description)
+    if dict(call.params).get("precision") == "auto":
+        # With it `auto` follows from what else is here: the check sees this utterance on this model only.
+        shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)
     # SLIC's superpixels have changed between releases of scikit-image before.
     return Key("reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")})
 

@@ -118,6 +118,8 @@ def refer(
         if case is None:
             features, _ = read_features(model, job.utterance)
             case = Case(model, features, decoded.hypothesis, job.utterance.audio_sha256)
+        metered = MeteredModel(model)
+        case = replace(case, model=metered)
         started = time.perf_counter()
         estimate = registry.references.get(call.name).load()
         sampling = Sampling(job.seed, batch_size, progress)
@@ -134,7 +136,8 @@ def refer(
                 "sizes": reference.segmentation.sizes,
                 "masks": reference.masks,
                 "neutral": reference.neutral,
-                "forward_passes": masks + 1,
+                "computation": dict(reference.computation),
+                "forward_passes": metered.passes.forward,
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -150,6 +153,7 @@ def read_reference(stored: Artefact) -> Reference:
         masks=tuple(facts["masks"]),
         kept=arrays["kept"],
         neutral=facts["neutral"],
+        computation=facts["computation"],
     )
 
 
@@ -236,6 +240,7 @@ class ReferenceFacts:
     neutral: str
     forward_passes: int
     seconds: float
+    computation: Mapping[str, str | float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -302,6 +307,7 @@ def score(
             neutral=reference.neutral,
             forward_passes=stored.facts["forward_passes"],
             seconds=stored.facts["seconds"],
+            computation=reference.computation,
         )
         for metric_call in job.task.metrics:
             metric = registry.metrics.get(metric_call.name)
