@@ -40,6 +40,7 @@ bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
 	$(BIN)/python perf/methods.py
 	$(BIN)/python perf/statistics.py
 	$(BIN)/python perf/metrics.py
+	$(BIN)/python perf/reference_speed.py
 
 wheel: $(STAMP)  ## dist/xbench-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

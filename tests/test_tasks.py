@@ -595,7 +595,7 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
     assert paper.headline == Headline("pearson-paper", "spes-input")
     plain = {"estimator": "masked-mean", "design": "independent"}  # and no early stop
     assert {r.name: dict(r.params) for r in paper.references} == {
-        "spes-encoder": {"masks": 20_000, "p": 0.7, **plain},
+        "spes-encoder": {"masks": 20_000, "p": 0.7, "precision": "float32", **plain},
         "spes-input": {
             "masks": 20_000,
             "p": 0.5,
@@ -604,6 +604,8 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
             "sigma": 0.0,
             "cap_seconds": 7.5,
             **plain,
+            "precision": "float32",
+            "padding": "exact",
         },
     }
     assert paper.scoring == Scoring()

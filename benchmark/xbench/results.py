@@ -155,6 +155,7 @@ class ReferenceRecord:
     masks_per_utterance: MaskCounts | None = None
     converged_share: float | None = None
     unreliable_rows: UnreliableRows | None = None
+    computation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

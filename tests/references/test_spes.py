@@ -13,9 +13,9 @@ from scipy.stats import entropy
 
 from xbench.case import Case
 from xbench.errors import UsageError, UtteranceError
-from xbench.references import divergence as divergence_module
 from xbench.references import estimation
-from xbench.references.divergence import against, kl_divergence
+from xbench.references.batching import Batched
+from xbench.references.divergence import Shift, against, kl_divergence
 from xbench.references.estimation import Recipe, Sampling
 from xbench.references.masks import draw_mask, mask_key
 from xbench.references.reference import Reference
@@ -244,13 +244,15 @@ def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
         return draw_mask(key, index, size, p if index % 2 else 0.0)
 
     found: list[torch.Tensor] = []
+    measure = Batched.__call__
 
-    def keep(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-        found.append(kl_divergence(log_p, log_q))
-        return found[-1]
+    def keep(self: Batched, hidden: torch.Tensor) -> Shift:
+        shift = measure(self, hidden)
+        found.append(shift.divergence)
+        return shift
 
     monkeypatch.setattr(estimation, "draw_mask", draw)
-    monkeypatch.setattr(divergence_module, "kl_divergence", keep)
+    monkeypatch.setattr(Batched, "__call__", keep)
     estimate(tiny_case, 16, Sampling(batch_size=16))
     (divergence,) = found
     assert divergence[::2].max() < 1e-6

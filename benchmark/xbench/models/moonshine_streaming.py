@@ -35,7 +35,7 @@ _LONGEST = 30  # seconds, as for the other Moonshine models
 
 def _piece(loaded: Loaded) -> int:
     encoder = loaded.network.config.encoder_config
-    return round(encoder.sample_rate * encoder.frame_ms / 1000)
+    return int(encoder.sample_rate * encoder.frame_ms / 1000 + 0.5)
 
 
 def _audio(loaded: Loaded) -> Audio:

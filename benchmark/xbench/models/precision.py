@@ -8,7 +8,8 @@ import torch
 def bfloat16_is_fast(device: str) -> bool:
     """Say whether the device multiplies matrices in bfloat16 in hardware (AVX512-bf16, AMX, Ampere and later)."""
     if device.startswith("cuda"):
-        return torch.cuda.get_device_capability(torch.device(device)) >= (8, 0)
+        major, _ = torch.cuda.get_device_capability(torch.device(device))
+        return bool(major >= 8)
     if device.startswith("cpu"):
         # An absent probe (another architecture, another torch) means: not known to be fast.
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

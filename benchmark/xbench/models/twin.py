@@ -12,7 +12,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -44,7 +44,8 @@ def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
     if isinstance(model, MeteredModel):
         found = twin(model.measured, dtype)
         return found and replace(found, model=model.beside(found.model))
-    return _twin(model, dtype)
+    found = _twin(model, dtype)  # type: ignore[arg-type]  # models hash by identity
+    return found
 
 
 @lru_cache(maxsize=2)  # the two precisions of the model that a run has loaded
@@ -61,7 +62,7 @@ def _twin(model: Any, dtype: torch.dtype) -> Twin | None:
     if dtype != projection.weight.dtype:
         network = _products_in(copy.deepcopy(network), dtype)
     return Twin(
-        model=replace(model, network=network),  # type: ignore[type-var]
+        model=cast(SpeechModel, replace(cast(Any, model), network=network)),
         embeddings=projection.weight.detach().to(dtype),
         bias=None if projection.bias is None else projection.bias.detach(),
     )
@@ -73,13 +74,13 @@ def _products_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     Rounding of the residual stream would be most of the error and saves no time.
     """
 
-    def cast(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def convert(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0].to(dtype), *inputs[1:])
 
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             module.to(dtype)
-            module.register_forward_pre_hook(cast)
+            module.register_forward_pre_hook(convert)
     return network
 
 

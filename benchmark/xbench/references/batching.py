@@ -12,8 +12,8 @@ from xbench.errors import EnvironmentProblem
 from xbench.references.divergence import Measure, Shift
 
 # Rows (positions of all masks of a batch) beyond which a batch is no faster, only larger.
-_ROWS = {"cpu": 4096, "cuda": 65_536}
-_LARGEST = 256
+_ROWS = {"cpu": 6144, "cuda": 65_536}
+_LARGEST = 64
 
 
 def starting_size(device: torch.device, rows: int) -> int:

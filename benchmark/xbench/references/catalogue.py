@@ -38,9 +38,17 @@ _ESTIMATION = (
     ),
 )
 
+_PRECISION = Parameter(
+    "precision",
+    "str",
+    "of perturbed passes; auto: bfloat16 where it is fast and a check on the utterance's own tokens passes",
+    default="auto",
+    choices=("auto", "float32", "bfloat16"),
+)
+
 SPES_ENCODER = ReferenceDescription(
     name="spes-encoder",
-    version="1",
+    version="2",
     summary="mean output divergence when encoder frames are zeroed at random",
     source=_PAPI,
     implementation="xbench.references.spes:spes_encoder",
@@ -50,13 +58,14 @@ SPES_ENCODER = ReferenceDescription(
             "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
         ),
         *_ESTIMATION,
+        _PRECISION,
     ),
     space="encoder",
     estimator="masked-mean",
 )
 SPES_INPUT = ReferenceDescription(
     name="spes-input",
-    version="1",
+    version="2",
     summary="mean output divergence when spectrogram superpixels are hidden at random (SPES)",
     source=f"Fucci et al. 2024, arXiv 2411.01710; {_PAPI}",
     implementation="xbench.references.spes:spes_input",
@@ -81,6 +90,14 @@ SPES_INPUT = ReferenceDescription(
             minimum=0.1,
         ),
         *_ESTIMATION,
+        _PRECISION,
+        Parameter(
+            "padding",
+            "str",
+            "frozen: keep the padding of a fixed window as in the clean pass, where a check passes",
+            default="exact",
+            choices=("exact", "frozen"),
+        ),
     ),
     space="input",
     estimator="masked-mean",

@@ -12,7 +12,7 @@ Facts of a computation, stored with the reference:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +23,7 @@ from xbench.models.precision import bfloat16_is_fast
 from xbench.models.protocol import SpeechModel
 from xbench.models.twin import Twin, twin
 from xbench.references import checks
-from xbench.references.batching import Batched
+from xbench.references.batching import Batched, starting_size
 from xbench.references.divergence import Measure, Perturbed, against, against_states
 from xbench.references.estimation import Sampling
 from xbench.references.masks import mask_key
@@ -37,7 +37,7 @@ Build = Callable[[SpeechModel, torch.dtype], Perturbed]
 class Plan:
     """What a reference asks of its passes.
 
-    clean: logits of the clean pass. rows: positions one mask takes through the network.
+    clean: logits of the clean pass. rows: positions that one mask takes through the network.
     """
 
     case: Case
@@ -45,12 +45,15 @@ class Plan:
     segmentation: Segmentation
     p: float
     clean: Float[Tensor, "token vocab"]
-    batch_size: int
+    rows: int
 
     def measure(self, build: Build, dtype: torch.dtype) -> Batched | None:
         """Return passes in this precision; None where the model cannot run them in it."""
         found = _measure(self, build, dtype)
-        return found and Batched(found, self.batch_size)
+        if found is None:
+            return None
+        size = self.sampling.batch_size or starting_size(self.clean.device, self.rows)
+        return Batched(found, size)
 
     def agreement(self, exact: Measure, fast: Measure) -> float | None:
         """Compare two ways on masks that the reference itself does not draw."""
@@ -109,7 +112,8 @@ def choose_padding(plan: Plan, exact: Chosen, frozen: Build | None) -> Chosen:
             "padding_check": check,
         }
 
-    measure = frozen and plan.measure(frozen, exact.dtype)
+    valid = replace(plan, rows=plan.case.features.frames)
+    measure = frozen and valid.measure(frozen, exact.dtype)
     if measure is None:
         return Chosen(exact.measure, exact.dtype, facts("exact", "no-padding", None))
     check = plan.agreement(exact.measure, measure)

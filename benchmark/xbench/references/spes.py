@@ -10,7 +10,6 @@ Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -20,8 +19,7 @@ from torch import Tensor
 from xbench.case import Case
 from xbench.errors import Unsupported, UsageError
 from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
-from xbench.models.protocol import NO_SPECTROGRAM, SpeechModel
-from xbench.references.batching import starting_size
+from xbench.models.protocol import NO_SPECTROGRAM, Features, SpeechModel
 from xbench.references.divergence import Perturbed
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.masks import Design
@@ -46,6 +44,13 @@ def spes_encoder(
 
     precision: `float32`, `bfloat16` or `auto` (`references.passes`).
     """
+    plan, build = encoder_passes(case, sampling, p)
+    recipe = Recipe(masks, p, estimator, design, until)
+    return _estimate(plan, choose_precision(plan, build, precision), recipe, "zero vector")
+
+
+def encoder_passes(case: Case, sampling: Sampling, p: float) -> tuple[Plan, Build]:
+    """Run the encoder and a clean pass; return how passes over hidden encoder frames are made."""
     encoded = case.model.encode(case.features.values[None])
     frames = case.features.frames
 
@@ -61,16 +66,8 @@ def spes_encoder(
         return perturbed
 
     rows = len(case.hypothesis.prompt) + len(case.hypothesis.tokens)
-    plan = _plan(
-        case,
-        sampling,
-        frame_segments(frames),
-        p,
-        case.model.logits(encoded, case.hypothesis)[0],
-        rows,
-    )
-    recipe = Recipe(masks, p, estimator, design, until)
-    return _estimate(plan, choose_precision(plan, build, precision), recipe, "zero vector")
+    clean = case.model.logits(encoded, case.hypothesis)[0]
+    return Plan(case, sampling, frame_segments(frames), p, clean, rows), build
 
 
 @torch.inference_mode()
@@ -97,42 +94,50 @@ def spes_input(
     """
     if not case.model.info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)
-    features = case.features
     segmentation = superpixels(
-        features.valid.float().cpu().numpy(),
-        features.melframes * features.melframe_seconds,
+        case.features.valid.float().cpu().numpy(),
+        case.features.melframes * case.features.melframe_seconds,
         rates=_rates(rates),
         cap_seconds=cap_seconds,
         compactness=compactness,
         sigma=sigma,
     )
-    neutral = features.valid.mean(0)
+    plan, build = input_passes(case, sampling, p, segmentation)
+    chosen = choose_precision(plan, build, precision)
+    if padding == "frozen":
+        chosen = choose_padding(plan, chosen, frozen_passes(case))
+    neutral = "mean of each mel channel over the valid frames"
+    return _estimate(plan, chosen, Recipe(masks, p, estimator, design, until), neutral)
 
-    def hide(hidden: Bool[Tensor, "batch melframe mel"]) -> Float[Tensor, "batch melframe mel"]:
-        return torch.where(hidden, neutral, features.valid)
+
+def input_passes(
+    case: Case, sampling: Sampling, p: float, segmentation: Segmentation
+) -> tuple[Plan, Build]:
+    """Run the clean pass; return how passes over hidden spectrogram cells are made."""
+    features = case.features
 
     def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
         def perturbed(
             hidden: Bool[Tensor, "batch melframe mel"],
         ) -> Float[Tensor, "batch token output"]:
             values = features.values.repeat(len(hidden), 1, 1)
-            values[:, : features.melframes] = hide(hidden)
+            values[:, : features.melframes] = _hide(features, hidden)
             return model.logits(model.encode(values.to(dtype)), case.hypothesis)
 
         return perturbed
 
     encoded = case.model.encode(features.values[None])
     clean = case.model.logits(encoded, case.hypothesis)[0]
-    plan = _plan(case, sampling, segmentation, p, clean, encoded.shape[1])
-    chosen = choose_precision(plan, build, precision)
-    if padding == "frozen":
-        chosen = choose_padding(plan, chosen, _frozen(case, hide))
-    neutral_value = "mean of each mel channel over the valid frames"
-    recipe = Recipe(masks, p, estimator, design, until)
-    return _estimate(plan, chosen, recipe, neutral_value)
+    return Plan(case, sampling, segmentation, p, clean, encoded.shape[1]), build
 
 
-def _frozen(case: Case, hide: Callable[[Tensor], Tensor]) -> Build | None:
+def _hide(
+    features: Features, hidden: Bool[Tensor, "batch melframe mel"]
+) -> Float[Tensor, "batch melframe mel"]:
+    return torch.where(hidden, features.valid.mean(0), features.valid)
+
+
+def frozen_passes(case: Case) -> Build | None:
     """Return passes over frozen padding; None for a clip that fills the window; raises UsageError."""
     if not has_frozen_padding(case.model):
         raise UsageError(
@@ -148,7 +153,7 @@ def _frozen(case: Case, hide: Callable[[Tensor], Tensor]) -> Build | None:
         def perturbed(
             hidden: Bool[Tensor, "batch melframe mel"],
         ) -> Float[Tensor, "batch token output"]:
-            return frozen(hide(hidden).to(dtype))
+            return frozen(_hide(case.features, hidden).to(dtype))
 
         return perturbed
 
@@ -165,18 +170,6 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def _plan(
-    case: Case,
-    sampling: Sampling,
-    segmentation: Segmentation,
-    p: float,
-    clean: Float[Tensor, "token vocab"],
-    rows: int,
-) -> Plan:
-    size = sampling.batch_size or starting_size(clean.device, rows)
-    return Plan(case, sampling, segmentation, p, clean, size)
-
-
 def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> Reference:
     reference = estimate(
         chosen.measure,
@@ -184,7 +177,7 @@ def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> Refer
         plan.case,
         plan.sampling,
         recipe,
-        batch_size=plan.batch_size,
+        batch_size=chosen.measure.size,
         neutral=neutral,
     )
     return replace(

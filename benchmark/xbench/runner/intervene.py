@@ -45,7 +45,7 @@ from xbench.metrics.intervention import (
 )
 from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
 from xbench.quality import statistics
-from xbench.references.divergence import batch_size as fitting_batch
+from xbench.references.batching import starting_size
 from xbench.references.masks import mask_key
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
@@ -223,7 +223,9 @@ class Hearing:
                 )
 
         target = read_out(case.hypothesis, "log-probability")
-        size = self.batch_size or fitting_batch(self.model.logits(encoded, case.hypothesis)[0])
+        positions = len(case.hypothesis.prompt) + len(case.hypothesis.tokens)
+        rows = positions if space == "encoder" else encoded.shape[1]
+        size = self.batch_size or starting_size(encoded.device, rows)
 
         @torch.inference_mode()
         def measured(hidden: Hidden) -> Float[np.ndarray, "batch token"]:

@@ -12,6 +12,7 @@ from xbench import registry
 from xbench.data.manifest import Manifest, Utterance, Word
 from xbench.description import Description
 from xbench.maps import Layout
+from xbench.models.precision import bfloat16_is_fast
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
@@ -86,6 +87,9 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
     if "until" in dict(call.params):
         # The map as scored decides when to stop.
         shared["scoring"] = asdict(job.task.scoring)
+    if dict(call.params).get("precision") == "auto":
+        # With it `auto` follows from what else is here: the check sees this utterance on this model only.
+        shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)
     # SLIC's superpixels have changed between releases of scikit-image before.
     return Key("reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")})
 

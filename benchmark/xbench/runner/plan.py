@@ -83,7 +83,23 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
         )
     if spec.masks is not None:
         calls = tuple(call.with_params(masks=spec.masks) for call in calls)
-    return tuple(registry.references.resolve(call)[1] for call in calls)
+    if spec.precision != "auto":
+        calls = tuple(_in_precision(call, spec.precision) for call in calls)
+    resolved = tuple(registry.references.resolve(call)[1] for call in calls)
+    for call in resolved:
+        if task.preset == "paper" and dict(call.params).get("padding") == "frozen":
+            raise UsageError(
+                f"{call.name}: 'padding=frozen' is an approximation, and the preset `paper` takes none; "
+                "leave it out, or use --preset fast"
+            )
+    return resolved
+
+
+def _in_precision(call: Call, precision: str) -> Call:
+    """Put a reference that has the choice into the precision of the run."""
+    parameters = registry.references.get(call.name).parameters
+    known = any(parameter.name == "precision" for parameter in parameters)
+    return call.with_params(precision=precision) if known else call
 
 
 def plan_methods(spec: RunSpec) -> tuple[Method, ...]:

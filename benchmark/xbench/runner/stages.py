@@ -141,6 +141,8 @@ def refer(
         if case is None:
             features, _ = read_features(model, job.utterance)
             case = Case(model, features, decoded.hypothesis, job.utterance.audio_sha256)
+        metered = MeteredModel(model)
+        case = replace(case, model=metered)
         started = time.perf_counter()
         estimate = registry.references.get(call.name).load()
         sampling = Sampling(job.seed, batch_size, progress, job.task.scoring)
@@ -159,7 +161,8 @@ def refer(
                 "masks": reference.masks,
                 "neutral": reference.neutral,
                 "converged": reference.converged,
-                "forward_passes": sum(reference.masks) + 1,
+                "computation": dict(reference.computation),
+                "forward_passes": metered.passes.forward,
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -176,6 +179,7 @@ def read_reference(stored: Artefact) -> Reference:
         kept=arrays["kept"],
         neutral=facts["neutral"],
         converged=facts["converged"],
+        computation=facts["computation"],
     )
 
 
@@ -275,6 +279,7 @@ class ReferenceFacts:
     neutral: str
     forward_passes: int
     seconds: float
+    computation: Mapping[str, str | float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -353,6 +358,7 @@ def score(
             neutral=reference.neutral,
             forward_passes=stored.facts["forward_passes"],
             seconds=stored.facts["seconds"],
+            computation=reference.computation,
         )
         targets[call.name] = Maps.of([mean], axes)
         for metric, _ in metrics:

@@ -62,7 +62,7 @@ class Scale:
 def _round_step(step: float) -> float:
     if step <= 0:
         return 1.0
-    power = 10 ** math.floor(math.log10(step))
+    power: float = 10.0 ** math.floor(math.log10(step))
     return next(m * power for m in (1, 2, 5, 10) if m * power >= step * 0.999)
 
 
@@ -73,9 +73,9 @@ def scale_over(values: Iterable[float | None], *, log: bool = False, **kwargs: f
         return Scale(0.001 if log else 0.0, 1.0, log, **kwargs)
     low, high = min(known), max(known)
     if log:
-        return Scale(low / 1.6, high * 1.6, True, **kwargs)
+        return Scale(low / 1.6, high * 1.6, log=True, **kwargs)
     room = (high - low) * 0.05 or 0.05
-    return Scale(low - room, high + room, **kwargs)
+    return Scale(low - room, high + room, log=False, **kwargs)
 
 
 def number(value: float | None, digits: int = 2) -> str:

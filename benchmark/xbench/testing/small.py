@@ -72,7 +72,7 @@ def _sentencepiece(path: Path, kind: str) -> int:
 
     sentences = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen jugs"]
     model = io.BytesIO()
-    size = {"char": {}, "unigram": {"vocab_size": 40, "hard_vocab_limit": False}}[kind]
+    size: dict[str, Any] = {"char": {}, "unigram": {"vocab_size": 40, "hard_vocab_limit": False}}[kind]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences * 4),
         model_writer=model,

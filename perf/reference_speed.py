@@ -1,0 +1,549 @@
+"""What one mask of a reference costs, against what people would run instead.
+
+    python perf/reference_speed.py [--quick]       writes perf/reference_speed.md and perf/reference_speed.json
+
+Each figure is a ratio of medians of interleaved repeats, (a), (b), (c) as follows; with precision forced, since
+random weights say nothing about it (`references.passes` checks it on trained ones).
+
+(a) the plain way: eager float32 attention, one full forward per batch of masked inputs, keys and values projected for
+    every mask, log-softmax over the whole vocabulary; for `spes-encoder` the decoder only. At its best batch size, and
+    twice: as users run it (default allocator: a process of its own, which takes turns with this one) and
+    with our allocator settings;
+(b) captum's FeatureAblation and KernelShap over the same model (SDPA, float32) and segments, per forward pass;
+(c) the roofline: counted operations of the encoder over the best matrix-product rate on the encoder's own shapes.
+
+Peak memory is that of a process that does one thing. No GPU was there to measure on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from methods import medians, whisper_tiny_sized
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from xbench.case import Case
+from xbench.data.audio import read_audio
+from xbench.data.datasets import demo_manifest
+from xbench.models.loading import load_model
+from xbench.models.protocol import Hypothesis, SpeechModel
+from xbench.models.twin import twin
+from xbench.references import passes, spes
+from xbench.references.divergence import kl_divergence
+from xbench.references.estimation import Sampling
+from xbench.references.segments import Segmentation, frame_segments, superpixels
+from xbench.spec import Decoding
+
+HERE = Path(__file__).parent
+Space = Literal["encoder", "input"]
+RATES = (400.0, 500.0, 600.0)
+
+
+# -- what is measured -----------------------------------------------------------------------------
+
+
+def noise_case(model: SpeechModel, seconds: float, tokens: int) -> Case:
+    """A clip of noise with a hypothesis that nobody decoded: timing does not depend on either."""
+    audio = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
+    ids = tuple(range(10, 10 + tokens))
+    hypothesis = Hypothesis(
+        (641, 642, 647, 651), ids, tuple(map(str, ids)), tuple(range(tokens)), "", truncated=True
+    )
+    return Case(model, model.features(audio), hypothesis, "perf")
+
+
+def packaged_case() -> Case:
+    """A packaged German clip with its real hypothesis."""
+    model = load_model("xbench-tiny", device="cpu")
+    path = demo_manifest("test").parent / "audio" / "de-0001.flac"
+    features = model.features(read_audio(path, 16_000))
+    return Case(model, features, model.decode(features, "de", None, Decoding()), "perf")
+
+
+def segments(case: Case, space: Space) -> Segmentation:
+    """Return the segments of a reference; of SLIC one level, which is as slow as three."""
+    if space == "encoder":
+        return frame_segments(case.features.frames)
+    features = case.features
+    return superpixels(
+        features.valid.numpy(),
+        features.melframes * features.melframe_seconds,
+        rates=RATES[:1],
+        cap_seconds=7.5,
+        compactness=0.1,
+        sigma=0.0,
+    )
+
+
+def random_cells(case: Case, space: Space, masks: int) -> Tensor:
+    """Return hidden cells [mask, *cells]; frames with p = 0.7, cells of single frames and mels with p = 0.5."""
+    generator = torch.Generator().manual_seed(0)
+    if space == "encoder":
+        return torch.rand(masks, case.features.frames, generator=generator) < 0.7
+    return torch.rand(masks, *case.features.valid.shape, generator=generator) < 0.5
+
+
+def ours(
+    case: Case, space: Space, *, frozen: bool = False, dtype: torch.dtype = torch.bfloat16
+) -> passes.Batched:
+    """Return the passes that a reference would run in this precision."""
+    with torch.inference_mode():
+        if space == "encoder":
+            plan, build = spes.encoder_passes(case, Sampling(), 0.7)
+        else:
+            plan, build = spes.input_passes(
+                case,
+                Sampling(),
+                0.5,
+                Segmentation(np.zeros((1, *case.features.valid.shape), np.int32), (1,)),
+            )
+        if frozen:
+            frozen_build = spes.frozen_passes(case)
+            assert frozen_build is not None
+            plan, build = replace(plan, rows=case.features.frames), frozen_build
+        measure = plan.measure(build, dtype)
+    assert measure is not None
+    return measure
+
+
+def plain(case: Case, space: Space) -> Callable[[Tensor], Tensor]:
+    """Return the plain way: hidden cells [batch, *cells] to divergences [batch, token]."""
+    model: Any = case.model
+    network = copy.deepcopy(model.network)
+    network.set_attn_implementation("eager")
+    eager: Any = replace(model, network=network)
+    features, hypothesis = case.features, case.hypothesis
+    with torch.inference_mode():
+        encoded = eager.encode(features.values[None])
+        log_p = eager.logits(encoded, hypothesis)[0].log_softmax(-1)
+
+    def run(hidden: Tensor) -> Tensor:
+        with torch.inference_mode():
+            if space == "encoder":
+                keep = torch.ones(len(hidden), encoded.shape[1])
+                keep[:, : features.frames] = (~hidden).float()
+                states = encoded * keep[..., None]
+            else:
+                values = features.values.repeat(len(hidden), 1, 1)
+                neutral = features.valid.mean(0)
+                values[:, : features.melframes] = torch.where(hidden, neutral, features.valid)
+                states = eager.encode(values)
+            return kl_divergence(log_p, eager.logits(states, hypothesis).log_softmax(-1))
+
+    return run
+
+
+def best_batch(run: Callable[[Tensor], Any], hidden: Tensor) -> int:
+    """Return the batch size at which a way is fastest per mask."""
+    run(hidden[:1])
+    sizes = [size for size in (1, 4, 16) if size <= len(hidden)]
+    found = {size: _seconds(run, hidden[:size]) / size for size in sizes}
+    return min(found, key=lambda size: found[size])
+
+
+def _seconds(run: Callable[[Tensor], Any], hidden: Tensor) -> float:
+    started = time.perf_counter()
+    run(hidden)
+    return time.perf_counter() - started
+
+
+def plain_seconds_per_mask(case: Case, space: Space, repeats: int = 3) -> float:
+    """Return what (a) takes per mask with our allocator settings, at its best batch size."""
+    run, hidden = plain(case, space), random_cells(case, space, 32 if space == "encoder" else 4)
+    size = best_batch(run, hidden)
+    seconds = medians({"plain": lambda: run(hidden[:size])}, repeats)["plain"]
+    return seconds / size
+
+
+def captum_ways(case: Case, space: Space, samples: int) -> dict[str, Callable[[], object]]:
+    """Return FeatureAblation and KernelShap with `samples` forward passes each."""
+    from captum.attr import FeatureAblation, KernelShap
+
+    model, features, hypothesis = case.model, case.features, case.hypothesis
+    with torch.inference_mode():
+        encoded = model.encode(features.values[None])
+        log_p = model.logits(encoded, hypothesis)[0].log_softmax(-1)
+    labels = torch.from_numpy(segments(case, space).labels[0]).long()
+    batch = 4 if space == "encoder" else 1
+    if space == "encoder":
+        subject = encoded[:, : features.frames]
+        rest, baseline, grid = encoded[:, features.frames :], 0.0, labels[None, :, None]
+    else:
+        subject = features.valid[None]
+        rest, grid = features.values[None, features.melframes :], labels[None]
+        baseline = features.valid.mean(0).expand_as(features.valid)[None]
+
+    def score(inputs: Tensor) -> Tensor:
+        whole = torch.cat([inputs, rest.expand(len(inputs), -1, -1)], 1)
+        states = whole if space == "encoder" else model.encode(whole)
+        log_q = model.logits(states, hypothesis).log_softmax(-1)
+        return kl_divergence(log_p, log_q).sum(-1)
+
+    # FeatureAblation makes a pass per feature, and one of the input: as many groups as passes are wanted.
+    groups = grid % (samples - 1)
+
+    def ablation() -> object:
+        with torch.inference_mode():
+            return FeatureAblation(score).attribute(
+                subject, baselines=baseline, feature_mask=groups, perturbations_per_eval=batch
+            )
+
+    def shap() -> object:
+        with torch.no_grad():
+            return KernelShap(score).attribute(
+                subject,
+                baselines=baseline,
+                feature_mask=grid,
+                n_samples=samples,
+                perturbations_per_eval=batch,
+            )
+
+    return {"FeatureAblation": ablation, "KernelShap": shap}
+
+
+# -- another process ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a case is made in any process: `tiny`, or a folder of a Whisper-tiny-sized model and a clip."""
+
+    folder: str | None
+    seconds: float = 0.0
+    tokens: int = 25
+
+    def case(self) -> Case:
+        """Load the model and make the clip."""
+        if self.folder is None:
+            return packaged_case()
+        return noise_case(
+            load_model(f"whisper:{self.folder}", device="cpu"), self.seconds, self.tokens
+        )
+
+
+def _as_users(place: Place, space: Space, masks: int, pipe: Any) -> None:
+    """Answer every request with the seconds per mask of (a), in a process with the default allocator."""
+    from xbench.models import loading
+
+    loading.keep_freed_memory = lambda: False  # type: ignore[assignment]
+    case = place.case()
+    run, hidden = plain(case, space), random_cells(case, space, masks)
+    size = best_batch(run, hidden)
+    pipe.send(size)
+    while pipe.recv():
+        started = time.perf_counter()
+        run(hidden[:size])
+        pipe.send((time.perf_counter() - started) / size)
+
+
+def _memory(place: Place, space: Space, way: str, masks: int, pipe: Any) -> None:
+    case = place.case()
+    hidden = random_cells(case, space, masks)
+    if way == "plain":
+        run = plain(case, space)
+        for part in hidden.split(4 if space == "input" else 16):
+            run(part)
+    else:
+        measure = ours(case, space, frozen=way == "frozen")
+        with torch.inference_mode():
+            for part in hidden.split(32):
+                measure(part)
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+
+
+def _spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=target, args=(*arguments, theirs))
+    process.start()
+    return process, pipe
+
+
+def peak_memory(place: Place, space: Space, way: str, masks: int) -> float:
+    """Return the peak memory in GB of a process that runs so many masks, libraries and weights included."""
+    process, pipe = _spawn(_memory, place, space, way, masks)
+    found = float(pipe.recv())
+    process.join()
+    return found
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+def speed(place: Place, space: Space, repeats: int, *, frozen: bool = False) -> dict[str, float]:
+    """Return seconds per mask of ours and of all others, measured in turn."""
+    case = place.case()
+    masks = 16 if space == "encoder" else 4
+    process, users = _spawn(_as_users, place, space, masks)
+    users_batch = users.recv()
+    run, hidden = plain(case, space), random_cells(case, space, masks)
+    size = best_batch(run, hidden)
+    measure = ours(case, space, frozen=frozen)
+    own = random_cells(case, space, measure.size)
+    samples = 3 if space == "input" else 9
+    counts = {
+        "ours": measure.size,
+        "plain": size,
+        "FeatureAblation": samples,
+        "KernelShap": samples,
+    }
+    actions: dict[str, Callable[[], object]] = {
+        "ours": lambda: measure(own),
+        "plain": lambda: run(hidden[:size]),
+        **({} if frozen else captum_ways(case, space, samples)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in (*actions, "plain as users run it")}
+    with torch.inference_mode():
+        for turn in range(repeats + 1):
+            for name, action in actions.items():
+                started = time.perf_counter()
+                action()
+                seconds[name].append((time.perf_counter() - started) / counts[name])
+            users.send(True)
+            seconds["plain as users run it"].append(users.recv())
+            if turn == 0:  # warm now
+                seconds = {name: [] for name in seconds}
+    users.send(False)
+    process.join()
+    found = {name: statistics.median(values) for name, values in seconds.items()}
+    print(space, f"{place.seconds:g} s", {k: f"{1e3 * v:.1f} ms" for k, v in found.items()}, flush=True)
+    return {**found, "batch": measure.size, "plain batch": size, "users batch": users_batch}
+
+
+def roofline(place: Place, repeats: int) -> dict[str, float]:
+    """Return the encoder's operations per second in bfloat16 against the best product over its own shapes."""
+    case = place.case()
+    found = twin(case.model, torch.bfloat16)
+    assert found is not None
+    network = found.model.network.model.encoder  # type: ignore[attr-defined]
+    config = network.config
+    frames, dim, heads = config.max_source_positions, config.d_model, config.encoder_attention_heads
+    batch = 4
+    values = case.features.values.repeat(batch, 1, 1)
+
+    def product(*shape: int, count: int = 1) -> tuple[float, Callable[[], object]]:
+        rows, inner, columns = shape
+        left = torch.randn(count, rows, inner).bfloat16()
+        right = torch.randn(count, inner, columns).bfloat16()
+        return 2.0 * count * rows * inner * columns, lambda: left @ right
+
+    wide = config.encoder_ffn_dim
+    products = {
+        "dim to dim": product(batch * frames, dim, dim),
+        "dim to wide": product(batch * frames, dim, wide),
+        "wide to dim": product(batch * frames, wide, dim),
+        "scores": product(frames, dim // heads, frames, count=heads),
+        "weighted values": product(frames, frames, dim // heads, count=heads),
+    }
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            found.model.encode(values)
+        actions = {name: action for name, (_, action) in products.items()}
+        seconds = medians({"encoder": lambda: found.model.encode(values), **actions}, repeats)
+    rates = {name: products[name][0] / seconds[name] / 1e9 for name in products}
+    achieved = counter.get_total_flops() / seconds["encoder"] / 1e9
+    best = max(rates.values())
+    return {
+        "encoder GFLOP/s": achieved,
+        "best product GFLOP/s": best,
+        "share": achieved / best,
+        **rates,
+    }
+
+
+def growth(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Return seconds per mask of ours over the first of each row, `spes-encoder` unless said otherwise."""
+    model = load_model(f"whisper:{folder}", device="cpu")
+
+    def per_mask(
+        case: Case, space: Space, count: int, **options: Any
+    ) -> tuple[int, Callable[[], object]]:
+        measure = ours(case, space, **options)
+        hidden = random_cells(case, space, count)
+        return count, lambda: measure(hidden)
+
+    def row(found: Mapping[str, tuple[int, Callable[[], object]]]) -> dict[str, float]:
+        with torch.inference_mode():
+            seconds = medians({name: action for name, (_, action) in found.items()}, repeats)
+        each = {name: seconds[name] / found[name][0] for name in found}
+        first = next(iter(each.values()))
+        return {name: value / first for name, value in each.items()}
+
+    def small_vocabulary(size: int) -> SpeechModel:
+        any_model: Any = model
+        network = copy.deepcopy(any_model.network)
+        network.resize_token_embeddings(size, mean_resizing=False)
+        return replace(any_model, network=network)
+
+    case = noise_case(model, 25, 25)
+    return {
+        "masks": row({str(n): per_mask(case, "encoder", n) for n in (32, 128)}),
+        "clip, seconds": row(
+            {str(s): per_mask(noise_case(model, s, 25), "encoder", 32) for s in (5, 15, 25)}
+        ),
+        "clip, seconds (spes-input, frozen padding)": row(
+            {
+                str(s): per_mask(noise_case(model, s, 25), "input", 4, frozen=True)
+                for s in (5, 15, 25)
+            }
+        ),
+        "tokens": row(
+            {str(n): per_mask(noise_case(model, 25, n), "encoder", 16) for n in (15, 30, 60)}
+        ),
+        "vocabulary": row(
+            {
+                str(n): per_mask(noise_case(small_vocabulary(n), 25, 25), "encoder", 32)
+                for n in (5_000, 51_865)
+            }
+        ),
+    }
+
+
+# -- report ---------------------------------------------------------------------------------------
+
+USERS, OWN = "plain as users run it", "plain"
+
+
+def must_reach(report: dict[str, Any]) -> list[tuple[str, float, float, bool]]:
+    """Return what, target, measured, met."""
+    speeds, memory = report["seconds_per_mask"], report["peak_memory_gb"]
+
+    def faster(row: str, other: str) -> float:
+        return float(speeds[row][other] / speeds[row]["ours"])
+
+    rows = [
+        (
+            "spes-encoder, Whisper-tiny size, 25 s, against (a), faster by",
+            6.0,
+            faster("spes-encoder, 25 s", OWN),
+        ),
+        ("the same, (a) as users run it", 6.0, faster("spes-encoder, 25 s", USERS)),
+        ("spes-input, 25 s, against (a) as users run it", 4.0, faster("spes-input, 25 s", USERS)),
+        (
+            "spes-input, 25 s, against (a) with our allocator settings",
+            2.5,
+            faster("spes-input, 25 s", OWN),
+        ),
+        (
+            "spes-input, 5 s, padding: frozen, against (a) as users run it",
+            12.0,
+            faster("spes-input, 5 s, frozen", USERS),
+        ),
+    ]
+    for row, found in speeds.items():
+        for other in ("FeatureAblation", "KernelShap"):
+            if other in found:
+                rows.append((f"{row}, against captum {other}", 3.0, faster(row, other)))
+    rows.append(("encoder of spes-input, share of the roofline", 0.45, report["roofline"]["share"]))
+    table = [(what, target, value, value >= target) for what, target, value in rows]
+    for name, found in memory.items():
+        if name.startswith("spes-input, 25 s, 60 tokens, ours"):
+            table.append((f"peak memory in GB, {name}", 3.0, found, found < 3.0))
+    return table
+
+
+def render(report: dict[str, Any]) -> str:
+    """Return the report as Markdown."""
+    lines = [
+        "# Cost of a reference, per mask",
+        "",
+        "Made by `python perf/reference_speed.py`; what (a), (b), (c) are stands on top of it. Medians of interleaved",
+        f"repeats on {report['machine']['cores']} CPU cores; load when it began: {report['machine']['load']:.1f}. Ours in bfloat16.",
+        "",
+        "| what | target | measured | met |",
+        "|---|---|---|---|",
+    ]
+    for what, target, value, met in must_reach(report):
+        lines.append(f"| {what} | {target:g} | {value:.2f} | {'yes' if met else 'no'} |")
+    names = ("ours", OWN, USERS, "FeatureAblation", "KernelShap")
+    lines += ["", "Milliseconds per mask (or forward pass):", "", f"| | {' | '.join(names)} |"]
+    lines.append("|---|" + "---|" * len(names))
+    for row, found in report["seconds_per_mask"].items():
+        cells = [f"{1e3 * found[n]:.1f}" if n in found else "-" for n in names]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    lines += ["", "Time per mask over the first column of each row:", ""]
+    for row, found in report["growth"].items():
+        lines.append(f"- {row}: " + ", ".join(f"{k}: {v:.2f}" for k, v in found.items()))
+    lines += ["", "Peak memory of a process, GB (libraries and weights included):", ""]
+    lines += [f"- {name}: {value:.2f}" for name, value in report["peak_memory_gb"].items()]
+    lines += ["", "Matrix-product rates in GFLOP/s, bfloat16:", ""]
+    lines += [
+        f"- {name}: {value:.0f}" for name, value in report["roofline"].items() if name != "share"
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure everything and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one repeat, and no figure twice")
+    quick = parser.parse_args().quick
+    repeats = 1 if quick else 5
+    machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as folder:
+        whisper_tiny_sized(Path(folder))
+        tiny, short, long = Place(None), Place(folder, 5.0), Place(folder, 25.0)
+        many = Place(folder, 25.0, tokens=60)
+        speeds = {
+            "spes-encoder, 25 s": speed(long, "encoder", repeats),
+            "spes-input, 25 s": speed(long, "input", repeats),
+            "spes-input, 5 s, frozen": speed(short, "input", repeats, frozen=True),
+        }
+        memory = {
+            f"spes-input, 25 s, 60 tokens, ours, {n} masks": peak_memory(many, "input", "ours", n)
+            for n in ((4,) if quick else (8, 64))
+        }
+        if not quick:
+            speeds |= {
+                "spes-encoder, 5 s": speed(short, "encoder", repeats),
+                "spes-input, 5 s": speed(short, "input", repeats),
+                "spes-encoder, xbench-tiny": speed(tiny, "encoder", repeats),
+                "spes-input, xbench-tiny": speed(tiny, "input", repeats),
+            }
+            memory |= {
+                "spes-input, 25 s, 60 tokens, (a), 8 masks": peak_memory(many, "input", "plain", 8),
+                "spes-encoder, 25 s, 60 tokens, ours, 64 masks": peak_memory(
+                    many, "encoder", "ours", 64
+                ),
+                "spes-encoder, 25 s, 60 tokens, ours, 512 masks": peak_memory(
+                    many, "encoder", "ours", 512
+                ),
+                "spes-encoder, 25 s, 60 tokens, (a), 64 masks": peak_memory(
+                    many, "encoder", "plain", 64
+                ),
+                "spes-input, 5 s, frozen, ours, 64 masks": peak_memory(
+                    short, "input", "frozen", 64
+                ),
+                "xbench-tiny, spes-input, ours, 64 masks": peak_memory(tiny, "input", "ours", 64),
+            }
+        report: dict[str, Any] = {
+            "machine": machine,
+            "seconds_per_mask": speeds,
+            "roofline": roofline(long, repeats),
+            "growth": {} if quick else growth(Path(folder), min(repeats, 3)),
+            "peak_memory_gb": memory,
+        }
+    text = render(report)
+    if not quick:
+        (HERE / "reference_speed.json").write_text(json.dumps(report, indent=1) + "\n")
+        (HERE / "reference_speed.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

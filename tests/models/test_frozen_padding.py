@@ -1,0 +1,68 @@
+"""Frozen padding: exact where nothing is hidden, and where padding does not hear the audio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from xbench.models.masked_attention import _two_parts, _written_out
+from xbench.spec import Decoding
+
+
+@pytest.mark.parametrize("seconds", [0.4, 0.805, 1.99])
+def test_the_clean_pass_is_exact(
+    tiny: Any, clip: Callable[..., np.ndarray], seconds: float
+) -> None:
+    features = tiny.features(clip(seconds, 3))
+    hypothesis = tiny.decode(features, "en", None, Decoding(beams=1))
+    with torch.inference_mode():
+        clean = tiny.logits(tiny.encode(features.values[None]), hypothesis)
+        frozen = tiny.frozen_padding(features, hypothesis)(features.valid[None])
+    torch.testing.assert_close(frozen, clean, atol=1e-4, rtol=1e-4)
+
+
+def test_hidden_cells_move_the_logits_as_in_the_exact_pass(
+    tiny: Any, clip: Callable[..., np.ndarray]
+) -> None:
+    features = tiny.features(clip(1.5, 3))
+    hypothesis = tiny.decode(features, "en", None, Decoding(beams=1))
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.rand(4, *features.valid.shape, generator=generator) < 0.3
+    valid = torch.where(hidden, features.valid.mean(0), features.valid)
+    values = features.values.repeat(4, 1, 1)
+    values[:, : features.melframes] = valid
+    with torch.inference_mode():
+        clean = tiny.logits(tiny.encode(features.values[None]), hypothesis)
+        exact = tiny.logits(tiny.encode(values), hypothesis) - clean
+        frozen = tiny.frozen_padding(features, hypothesis)(valid) - clean
+    assert exact.abs().max() > 0.1
+    assert torch.corrcoef(torch.stack([exact.flatten(), frozen.flatten()]))[0, 1] > 0.95
+    assert not torch.allclose(exact, frozen, atol=1e-5)  # an approximation
+
+
+def test_two_parts_equal_attention_over_both() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 2, n, 4) for n in (5, 6, 6))
+    shared_key, shared_value = torch.randn(1, 2, 7, 4), torch.randn(1, 2, 7, 4)
+
+    def joined(own: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+        return torch.cat([own, shared.expand(3, -1, -1, -1)], 2)
+
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, joined(key, shared_key), joined(value, shared_value), scale=1.0
+    )
+    found = _two_parts(query, key, value, shared_key, shared_value)
+    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_written_out_attention_is_attention(dtype: torch.dtype, allowed: float) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, 8) for n in (5, 9, 9))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+    found = _written_out(query.to(dtype), key.to(dtype), value.to(dtype)).float()
+    torch.testing.assert_close(found, expected.transpose(1, 2), atol=allowed, rtol=allowed)

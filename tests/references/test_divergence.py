@@ -1,0 +1,113 @@
+"""The divergence from states is the divergence from logits, without ever making all of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from xbench.references import divergence
+from xbench.references.divergence import Measure, Shift, against, against_states
+
+TOKENS, DIM = 4, 6
+
+
+def drawn(
+    seed: int, vocabulary: int = 50, scale: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return states [batch, token, dim] (the first is clean), embeddings, bias and own tokens."""
+    torch.manual_seed(seed)
+    states = scale * torch.randn(6, TOKENS, DIM)
+    embeddings, bias = torch.randn(vocabulary, DIM), torch.randn(vocabulary)
+    return states, embeddings, bias, torch.randint(vocabulary, (TOKENS,))
+
+
+def both(states: Tensor, embeddings: Tensor, bias: Tensor, tokens: Tensor) -> tuple[Shift, Shift]:
+    logits = states @ embeddings.T + bias
+    hidden = torch.zeros(len(states), 3, dtype=torch.bool)
+    plain: Measure = against(logits[0], tokens, lambda _: logits)
+    fast = against_states(logits[0], states[0], embeddings, tokens, lambda _: states)
+    return plain(hidden), fast(hidden)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), vocabulary=st.integers(1, 700), scale=st.floats(0.01, 5))
+def test_states_give_the_plain_divergence(seed: int, vocabulary: int, scale: float) -> None:
+    plain, fast = both(*drawn(seed, vocabulary, scale))
+    torch.testing.assert_close(fast.divergence, plain.divergence, atol=1e-5, rtol=1e-5)
+    assert torch.equal(fast.kept, plain.kept)
+
+
+@pytest.mark.parametrize("block", [1, 300 * 24, 2**20])
+def test_blocks_of_the_vocabulary_change_nothing(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(divergence, "_BLOCK", block)
+    plain, fast = both(*drawn(1, 1000))
+    torch.testing.assert_close(fast.divergence, plain.divergence, atol=1e-5, rtol=1e-5)
+    assert torch.equal(fast.kept, plain.kept)
+
+
+def test_kept_follows_the_largest_logit_wherever_its_block_lies() -> None:
+    states, embeddings, bias, _ = drawn(2, 900)
+    tokens = (states[3] @ embeddings.T + bias).argmax(-1)
+    plain, fast = both(states, embeddings, bias, tokens)
+    assert fast.kept[3].all()
+    assert torch.equal(fast.kept, plain.kept)
+    assert not fast.kept.all()
+
+
+def test_by_hand() -> None:
+    # Logits (0, 0) become (0, ln 3): KL((1/2, 1/2) || (1/4, 3/4)) = ln(2 / sqrt 3).
+    embeddings, own = torch.tensor([[0.0], [1.0]]), torch.tensor([0])
+    measure = against_states(
+        torch.zeros(1, 2),
+        torch.zeros(1, 1),
+        embeddings,
+        own,
+        lambda _: torch.tensor([[[math.log(3)]]]),
+    )
+    shift = measure(torch.zeros(1, 1, dtype=torch.bool))
+    assert shift.divergence.item() == pytest.approx(math.log(2 / math.sqrt(3)), abs=1e-6)
+    assert not shift.kept.item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_unchanged_state_diverges_by_nothing_in_any_precision(dtype: torch.dtype) -> None:
+    states, embeddings, bias, tokens = drawn(3, 300, 4.0)
+    logits = states[0] @ embeddings.T + bias
+    same = states[0].to(dtype)
+    measure = against_states(
+        logits, same, embeddings.to(dtype), tokens, lambda _: same.expand(2, -1, -1)
+    )
+    shift = measure(torch.zeros(2, 1, dtype=torch.bool))
+    assert shift.divergence.abs().max() < 1e-6
+    assert torch.equal(shift.kept[0], logits.argmax(-1) == tokens)
+
+
+def test_logits_that_move_by_thousands_do_not_overflow() -> None:
+    states, embeddings, bias, tokens = drawn(4, 60, 2000.0)
+    plain, fast = both(states, embeddings, bias, tokens)
+    assert torch.isfinite(fast.divergence).all()
+    torch.testing.assert_close(fast.divergence, plain.divergence, atol=1e-2, rtol=1e-5)
+
+
+def test_bfloat16_holds_for_a_token_that_hardly_diverges() -> None:
+    """Two roundings of one product would leave an error of first order where a divergence is of second."""
+    torch.manual_seed(5)
+    embeddings = torch.randn(400, DIM).bfloat16().float()
+    clean = torch.randn(TOKENS, DIM)
+    clean = clean + 3 * embeddings[7]  # a confident token
+    states = clean + 0.3 * torch.randn(64, TOKENS, DIM)
+    logits, tokens = clean @ embeddings.T, torch.full((TOKENS,), 7)
+    hidden = torch.zeros(64, 1, dtype=torch.bool)
+    plain = against(logits, tokens, lambda _: states @ embeddings.T)(hidden).divergence
+    fast = against_states(logits, clean, embeddings.bfloat16(), tokens, lambda _: states)(hidden)
+    assert plain.max() < 1e-2
+    for token in range(TOKENS):
+        pair = torch.stack([plain[:, token], fast.divergence[:, token]])
+        assert torch.corrcoef(pair)[0, 1] > 0.999
