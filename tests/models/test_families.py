@@ -339,7 +339,7 @@ def test_a_decoder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_a_hub_that_cannot_be_reached_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(EnvironmentProblem, match="set HF_HOME .* use --model moonshine:FOLDER"):
+    with pytest.raises(EnvironmentProblem, match=r"set HF_HOME .* use --model moonshine:FOLDER"):
         load_model("moonshine:nobody/no-such-model")
 
 
