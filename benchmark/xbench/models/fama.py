@@ -2,9 +2,9 @@
 
 The network's code comes with the checkpoint and was not at hand; this file is written from the training recipe
 (FBK-fairseq, `fbk_works/FAMA.md`) and the paper: filterbanks, two convolutions of stride 2 as in fairseq's Conformer,
-one language token as prefix (`--prefix-size 1`), at most 3000 filterbank frames and 512 tokens in training. What does not
-hold of a checkpoint is refused when it is loaded or decoded, and `xbench check model` tries the rest. Encoder attention
-is not read: its relative positions are computed by code that is not known.
+one language token as prefix (`--prefix-size 1`), at most 3000 filterbank frames and 512 tokens in training. What does
+not hold of a checkpoint is refused when it is loaded or decoded, and `xbench check model` tries the rest. Encoder
+attention is not read: its relative positions are computed by code that is not known.
 
 Sources: Papi et al. 2025 (arXiv 2505.22759); hlt-mt/FBK-fairseq.
 """
@@ -74,7 +74,7 @@ def _inputs(
 
 def _decode(
     network: Any, ids: Int[Tensor, "batch position"], encoded: Float[Tensor, "batch frame dim"]
-) -> Float[Tensor, "batch position dim"]:
+) -> Float[Tensor, "batch position width"]:
     states: Tensor = network.get_decoder()(
         input_ids=ids, encoder_hidden_states=encoded, use_cache=False
     ).last_hidden_state
@@ -104,9 +104,7 @@ FAMILY = Family(
         start_token(loaded.network),
         _language_tokens(loaded)[target or source],
     ),
-    audio=lambda loaded: Audio(
-        _extract, _HOP, _STRIDE, _frames, _WINDOW + _HOP * (_MELFRAMES - 1)
-    ),
+    audio=lambda loaded: Audio(_extract, _HOP, _STRIDE, _frames, _WINDOW + _HOP * (_MELFRAMES - 1)),
     inputs=_inputs,
     encode=lambda loaded, values: loaded.network.get_encoder()(values).last_hidden_state,
     decode=_decode,
