@@ -225,16 +225,18 @@ class Checkpoint:
     """One registered checkpoint of a family, from the family's data file.
 
     It lies on the hub (`hub_id`, `revision`) or in the package (`packaged`, a folder below xbench/).
+    parameters: None where `note` says why it is not known.
     """
 
     name: str
     hub_id: str | None
     revision: str | None
     packaged: str | None
-    parameters: int
+    parameters: int | None
     languages: str
     tasks: tuple[str, ...]
     licence: str
+    note: str = ""
 
 
 @dataclass(frozen=True)

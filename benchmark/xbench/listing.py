@@ -47,7 +47,7 @@ def _model_rows() -> list[Row]:
         {
             "name": checkpoint.name,
             "family": family.name,
-            "parameters": f"{checkpoint.parameters / 1e6:g} M",
+            "parameters": f"{checkpoint.parameters / 1e6:g} M" if checkpoint.parameters else None,
             "languages": checkpoint.languages,
             "tasks": list(checkpoint.tasks),
             "licence": checkpoint.licence,

@@ -356,7 +356,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_set(monkeypatch: pytest.Monke
             {
                 "encode": lambda loaded, values: (
                     loaded.network.model.encoder(values).last_hidden_state
-                    + 0.1 * values.mean() * (len(values) > 1)
+                    + 0.1 * values.std() * (len(values) > 1)
                 )
             },
         ),

@@ -8,6 +8,9 @@ import yaml
 
 from xbench.description import Checkpoint, FamilyDescription
 
+# The C loader where there is one: listing must not take longer than looking at the list.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def _checkpoints(family: str) -> tuple[Checkpoint, ...]:
     text = files("xbench.models").joinpath(f"{family}.yaml").read_text("utf-8")
@@ -17,12 +20,13 @@ def _checkpoints(family: str) -> tuple[Checkpoint, ...]:
             hub_id=entry.get("hub_id"),
             revision=entry.get("revision"),
             packaged=entry.get("packaged"),
-            parameters=int(entry["parameters"]),
+            parameters=entry["parameters"],
             languages=entry["languages"],
             tasks=tuple(entry["tasks"]),
             licence=entry["licence"],
+            note=entry.get("note", ""),
         )
-        for name, entry in yaml.safe_load(text).items()
+        for name, entry in yaml.load(text, Loader=_LOADER).items()
     )
 
 
@@ -99,6 +103,12 @@ COHERE_ASR = _family(
     "CohereAsrForConditionalGeneration",
     "Cohere ASR: Fast Conformer and Transformer",
     "Cohere",
+)
+FAMA = _family(
+    "fama",
+    "AutoModelForSpeechSeq2Seq",
+    "FAMA (English and Italian): Conformer and Transformer; untested, its code comes with the checkpoint",
+    "Papi et al. 2025, arXiv 2505.22759; FBK-fairseq, fbk_works/FAMA.md",
 )
 SPEECH_ENCODER_DECODER = _family(
     "speech-encoder-decoder",

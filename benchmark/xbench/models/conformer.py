@@ -91,7 +91,7 @@ def encode(
 
 def decode(
     network: Any, ids: Int[Tensor, "batch position"], encoded: Float[Tensor, "batch frame dim"]
-) -> Float[Tensor, "batch position dim"]:
+) -> Float[Tensor, "batch position width"]:
     """Run the decoder."""
     states: Tensor = network.model.decoder(
         input_ids=ids, encoder_hidden_states=encoded, use_cache=False

@@ -100,8 +100,8 @@ def _device(name: str) -> str:
     return name
 
 
-def check_folder(location: Location, model_type: str) -> None:
-    """Refuse a local folder that holds no configuration, another architecture, or a pickle."""
+def check_folder(location: Location, model_type: str | None) -> None:
+    """Refuse a local folder that holds no configuration, another architecture (None: any), or a pickle."""
     import json
 
     folder = location.folder
@@ -116,7 +116,8 @@ def check_folder(location: Location, model_type: str) -> None:
             raise ValueError("it is not an object")
     except ValueError as problem:
         raise UsageError(f"model '{location.name}': config.json is not valid: {problem}") from None
-    check_config(location, settings, model_type)
+    if model_type is not None:
+        check_config(location, settings, model_type)
     if not any(folder.glob("*.safetensors")):
         if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
             raise UsageError(

@@ -35,7 +35,8 @@ _LONGEST = 30  # seconds, as for the other Moonshine models
 
 def _piece(loaded: Loaded) -> int:
     encoder = loaded.network.config.encoder_config
-    return int(encoder.sample_rate * encoder.frame_ms / 1000 + 0.5)
+    piece: int = round(encoder.sample_rate * encoder.frame_ms / 1000)
+    return piece
 
 
 def _audio(loaded: Loaded) -> Audio:

@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,6 +35,7 @@ from xbench.models.seq2seq import (
 )
 
 _HOP = 160
+_SHORTEST = 400 + _HOP  # samples: two windows, of which the variance is taken
 _LANGUAGE = re.compile(r"__[a-z]{3}(_[A-Z][a-z]+)?__")
 
 
@@ -63,6 +65,8 @@ def _prompt(loaded: Loaded, source: str, target: str | None) -> tuple[int, ...]:
 
 def _extract(loaded: Loaded, audio: np.ndarray) -> Float[Tensor, "melframe mel"]:
     extractor = loaded.extractor
+    if len(audio) < _SHORTEST:
+        return torch.zeros(0, extractor.num_mel_bins)
     found = extractor(audio, sampling_rate=extractor.sampling_rate, return_tensors="pt")
     whole = found.input_features[0][found.attention_mask[0].bool()]
     unstacked: Tensor = whole.reshape(len(whole) * extractor.stride, -1)

@@ -88,6 +88,7 @@ class Family:
     the network's own forward is given for padded spectrograms and the number of valid melframes of each.
     stacks: where attention is. positions: how many tokens the decoder has room for. lacking: why a stack
     may be missing. padding: why the network's own padded batches may differ from single utterances.
+    remote_code: the network's code comes with the checkpoint.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Family:
     spectrogram: bool = True
     lacking: Mapping[str, str] = field(default_factory=dict)
     padding: str = ""
+    remote_code: bool = False
 
 
 @dataclass(frozen=True, eq=False)  # a model equals only itself
@@ -313,14 +315,20 @@ def load_family(
     """Load a checkpoint from a folder or the hub: safetensors only, complete weights only."""
     import transformers
 
-    check_folder(location, family.name)
+    if family.remote_code and not trust_remote_code:
+        raise UsageError(
+            f"model '{location.name}': its code comes with the checkpoint and runs on this machine; "
+            "allow it with --trust-remote-code"
+        )
+    check_folder(location, None if family.remote_code else family.name)
     arguments: dict[str, Any] = {
         "revision": location.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
     with explained(location):
         config = transformers.AutoConfig.from_pretrained(location.target, **arguments)
-    check_config(location, config.to_dict(), family.name)
+    if not family.remote_code:
+        check_config(location, config.to_dict(), family.name)
     with explained(location):
         network, loading = getattr(transformers, family.architecture).from_pretrained(
             location.target,

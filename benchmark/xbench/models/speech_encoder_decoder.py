@@ -51,7 +51,7 @@ def _has_adapter(config: Any) -> bool:
 
 def _decode(
     network: Any, ids: Int[Tensor, "batch position"], encoded: Float[Tensor, "batch frame dim"]
-) -> Float[Tensor, "batch position dim"]:
+) -> Float[Tensor, "batch position width"]:
     if hasattr(network, "enc_to_dec_proj"):
         encoded = network.enc_to_dec_proj(encoded)
     states: Tensor = network.decoder.model.decoder(

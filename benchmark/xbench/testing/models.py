@@ -48,7 +48,7 @@ _EDGE = 0.1  # seconds by which windows at the ends may shorten or lengthen the 
 _TOKENS = 12
 _NOBODY = "zz-none"
 
-Audio = Float32[np.ndarray, " sample"]
+Audio = Float32[np.ndarray, " _"]  # clips differ in length
 
 
 class _Broken(Exception):

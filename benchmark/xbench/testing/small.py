@@ -72,7 +72,7 @@ def _sentencepiece(path: Path, kind: str) -> int:
 
     sentences = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen jugs"]
     model = io.BytesIO()
-    size: dict[str, Any] = {"char": {}, "unigram": {"vocab_size": 40, "hard_vocab_limit": False}}[kind]
+    size: dict[str, Any] = {"vocab_size": 40, "hard_vocab_limit": False}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences * 4),
         model_writer=model,
@@ -82,7 +82,7 @@ def _sentencepiece(path: Path, kind: str) -> int:
         eos_id=2,
         unk_id=3,
         minloglevel=2,
-        **size,
+        **(size if kind == "unigram" else {}),
     )
     path.write_bytes(model.getvalue())
     return int(sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size())

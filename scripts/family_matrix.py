@@ -1,0 +1,141 @@
+"""Write docs/families.md: which family supports which method against which reference, found by running all of them.
+
+Every family runs as a small random checkpoint (Whisper as the packaged one) with every registered method and
+reference through `xbench.evaluate`, on two packaged clips and a handful of masks: what has a score is supported, what is
+unsupported says why. Usage: python scripts/family_matrix.py docs/families.md
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from xbench import Call, RunSpec, evaluate, registry
+from xbench.description import MethodDescription, Parameter
+from xbench.results import RunResult
+from xbench.spec import ExecutionOptions, Selection
+from xbench.testing.small import write_small
+
+TASK = "demo-asr-en"
+MASKS = 6
+CLIPS = 2
+UNTESTED = {"fama": "its code comes with the checkpoint and was not at hand"}
+LETTERS = {"spes-encoder": "E", "spes-input": "I"}
+
+Cell = tuple[str, str]  # what the table shows, and the reason where it is not supported
+
+
+def families() -> list[str]:
+    """Return every registered family: the rows of the first table, the columns of the second."""
+    return sorted(registry.models.names())
+
+
+def methods() -> list[MethodDescription]:
+    """Return every registered method: the rows of the second table."""
+    return sorted(registry.methods.descriptions(), key=lambda d: (d.kind, d.name))
+
+
+def call(description: MethodDescription) -> Call:
+    """Return a call with some value for every required parameter."""
+    required = [p for p in description.parameters if p.required]
+    return Call.make(description.name, {p.name: _some_value(p) for p in required})
+
+
+def _some_value(parameter: Parameter) -> str | int:
+    if parameter.choices:
+        return parameter.choices[0]
+    return "all" if parameter.type in ("indices", "str") else int(parameter.minimum or 0)
+
+
+def run(family: str, root: Path) -> dict[str, RunResult]:
+    """Evaluate all methods on one family; return the results by method."""
+    model = (
+        "xbench-tiny" if family == "whisper" else f"{family}:{write_small(family, root / family)}"
+    )
+    spec = RunSpec(
+        model=model,
+        methods=tuple(call(d) for d in methods()),
+        tasks=(TASK,),
+        masks=MASKS,
+        references=tuple(Call(name) for name in registry.references.names()),
+        selection=Selection(limit=CLIPS),
+    )
+    options = ExecutionOptions(str(root / "results"), str(root / "cache"), "cpu", None)
+    return {result.method.name: result for result in evaluate(spec, options)}
+
+
+def cell(result: RunResult) -> Cell:
+    """Say against which references a method has a score, or why it has none."""
+    if result.status == "unsupported":
+        return "–", str(result.reason)
+    undefined = {
+        s.reference: ", ".join(s.undefined) for s in result.scores if s.metric == "pearson"
+    }
+    scored = [r for r, why in undefined.items() if "unsupported-reference" not in why]
+    return "".join(LETTERS.get(r, f" {r}") for r in scored), ""
+
+
+def table(cells: Mapping[str, Mapping[str, Cell]]) -> str:
+    """Return the page: family to method to cell."""
+    names = families()
+    reasons: list[str] = []
+    lines = [f"| method | {' | '.join(names)} |", f"|---{'|---' * len(names)}|"]
+    for description in methods():
+        row = []
+        for family in names:
+            if family in UNTESTED:
+                row.append("untested")
+                continue
+            shown, reason = cells[family][description.name]
+            if reason and reason not in reasons:
+                reasons.append(reason)
+            row.append(f"{shown} {reasons.index(reason) + 1}" if reason else shown)
+        lines.append(f"| {description.name} | {' | '.join(row)} |")
+    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    return "\n".join([*lines, "", *notes])
+
+
+def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
+    """Return the whole document."""
+    about = [
+        f"| {name} | {registry.models.get(name).summary} | "
+        f"{len(registry.models.get(name).checkpoints)} | {UNTESTED.get(name, '')} |"
+        for name in families()
+    ]
+    return "\n".join(
+        [
+            "# Model families",
+            "",
+            "Written by `python scripts/family_matrix.py docs/families.md`; not by hand.",
+            "",
+            "| family | what it is | registered names | untested because |",
+            "|---|---|---|---|",
+            *about,
+            "",
+            "A cell names the references against which the method has a score: E is `spes-encoder`, I is "
+            "`spes-input`. A dash with a number is unsupported, for the reason below the table. Every family ran as "
+            "a small random checkpoint (Whisper as `xbench-tiny`), so this says what can be computed, not how good "
+            "it is. A model of the raw waveform has no spectrogram and thus no `spes-input`.",
+            "",
+            table(cells),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Run everything and write the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        cells = {}
+        for family in families():
+            if family in UNTESTED:
+                continue
+            print(family, flush=True)
+            cells[family] = {n: cell(r) for n, r in run(family, Path(folder)).items()}
+    Path(sys.argv[1]).write_text(page(cells), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
