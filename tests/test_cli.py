@@ -142,7 +142,10 @@ def test_an_unsupported_layer_is_told_and_the_others_go_on(
             ["--model", "whisper-tiny", "--method", "mean-heads", "--task", "dem"],
             "did you mean 'demo'",
         ),
-        (["--model", "whisper-tiny", "--method", "mean-heads"], "needs --data MANIFEST.jsonl"),
+        (
+            ["--model", "whisper-tiny", "--method", "mean-heads", "--task", "asr"],
+            "needs --data MANIFEST.jsonl",
+        ),
         (
             ["--model", "whisper:nowhere/at/all", "--method", "mean-heads"],
             "no folder 'nowhere/at/all'",

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xbench.cli_data import data_app
+from xbench.cli_report import report_app
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
+app.add_typer(report_app, name="report")
 
 KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
 
