@@ -227,6 +227,20 @@ def check_command(
         raise typer.Exit(1)
 
 
+@app.command("new")
+def new_command(
+    kind: Annotated[str, typer.Argument(help="method, metric or task")],
+    name: Annotated[str, typer.Argument(help="Of the package and of what it registers.")],
+    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
+) -> None:
+    """Make a working plugin package with a test."""
+    from xbench import console, scaffold
+
+    for file in scaffold.new(kind, name, folder):
+        console.say(str(file))
+    console.say(f"next: pip install -e {folder / name} && python -m pytest {folder / name}")
+
+
 @app.command("doctor")
 def doctor_command(as_json: _AsJson = False) -> None:
     """Say what this machine can and cannot do."""
