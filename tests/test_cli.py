@@ -142,7 +142,10 @@ def test_an_unsupported_layer_is_told_and_the_others_go_on(
             ["--model", "whisper-tiny", "--method", "mean-heads", "--task", "dem"],
             "did you mean 'demo'",
         ),
-        (["--model", "whisper-tiny", "--method", "mean-heads"], "needs --data MANIFEST.jsonl"),
+        (
+            ["--model", "whisper-tiny", "--method", "mean-heads", "--task", "asr"],
+            "needs --data MANIFEST.jsonl",
+        ),
         (
             ["--model", "whisper:nowhere/at/all", "--method", "mean-heads"],
             "no folder 'nowhere/at/all'",
@@ -296,6 +299,11 @@ def test_validate_tells_every_problem(run: Run, tiny_whisper_folder: Path, clips
     assert run("validate", "results").out.strip() == "1 file valid"
     Path("empty").mkdir()
     assert "holds no .yaml task" in run("validate", "empty").err
+    lines = [json.loads(line) for line in clips.read_text().splitlines()]
+    clips.write_text("\n".join(json.dumps({**line, "clusters": "x"}) for line in lines))
+    warned = run("validate", str(clips))
+    assert warned.code == 0
+    assert "field 'clusters' is ignored, did you mean 'cluster'?" in warned.err
 
     data = json.loads(result.read_text())
     data["status"] = "great"

@@ -40,6 +40,9 @@ def loaded_after(code: str) -> list[str]:
         "xbench.errors",
         "xbench.store",
         "xbench.data.manifest",
+        "xbench.data.prepare",
+        "xbench.report",
+        "xbench.scaffold",
         "xbench.stats",
     ],
 )
@@ -109,6 +112,7 @@ RULES = {
     "results.py": ("runner", "models", "methods", "references", "metrics", *TOP),
     "schemas/*.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
     "data/*.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
+    "data/corpora/*.py": ("runner", "models", "methods", "references", "metrics", "results", *TOP),
     "models/*.py": ("runner", "methods", "references", "metrics", "results", *TOP),
     "methods/*.py": ("runner", "references", "metrics", "results", *TOP),
     "references/*.py": ("runner", "methods", "results", *TOP),

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xbench.cli_data import data_app
+from xbench.cli_report import report_app
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError
 from xbench.site.cli import leaderboard_app
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
@@ -27,6 +28,7 @@ cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
 app.add_typer(leaderboard_app, name="leaderboard")
+app.add_typer(report_app, name="report")
 
 KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
 
@@ -415,6 +417,20 @@ def check_command(
     console.emit_json(rows) if as_json else console.show_rows("checks", rows)
     if not all(result.ok for result in results) or all(r.status == "skipped" for r in results):
         raise typer.Exit(1)
+
+
+@app.command("new")
+def new_command(
+    kind: Annotated[str, typer.Argument(help="method, metric or task")],
+    name: Annotated[str, typer.Argument(help="Of the package and of what it registers.")],
+    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
+) -> None:
+    """Make a working plugin package with a test."""
+    from xbench import console, scaffold
+
+    for file in scaffold.new(kind, name, folder):
+        console.say(str(file))
+    console.say(f"next: pip install -e {folder / name} && python -m pytest {folder / name}")
 
 
 @app.command("doctor")

@@ -24,17 +24,22 @@ class Rows:
 
     def __init__(self, rows: list[dict[str, Any]], fail_at: int | None = None) -> None:
         self.rows, self.fail_at, self.cast = rows, fail_at, ("", None)
+        self.format = ""
 
     def cast_column(self, name: str, feature: Any) -> Rows:
         self.cast = (name, feature)
         return self
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        assert self.cast[1] == "undecoded"
+    def with_format(self, name: str) -> Rows:
+        self.format = name
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        assert (self.cast[1], self.format) == ("undecoded", "arrow")
         for number, row in enumerate(self.rows):
             if number == self.fail_at:
                 raise ConnectionError("Connection reset")
-            yield row
+            yield SimpleNamespace(to_pylist=lambda row=row: [row])
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""last-layer, a method for xbench."""
