@@ -71,7 +71,9 @@ def result(
     records = []
     for metric, reference in scores:
         column = metric if reference is None else f"{metric}@{reference}"
-        values = [None if missing else round(generator.gauss(quality, 0.1), 6) for _ in range(utterances)]
+        values = [
+            None if missing else round(generator.gauss(quality, 0.1), 6) for _ in range(utterances)
+        ]
         floors = [round(0.1 + 0.01 * (i % 5), 6) for i in range(utterances)]
         ceilings = [round(0.85 + 0.01 * (i % 5), 6) for i in range(utterances)]
         columns |= {column: values, f"floor:{column}": floors, f"ceiling:{column}": ceilings}
@@ -180,7 +182,11 @@ def _score(
 ) -> dict[str, Any]:
     value, floor, ceiling = _mean(values), _mean(floors), _mean(ceilings)
     interval = _interval(value)
-    skill = None if value is None or floor is None or ceiling is None else (value - floor) / (ceiling - floor)
+    skill = (
+        None
+        if value is None or floor is None or ceiling is None
+        else (value - floor) / (ceiling - floor)
+    )
     undefined = {} if value is not None else {"constant-map": len(values)}
     return {
         "metric": metric,
