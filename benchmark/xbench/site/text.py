@@ -6,6 +6,7 @@ what stands beside them, and texts without end.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -21,6 +22,7 @@ DEEPEST = 40
 _RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d|index")
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def readable(text: str, longest: int = LONGEST) -> str:
     """Return the text in NFC, invisible and reordering characters as escapes, cut to a length."""
     if not (text.isascii() and text.isprintable()):
