@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from synthetic import METHODS, result, write
+
 from xbench.errors import UsageError
 from xbench.schemas import problems
 from xbench.site.load import LARGEST_FILE, read_results
@@ -39,7 +39,9 @@ BROKEN = {
     "list": ("[]", "expected a mapping"),
     "deep": ("[" * 100_000, "nested"),
     "deep-inside": (
-        text_of().replace('"scoring": {"pool_time": "max"}', '"scoring": ' + '{"a":' * 60 + "1" + "}" * 60),
+        text_of().replace(
+            '"scoring": {"pool_time": "max"}', '"scoring": ' + '{"a":' * 60 + "1" + "}" * 60
+        ),
         "nested",
     ),
     "unknown-key": (text_of().replace('"status"', '"stauts"'), "stauts"),
@@ -73,7 +75,9 @@ def test_columns_must_fit_together_and_be_finite(tmp_path: Path) -> None:
     short["utterances"]["cluster"].pop()
     twice["utterances"]["id"][1] = twice["utterances"]["id"][0]
     paths = write(tmp_path, [short, twice])
-    text = json.dumps(infinite).replace('"pearson@spes-encoder": [', '"pearson@spes-encoder": [1e999, ')
+    text = json.dumps(infinite).replace(
+        '"pearson@spes-encoder": [', '"pearson@spes-encoder": [1e999, '
+    )
     (paths / "infinite.json").write_text(text.replace('"clip-0000",', '"clip-0000", "x",'))
     accepted, refused = read_results([tmp_path])
     assert not accepted
@@ -132,7 +136,9 @@ def mutate(data: Any, choose: Any) -> Any:
         else:
             break
         parent, place = place, place[key]
-    values = st.sampled_from([None, True, -1, 0.5, 5, "x", [], {}, [1, 2, 3], float("inf"), {"x": 1}])
+    values = st.sampled_from(
+        [None, True, -1, 0.5, 5, "x", [], {}, [1, 2, 3], float("inf"), {"x": 1}]
+    )
     how = choose(st.sampled_from(["replace", "delete", "add"]))
     if how == "delete":
         del parent[key]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from synthetic import METHODS, head, result, write
+
 from xbench import stats
 from xbench.site.load import read_results
 from xbench.site.overall import overall
@@ -107,9 +107,7 @@ def test_gates_and_new_fields_are_optional(tmp_path: Path) -> None:
 def test_overall_compares_on_the_largest_block_and_names_what_lies_outside(tmp_path: Path) -> None:
     # Three methods on two tasks (6 scores) beat four methods on one (4).
     results = [
-        result(task, method=method)
-        for method in METHODS[:3]
-        for task in ("task-a", "task-b")
+        result(task, method=method) for method in METHODS[:3] for task in ("task-a", "task-b")
     ]
     results.append(result("task-a", method=METHODS[3]))
     table = overall(tables_of(tmp_path, results), *KEY)
@@ -117,8 +115,12 @@ def test_overall_compares_on_the_largest_block_and_names_what_lies_outside(tmp_p
     assert [task.title for task, _ in table.cells] == ["task-a", "task-b"]
     assert [(c.label, n) for c, n, _ in table.missing] == [("value-norm", 1)]
     first = table.standings[0]
-    runs = [r for r in results if r["method"]["params"] == dict(first.config.facts["params"])
-            and r["method"]["name"] == first.config.method]
+    runs = [
+        r
+        for r in results
+        if r["method"]["params"] == dict(first.config.facts["params"])
+        and r["method"]["name"] == first.config.method
+    ]
     values = [v for r in runs for v in r["utterances"]["pearson@spes-encoder"]]
     assert first.value == pytest.approx(sum(values) / len(values), abs=1e-4)
     assert first.n == len(values)
@@ -139,7 +141,8 @@ def test_front_by_hand() -> None:
 def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> None:
     points_ = [(float(c), float(s)) for c, s in points]
     expected = tuple(
-        not any((c2 <= c and s2 >= s) and (c2, s2) != (c, s) for c2, s2 in points_) for c, s in points_
+        not any((c2 <= c and s2 >= s) and (c2, s2) != (c, s) for c2, s2 in points_)
+        for c, s in points_
     )
     assert front(points_) == expected
 
