@@ -62,20 +62,26 @@ class Scale:
 def _round_step(step: float) -> float:
     if step <= 0:
         return 1.0
-    power: float = 10.0 ** math.floor(math.log10(step))
+    power = 10.0 ** math.floor(math.log10(step))
     return next(m * power for m in (1, 2, 5, 10) if m * power >= step * 0.999)
 
 
-def scale_over(values: Iterable[float | None], *, log: bool = False, **kwargs: float) -> Scale:
+def scale_over(
+    values: Iterable[float | None],
+    *,
+    log: bool = False,
+    margin: float = 2.0,
+    left: float | None = None,
+) -> Scale:
     """Return a scale that holds all values with a little room; 0 to 1 where there are none."""
     known = [v for v in values if v is not None and (v > 0 or not log)]
     if not known:
-        return Scale(0.001 if log else 0.0, 1.0, log, **kwargs)
+        return Scale(0.001 if log else 0.0, 1.0, log, margin, left)
     low, high = min(known), max(known)
     if log:
-        return Scale(low / 1.6, high * 1.6, log=True, **kwargs)
+        return Scale(low / 1.6, high * 1.6, True, margin, left)
     room = (high - low) * 0.05 or 0.05
-    return Scale(low - room, high + room, log=False, **kwargs)
+    return Scale(low - room, high + room, False, margin, left)
 
 
 def number(value: float | None, digits: int = 2) -> str:

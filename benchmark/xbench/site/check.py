@@ -68,11 +68,15 @@ def problems(site: Path) -> list[str]:
     except (OSError, ValueError) as problem:
         raise UsageError(f"{site} is not a built site: {problem}") from None
     found = list(_hashes(site, manifest["files"]))
-    pages = {path: _parse(site / path) for path in manifest["files"] if path.endswith(".html")}
+    pages = {path: _parse(site / path) for path in manifest["files"] if _is_page(site, path)}
     found += _links(pages, {*manifest["files"], MANIFEST}, manifest["snapshot"] is not None)
     found += _numbers(pages, _facts(results))
     found += _sizes(site, manifest["files"], results["n"])
     return found
+
+
+def _is_page(site: Path, path: str) -> bool:
+    return path.endswith(".html") and (site / path).is_file()
 
 
 def _parse(path: Path) -> _Seen:

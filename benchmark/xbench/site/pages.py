@@ -15,8 +15,7 @@ from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
 from xbench.stats import pareto_front
 
 FIRST_ROWS = 100  # rows of the results page that stand in the page itself
-SHORT_LIST = 40  # boards with more rows than this stand on the results page only
-WIDE_MODELS = 6  # so many models have their own forest plot on a task page
+PAGE_CELLS = 1500  # weight of tables on a model's page; what goes beyond is linked (150 kB a page)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ def shown_scores(tables: Tables) -> list[tuple[str, str | None]]:
 def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -> Iterator[Page]:
     """Yield every page of the site."""
     shown = shown_scores(tables)
-    yield _home(tables, shown)
+    standings = [overall(tables, *key) for key in shown]
+    yield _home(tables, standings)
     yield from _lists(tables)
     for task in tables.tasks:
         yield _task(tables, task, shown)
@@ -77,8 +77,8 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
         yield _model(tables, model, shown)
     for method in tables.methods:
         yield _method(tables, method, shown)
-    yield _heads(tables, shown)
-    yield _cost(tables, shown)
+    yield _heads(tables)
+    yield _cost(tables, standings)
     yield Page("compare.html", "compare.html", {"configs": tables.configs, "models": tables.models})
     yield _results(tables)
     for submission in tables.submissions:
@@ -161,8 +161,7 @@ def _forest(
 # -- home ------------------------------------------------------------------------------------------
 
 
-def _home(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
-    standings = [overall(tables, *key) for key in shown]
+def _home(tables: Tables, standings: Sequence[Overall]) -> Page:
     main = standings[0] if standings else None
     return Page(
         "index.html",
@@ -317,11 +316,8 @@ def _beaten(
     return max(better, key=lambda s: (sign * s.value, s.config.label), default=None)
 
 
-def _cost(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
-    sections = []
-    for key in shown:
-        table = overall(tables, *key)
-        sections.append((table, [_pareto(table, cost) for cost in _COSTS]))
+def _cost(tables: Tables, standings: Sequence[Overall]) -> Page:
+    sections = [(table, [_pareto(table, cost) for cost in _COSTS]) for table in standings]
     devices = sorted({run.cost["device"] for run in tables.runs})
     return Page("cost.html", "cost.html", {"sections": sections, "devices": devices})
 
@@ -462,14 +458,14 @@ def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]
                 found = data.heads_of(tables, model, task, *key)
                 forest = forest_of_board(board)
                 cells = len(forest["lines"]) * 12 + (len(found["values"]) if found else 0)
-                heads = _heads_table(found) if found and size + cells < 3000 else None
+                heads = _heads_table(found) if found and size + cells < PAGE_CELLS else None
                 size += cells
                 sections.append(
                     {
                         "task": task,
                         "metric": tables.metrics[key[0]],
                         "reference": key[1],
-                        "forest": forest if size < 3000 else None,
+                        "forest": forest if size < PAGE_CELLS else None,
                         "heads": heads,
                     }
                 )
@@ -603,7 +599,7 @@ def _command(runs: Sequence[Run]) -> str:
     return f"xbench eval --model {run.model.name} --task {run.task.name} --method {quoted}"
 
 
-def _heads(tables: Tables, shown: Sequence[tuple[str, str | None]]) -> Page:
+def _heads(tables: Tables) -> Page:
     charts_ = []
     for model in tables.models:
         for task in tables.tasks:

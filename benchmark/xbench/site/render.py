@@ -36,6 +36,7 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,
     )
     environment.filters["pair"] = lambda text: (text, text)
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]

@@ -201,10 +201,22 @@ class Tables:
     submissions: tuple[Submission, ...]
     rows: tuple[Row, ...]
     boards: tuple[Board, ...]
+    _index: dict[tuple[str, ...], dict[tuple[Any, ...], list[Board]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def select(self, **wanted: Any) -> list[Board]:
         """Return the boards with this task, model, metric or reference."""
-        return [b for b in self.boards if all(getattr(b, k) == v for k, v in wanted.items())]
+        names = tuple(sorted(wanted))
+        if names not in self._index:
+            index = self._index[names] = defaultdict(list)
+            for board in self.boards:
+                index[tuple(_key(getattr(board, name)) for name in names)].append(board)
+        return self._index[names].get(tuple(_key(wanted[name]) for name in names), [])
+
+
+def _key(thing: Any) -> Any:
+    return thing.slug if isinstance(thing, Task | Model) else thing
 
 
 def tabulate(results: Sequence[Result]) -> Tables:

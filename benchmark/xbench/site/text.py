@@ -6,6 +6,7 @@ what stands beside them, and texts without end.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -21,6 +22,7 @@ DEEPEST = 40
 _RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d|index")
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def readable(text: str, longest: int = LONGEST) -> str:
     """Return the text in NFC, invisible and reordering characters as escapes, cut to a length."""
     if not (text.isascii() and text.isprintable()):
@@ -34,6 +36,9 @@ def _shown(character: str) -> str:
     return f"\\u{ord(character):04x}" if hidden else character
 
 
+_NUMBERS = {int, float, bool, type(None)}
+
+
 def harmless(value: Any, depth: int = 0) -> Any:
     """Return plain data with every text in it readable; ValueError where it is nested too deep."""
     if depth > DEEPEST:
@@ -41,6 +46,8 @@ def harmless(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return readable(value, LONGEST_MESSAGE)
     if isinstance(value, list):
+        if set(map(type, value)) <= _NUMBERS:  # most of a file: columns of scores
+            return value
         return [harmless(item, depth + 1) for item in value]
     if isinstance(value, dict):
         return {readable(key): harmless(item, depth + 1) for key, item in value.items()}

@@ -1,0 +1,160 @@
+"""Strangers' files: what is broken is named and left out, and text stays text."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import METHODS, result, write
+
+from xbench.errors import UsageError
+from xbench.schemas import problems
+from xbench.site.load import LARGEST_FILE, read_results
+from xbench.site.quick_check import accepts
+from xbench.site.text import LONGEST, readable, slugs
+
+
+def text_of(**changes: str) -> str:
+    """Return a result as JSON, with literal pieces of it replaced."""
+    text = json.dumps(result())
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+BROKEN = {
+    "nan": (text_of().replace('"seed": 0', '"seed": NaN'), "NaN is not allowed"),
+    "infinity": (text_of().replace('"seed": 0', '"seed": -Infinity'), "Infinity"),
+    "overflow": (
+        text_of().replace('"padding_mass": 0.07', '"padding_mass": 1e999'),
+        "padding_mass",
+    ),
+    "truncated": (text_of()[:1000], "not valid JSON"),
+    "empty": ("", "not valid JSON"),
+    "list": ("[]", "expected a mapping"),
+    "deep": ("[" * 100_000, "nested"),
+    "deep-inside": (
+        text_of().replace(
+            '"scoring": {"pool_time": "max"}', '"scoring": ' + '{"a":' * 60 + "1" + "}" * 60
+        ),
+        "nested",
+    ),
+    "unknown-key": (text_of().replace('"status"', '"stauts"'), "stauts"),
+    "key-twice": (text_of().replace('"seed": 0', '"seed": 0, "seed": 1'), "twice"),
+    "huge-number": (text_of().replace('"seed": 0', f'"seed": {"9" * 5000}'), "not valid JSON"),
+    "surrogate": (text_of().replace('"max"', '"\\ud800"').replace("spes-encoder", "\ud800"), ""),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_broken_file_is_named_and_left_out(name: str, tmp_path: Path) -> None:
+    text, why = BROKEN[name]
+    (tmp_path / f"{name}.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    write(tmp_path / "good", [result()])
+    accepted, refused = read_results([tmp_path])
+    assert [r.file for r in accepted] == ["good/00000.json"]
+    assert [r.file for r in refused] == [f"{name}.json"]
+    assert why in str(refused[0])
+    assert len(str(refused[0]).splitlines()) == 1
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)
+    _, refused = read_results([tmp_path])
+    assert "MB is more than" in refused[0].reason
+
+
+def test_columns_must_fit_together_and_be_finite(tmp_path: Path) -> None:
+    short, infinite, twice = result(), result(), result()
+    short["utterances"]["cluster"].pop()
+    twice["utterances"]["id"][1] = twice["utterances"]["id"][0]
+    paths = write(tmp_path, [short, twice])
+    text = json.dumps(infinite).replace(
+        '"pearson@spes-encoder": [', '"pearson@spes-encoder": [1e999, '
+    )
+    (paths / "infinite.json").write_text(text.replace('"clip-0000",', '"clip-0000", "x",'))
+    accepted, refused = read_results([tmp_path])
+    assert not accepted
+    assert len(refused) == 3
+
+
+def test_of_two_files_of_one_run_the_newer_is_kept_whatever_their_names(tmp_path: Path) -> None:
+    old, new = result(date="2026-01-01"), result(date="2026-02-01")
+    for name, order in (("a", [old, new]), ("b", [new, old])):
+        accepted, refused = read_results([write(tmp_path / name, order)])
+        assert [r.data["provenance"]["finished"][:10] for r in accepted] == ["2026-02-01"]
+        assert "the same run as" in refused[0].reason
+
+
+def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such"):
+        read_results([tmp_path / "nothing"])
+
+
+def test_invisible_and_reordering_characters_become_escapes() -> None:
+    assert readable("a\u202eb\u0000\u200b") == "a\\u202eb\\u0000\\u200b"
+    assert readable("e\u0301") == "é"
+    assert readable("日本語 العربية") == "日本語 العربية"
+    assert readable("<script>alert(1)</script>") == "<script>alert(1)</script>"  # escaped later
+    assert len(readable("x" * 10_000)) == LONGEST
+
+
+@given(st.lists(st.text(max_size=30), max_size=12))
+def test_slugs_are_distinct_safe_and_do_not_depend_on_order(names: list[str]) -> None:
+    made = slugs(names)
+    assert made == slugs(reversed(names))
+    assert len(set(made.values())) == len(set(names))
+    for slug in made.values():
+        assert slug
+        assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def test_slugs_of_hostile_names() -> None:
+    made = slugs(["../../etc/passwd", "con", "", "Name", "name", "日本", "index"])
+    assert made["name"] == "name"
+    assert made["Name"].startswith("name-")
+    assert made["con"] != "con"
+    assert made["index"] != "index"
+    assert "/" not in "".join(made.values())
+
+
+def mutate(data: Any, choose: Any) -> Any:
+    """Change one thing somewhere in a copy of a result."""
+    copied = copy.deepcopy(data)
+    place, key = copied, None
+    for _ in range(choose(st.integers(1, 5))):
+        if isinstance(place, dict) and place:
+            key = choose(st.sampled_from(sorted(place)))
+        elif isinstance(place, list) and place:
+            key = choose(st.integers(0, len(place) - 1))
+        else:
+            break
+        parent, place = place, place[key]
+    values = st.sampled_from(
+        [None, True, -1, 0.5, 5, "x", [], {}, [1, 2, 3], float("inf"), {"x": 1}]
+    )
+    how = choose(st.sampled_from(["replace", "delete", "add"]))
+    if how == "delete":
+        del parent[key]
+    elif how == "add" and isinstance(parent, dict):
+        parent["new"] = choose(values)
+    else:
+        parent[key] = choose(values)
+    return copied
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_the_quick_check_says_what_the_schema_says(data: st.DataObject) -> None:
+    changed = mutate(result(method=METHODS[5]), data.draw)
+    assert accepts("result")(changed) == (not problems("result", changed))
+
+
+def test_the_quick_check_understands_the_whole_schema() -> None:
+    assert accepts("result")(result())

@@ -1,0 +1,157 @@
+"""Rows, ranks and standings: from xbench.stats, for the right rows, in the right order."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import METHODS, head, result, write
+from xbench.site.pareto import front
+
+from xbench import stats
+from xbench.site.load import read_results
+from xbench.site.overall import overall
+from xbench.site.tables import Tables, tabulate
+
+KEY = ("pearson", "spes-encoder")
+
+
+def tables_of(folder: Path, results: list) -> Tables:
+    accepted, refused = read_results([write(folder, results)])
+    assert not refused
+    return tabulate(accepted)
+
+
+def test_a_board_has_the_ranks_of_stats_and_its_rows_best_first(tmp_path: Path) -> None:
+    results = [result(method=method) for method in METHODS[:6]]
+    tables = tables_of(tmp_path, results)
+    (board,) = tables.select(metric=KEY[0], reference=KEY[1])
+    by_label = {row.config.label: row for row in board.rows}
+    column = "pearson@spes-encoder"
+    names = [row.config.label for row in board.rows]
+    compared = stats.compare(
+        names,
+        [by_label[name].run.data["utterances"][column] for name in names],
+        results[0]["utterances"]["cluster"],
+        higher_is_better=True,
+        seed=0,
+    )
+    assert [row.rank for row in board.rows] == [1, 2, 3, 4, 5, 6]
+    assert tuple(names) == compared.order
+    for name, row in by_label.items():
+        assert (row.rank_low, row.rank_high) == (compared.rank_low[name], compared.rank_high[name])
+        assert row.best == (name in compared.best_group)
+    assert board.rows[0].best
+
+
+def test_where_lower_is_better_the_smallest_is_first(tmp_path: Path) -> None:
+    results = [result(method=m, scores=[("deletion-auc", None)]) for m in METHODS[:4]]
+    (board,) = tables_of(tmp_path, results).select(metric="deletion-auc")
+    values = [row.value for row in board.rows]
+    assert values == sorted(values)  # type: ignore[type-var]  # none is None
+    assert [row.rank for row in board.rows] == [1, 2, 3, 4]
+
+
+def test_single_heads_oracles_and_missing_values_are_shown_but_not_ranked(tmp_path: Path) -> None:
+    oracle = result(method=METHODS[3])
+    oracle["method"]["fitted"] = {"split": "oracle", "n": 12, "choice": {}}
+    results = [
+        result(method=METHODS[0]),
+        result(method=METHODS[5]),
+        result(method=head(1, 2)),
+        result(method=METHODS[13], missing=True),
+        oracle,
+    ]
+    (board,) = tables_of(tmp_path, results).select(metric=KEY[0])
+    reasons = {row.config.label: row.rank_reason for row in board.rows}
+    assert reasons["raw-attention:head=2,layer=1"] == "single-head"
+    assert reasons["value-norm (oracle)"] == "oracle"
+    assert reasons["uniform"] == "no-value"
+    assert board.rows[-1].config.label == "uniform"  # missing values last
+    assert board.rows[-1].reason == "constant-map"
+    assert sorted(row.rank for row in board.rows if row.rank) == [1, 2]
+
+
+def test_a_run_without_scores_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    run = result()
+    run |= {"status": "unsupported", "reason": "layer 9 does not exist", "scores": []}
+    run["utterances"] = {"id": [], "cluster": [], "map_hash": []}
+    (row,) = tables_of(tmp_path, [run]).rows
+    assert row.value is None
+    assert row.reason == "layer 9 does not exist"
+
+
+def test_the_same_name_with_other_clips_is_another_task(tmp_path: Path) -> None:
+    results = [result(), result(method=METHODS[1]), result(utterances=20)]
+    tables = tables_of(tmp_path, results)
+    assert len(tables.tasks) == 2
+    assert tables.tasks[0].title == "demo-asr-en"  # the variant with more runs keeps the name
+    assert tables.tasks[1].title.startswith("demo-asr-en (20 clips")
+    assert len({task.slug for task in tables.tasks}) == 2
+
+
+def test_names_that_differ_only_in_case_get_their_own_pages(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, [result(model="Model"), result(model="model")])
+    assert sorted(m.slug for m in tables.models)[0] == "model"
+    assert len({m.slug for m in tables.models}) == 2
+
+
+def test_gates_and_new_fields_are_optional(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, [result()])
+    assert tables.runs[0].gates == ()
+
+
+def test_overall_compares_on_the_largest_block_and_names_what_lies_outside(tmp_path: Path) -> None:
+    # Three methods on two tasks (6 scores) beat four methods on one (4).
+    results = [
+        result(task, method=method) for method in METHODS[:3] for task in ("task-a", "task-b")
+    ]
+    results.append(result("task-a", method=METHODS[3]))
+    table = overall(tables_of(tmp_path, results), *KEY)
+    assert len(table.standings) == 3
+    assert [task.title for task, _ in table.cells] == ["task-a", "task-b"]
+    assert [(c.label, n) for c, n, _ in table.missing] == [("value-norm", 1)]
+    first = table.standings[0]
+    runs = [
+        r
+        for r in results
+        if r["method"]["params"] == dict(first.config.facts["params"])
+        and r["method"]["name"] == first.config.method
+    ]
+    values = [v for r in runs for v in r["utterances"]["pearson@spes-encoder"]]
+    assert first.value == pytest.approx(sum(values) / len(values), abs=1e-4)
+    assert first.n == len(values)
+    assert first.n_clusters == 8  # a speaker of both tasks is one cluster
+
+
+def test_overall_of_nothing_is_empty(tmp_path: Path) -> None:
+    table = overall(tables_of(tmp_path, [result(missing=True)]), *KEY)
+    assert table.standings == ()
+
+
+def test_front_by_hand() -> None:
+    points = [(1.0, 0.2), (2.0, 0.5), (2.0, 0.4), (3.0, 0.5), (4.0, 0.9), (1.0, 0.2)]
+    assert front(points) == (True, True, False, False, True, True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=15))
+def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> None:
+    points_ = [(float(c), float(s)) for c, s in points]
+    expected = tuple(
+        not any((c2 <= c and s2 >= s) and (c2, s2) != (c, s) for c2, s2 in points_)
+        for c, s in points_
+    )
+    assert front(points_) == expected
+
+
+def test_the_order_of_files_changes_nothing(tmp_path: Path) -> None:
+    results = [result(f"task-{t}", method=m) for t in range(2) for m in METHODS[:5]]
+    shuffled = list(results)
+    random.Random(1).shuffle(shuffled)
+    first, second = tables_of(tmp_path / "a", results), tables_of(tmp_path / "b", shuffled)
+    assert [(r.run.id, r.metric, r.rank) for r in first.rows] == [
+        (r.run.id, r.metric, r.rank) for r in second.rows
+    ]
