@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import Planted
+from planted_model import Planted
 from xbench import registry
 from xbench.case import Case
 from xbench.errors import Unsupported

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import METHODS, head, result, write
-from xbench.site.pareto import front
 
 from xbench import stats
 from xbench.site.load import read_results
@@ -130,6 +129,10 @@ def test_overall_compares_on_the_largest_block_and_names_what_lies_outside(tmp_p
 def test_overall_of_nothing_is_empty(tmp_path: Path) -> None:
     table = overall(tables_of(tmp_path, [result(missing=True)]), *KEY)
     assert table.standings == ()
+
+
+def front(points: list[tuple[float, float]]) -> tuple[bool, ...]:
+    return tuple(stats.pareto_front([c for c, _ in points], [s for _, s in points]))
 
 
 def test_front_by_hand() -> None:
