@@ -393,3 +393,57 @@ def test_a_pareto_front_by_hand() -> None:
     assert on == [True, False, True, False, True, True]
     assert pareto_front(costs, [-v for v in values], higher_is_better=False) == on
     assert pareto_front([], [], higher_is_better=True) == []
+
+
+def noisy_run(
+    rng: np.random.Generator, count: int, tokens: int = 12, frames: int = 30
+) -> tuple[list[list[float]], list[str]]:
+    """Make maps and references with noise; return scores, floors, estimated ceilings, and clusters.
+
+    Each row of a reference is truth plus noise of 0.6 in its mean of two halves; a method sees the truth
+    through noise that differs by cluster, the floor hardly sees it.
+    """
+    scores, floors, ceilings, clusters = [], [], [], []
+    for cluster in range(count):
+        blur = rng.uniform(0.5, 1.5)
+        for _ in range(int(rng.integers(1, 6))):
+            truth, method, floor, *noise = rng.normal(size=(5, tokens, frames))
+            halves = [truth + 0.6 * sqrt(2) * n for n in noise]
+            mean = (halves[0] + halves[1]) / 2
+            r = rowwise(*halves)
+            reliability = float((2 * r / (1 + r)).mean())
+            scores.append(float(rowwise(truth + blur * method, mean).mean()))
+            floors.append(float(rowwise(0.2 * truth + floor, mean).mean()))
+            ceilings.append(sqrt(max(0.0, reliability)))
+            clusters.append(f"{cluster:03}")
+    return [scores, floors, ceilings], clusters
+
+
+def rowwise(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+    return np.asarray((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [8, 30, 60])
+def test_the_noise_of_the_ceiling_is_in_the_intervals(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Truth: the ratios of expectations. That of the estimated ceiling lies near the ceiling that the
+    # noise of the mean gives, sqrt(1 / (1 + 0.36)): the rest is bias, which no interval holds.
+    monkeypatch.setattr(xbench.stats.intervals, "DRAWS", 1000)
+    rng = np.random.default_rng(count)
+    s, f, ceiling = np.mean(noisy_run(rng, 6000)[0], axis=1)
+    assert ceiling == pytest.approx(sqrt(1 / 1.36), abs=0.015)  # 0.849 against 0.857
+    truths = ((s - f) / (ceiling - f), s / ceiling)
+    covered = np.zeros(2)
+    repetitions = 1000
+    for _ in range(repetitions):
+        (scores, floors, ceilings), clusters = noisy_run(rng, count)
+        found = (
+            skill(scores, floors, ceilings, clusters, seed=0),
+            disattenuated(scores, ceilings, clusters, seed=0),
+        )
+        covered += [e.low <= t <= e.high for e, t in zip(found, truths, strict=True)]
+    assert (covered / repetitions >= 0.93).all(), covered / repetitions
+    assert (covered / repetitions <= 0.975).all(), covered / repetitions

@@ -199,6 +199,7 @@ def test_other_masks_are_another_reference(
         "reference": 12,
         "map": 6,
         "fit": 0,
+        "run": 2,
     }
 
 
