@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,11 @@ def test_every_metric_page_is_about_a_metric_and_in_the_index(page: Path) -> Non
     if page.stem != "index":
         assert page.stem in metrics()
         assert f"({page.name})" in index
+
+
+@pytest.mark.parametrize("name", [n for n, d in metrics().items() if d.family == "agreement"])
+def test_the_index_explains_every_reason_for_null(name: str) -> None:
+    index = (METRIC_PAGES / "index.md").read_text().partition("## Reasons for null")[2]
+    reasons = re.findall(r"`([a-z-]+)`", metric_rows(name)["null"])
+    assert len(reasons) >= 4
+    assert [reason for reason in reasons if f"`{reason}`" not in index] == []
