@@ -117,8 +117,9 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
         for reference in shown.references:
             if any(s.reference == reference.name for s in shown.scores):
                 _out.print(_score_table(shown, reference, group))
-        if any(s.reference is None for s in shown.scores):
-            _out.print(_intervention_table(shown, group))
+        alone = [s for s in shown.scores if s.reference is None]
+        for first in range(0, len(alone), _WIDEST):
+            _out.print(_intervention_table(shown, alone[first : first + _WIDEST], group))
         for result in group:
             if result.gates:
                 say(_gate_line(result))
@@ -183,9 +184,13 @@ def _score_table(
     return table
 
 
-def _intervention_table(shown: RunResult, results: Sequence[RunResult]) -> Table:
-    """Return the scores without a reference; in the head of each column the floor."""
-    metrics = [s for s in shown.scores if s.reference is None]
+_WIDEST = 3  # scores with their intervals that fit beside a method's name
+
+
+def _intervention_table(
+    shown: RunResult, metrics: Sequence[ScoreRecord], results: Sequence[RunResult]
+) -> Table:
+    """Return scores without a reference; in the head of each column the floor."""
     table = Table(
         title=f"{shown.task.name} | by intervention, no reference",
         title_justify="left",

@@ -25,7 +25,7 @@ from xbench.results import GateRecord, read_result
 from xbench.runner import stages
 from xbench.runner.gates import Found, _verdict, judge_gates
 from xbench.runner.keys import Decoded, Job
-from xbench.runner.plan import Method
+from xbench.runner.plan import Method, prepare
 from xbench.store import Store
 from xbench.tasks import load_task
 
@@ -131,6 +131,13 @@ def test_a_method_that_ignores_the_model_fails_mprt(judged: Any) -> None:
     assert record.threshold < 1
     # Two decoder layers, then everything.
     assert record.reason.startswith("cascade: 1.00, 1.00, 1.00; other utterances: ")
+
+
+def test_the_smooth_variant_is_of_mean_maps(judged: Any) -> None:
+    plain = judged(method("energy"), "mprt")["mprt"]
+    smooth = judged(method("energy"), "smooth-mprt")["smooth-mprt"]
+    assert (smooth.status, smooth.value) == ("fail", pytest.approx(1))
+    assert smooth.threshold != plain.threshold, "the noise reaches the map"
 
 
 def test_the_last_cross_attention_depends_on_the_weights(judged: Any) -> None:
@@ -248,6 +255,9 @@ def test_unknown_gates_are_refused() -> None:
         gates_named(("mprtt",))
     assert gates_named(("all",)) == GATES
     assert gates_named(()) == ()
+    spec = RunSpec(model="xbench-tiny", methods=(Call("energy"),), gates=("all", "nonsense"))
+    with pytest.raises(UsageError, match="unknown gate 'nonsense'"):
+        prepare(spec)
 
 
 def test_a_run_stores_and_shows_them(

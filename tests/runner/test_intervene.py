@@ -148,6 +148,14 @@ def test_equal_rankings_share_their_passes(planted: Any, tmp_path: Path, job: Jo
     assert model.masks == 24 + 2 + 3 * 2 * 11
 
 
+def test_the_plan_says_at_most_what_it_takes(planted: Any, tmp_path: Path, job: Job) -> None:
+    forced = replace(job, task=task_with(*FORCED))
+    assert intervene.most_passes(forced, methods=1, tokens=3) == 2 + 3 * 2 * 19
+    everything = replace(job, task=task_with(*METRICS, *FREE))
+    assert intervene.most_passes(everything, 2, 3) == 2 * (2 + 3 * 2 * 19) + 258 + 2 * 2 * 21
+    assert intervene.most_passes(replace(job, task=task_with("pearson")), 2, 3) == 0
+
+
 def test_random_sets_are_measured_once_for_all_methods(
     planted: Any, tmp_path: Path, job: Job
 ) -> None:

@@ -13,6 +13,7 @@ from xbench.models.loading import load_model
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.references.estimation import Sampling
 from xbench.runner import stages
+from xbench.runner.intervene import most_passes
 from xbench.runner.keys import Job
 from xbench.runner.plan import Method, TaskPlan, expand, prepare
 from xbench.spec import ExecutionOptions, RunSpec
@@ -52,6 +53,7 @@ def _of_task(
     task, count = plan.task, len(plan.manifest.utterances)
     features, hypothesis, key, decode_seconds = _first_usable(plan, model, store, seed)
     case = Case(model, features, hypothesis, key)
+    content = len(hypothesis.content)
     seconds = decode_seconds
     bytes_each = len(methods) * len(hypothesis.tokens) * features.frames * 4
     for call in task.references:
@@ -79,6 +81,8 @@ def _of_task(
         "masks": {call.name: dict(call.params)["masks"] for call in task.references},
         "forward passes": count
         * (1 + sum(int(dict(c.params)["masks"]) + 1 for c in task.references)),
+        "intervention passes, at most (not in the seconds)": count
+        * most_passes(Job(task, plan.manifest.utterances[0], seed), len(methods), content),
         "expected seconds": round(seconds * count, 1),
         "expected megabytes": round(bytes_each * count / 1e6, 1),
         "measured on": model.info.device,

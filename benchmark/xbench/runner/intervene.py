@@ -183,6 +183,20 @@ def measure(
             store.put(key, *_MEASURES[metric.takes](hearing, metric, subject))
 
 
+def most_passes(job: Job, methods: int, tokens: int) -> int:
+    """Return how many forward passes the measurements of one utterance take where nothing is shared."""
+    wanted = {(m.takes, m.space) for m, _ in without_reference(job)}
+    steps = len(PERCENT) - 2
+    passes = {
+        "curves": methods * (2 + 2 * steps * tokens),
+        "effects": 2 + DRAWS * len(SHARES),
+        "deleted": methods * len(PERCENT),
+        "inserted": methods * len(PERCENT),
+        "map": 0,
+    }
+    return sum(passes[takes] for takes, _ in wanted)
+
+
 @dataclass(frozen=True)
 class Hearing:
     """One utterance with cells hidden, as the model then hears it."""
