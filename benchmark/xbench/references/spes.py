@@ -166,6 +166,4 @@ def _estimate(plan: Plan, chosen: Chosen, masks: int, neutral: str) -> Reference
         p=plan.p,
         neutral=neutral,
     )
-    return replace(
-        reference, computation={**chosen.facts, "batch_size": float(chosen.measure.size)}
-    )
+    return replace(reference, computation={**chosen.facts, "batch_size": chosen.measure.size})
