@@ -321,7 +321,12 @@ def speed(place: Place, space: Space, repeats: int, *, frozen: bool = False) -> 
     users.send(False)
     process.join()
     found = {name: statistics.median(values) for name, values in seconds.items()}
-    print(space, f"{place.seconds:g} s", {k: f"{1e3 * v:.1f} ms" for k, v in found.items()}, flush=True)
+    print(
+        space,
+        f"{place.seconds:g} s",
+        {k: f"{1e3 * v:.1f} ms" for k, v in found.items()},
+        flush=True,
+    )
     return {**found, "batch": measure.size, "plain batch": size, "users batch": users_batch}
 
 

@@ -99,15 +99,14 @@ def test_logits_that_move_by_thousands_do_not_overflow() -> None:
 def test_bfloat16_holds_for_a_token_that_hardly_diverges() -> None:
     """Two roundings of one product would leave an error of first order where a divergence is of second."""
     torch.manual_seed(5)
-    embeddings = torch.randn(400, DIM).bfloat16().float()
-    clean = torch.randn(TOKENS, DIM)
-    clean = clean + 3 * embeddings[7]  # a confident token
-    states = clean + 0.3 * torch.randn(64, TOKENS, DIM)
+    embeddings = torch.randn(400, 64).bfloat16().float()
+    clean = torch.randn(TOKENS, 64) + 0.5 * embeddings[7]  # a confident token
+    states = clean + 0.05 * torch.randn(64, TOKENS, 64)
     logits, tokens = clean @ embeddings.T, torch.full((TOKENS,), 7)
     hidden = torch.zeros(64, 1, dtype=torch.bool)
     plain = against(logits, tokens, lambda _: states @ embeddings.T)(hidden).divergence
     fast = against_states(logits, clean, embeddings.bfloat16(), tokens, lambda _: states)(hidden)
-    assert plain.max() < 1e-2
+    assert plain.mean(0).min() < 1e-4
     for token in range(TOKENS):
         pair = torch.stack([plain[:, token], fast.divergence[:, token]])
         assert torch.corrcoef(pair)[0, 1] > 0.999

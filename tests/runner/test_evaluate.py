@@ -19,8 +19,10 @@ from xbench.models.whisper import WhisperModel
 from xbench.references import spes
 from xbench.results import read_result
 from xbench.runner import keys
+from xbench.runner.keys import Decoded, Job, reference_key
 from xbench.runner.plan import plan_methods, plan_tasks
 from xbench.runner.provenance import without_folders
+from xbench.runner.stages import read_features
 from xbench.schemas import problems
 from xbench.store import Store
 
@@ -98,7 +100,11 @@ def test_asr_scores_every_utterance_and_writes_what_it_returns(
         ("spes-encoder", [12, 12]),
         ("spes-input", [12, 12]),
     ]
-    assert all(r.forward_passes == 3 * 25 for r in result.references)
+    # Clean, the twin's clean, and the masks; on fast hardware also the check of bfloat16.
+    for reference in result.references:
+        unchecked = reference.computation["precision_reason"] == {"slow-here": 3}
+        assert reference.forward_passes == 3 * (26 + (0 if unchecked else 1 + 2 * 24))
+        assert sum(reference.computation["precision"].values()) == 3
     assert (result.cost.forward_passes, result.cost.backward_passes) == (3, 0)
     assert result.quality.metric == "wer"
     assert result.quality.n == 3
@@ -605,3 +611,38 @@ def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
     seeded = replace(job, seed=1)
     assert keys.reference_key(tiny.info, seeded, decoded, call).digest != reference
     assert keys.map_key(tiny.info, seeded, decoded, method).digest == explained
+
+
+def test_the_key_of_a_reference_holds_what_determines_its_passes(
+    spec: RunSpec, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plan,) = plan_tasks(spec)
+    job = Job(plan.task, plan.manifest.utterances[0], 0)
+    features, _ = read_features(tiny, job.utterance)
+    hypothesis = tiny.decode(features, "en", None, job.task.decoding)
+    decoded = Decoded(hypothesis, layout(features, hypothesis), 1.0)
+    call = next(c for c in plan.task.references if c.name == "spes-input")
+
+    def digest(**params: str) -> str:
+        return str(reference_key(tiny.info, job, decoded, call.with_params(**params)).digest)
+
+    found = {digest(precision=p) for p in ("auto", "float32", "bfloat16")}
+    assert len({*found, digest(padding="frozen")}) == 4
+    for fast in (True, False):
+        monkeypatch.setattr(keys, "bfloat16_is_fast", lambda device, fast=fast: fast)
+        found.add(digest(precision="auto"))
+    assert len(found) == 4  # `auto` on this machine, and on the other kind
+
+
+def test_the_precision_of_a_run_is_that_of_its_references(spec: RunSpec) -> None:
+    (plan,) = plan_tasks(replace(spec, precision="float32"))
+    assert all(dict(call.params)["precision"] == "float32" for call in plan.task.references)
+    (plan,) = plan_tasks(spec)
+    assert all(dict(call.params)["precision"] == "auto" for call in plan.task.references)
+
+
+def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:
+    frozen = (Call.parse("spes-input:padding=frozen"),)
+    with pytest.raises(UsageError, match="padding=frozen"):
+        plan_tasks(replace(spec, references=frozen, preset="paper"))
+    plan_tasks(replace(spec, references=frozen))

@@ -180,6 +180,4 @@ def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> Refer
         batch_size=chosen.measure.size,
         neutral=neutral,
     )
-    return replace(
-        reference, computation={**chosen.facts, "batch_size": float(chosen.measure.size)}
-    )
+    return replace(reference, computation={**chosen.facts, "batch_size": chosen.measure.size})
