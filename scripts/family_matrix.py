@@ -1,8 +1,8 @@
 """Write docs/families.md: which family supports which method against which reference, found by running all of them.
 
 Every family runs as a small random checkpoint (Whisper as the packaged one) with every registered method and
-reference through `xbench.evaluate`, on two packaged clips and a handful of masks: what has a score is supported, what is
-unsupported says why. Usage: python scripts/family_matrix.py docs/families.md
+reference through `xbench.evaluate`, on three packaged clips and a handful of masks: what has a score is supported,
+what is unsupported says why. Usage: python scripts/family_matrix.py docs/families.md
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from xbench.testing.small import write_small
 
 TASK = "demo-asr-en"
 MASKS = 6
-CLIPS = 2
+CLIPS = ("en-0002", "en-0006", "en-0009")
 UNTESTED = {"fama": "its code comes with the checkpoint and was not at hand"}
+PASSES = {"samples", "steps", "segments", "masks"}  # parameters that say how many passes to take
 LETTERS = {"spes-encoder": "E", "spes-input": "I"}
 
 Cell = tuple[str, str]  # what the table shows, and the reason where it is not supported
@@ -38,9 +39,9 @@ def methods() -> list[MethodDescription]:
 
 
 def call(description: MethodDescription) -> Call:
-    """Return a call with some value for every required parameter."""
-    required = [p for p in description.parameters if p.required]
-    return Call.make(description.name, {p.name: _some_value(p) for p in required})
+    """Return a call with some value for every required parameter, and as few passes as it may take."""
+    chosen = [p for p in description.parameters if p.required or p.name in PASSES]
+    return Call.make(description.name, {p.name: _some_value(p) for p in chosen})
 
 
 def _some_value(parameter: Parameter) -> str | int:
@@ -60,7 +61,7 @@ def run(family: str, root: Path) -> dict[str, RunResult]:
         tasks=(TASK,),
         masks=MASKS,
         references=tuple(Call(name) for name in registry.references.names()),
-        selection=Selection(limit=CLIPS),
+        selection=Selection(ids=CLIPS),
     )
     options = ExecutionOptions(str(root / "results"), str(root / "cache"), "cpu", None)
     return {result.method.name: result for result in evaluate(spec, options)}
@@ -69,7 +70,7 @@ def run(family: str, root: Path) -> dict[str, RunResult]:
 def cell(result: RunResult) -> Cell:
     """Say against which references a method has a score, or why it has none."""
     if result.status == "unsupported":
-        return "–", str(result.reason)
+        return "–", str(result.reason).replace(f"model '{result.model.name}'", "this model")
     undefined = {
         s.reference: ", ".join(s.undefined) for s in result.scores if s.metric == "pearson"
     }

@@ -337,6 +337,25 @@ def test_a_decoder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         load_model(f"speech-encoder-decoder:{tmp_path}", device="cpu")
 
 
+@pytest.mark.parametrize("family", ["whisper", "canary"])
+def test_a_decoder_only_model_on_the_hub_is_refused_before_its_weights_are_fetched(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    def configuration(target: str, **arguments: Any) -> Any:
+        return transformers.Qwen2AudioConfig()
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", configuration)
+    with pytest.raises(UsageError, match="it is a decoder-only model"):
+        load_model(f"{family}:Qwen/Qwen2-Audio-7B", device="cpu")
+
+
+def test_code_of_a_checkpoint_runs_only_when_it_is_allowed() -> None:
+    with pytest.raises(UsageError, match="allow it with --trust-remote-code"):
+        load_model("fama-small", device="cpu")
+
+
 def test_a_hub_that_cannot_be_reached_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EnvironmentProblem, match=r"set HF_HOME .* use --model moonshine:FOLDER"):

@@ -170,6 +170,15 @@ def check_config(location: Location, settings: Mapping[str, Any], model_type: st
     )
 
 
+def check_hub_config(location: Location, model_type: str, arguments: dict[str, Any]) -> None:
+    """Refuse a checkpoint on the hub by its configuration alone, before its weights are fetched."""
+    from transformers import AutoConfig
+
+    with explained(location):
+        config = AutoConfig.from_pretrained(location.target, **arguments)
+    check_config(location, config.to_dict(), model_type)
+
+
 def folder_revision(folder: Path) -> str:
     """Return a hash of every file a checkpoint is made of, so that changed weights are another model."""
     digest = hashlib.sha256()

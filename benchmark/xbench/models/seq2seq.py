@@ -25,8 +25,8 @@ from xbench.errors import UsageError, UtteranceError
 from xbench.models.capture import Stack, captured_trace
 from xbench.models.loading import (
     Location,
-    check_config,
     check_folder,
+    check_hub_config,
     check_weights,
     explained,
     folder_revision,
@@ -325,10 +325,8 @@ def load_family(
         "revision": location.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
-    with explained(location):
-        config = transformers.AutoConfig.from_pretrained(location.target, **arguments)
-    if not family.remote_code:
-        check_config(location, config.to_dict(), family.name)
+    if location.folder is None and not family.remote_code:
+        check_hub_config(location, family.name, arguments)
     with explained(location):
         network, loading = getattr(transformers, family.architecture).from_pretrained(
             location.target,

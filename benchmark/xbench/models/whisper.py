@@ -26,6 +26,7 @@ from xbench.models.frozen_padding import FrozenLogits
 from xbench.models.loading import (
     Location,
     check_folder,
+    check_hub_config,
     check_weights,
     explained,
     folder_revision,
@@ -354,6 +355,8 @@ def load(
         "revision": location.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
+    if location.folder is None:
+        check_hub_config(location, "whisper", arguments)
     with explained(location):
         network, loading = WhisperForConditionalGeneration.from_pretrained(
             location.target,
