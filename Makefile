@@ -38,6 +38,8 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
 	$(BIN)/python perf/methods.py
+	$(BIN)/python perf/reliability.py
+	$(BIN)/python perf/fast_vs_paper.py
 
 wheel: $(STAMP)  ## dist/xbench-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
