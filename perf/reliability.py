@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.references import spes
-from xbench.references.estimation import Sampling, Sums, as_used, block_size
+from xbench.references.estimation import Sampling, Sums, as_used
 from xbench.references.reference import Reference
 from xbench.references.reliability import ceiling_pearson_paper, row_reliability
 from xbench.spec import Scoring
@@ -90,9 +90,6 @@ def judged(space: str) -> dict[str, Callable[[Reference, Layout], float | None]]
     return {
         "max-pooled": lambda r, axes: as_used(r, axes, MAX).value,
         "mean-pooled": lambda r, axes: as_used(r, axes, MEAN).value,
-        "z-scored, then max-pooled": lambda r, axes: (
-            as_used(r, axes, replace(MAX, order="normalise-first")).value
-        ),
         "full map": full_map,
     }
 
@@ -107,8 +104,8 @@ def trace_curve(subject: Subject, space: str, masks: int, design: str) -> Curve:
 
     def watch(sums: Sums) -> None:
         spent[0] += time.perf_counter() - spent[1]
-        at = [c for c in CHECKPOINTS if block_size(len(sums.segmentation.sizes), c) == sums.drawn]
-        if at or sums.drawn >= masks:
+        before = curve.masks[-1] if curve.masks else 0
+        if sums.drawn >= masks or any(before < c <= sums.drawn for c in CHECKPOINTS):
             look(sums)
         spent[1] = time.perf_counter()
 

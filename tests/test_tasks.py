@@ -631,6 +631,7 @@ def test_tasks_and_data_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+<<<<<<< HEAD
 def test_the_tracks_of_the_paper_use_its_preset_and_test_set() -> None:
     conditions = [tasks.load_task(name) for name in tasks.load_suite("paper")]
     assert {task.preset for task in conditions} == {"paper"}
@@ -709,3 +710,56 @@ def test_the_example_of_the_readme_is_a_task(tmp_path: Path) -> None:
         tmp_path, "my-task", example.replace("dataset: {name: manifest}", by_name.strip())
     )
     assert tasks.load_task(named).dataset == Dataset("fleurs", "test", "dev")
+=======
+# -- until ----------------------------------------------------------------------------------------
+
+
+def shipped_copy(tmp_path: Path, references: dict[str, Any]) -> Path:
+    for file in tasks.builtin_folder().glob("_*.yaml"):
+        (tmp_path / file.name).write_text(file.read_text())
+    value = {
+        "schema": "xbench.task/1",
+        "name": "mine",
+        "version": 1,
+        "title": "Mine",
+        "include": "_asr.yaml",
+        "source_languages": ["en"],
+        "dataset": {"name": "manifest"},
+        "licence": "CC0-1.0",
+        "presets": {"fast": {"references": references}},
+    }
+    return write(tmp_path, "mine", value)
+
+
+@pytest.mark.parametrize(
+    ("given", "masks", "until"),
+    [
+        ({}, 20_000, 0.9),
+        ({"until": {"max_masks": 500}}, 500, 0.9),
+        ({"until": {"reliability": 0.8, "max_masks": 700}}, 700, 0.8),
+        ({"until": None, "masks": 300}, 300, None),
+        ({"until": 0.7, "masks": 300}, 300, 0.7),
+    ],
+)
+def test_a_reliability_target_becomes_parameters(
+    tmp_path: Path, given: dict[str, Any], masks: int, until: float | None
+) -> None:
+    path = shipped_copy(tmp_path, {"spes-encoder": given})
+    assert tasks.validate_task_file(path) == []
+    params = dict(tasks.load_task(path).references[0].params)
+    assert (params["masks"], params.get("until")) == (masks, until)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"masks": 300}, "references.spes-encoder.masks: is given by until.max_masks already"),
+        ({"until": {"reliability": 2}}, "'until=2' must be >= 0.01 and <= 0.999"),
+        ({"until": {"masks": 2}}, "unknown key 'masks'"),
+        ({"estimator": "mean"}, "'estimator=mean' is not one of masked-mean, least-squares"),
+    ],
+)
+def test_a_wrong_target_is_told(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    found = tasks.validate_task_file(shipped_copy(tmp_path, {"spes-encoder": given}))
+    assert any(message in problem for problem in found), found
+>>>>>>> stats-engine

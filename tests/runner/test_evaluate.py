@@ -613,6 +613,7 @@ def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
     assert keys.map_key(tiny.info, seeded, decoded, method).digest == explained
 
 
+<<<<<<< HEAD
 def test_the_key_of_a_reference_holds_what_determines_its_passes(
     spec: RunSpec, tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -646,3 +647,76 @@ def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:
     with pytest.raises(UsageError, match="padding=frozen"):
         plan_tasks(replace(spec, references=frozen, preset="paper"))
     plan_tasks(replace(spec, references=frozen))
+=======
+# -- references that follow a target --------------------------------------------------------------
+
+
+def test_a_target_that_is_missed_is_flagged(
+    spec: RunSpec, options: ExecutionOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from xbench.console import show_results
+
+    result = run(spec, options)
+    for reference in result.references:
+        rows = result.utterances[f"row_reliability@{reference.name}"]
+        assert [len(row) for row in rows] == result.utterances["tokens"]
+        assert result.utterances[f"masks@{reference.name}"] == [24, 24, 24]
+        assert (reference.converged, reference.converged_share) == (False, 0.0)
+        assert reference.masks_per_utterance is not None
+        assert asdict(reference.masks_per_utterance) == {"min": 24, "median": 24.0, "max": 24}
+        flat = [value for row in rows for value in row]
+        assert reference.unreliable_rows is not None
+        assert asdict(reference.unreliable_rows) == {
+            "bound": 0.5,
+            "below": sum(value < 0.5 for value in flat if value is not None),
+            "undefined": flat.count(None),
+            "n": len(flat),
+        }
+    show_results([result], Path(options.output))
+    assert "WARNING: 100% of utterances below the 0.9 asked for" in capsys.readouterr().out
+
+
+def test_masks_follow_the_utterance_and_are_counted(
+    spec: RunSpec, options: ExecutionOptions
+) -> None:
+    call = Call.parse("spes-encoder:until=0.9,masks=4000")
+    (reference,) = (
+        result := run(replace(spec, masks=None, references=(call,)), options)
+    ).references
+    masks = result.utterances["masks@spes-encoder"]
+    reliability = result.utterances["reliability@spes-encoder"]
+    assert all(n % 500 == 0 and n >= 1000 for n in masks)
+    assert [n < 4000 or r >= 0.9 for n, r in zip(masks, reliability, strict=True)] == [True] * 3
+    assert reference.converged == all(r >= 0.9 for r in reliability)
+    assert sum(reference.masks) == max(masks)
+    assert reference.forward_passes == sum(masks) + 3
+    assert reference.estimator == "control-variate"
+
+
+def test_without_a_target_nothing_is_said_about_reaching_one(
+    spec: RunSpec, options: ExecutionOptions
+) -> None:
+    result = run(replace(spec, preset="paper"), options)
+    assert {(r.converged, r.converged_share, r.estimator) for r in result.references} == {
+        (None, None, "masked-mean")
+    }
+
+
+def test_scoring_enters_the_key_of_a_reference_only_with_a_target(
+    tiny: WhisperModel, spec: RunSpec, clip: Callable[..., np.ndarray]
+) -> None:
+    (plan,) = plan_tasks(spec)
+    other = replace(plan.task, scoring=replace(plan.task.scoring, pool_time="mean"))
+    utterance = plan.manifest.utterances[0]
+    features = tiny.features(clip(0.6))
+    hypothesis = tiny.decode(features, "en", None, plan.task.decoding)
+    decoded = keys.Decoded(hypothesis, layout(features, hypothesis), 0.6)
+    with_target = plan.task.references[0]
+    without = Call.make(with_target.name, {k: v for k, v in with_target.params if k != "until"})
+    for call, same in ((with_target, False), (without, True)):
+        digests = {
+            keys.reference_key(tiny.info, keys.Job(task, utterance, 0), decoded, call).digest
+            for task in (plan.task, other)
+        }
+        assert (len(digests) == 1) is same
+>>>>>>> stats-engine

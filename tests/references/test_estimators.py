@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from xbench.references.estimators import ESTIMATORS, FOLDS, Moments
+
+FRAMES = 8
+MASKS = np.array(list(product((0, 1), repeat=FRAMES)), dtype=bool)
+
+
+def divergence_of(masks: np.ndarray) -> np.ndarray:
+    """Three tokens: additive, two frames that replace each other, and a cliff; never negative."""
+    m = masks.astype(np.float64)
+    additive = m @ np.linspace(0.1, 0.8, FRAMES)
+    redundant = 2 * m[:, 1] * m[:, 2] + 0.3 * m[:, 5]
+    cliff = 3.0 * (m[:, 3:].sum(1) >= 4) + 0.2 * m[:, 0]
+    return np.stack([additive, redundant, cliff], axis=1)
+
+
+DIVERGENCE = divergence_of(MASKS)
+
+
+def probabilities(p: float) -> np.ndarray:
+    hidden = MASKS.sum(1)
+    weights: np.ndarray = p**hidden * (1 - p) ** (FRAMES - hidden)
+    return weights
+
+
+def truth(p: float) -> np.ndarray:
+    """E[d | frame hidden] by enumeration, masks weighted by p^|m| (1 - p)^(K - |m|)."""
+    joint = probabilities(p)[:, None] * MASKS
+    expected: np.ndarray = (DIVERGENCE.T @ joint) / joint.sum(0)
+    return expected
+
+
+def moments_of(counts: np.ndarray) -> Moments:
+    """Moments when mask number k of the enumeration was drawn counts[half, fold, k] times."""
+    return Moments(
+        masks=counts.sum(2).astype(np.int64),
+        hidden=counts @ MASKS.astype(np.float64),
+        divergence=counts @ DIVERGENCE,
+        cross=np.tensordot(counts, DIVERGENCE[:, :, None] * MASKS[:, None], 1),
+        gram=np.tensordot(counts, 1.0 * MASKS[:, :, None] * MASKS[:, None], 1),
+    )
+
+
+def estimates(name: str, p: float, masks: int, repeats: int) -> np.ndarray:
+    """Return [repeat, token, frame] maps of all masks from independent draws."""
+    rng = np.random.default_rng(0)
+    per_fold = masks // (2 * FOLDS)
+    drawn = rng.multinomial(per_fold, probabilities(p), size=(repeats, 2, FOLDS)).astype(np.float64)
+    maps = []
+    for counts in drawn:
+        moments = moments_of(counts)
+        sums = ESTIMATORS[name](moments, p)
+        assert sums is not None
+        maps.append(sums.sum(0) / moments.hidden.sum((0, 1)))
+    return np.array(maps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [0.5, 0.7])
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_bias_against_the_enumeration_is_under_a_tenth_of_the_standard_error(
+    name: str, p: float
+) -> None:
+    # 1,000 masks are the fewest that `until` stops at.
+    found = estimates(name, p, masks=1000, repeats=2000)
+    bias = found.mean(0) - truth(p)
+    # The measured bias itself has an error of 0.022 standard errors; 1e-6 is for the additive token, which a
+    # regression finds exactly.
+    assert (np.abs(bias) / np.maximum(found.std(0), 1e-6)).max() < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["masked-mean", "control-variate"])
+def test_bias_stays_that_small_with_four_masks_per_segment(name: str) -> None:
+    found = estimates(name, 0.7, masks=64, repeats=3000)
+    bias = found.mean(0) - truth(0.7)
+    assert (np.abs(bias) / found.std(0)).max() < 0.1
+
+
+def test_least_squares_and_control_variate_have_less_variance() -> None:
+    spread = {name: estimates(name, 0.7, 1000, 60).std(0) for name in ESTIMATORS}
+    contrast = {name: s.mean(1) for name, s in spread.items()}
+    for name in ("least-squares", "control-variate"):
+        # The additive token is predicted all but exactly, the others in part.
+        assert contrast[name][0] < 0.1 * contrast["masked-mean"][0]
+        assert (contrast[name][1:] < 0.85 * contrast["masked-mean"][1:]).all()
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_all_masks_in_their_shares_give_the_enumeration(name: str) -> None:
+    # At p = 1/4 the counts 3^(K-|m|) are exact shares.
+    hidden = MASKS.sum(1)
+    counts = np.broadcast_to(3.0 ** (FRAMES - hidden), (2, FOLDS, len(MASKS)))
+    moments = moments_of(counts)
+    sums = ESTIMATORS[name](moments, 0.25)
+    assert sums is not None
+    for half in (0, 1):
+        found = sums[half] / moments.hidden.sum(1)[half]
+        np.testing.assert_allclose(found, truth(0.25), rtol=1e-6)
+
+
+def test_masked_mean_by_hand() -> None:
+    moments = Moments.empty(2, 1, gram=False)
+    moments.add(0, 0, np.array([[True, False], [True, True]]), np.array([[1.0], [3.0]]))
+    moments.add(0, 3, np.array([[False, True]]), np.array([[5.0]]))
+    sums = ESTIMATORS["masked-mean"](moments, 0.5)
+    assert sums is not None
+    assert sums[0].tolist() == [[4.0, 8.0]]
+    assert moments.hidden.sum(1)[0].tolist() == [2.0, 2.0]
+
+
+def test_least_squares_by_hand() -> None:
+    # d = 1 + 2 m_0 - m_1 exactly, at p = 1/4: E[d | 0 hidden] = 1 + 2 - 1/4, E[d | 1 hidden] = 1 + 1/2 - 1.
+    moments = Moments.empty(2, 1, gram=True)
+    masks = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=bool)
+    outcome = (1 + 2 * masks[:, 0] - 1.0 * masks[:, 1])[:, None]
+    for half in (0, 1):
+        moments.add(half, 0, masks, outcome)
+    sums = ESTIMATORS["least-squares"](moments, 0.25)
+    assert sums is not None
+    np.testing.assert_allclose(sums[0] / 2, [[2.75, 0.5]], rtol=1e-6)
+
+
+def test_least_squares_waits_for_more_masks_than_segments() -> None:
+    moments = Moments.empty(2, 1, gram=True)
+    masks, outcome = np.array([[1, 0], [0, 1]], dtype=bool), np.ones((2, 1))
+    for half in (0, 1):
+        moments.add(half, 0, masks, outcome)
+    assert ESTIMATORS["least-squares"](moments, 0.5) is None
+    moments.add(0, 1, masks, outcome)
+    assert ESTIMATORS["least-squares"](moments, 0.5) is None  # the other half still has too few
+    moments.add(1, 1, masks, outcome)
+    assert ESTIMATORS["least-squares"](moments, 0.5) is not None
+
+
+def test_control_variate_takes_any_number_of_masks() -> None:
+    moments = Moments.empty(3, 1, gram=True)
+    moments.add(1, 2, np.array([[True, False, True]]), np.array([[4.0]]))
+    sums = ESTIMATORS["control-variate"](moments, 0.5)
+    assert sums is not None
+    np.testing.assert_allclose(sums[1], [[4.0, 0.0, 4.0]])
+    assert not sums[0].any()
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_the_ends_of_p_give_numbers(name: str, p: float) -> None:
+    moments = Moments.empty(3, 1, gram=True)
+    masks = np.full((8, 3), bool(p))
+    for half, fold in product((0, 1), range(FOLDS)):
+        moments.add(half, fold, masks, np.full((8, 1), 2.0))
+    sums = ESTIMATORS[name](moments, p)
+    assert sums is not None
+    np.testing.assert_allclose(sums, 32 * 2 * p)
+
+
+def test_a_fit_knows_nothing_of_the_other_half() -> None:
+    rng = np.random.default_rng(3)
+    moments, other = (Moments.empty(4, 2, gram=True) for _ in range(2))
+    for half, fold in product((0, 1), range(FOLDS)):
+        masks, outcome = rng.random((20, 4)) < 0.5, rng.random((20, 2))
+        moments.add(half, fold, masks, outcome)
+        other.add(half, fold, masks, outcome if half == 0 else 1 - outcome)
+    for name in ESTIMATORS:
+        first, second = ESTIMATORS[name](moments, 0.5), ESTIMATORS[name](other, 0.5)
+        assert first is not None
+        assert second is not None
+        np.testing.assert_array_equal(first[0], second[0])
+        assert np.abs(first[1] - second[1]).max() > 0.01
