@@ -38,14 +38,11 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
 	$(BIN)/python perf/methods.py
-<<<<<<< HEAD
 	$(BIN)/python perf/statistics.py
 	$(BIN)/python perf/metrics.py
 	$(BIN)/python perf/reference_speed.py
-=======
 	$(BIN)/python perf/reliability.py
 	$(BIN)/python perf/fast_vs_paper.py
->>>>>>> stats-engine
 
 wheel: $(STAMP)  ## dist/xbench-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

@@ -631,7 +631,6 @@ def test_tasks_and_data_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-<<<<<<< HEAD
 def test_the_tracks_of_the_paper_use_its_preset_and_test_set() -> None:
     conditions = [tasks.load_task(name) for name in tasks.load_suite("paper")]
     assert {task.preset for task in conditions} == {"paper"}
@@ -710,7 +709,8 @@ def test_the_example_of_the_readme_is_a_task(tmp_path: Path) -> None:
         tmp_path, "my-task", example.replace("dataset: {name: manifest}", by_name.strip())
     )
     assert tasks.load_task(named).dataset == Dataset("fleurs", "test", "dev")
-=======
+
+
 # -- until ----------------------------------------------------------------------------------------
 
 
@@ -762,4 +762,3 @@ def test_a_reliability_target_becomes_parameters(
 def test_a_wrong_target_is_told(tmp_path: Path, given: dict[str, Any], message: str) -> None:
     found = tasks.validate_task_file(shipped_copy(tmp_path, {"spes-encoder": given}))
     assert any(message in problem for problem in found), found
->>>>>>> stats-engine

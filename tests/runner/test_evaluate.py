@@ -613,7 +613,6 @@ def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
     assert keys.map_key(tiny.info, seeded, decoded, method).digest == explained
 
 
-<<<<<<< HEAD
 def test_the_key_of_a_reference_holds_what_determines_its_passes(
     spec: RunSpec, tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -647,7 +646,8 @@ def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:
     with pytest.raises(UsageError, match="padding=frozen"):
         plan_tasks(replace(spec, references=frozen, preset="paper"))
     plan_tasks(replace(spec, references=frozen))
-=======
+
+
 # -- references that follow a target --------------------------------------------------------------
 
 
@@ -719,4 +719,3 @@ def test_scoring_enters_the_key_of_a_reference_only_with_a_target(
             for task in (plan.task, other)
         }
         assert (len(digests) == 1) is same
->>>>>>> stats-engine
