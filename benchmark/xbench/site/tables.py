@@ -493,18 +493,18 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
     for row in group:
         why = _unranked(row, newest[row.config.slug] is row)
         if why is None:
-            contenders[row.run.id] = row
+            contenders[row.config.slug] = row
         else:
             rows.append(replace(row, rank_reason=why))
     ranking = rank(
         {
-            id: utterance_values(row.run, row.metric, row.reference)
-            for id, row in contenders.items()
+            slug: utterance_values(row.run, row.metric, row.reference)
+            for slug, row in contenders.items()
         },
         higher,
     )
-    for id, row in contenders.items():
-        place = ranking.places.get(id)
+    for slug, row in contenders.items():
+        place = ranking.places.get(slug)
         rows.append(
             replace(row, rank_reason=ranking.reason)
             if place is None
@@ -512,8 +512,6 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
                 row, rank=place.rank, rank_low=place.low, rank_high=place.high, best=place.best
             )
         )
-    slug_of = {id: row.config.slug for id, row in contenders.items()}
-    pairs = tuple(replace(p, a=slug_of[p.a], b=slug_of[p.b]) for p in ranking.pairs)
     ordered = sorted(rows, key=lambda row: order(row, higher))
     return Board(
         first.run.task,
@@ -521,7 +519,7 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
         first.metric,
         first.reference,
         tuple(ordered),
-        pairs,
+        ranking.pairs,
         ranking.reason,
     )
 
