@@ -44,6 +44,9 @@ def loaded_after(code: str) -> list[str]:
         "xbench.report",
         "xbench.scaffold",
         "xbench.stats",
+        "xbench.site.build",
+        "xbench.site.check",
+        "xbench.site.serve",
     ],
 )
 def test_torch_free_modules_import_nothing_heavy(module: str) -> None:
@@ -118,6 +121,7 @@ RULES = {
     "references/*.py": ("runner", "methods", "results", *TOP),
     "metrics/*.py": ("runner", "methods", "references", "models", "results", *TOP),
     "runner/*.py": TOP,
+    "site/*.py": ("runner", "models", "methods", "references", "metrics", "trace", "case"),
 }
 
 

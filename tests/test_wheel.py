@@ -29,6 +29,8 @@ def test_the_wheel_holds_tasks_model_and_audio(wheel: Path) -> None:
     for name in (
         "xbench/_tasks/demo.yaml",
         "xbench/_tasks/_defaults.yaml",
+        "xbench/_leaderboard/templates/base.html",
+        "xbench/_leaderboard/assets/site.css",
         "xbench/demo/model/model.safetensors",
         "xbench/demo/test.jsonl",
         "xbench/schemas/result.schema.json",

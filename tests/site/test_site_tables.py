@@ -158,3 +158,30 @@ def test_the_order_of_files_changes_nothing(tmp_path: Path) -> None:
     assert [(r.run.id, r.metric, r.rank) for r in first.rows] == [
         (r.run.id, r.metric, r.rank) for r in second.rows
     ]
+
+
+def test_a_score_without_values_per_utterance_is_shown_but_never_counted_as_zero(
+    tmp_path: Path,
+) -> None:
+    run = result(method=METHODS[1])
+    del run["utterances"]["pearson@spes-encoder"]
+    tables = tables_of(tmp_path, [result(), run])
+    (board,) = tables.select(metric=KEY[0])
+    (row,) = [row for row in board.rows if row.run.data["method"]["params"]["layers"] == "last"]
+    assert row.value is not None
+    assert row.rank_reason == "no-values-per-utterance"
+    table = overall(tables, *KEY)
+    assert [s.config.label for s in table.standings] == ["mean-heads"]
+    assert [why for _, _, why in table.missing] == ["no-values-per-utterance"]
+
+
+def test_boards_stand_by_task_in_natural_order_what_ranks_the_task_first(tmp_path: Path) -> None:
+    scores = [("deletion-auc", None), *([KEY])]
+    results = [result(f"task-{t}", scores=scores) for t in (10, 2)]
+    boards = tables_of(tmp_path, results).boards
+    assert [(b.task.title, b.metric) for b in boards] == [
+        ("task-2", "pearson"),
+        ("task-2", "deletion-auc"),
+        ("task-10", "pearson"),
+        ("task-10", "deletion-auc"),
+    ]

@@ -119,7 +119,7 @@ def _check(data: Any) -> None:
     if len(lengths) > 1 or max(lengths, default=0) > MOST_UTTERANCES:
         raise ValueError("utterances: columns differ in length or are too long")
     for name, column in data["utterances"].items():
-        if any(isinstance(x, float) and not math.isfinite(x) for x in column):
+        if not all(map(math.isfinite, [x for x in column if type(x) is float])):
             raise ValueError(f"utterances.{name}: holds a number that is not finite")
     ids = data["utterances"]["id"]
     if not all(isinstance(x, str) for x in (*ids, *data["utterances"]["cluster"])):

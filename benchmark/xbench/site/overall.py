@@ -80,6 +80,8 @@ def overall(
                 continue
             if row.value is None:
                 without[config] = row.reason or "not recorded"
+            elif row.rank_reason == "no-values-per-utterance":
+                without[config] = row.rank_reason
             else:
                 rows[config][cell] = row
                 places[cell] = (board.task, board.model)
@@ -100,7 +102,7 @@ def overall(
                 else (None, None, None, False),
             )
         )
-    standings.sort(key=lambda s: (-s.value if higher else s.value, s.config.label))
+    standings.sort(key=lambda s: (-s.value if higher else s.value, s.rank or 0, s.config.label))
     missing = [
         (config, len(block - set(rows.get(config, ()))), without.get(config, "not run"))
         for config in {**dict.fromkeys(rows), **dict.fromkeys(without)}
@@ -148,6 +150,7 @@ def _standing(
     clusters = [scores[name][1] for name in names]
     column = [scores[name][0] for name in names]
     mean = stats.mean_estimate(column, clusters, seed=SEED)
+    assert mean.value is not None  # rows without a value per utterance stay outside of the block
     bounds = {}
     for kind in ("floor", "ceiling"):
         found = _values(rows, f"{kind}:")
@@ -161,7 +164,7 @@ def _standing(
     rank_at, low, high, best = place
     return Standing(
         config=config,
-        value=rounded(mean.value) or 0.0,
+        value=round(mean.value, 4) + 0.0,
         low=rounded(mean.low),
         high=rounded(mean.high),
         n=mean.n,

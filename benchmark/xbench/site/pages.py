@@ -183,12 +183,11 @@ def _cards(tables: Tables, standings: Sequence[Overall]) -> list[dict[str, Any]]
     titles = {
         "agreement": "Agrees best with the reference",
         "intervention": "Does best when the input is changed",
-        "other": "Best score",
     }
     cards = []
     for table in standings:
         family = tables.metrics[table.metric].family
-        cards.append(_card(titles.get(family, titles["other"]), table))
+        cards.append(_card(titles.get(family, f"Best {table.metric}"), table))
     if standings:
         main = standings[0]
         plain = overall(tables, main.metric, main.reference, lambda config: not config.gradients)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xbench.schemas import schema
 
 Accepts = Callable[[Any], bool]
 
-_TYPES: Mapping[str, Accepts] = {
-    "object": lambda v: type(v) is dict,
-    "array": lambda v: type(v) is list,
-    "string": lambda v: type(v) is str,
-    "boolean": lambda v: type(v) is bool,
-    "null": lambda v: v is None,
-    "integer": lambda v: type(v) is int,
-    "number": lambda v: type(v) is int or (type(v) is float and math.isfinite(v)),
+_TYPES: Mapping[str, frozenset[type]] = {
+    "object": frozenset({dict}),
+    "array": frozenset({list}),
+    "string": frozenset({str}),
+    "boolean": frozenset({bool}),
+    "null": frozenset({type(None)}),
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
 }
 _WORDS = {"$schema", "$id", "$defs", "title", "description"}
 
@@ -46,7 +46,17 @@ def _compile(rule: Any, definitions: Mapping[str, Any]) -> Accepts:
         tests.append(_members(rule, definitions))
     if len(tests) == 1:
         return tests[0]
-    return lambda value: all(test(value) for test in tests)
+    return _all_of(tests)
+
+
+def _all_of(tests: Sequence[Accepts]) -> Accepts:
+    def test(value: Any) -> bool:
+        for each in tests:  # noqa: SIM110  # runs for every value of every file
+            if not each(value):
+                return False
+        return True
+
+    return test
 
 
 def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts:
@@ -55,8 +65,9 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
         case "$ref":
             return _compile(definitions[wanted.removeprefix("#/$defs/")], definitions)
         case "type":
-            kinds = [_TYPES[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted)]
-            return kinds[0] if len(kinds) == 1 else lambda v: any(kind(v) for kind in kinds)
+            names = [wanted] if isinstance(wanted, str) else wanted
+            kinds = frozenset[type]().union(*(_TYPES[name] for name in names))
+            return lambda v: type(v) in kinds and (type(v) is not float or math.isfinite(v))
         case "enum":
             return lambda v: type(v) is str and v in wanted
         case "const":
@@ -83,6 +94,9 @@ def _members(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts
     def test(value: Any) -> bool:
         if type(value) is not dict:
             return True
-        return all(known.get(key, other)(member) for key, member in value.items())
+        for key, member in value.items():  # noqa: SIM110  # likewise
+            if not known.get(key, other)(member):
+                return False
+        return True
 
     return test

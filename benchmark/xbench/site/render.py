@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         auto_reload=False,
     )
     environment.filters["pair"] = lambda text: (text, text)
+    environment.filters["words"] = _words
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     environment.globals.update(
         num=charts.number,
@@ -64,6 +66,13 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         )
 
     return render
+
+
+def _words(reason: str | None) -> str:
+    """Write a reason for reading: `fewer-than-6-clusters` without its hyphens."""
+    if not reason:
+        return "not recorded"
+    return reason.replace("-", " ") if re.fullmatch(r"[a-z0-9-]+", reason) else reason
 
 
 def _millions(count: int) -> str:

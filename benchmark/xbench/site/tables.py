@@ -8,6 +8,7 @@ through `xbench.stats`, and nowhere else.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -253,7 +254,13 @@ def tabulate(results: Sequence[Result]) -> Tables:
 
 
 def _by_title(things: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(sorted(things, key=lambda thing: (thing.title, thing.slug)))
+    return tuple(sorted(things, key=lambda thing: (_natural(thing.title), thing.slug)))
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sort key that puts `part-2` before `part-10`."""
+    pieces = re.split(r"([0-9]{1,9})", text.lower())
+    return [(int(p), "") if i % 2 else (-1, p) for i, p in enumerate(pieces)]
 
 
 # -- what the results are about --------------------------------------------------------------------
@@ -480,8 +487,19 @@ def _boards(rows: Sequence[Row], metrics: Mapping[str, Metric]) -> Iterable[Boar
     for row in rows:
         key = (row.run.task.slug, row.run.model.slug, row.metric, row.reference or "")
         groups[key].append(row)
-    for _, group in sorted(groups.items()):
+    for group in sorted(groups.values(), key=_board_order):
         yield _board(group, metrics[group[0].metric].higher)
+
+
+def _board_order(group: Sequence[Row]) -> tuple[Any, ...]:
+    """Sort key of boards: task, model, what the task is ranked by, then the other scores."""
+    first = group[0]
+    score = (first.metric, first.reference or "")
+    return (
+        *(_natural(first.run.task.title), first.run.task.slug),
+        *(_natural(first.run.model.title), first.run.model.slug),
+        *((first.metric, first.reference) != first.run.task.headline, score),
+    )
 
 
 def _board(group: Sequence[Row], higher: bool) -> Board:
@@ -493,18 +511,18 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
     for row in group:
         why = _unranked(row, newest[row.config.slug] is row)
         if why is None:
-            contenders[row.run.id] = row
+            contenders[row.config.slug] = row
         else:
             rows.append(replace(row, rank_reason=why))
     ranking = rank(
         {
-            id: utterance_values(row.run, row.metric, row.reference)
-            for id, row in contenders.items()
+            slug: utterance_values(row.run, row.metric, row.reference)
+            for slug, row in contenders.items()
         },
         higher,
     )
-    for id, row in contenders.items():
-        place = ranking.places.get(id)
+    for slug, row in contenders.items():
+        place = ranking.places.get(slug)
         rows.append(
             replace(row, rank_reason=ranking.reason)
             if place is None
@@ -512,8 +530,6 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
                 row, rank=place.rank, rank_low=place.low, rank_high=place.high, best=place.best
             )
         )
-    slug_of = {id: row.config.slug for id, row in contenders.items()}
-    pairs = tuple(replace(p, a=slug_of[p.a], b=slug_of[p.b]) for p in ranking.pairs)
     ordered = sorted(rows, key=lambda row: order(row, higher))
     return Board(
         first.run.task,
@@ -521,7 +537,7 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
         first.metric,
         first.reference,
         tuple(ordered),
-        pairs,
+        ranking.pairs,
         ranking.reason,
     )
 
@@ -542,7 +558,8 @@ def _unranked(row: Row, newest: bool) -> str | None:
         return "oracle"
     if not newest:
         return "superseded"
-    if column_name(row.metric, row.reference) not in row.run.data["utterances"]:
+    values = row.run.data["utterances"].get(column_name(row.metric, row.reference), ())
+    if not any(isinstance(value, int | float) for value in values):
         return "no-values-per-utterance"
     return None
 
