@@ -33,10 +33,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from methods import medians, whisper_tiny_sized
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from methods import medians, whisper_tiny_sized
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.datasets import demo_manifest
@@ -468,7 +468,8 @@ def render(report: dict[str, Any]) -> str:
         "# Cost of a reference, per mask",
         "",
         "Made by `python perf/reference_speed.py`; what (a), (b), (c) are stands on top of it. Medians of interleaved",
-        f"repeats on {report['machine']['cores']} CPU cores; load when it began: {report['machine']['load']:.1f}. Ours in bfloat16.",
+        f"repeats on {report['machine']['cores']} CPU cores; ours in bfloat16. Load when it began:"
+        f" {report['machine']['load']:.1f}.",
         "",
         "| what | target | measured | met |",
         "|---|---|---|---|",
