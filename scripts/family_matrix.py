@@ -1,8 +1,8 @@
 """Write docs/families.md: which family supports which method against which reference, found by running all of them.
 
 Every family runs as a small random checkpoint (Whisper as the packaged one) with every registered method and
-reference through `xbench.evaluate`, a few tokens of two packaged clips and a handful of masks: what has a score is supported,
-what is unsupported says why. Usage: python scripts/family_matrix.py docs/families.md
+reference through `xbench.evaluate`, on a few tokens of two packaged clips and a handful of masks: what has a score is
+supported, what is unsupported says why. Usage: python scripts/family_matrix.py docs/families.md
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             "A cell names the references against which the method has a score: E is `spes-encoder`, I is "
             "`spes-input`. A dash with a number is unsupported, for the reason below the table. Every family ran as "
             "a small random checkpoint (Whisper as `xbench-tiny`), so this says what can be computed, not how good "
-            "it is. A model of the raw waveform has no spectrogram and thus no `spes-input`.",
+            "it is. A model of the raw waveform has no spectrogram and thus no `spes-input`. `shuffled` needs two "
+            "clips with different hypotheses, and some random checkpoints write the same for both.",
             "",
             table(cells),
             "",
