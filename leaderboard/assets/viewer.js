@@ -115,11 +115,10 @@
   function drawWave() {
     const peaks = loudness();
     if (!peaks) return;
-    const style = getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
     wave.width = peaks.length;
     wave.height = 64;
     const context = wave.getContext("2d");
-    context.fillStyle = style;
+    context.fillStyle = getComputedStyle(live).color;
     peaks.forEach((peak, x) => { const half = Math.max(0.5, peak * 32 / 255); context.fillRect(x, 32 - half, 1, 2 * half); });
   }
   function drawSound() {
