@@ -159,12 +159,10 @@ def run(
         return evaluate(spec, options)
 
 
-_HEAD = (
-    "Made by `python scripts/make_submissions.py cross-model --shared ../shared`: the two small models that were trained on\n"
-    "real recordings, on the real clips that they understand. Few clips of few speakers: these tables show that the\n"
-    "instrument runs on two families and what it says, not which method is best in general. The result files lie under\n"
-    "`submissions/`."
-)
+_HEAD = """Made by `python scripts/make_submissions.py cross-model --shared ../shared`: the two small models that
+were trained on real recordings, on the real clips that they understand. Few clips of few speakers: these tables show
+that the instrument runs on two families and what it says, not which method is best in general. The result files lie
+under `submissions/`."""
 
 
 def section(track: Track, heard: dict[str, dict], results: Sequence[RunResult]) -> str:
