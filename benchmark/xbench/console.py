@@ -112,6 +112,10 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
     for result in results:
         by_task.setdefault(result.task.name, []).append(result)
     for group in by_task.values():
+        if all(r.status == "unsupported" for r in group):
+            for reason in dict.fromkeys(r.reason for r in group):
+                say(f"{group[0].task.name} | unsupported: {reason}\n")
+            continue
         # An unsupported method has no references of its own to describe the table with.
         shown = next((r for r in group if r.status != "unsupported"), group[0])
         for reference in shown.references:
@@ -123,6 +127,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
         for result in group:
             if result.gates:
                 say(_gate_line(result))
+        for line in _left_out_lines(group):
+            say(line)
         say(_quality_line(shown))
         for failure in shown.failures:
             say(f"not scored: {failure.id}: {failure.reason}")
@@ -297,6 +303,26 @@ def _score_cell(result: RunResult, score: ScoreRecord) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+_LARGE = 0.2  # share of the content tokens
+
+
+def _left_out_lines(results: Sequence[RunResult]) -> list[str]:
+    """Say which scores are means over clearly fewer tokens than were written, and whose go furthest."""
+    found: dict[str, tuple[float, str]] = {}
+    for result in results:
+        tokens = sum(result.utterances["tokens"])
+        for score in result.scores:
+            share = sum(score.tokens_left_out.values()) / tokens if tokens else 0.0
+            name = column_name(score.metric, score.reference)
+            if score.value is not None and share >= max(_LARGE, found.get(name, (0.0,))[0]):
+                reasons = ", ".join(score.tokens_left_out)
+                found[name] = (share, f"of {result.method.label} ({reasons})")
+    return [
+        f"{name}: {share:.0%} of the tokens {whose} do not count"
+        for name, (share, whose) in found.items()
+    ]
 
 
 def _quality_line(result: RunResult) -> str:

@@ -420,6 +420,10 @@ def _check_references(value: dict[str, Any]) -> Iterator[Problem]:
 def _check_metrics(value: dict[str, Any]) -> Iterator[Problem]:
     for index, text in enumerate(value["metrics"]):
         yield from _unresolved(("metrics", index), partial(_resolve_text, registry.metrics, text))
+        if _called(text) in map(_called, value["metrics"][:index]):
+            yield Problem(
+                ("metrics", index), f"'{_called(text)}' is there twice; a result has room for one"
+            )
 
 
 def _check_headline(value: dict[str, Any]) -> Iterator[Problem]:
