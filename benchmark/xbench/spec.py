@@ -13,6 +13,7 @@ from xbench.errors import UsageError
 
 Scalar = str | int | float | bool
 Kind = Literal["asr", "st"]
+FROM_USER = "manifest"  # the dataset of a task whose clips come with --data
 
 
 def canonical_json(value: Any) -> str:

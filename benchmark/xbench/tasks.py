@@ -14,11 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xbench import registry
-from xbench.data.datasets import FROM_USER
 from xbench.description import CorpusDescription, Description, TaskFolder
 from xbench.errors import UnknownName, UsageError, nearest
 from xbench.schemas import InvalidFile, Problem, find_problems
-from xbench.spec import Call, Dataset, Decoding, Headline, Quality, Scalar, Scoring, TaskSpec
+from xbench.spec import (
+    FROM_USER,
+    Call,
+    Dataset,
+    Decoding,
+    Headline,
+    Quality,
+    Scalar,
+    Scoring,
+    TaskSpec,
+)
 from xbench.strict_yaml import Document, Place, display, merge, read_yaml
 
 SUITE = "xbench.suite/1"
