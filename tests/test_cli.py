@@ -138,7 +138,9 @@ def test_an_unsupported_layer_is_told_and_the_others_go_on(
 def test_a_task_beyond_the_model_is_one_note_and_the_others_are_done(
     run: Run, tiny_whisper_folder: Path, clips: Path
 ) -> None:
-    lines = [json.loads(line) | {"translation_de": "eins"} for line in clips.open()]
+    lines = [
+        json.loads(line) | {"translation_de": "eins"} for line in clips.read_text().splitlines()
+    ]
     clips.write_text("\n".join(map(json.dumps, lines)))
     into_german = clips.parent / "into-german.yaml"
     into_german.write_text(

@@ -174,7 +174,7 @@ class QualityRecord:
 class ScoreRecord:
     """One metric against one reference, with everything needed to read it.
 
-    params: the metric's own, complete. tokens_left_out: content tokens that do not enter means over tokens,
+    metric_params: complete. tokens_left_out: content tokens that do not enter means over tokens,
     by reason, summed over utterances.
     """
 
@@ -193,7 +193,7 @@ class ScoreRecord:
     skill: Interval
     disattenuated: Interval
     direction: Literal["higher", "lower"]
-    params: dict[str, Scalar] = field(default_factory=dict)
+    metric_params: dict[str, Scalar] = field(default_factory=dict)
     tokens_left_out: dict[str, int] = field(default_factory=dict)
 
 

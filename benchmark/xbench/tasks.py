@@ -570,13 +570,18 @@ def _build(document: Document, preset: str) -> TaskSpec:
             registry.references.resolve(call)[1] for call in _reference_calls(value).values()
         ),
         scoring=Scoring(**value["scoring"]),
-        metrics=tuple(_resolve_text(registry.metrics, text) for text in value["metrics"]),
+        metrics=in_order(_resolve_text(registry.metrics, text) for text in value["metrics"]),
         headline=Headline(**{key: _plain_name(name) for key, name in value["headline"].items()}),
         floor=_resolve_text(registry.methods, value["floor"]),
         quality=Quality(value["quality"]["metric"], float(value["quality"]["poor"])),
         preset=preset,
         licence=value["licence"],
     )
+
+
+def in_order(metrics: Iterable[Call]) -> tuple[Call, ...]:
+    """Return metrics that take a reference before the others, as results list them: one order, one hash."""
+    return tuple(sorted(metrics, key=lambda m: registry.metrics.get(m.name).takes != "reference"))
 
 
 def _reference_calls(value: dict[str, Any]) -> dict[str, Call]:

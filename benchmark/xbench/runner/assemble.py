@@ -291,7 +291,7 @@ def _score_record(
         skill=_interval(stats.skill(scores, floors, uppers, clusters, seed=seed)),
         disattenuated=_interval(stats.disattenuated(scores, uppers, clusters, seed=seed)),
         direction="higher" if metric.higher_is_better else "lower",
-        params=metric_params(task.plan.task, metric.name),
+        metric_params=metric_params(task.plan.task, metric.name),
         tokens_left_out=left_out_counts(found),
     )
 

@@ -66,7 +66,7 @@ def without_reference(
         skill=Interval(None, None, no_ceiling, None),
         disattenuated=Interval(None, None, no_ceiling, None),
         direction="higher" if metric.higher_is_better else "lower",
-        params=metric_params(task.plan.task, metric.name),
+        metric_params=metric_params(task.plan.task, metric.name),
         tokens_left_out=left_out_counts(found),
     )
 

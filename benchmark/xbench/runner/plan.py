@@ -15,7 +15,7 @@ from xbench.errors import UsageError
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import locate
 from xbench.spec import Call, RunSpec, Selection, TaskSpec
-from xbench.tasks import resolve_tasks
+from xbench.tasks import in_order, resolve_tasks
 
 if TYPE_CHECKING:
     from xbench.fitting import Fitted
@@ -83,7 +83,7 @@ def with_metrics(task: TaskSpec, given: Sequence[Call]) -> TaskSpec:
     if headline.metric not in {m.name for m in metrics}:
         compared = [m for m in metrics if registry.metrics.get(m.name).takes == "reference"]
         headline = replace(headline, metric=(compared or metrics)[0].name)
-    return replace(task, metrics=tuple(metrics), headline=headline)
+    return replace(task, metrics=in_order(metrics), headline=headline)
 
 
 def once(kind: str, calls: Sequence[Call]) -> None:
@@ -108,7 +108,8 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
         calls = tuple(call.with_params(masks=spec.masks) for call in calls)
     once("reference", calls)
     if spec.precision != "auto":
-        calls = tuple(_in_precision(call, spec.precision) for call in calls)
+        said = {c.name for c in spec.references if "precision" in dict(c.params)}
+        calls = tuple(c if c.name in said else _in_precision(c, spec.precision) for c in calls)
     resolved = tuple(registry.references.resolve(call)[1] for call in calls)
     for call in resolved:
         if task.preset == "paper" and dict(call.params).get("padding") == "frozen":
