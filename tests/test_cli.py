@@ -127,10 +127,39 @@ def test_an_unsupported_layer_is_told_and_the_others_go_on(
 ) -> None:
     methods = ("raw-attention:layer=7,head=0", "mean-heads")
     done = run(*evaluation(tiny_whisper_folder, clips, methods=methods))
-    assert done.code == 1
+    assert done.code == 0
     assert "layer 7 does not exist: the decoder has layers 0 to 1" in done.err
     statuses = {r.method.name: r.status for r in load_results("results")}
     assert statuses == {"raw-attention": "unsupported", "mean-heads": "complete"}
+    alone = run(*evaluation(tiny_whisper_folder, clips, methods=methods[:1]))
+    assert alone.code == 1  # nothing was scored
+
+
+def test_a_task_beyond_the_model_is_one_note_and_the_others_are_done(
+    run: Run, tiny_whisper_folder: Path, clips: Path
+) -> None:
+    lines = [
+        json.loads(line) | {"translation_de": "eins"} for line in clips.read_text().splitlines()
+    ]
+    clips.write_text("\n".join(map(json.dumps, lines)))
+    into_german = clips.parent / "into-german.yaml"
+    into_german.write_text(
+        "schema: xbench.task/1\nname: into-german\nversion: 1\ntitle: beyond Whisper\n"
+        "include: builtin:_st.yaml\nsource_languages: [en]\ntarget_language: de\n"
+        "dataset: {name: manifest}\nlicence: none\n"
+    )
+    asked = evaluation(tiny_whisper_folder, clips, "--task", str(into_german), "--task", "asr")
+    done = run(*asked)
+    assert done.code == 0, done.err
+    assert done.err.count("cannot translate into 'de'") == 1
+    assert done.out.count("cannot translate into 'de'") == 1
+    german, asr = sorted(load_results("results"), key=lambda r: r.task.name != "into-german")
+    assert (german.status, asr.status) == ("unsupported", "complete")
+    assert "cannot translate into 'de'" in (german.reason or "")
+    assert german.failures == []
+    assert german.utterances["id"] == []
+    assert run("score", "results", "--output", "again").code == 0
+    assert {r.status for r in load_results("again")} == {"unsupported", "complete"}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def evaluate_command(
     reference: Annotated[
         list[str] | None, typer.Option(help="Reference instead of the task's.")
     ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Metric instead of the task's.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric instead of the task's; +NAME: beside them.")
+    ] = None,
     gates: Annotated[
         str | None, typer.Option(help="Sanity gates too: all, or names A,B,...")
     ] = None,
@@ -115,7 +117,9 @@ def evaluate_command(
         console.emit_json([json.loads(result.to_json()) for result in results])
     else:
         console.show_results(results, Path(output))
-    if any(r.failures or r.status in ("failed", "unsupported") for r in results):
+    # What a model or a method cannot do is a result; 1 is for clips, and for a run without any score.
+    nothing = all(r.status in ("failed", "unsupported") for r in results)
+    if nothing or any(r.failures for r in results):
         raise typer.Exit(1)
 
 
@@ -131,7 +135,7 @@ def _batch_size(text: str) -> int | None:
 def score_command(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
     metric: Annotated[
-        list[str] | None, typer.Option(help="Metric instead of the result's.")
+        list[str] | None, typer.Option(help="Metric instead of the result's; +NAME: beside them.")
     ] = None,
     scoring: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Scoring option, pool_time=mean.")

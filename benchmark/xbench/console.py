@@ -1,4 +1,7 @@
-"""What the command line prints: tables, facts, progress bars, errors (rich; no torch)."""
+"""What the command line prints: tables, facts, progress bars, errors (rich; no torch).
+
+Listing prints plain tables only, so what results and progress bars need is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-
-from xbench import stats
-from xbench.results import ReferenceRecord, RunResult, ScoreRecord, column_name
 
 if TYPE_CHECKING:
     from xbench.explain import Explanation
+    from xbench.results import ReferenceRecord, RunResult, ScoreRecord
     from xbench.runner.stability import Stability
 
 # Rich takes 80 columns where there is no terminal; a table in a log has more room.
@@ -62,12 +54,14 @@ class ProgressReporter:
     """Progress bars with an estimate of the time left; silent when not a terminal."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+        from rich import progress
+
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
             console=_err,
             transient=True,
             disable=not _err.is_terminal,
@@ -112,6 +106,10 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
     for result in results:
         by_task.setdefault(result.task.name, []).append(result)
     for group in by_task.values():
+        if all(r.status == "unsupported" for r in group):
+            for reason in dict.fromkeys(r.reason for r in group):
+                say(f"{group[0].task.name} | unsupported: {reason}\n")
+            continue
         # An unsupported method has no references of its own to describe the table with.
         shown = next((r for r in group if r.status != "unsupported"), group[0])
         for reference in shown.references:
@@ -123,6 +121,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
         for result in group:
             if result.gates:
                 say(_gate_line(result))
+        for line in _left_out_lines(group):
+            say(line)
         say(_quality_line(shown))
         for failure in shown.failures:
             say(f"not scored: {failure.id}: {failure.reason}")
@@ -245,6 +245,9 @@ def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[R
 
 def _best_group(results: Sequence[RunResult], metric: str, reference: str) -> tuple[str, ...]:
     """Return the results that are not distinguished from the best, by spec hash; none if untested."""
+    from xbench import stats
+    from xbench.results import column_name
+
     ids = next((r.utterances["id"] for r in results if r.utterances["id"]), [])
     comparable = {r.provenance.spec_hash: r for r in results if ids and r.utterances["id"] == ids}
     if len(comparable) < 2:
@@ -299,6 +302,28 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
+_LARGE = 0.2  # share of the content tokens
+
+
+def _left_out_lines(results: Sequence[RunResult]) -> list[str]:
+    """Say which scores are means over clearly fewer tokens than were written, and whose go furthest."""
+    from xbench.results import column_name
+
+    found: dict[str, tuple[float, str]] = {}
+    for result in results:
+        tokens = sum(result.utterances["tokens"])
+        for score in result.scores:
+            share = sum(score.tokens_left_out.values()) / tokens if tokens else 0.0
+            name = column_name(score.metric, score.reference)
+            if score.value is not None and share >= max(_LARGE, found.get(name, (0.0,))[0]):
+                reasons = ", ".join(score.tokens_left_out)
+                found[name] = (share, f"of {result.method.label} ({reasons})")
+    return [
+        f"{name}: {share:.0%} of the tokens {whose} do not count"
+        for name, (share, whose) in found.items()
+    ]
+
+
 def _quality_line(result: RunResult) -> str:
     quality = result.quality
     if quality.value is None:
@@ -317,6 +342,8 @@ def show_explanation(explanation: Explanation) -> None:
 
     A column is the maximum of the frames it covers; each row is scaled to its own maximum.
     """
+    import numpy as np
+
     say(
         f"{explanation.audio} ({explanation.seconds:.2f} s), {explanation.model.name}, {explanation.method}"
     )

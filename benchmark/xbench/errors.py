@@ -3,7 +3,7 @@
     XbenchError
     ├── UsageError            2   bad usage or input: a name, a file, a key, a value
     │   └── UnknownName       2   a name nobody registered (carries the nearest ones)
-    ├── Unsupported           1   this method cannot explain this model; the others go on
+    ├── Unsupported           1   this method cannot explain this model; in a run a result, and the others go on
     ├── UtteranceError        1   this utterance cannot be used; the others go on
     └── EnvironmentProblem    3   the machine: no network, no memory, no disk, a missing package
 

@@ -1,4 +1,7 @@
-"""What `xbench list`, `show` and `validate` tell, as plain data (no torch)."""
+"""What `xbench list`, `show` and `validate` tell, as plain data (no torch).
+
+Only validating reads manifests and results; what that takes is imported there, so that listing is quick.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench import registry, tasks
-from xbench.aggregates import aggregate_problems
-from xbench.data.manifest import probable_misspellings, read_manifest
-from xbench.data.prepare import prepared_manifest
+from xbench.data.prepared import prepared_manifest
 from xbench.description import (
     Checkpoint,
     CorpusDescription,
@@ -19,7 +20,6 @@ from xbench.description import (
     Parameter,
 )
 from xbench.errors import UnknownName, UsageError, XbenchError, nearest
-from xbench.results import read_result
 from xbench.schemas import InvalidFile
 from xbench.spec import Selection, TaskSpec
 
@@ -230,11 +230,17 @@ def file_warnings(path: Path) -> list[str]:
     """Return what is allowed in a manifest but probably not meant."""
     if path.suffix != ".jsonl":
         return []
+    from xbench.data.manifest import probable_misspellings
+
     return [f"{path}: {text}" for text in probable_misspellings(path)]
 
 
 def file_problems(path: Path) -> list[str]:
     """Return every problem of a task file (.yaml), manifest (.jsonl) or result (.json)."""
+    from xbench.aggregates import aggregate_problems
+    from xbench.data.manifest import read_manifest
+    from xbench.results import read_result
+
     checks: Mapping[str, Callable[[Path], Any]] = {
         ".yaml": tasks.validate_task_file,
         ".jsonl": lambda p: read_manifest(p, selection=Selection()),

@@ -172,7 +172,11 @@ class QualityRecord:
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """One metric against one reference, with everything needed to read it."""
+    """One metric against one reference, with everything needed to read it.
+
+    metric_params: complete. tokens_left_out: content tokens that do not enter means over tokens,
+    by reason, summed over utterances.
+    """
 
     metric: str
     reference: str | None
@@ -189,6 +193,8 @@ class ScoreRecord:
     skill: Interval
     disattenuated: Interval
     direction: Literal["higher", "lower"]
+    metric_params: dict[str, Scalar] = field(default_factory=dict)
+    tokens_left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from xbench.errors import UsageError
 
 Scalar = str | int | float | bool
 Kind = Literal["asr", "st"]
+FROM_USER = "manifest"  # the dataset of a task whose clips come with --data
 
 
 def canonical_json(value: Any) -> str:
@@ -190,7 +191,7 @@ class RunSpec:
     tasks: names of tasks or suites; resolved task specs are made by `xbench.tasks`.
     data: path of a manifest that replaces the tasks' own dataset.
     masks: number of masks of every reference, over the preset's.
-    references, metrics: replace the task's own where given.
+    references, metrics: replace the task's own where given; a metric called `+name` joins them.
     gates: sanity checks of every method (xbench.metrics.gates), beside the scores.
     """
 

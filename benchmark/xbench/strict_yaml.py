@@ -7,6 +7,8 @@ language code `no` stays a text: only true and false are booleans.
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -67,7 +69,13 @@ def read_yaml(path: Path) -> Document:
     Raises:
         InvalidFile: with every problem as `file:line: reason`.
     """
-    text = _read_text(path)
+    found = _parsed(_read_text(path), path)
+    return Document(copy.deepcopy(found.value), dict(found.places))
+
+
+@functools.cache
+def _parsed(text: str, path: Path) -> Document:
+    """Parse a text once: a fragment is included by many files."""
     if problems := list(_forbidden(text, path)):
         raise InvalidFile(display(path), problems)
     root = yaml.compose(text, Loader=yaml.SafeLoader)

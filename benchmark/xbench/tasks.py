@@ -14,11 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xbench import registry
-from xbench.data.datasets import FROM_USER
 from xbench.description import CorpusDescription, Description, TaskFolder
 from xbench.errors import UnknownName, UsageError, nearest
 from xbench.schemas import InvalidFile, Problem, find_problems
-from xbench.spec import Call, Dataset, Decoding, Headline, Quality, Scalar, Scoring, TaskSpec
+from xbench.spec import (
+    FROM_USER,
+    Call,
+    Dataset,
+    Decoding,
+    Headline,
+    Quality,
+    Scalar,
+    Scoring,
+    TaskSpec,
+)
 from xbench.strict_yaml import Document, Place, display, merge, read_yaml
 
 SUITE = "xbench.suite/1"
@@ -420,6 +429,10 @@ def _check_references(value: dict[str, Any]) -> Iterator[Problem]:
 def _check_metrics(value: dict[str, Any]) -> Iterator[Problem]:
     for index, text in enumerate(value["metrics"]):
         yield from _unresolved(("metrics", index), partial(_resolve_text, registry.metrics, text))
+        if _called(text) in map(_called, value["metrics"][:index]):
+            yield Problem(
+                ("metrics", index), f"'{_called(text)}' is there twice; a result has room for one"
+            )
 
 
 def _check_headline(value: dict[str, Any]) -> Iterator[Problem]:
@@ -557,13 +570,18 @@ def _build(document: Document, preset: str) -> TaskSpec:
             registry.references.resolve(call)[1] for call in _reference_calls(value).values()
         ),
         scoring=Scoring(**value["scoring"]),
-        metrics=tuple(_resolve_text(registry.metrics, text) for text in value["metrics"]),
+        metrics=in_order(_resolve_text(registry.metrics, text) for text in value["metrics"]),
         headline=Headline(**{key: _plain_name(name) for key, name in value["headline"].items()}),
         floor=_resolve_text(registry.methods, value["floor"]),
         quality=Quality(value["quality"]["metric"], float(value["quality"]["poor"])),
         preset=preset,
         licence=value["licence"],
     )
+
+
+def in_order(metrics: Iterable[Call]) -> tuple[Call, ...]:
+    """Return metrics that take a reference before the others, as results list them: one order, one hash."""
+    return tuple(sorted(metrics, key=lambda m: registry.metrics.get(m.name).takes != "reference"))
 
 
 def _reference_calls(value: dict[str, Any]) -> dict[str, Call]:

@@ -23,7 +23,9 @@ from xbench.runner.keys import Decoded, Job, reference_key
 from xbench.runner.plan import plan_methods, plan_tasks
 from xbench.runner.provenance import without_folders
 from xbench.runner.stages import read_features
+from xbench.runner.verify import spec_of
 from xbench.schemas import problems
+from xbench.spec import TaskSpec
 from xbench.store import Store
 
 MakeManifest = Callable[..., Path]
@@ -50,6 +52,7 @@ def spec(tiny_whisper_folder: Path, make_manifest: MakeManifest) -> RunSpec:
         tasks=("asr",),
         data=str(make_manifest(CLIPS)),
         masks=24,
+        metrics=(Call("pearson"), Call("pearson-paper")),
     )
 
 
@@ -205,6 +208,8 @@ def test_other_masks_are_another_reference(
         "reference": 12,
         "map": 6,
         "fit": 0,
+        "gate": 0,
+        "intervention": 0,
         "run": 2,
     }
 
@@ -451,7 +456,53 @@ def test_references_and_metrics_can_be_chosen(spec: RunSpec, options: ExecutionO
         "estimator": "control-variate",
         "design": "independent",
         "until": 0.9,
+        "precision": "auto",
     }
+
+
+def test_metrics_replace_those_of_the_task_or_join_them(spec: RunSpec) -> None:
+    def planned(*texts: str) -> TaskSpec:
+        metrics = tuple(Call.parse(text) for text in texts)
+        return plan_tasks(replace(spec, metrics=metrics))[0].task
+
+    own = planned()
+    assert [m.name for m in own.metrics][:2] == ["pearson", "pearson-paper"]
+    assert {"deletion-auc", "insertion-auc", "sensitivity-n"} <= {m.name for m in own.metrics}
+    assert set(planned("+cosine").metrics) == {*own.metrics, Call("cosine")}
+    assert planned("+pearson") == own
+    assert planned("cosine", "+spearman").metrics == (Call("cosine"), Call("spearman"))
+    assert planned("sensitivity-n", "cosine").metrics == planned("cosine", "sensitivity-n").metrics
+    # A task is ranked by a metric that takes a reference, where it has one.
+    assert planned("deletion-auc", "cosine").headline.metric == "cosine"
+
+
+def test_no_name_is_taken_twice(spec: RunSpec) -> None:
+    twice = (Call.parse("topk-overlap:share=0.1"), Call.parse("topk-overlap:share=0.2"))
+    with pytest.raises(
+        UsageError, match="metric 'topk-overlap' is asked for twice, 'topk-overlap:share="
+    ):
+        plan_tasks(replace(spec, metrics=twice))
+    references = (Call("spes-encoder"), Call.parse("spes-encoder:p=0.5"))
+    with pytest.raises(UsageError, match="reference 'spes-encoder' is asked for twice"):
+        plan_tasks(replace(spec, references=references))
+
+
+def test_tokens_left_out_are_added_up(spec: RunSpec, options: ExecutionOptions) -> None:
+    chosen = replace(
+        spec,
+        methods=(Call("uniform"), Call("mean-heads")),
+        references=(Call("spes-encoder"),),
+        metrics=(Call("spearman"), Call.parse("topk-overlap:share=0.5")),
+    )
+    flat, other = evaluate(chosen, options)
+    tokens = sum(flat.utterances["tokens"])
+    assert tokens > 0
+    assert flat.score("spearman").tokens_left_out == {"constant-map": tokens}
+    assert other.score("spearman").tokens_left_out == {}
+    assert other.score("topk-overlap").metric_params == {"share": 0.5}
+    # `verify` asks for the same again.
+    asked = spec_of(other, model=spec.model, data=spec.data).metrics
+    assert asked == (Call("spearman"), Call("topk-overlap", (("share", 0.5),)))
 
 
 @pytest.mark.parametrize(
@@ -679,7 +730,7 @@ def test_a_target_that_is_missed_is_flagged(
 def test_masks_follow_the_utterance_and_are_counted(
     spec: RunSpec, options: ExecutionOptions
 ) -> None:
-    call = Call.parse("spes-encoder:until=0.9,masks=4000")
+    call = Call.parse("spes-encoder:until=0.9,masks=4000,precision=float32")
     (reference,) = (
         result := run(replace(spec, masks=None, references=(call,)), options)
     ).references
@@ -689,7 +740,7 @@ def test_masks_follow_the_utterance_and_are_counted(
     assert [n < 4000 or r >= 0.9 for n, r in zip(masks, reliability, strict=True)] == [True] * 3
     assert reference.converged == all(r >= 0.9 for r in reliability)
     assert sum(reference.masks) == max(masks)
-    assert reference.forward_passes == sum(masks) + 3
+    assert reference.forward_passes == sum(masks) + 2 * 3  # clean: its logits, and its states
     assert reference.estimator == "control-variate"
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from xbench import registry
 from xbench.data.manifest import Manifest, NothingSelected, read_manifest
-from xbench.data.prepare import prepared_manifest
+from xbench.data.prepared import prepared_manifest
 from xbench.description import CorpusDescription, DatasetDescription
 from xbench.errors import EnvironmentProblem, UsageError, nearest
-from xbench.spec import Dataset, Selection, TaskSpec
+from xbench.spec import FROM_USER, Dataset, Selection, TaskSpec
 
-FROM_USER = "manifest"
 """The dataset name of tasks that take their clips from --data."""
 
 DEMO = DatasetDescription(

@@ -18,11 +18,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_data_path
-
 from xbench import registry
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.data.corpora.clip import Clip
+from xbench.data.prepared import prepared_manifest as prepared_manifest
 from xbench.description import CorpusDescription
 from xbench.errors import UsageError, UtteranceError, nearest
 from xbench.schemas import problems as problems_of
@@ -42,17 +41,6 @@ class Prepared:
     clips: dict[str, int]
     seconds: float
     problems: tuple[str, ...]
-
-
-def data_folder() -> Path:
-    """Return $XBENCH_DATA, or the user's data folder: where prepared corpora lie by name."""
-    configured = os.environ.get("XBENCH_DATA")
-    return Path(configured) if configured else user_data_path("xbench") / "data"
-
-
-def prepared_manifest(name: str, split: str) -> Path:
-    """Return where the manifest of one split of a corpus lies when it was prepared without --out."""
-    return data_folder() / name / f"{split}.jsonl"
 
 
 def find_corpus(text: str, split: str | None) -> tuple[CorpusDescription, Call, str]:

@@ -35,7 +35,12 @@ from xbench.results import (
     column_name,
     undefined_counts,
 )
-from xbench.runner.assemble_interventions import detail_columns, without_reference
+from xbench.runner.assemble_interventions import (
+    detail_columns,
+    left_out_counts,
+    metric_params,
+    without_reference,
+)
 from xbench.runner.keys import Decoded
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.provenance import provenance
@@ -286,6 +291,8 @@ def _score_record(
         skill=_interval(stats.skill(scores, floors, uppers, clusters, seed=seed)),
         disattenuated=_interval(stats.disattenuated(scores, uppers, clusters, seed=seed)),
         direction="higher" if metric.higher_is_better else "lower",
+        metric_params=metric_params(task.plan.task, metric.name),
+        tokens_left_out=left_out_counts(found),
     )
 
 

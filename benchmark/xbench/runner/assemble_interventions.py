@@ -8,7 +8,8 @@ clusters, C f(all) - (C - 1) f(all but c), which enter `stats.mean_estimate` lik
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from xbench.metrics import Score
 from xbench.results import CeilingRecord, Interval, ScoreRecord, column_name, undefined_counts
 from xbench.runner.plan import Method
 from xbench.runner.stages import Column
-from xbench.spec import Call, Quality
+from xbench.spec import Call, Quality, Scalar, TaskSpec
 
 if TYPE_CHECKING:
     from xbench.runner.assemble import Outcome, TaskOutcome
@@ -65,7 +66,22 @@ def without_reference(
         skill=Interval(None, None, no_ceiling, None),
         disattenuated=Interval(None, None, no_ceiling, None),
         direction="higher" if metric.higher_is_better else "lower",
+        metric_params=metric_params(task.plan.task, metric.name),
+        tokens_left_out=left_out_counts(found),
     )
+
+
+def metric_params(task: TaskSpec, metric: str) -> dict[str, Scalar]:
+    """Return the parameters a task gives to one of its metrics."""
+    return next(dict(call.params) for call in task.metrics if call.name == metric)
+
+
+def left_out_counts(scores: Iterable[Score]) -> dict[str, int]:
+    """Add up the tokens that a metric leaves out, by reason."""
+    counts: Counter[str] = Counter()
+    for score in scores:
+        counts.update(dict(score.left_out))
+    return dict(sorted(counts.items()))
 
 
 def corpus_estimate(

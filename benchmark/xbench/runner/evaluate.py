@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from xbench import registry
-from xbench.errors import UsageError
+from xbench.errors import UsageError, UtteranceError
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel, WritesEncoded
@@ -98,6 +98,18 @@ def run_task(
     floor = Method(*registry.methods.resolve(task.floor))
     with_floor = tuple({m.call: m for m in (*methods, floor)}.values())
     jobs = [Job(task, utterance, seed) for utterance in plan.manifest.utterances]
+    if (cannot := beyond(model, jobs)) is not None:
+        reporter.note(f"{task.name}: unsupported: {cannot}")
+        return TaskOutcome(
+            plan=plan,
+            outcomes=[],
+            failures=[],
+            unsupported={m.call: cannot for m in with_floor},
+            fitted={},
+            floor=floor,
+            started=started,
+            peak_memory_bytes=None,
+        )
     walk = Walk(reporter)
 
     decoded = decode_and_refer(walk, task.name, jobs, model, store, batch_size)
@@ -145,6 +157,19 @@ def run_task(
         started=started,
         peak_memory_bytes=peak_memory_bytes(model.info.device),
     )
+
+
+def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
+    """Return why the model cannot do a task at all: it refuses the languages of every utterance."""
+    reasons: dict[str, None] = {}
+    for job in jobs:
+        try:
+            model.check_language(job.utterance.language, job.task.target_language)
+        except UtteranceError as problem:
+            reasons[str(problem)] = None
+        else:
+            return None
+    return "; ".join(reasons) if reasons else None
 
 
 def choose_partner(own: Job, jobs: Sequence[Job], decoded: Mapping[str, Decoded]) -> Partner | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from xbench.errors import UsageError
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import locate
 from xbench.spec import Call, RunSpec, Selection, TaskSpec
-from xbench.tasks import resolve_tasks
+from xbench.tasks import in_order, resolve_tasks
 
 if TYPE_CHECKING:
     from xbench.fitting import Fitted
@@ -61,16 +63,37 @@ def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
 
 def _with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
     references = _references(task, spec)
-    metrics = task.metrics
-    if spec.metrics:
-        metrics = tuple(registry.metrics.resolve(call)[1] for call in spec.metrics)
     headline = task.headline
     if headline.reference not in {r.name for r in references}:
         headline = replace(headline, reference=references[0].name)
+    return with_metrics(replace(task, references=references, headline=headline), spec.metrics)
+
+
+def with_metrics(task: TaskSpec, given: Sequence[Call]) -> TaskSpec:
+    """Return the task with these metrics instead of its own; those written `+name` join its own.
+
+    A task that loses its headline metric is ranked by the first one that takes a reference. Raises UsageError.
+    """
+    added = [Call(c.name.removeprefix("+"), c.params) for c in given if c.name.startswith("+")]
+    instead = [registry.metrics.resolve(c)[1] for c in given if not c.name.startswith("+")]
+    metrics = instead or list(task.metrics)
+    metrics += [c for c in (registry.metrics.resolve(c)[1] for c in added) if c not in metrics]
+    once("metric", metrics)
+    headline = task.headline
     if headline.metric not in {m.name for m in metrics}:
         compared = [m for m in metrics if registry.metrics.get(m.name).takes == "reference"]
         headline = replace(headline, metric=(compared or metrics)[0].name)
-    return replace(task, references=references, metrics=metrics, headline=headline)
+    return replace(task, metrics=in_order(metrics), headline=headline)
+
+
+def once(kind: str, calls: Sequence[Call]) -> None:
+    """Refuse a name that is given twice: results hold one column of each name. Raises UsageError."""
+    counts = Counter(call.name for call in calls)
+    for name in (name for name, count in counts.items() if count > 1):
+        same = " and ".join(f"'{call}'" for call in calls if call.name == name)
+        raise UsageError(
+            f"{kind} '{name}' is asked for twice, {same}; a result has room for one: make a run of each"
+        )
 
 
 def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
@@ -83,8 +106,10 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
         )
     if spec.masks is not None:
         calls = tuple(call.with_params(masks=spec.masks) for call in calls)
+    once("reference", calls)
     if spec.precision != "auto":
-        calls = tuple(_in_precision(call, spec.precision) for call in calls)
+        said = {c.name for c in spec.references if "precision" in dict(c.params)}
+        calls = tuple(c if c.name in said else _in_precision(c, spec.precision) for c in calls)
     resolved = tuple(registry.references.resolve(call)[1] for call in calls)
     for call in resolved:
         if task.preset == "paper" and dict(call.params).get("padding") == "frozen":

@@ -16,32 +16,30 @@ from xbench.runner import intervene, stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
 from xbench.runner.evaluate import choose_partner
 from xbench.runner.keys import Decoded, Job, Partner, fit_key, hypothesis_key, reference_key
-from xbench.runner.plan import Method, TaskPlan
+from xbench.runner.plan import Method, TaskPlan, with_metrics
 from xbench.runner.record import RunRecord, find
-from xbench.spec import Call, Headline, Scoring, TaskSpec, content_hash
+from xbench.spec import Call, Scoring, TaskSpec, content_hash
 from xbench.store import Store
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is scored differently: other metrics, other scoring options; nothing set changes nothing."""
+    """What is scored differently: other metrics (`+name`: more), other scoring options; nothing set changes nothing."""
 
     metrics: tuple[Call, ...] = ()
     scoring: Mapping[str, Any] | None = None
 
     def apply(self, task: TaskSpec) -> TaskSpec:
         """Return the task with these metrics and scoring options; a new headline where it lost its own."""
-        metrics = self.metrics or task.metrics
-        headline = task.headline
-        if headline.metric not in {m.name for m in metrics}:
-            headline = Headline(metrics[0].name, headline.reference)
         scoring = replace(task.scoring, **(self.scoring or {}))
-        return replace(task, metrics=metrics, headline=headline, scoring=scoring)
+        return with_metrics(replace(task, scoring=scoring), self.metrics)
 
 
 def change_from(metrics: Sequence[str], scoring: Sequence[str]) -> Change:
-    """Read `--metric` and `--scoring key=value`; raises UsageError for what is not registered."""
-    calls = tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics)
+    """Read `--metric [+]name` and `--scoring key=value`; raises UsageError for what is not registered."""
+    calls = tuple(Call.parse(text) for text in metrics)
+    for call in calls:
+        registry.metrics.get(call.name.removeprefix("+"))
     return Change(calls, dict(_scoring_option(text) for text in scoring))
 
 
@@ -202,6 +200,8 @@ def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskO
     methods = [m for call, m in usable.items() if call not in unsupported]
     failed = {failure.id for failure in results[0].failures}
     record, absent = stored.record, _absent(results)
+    # Where nothing was explained, nothing of any utterance need be there.
+    jobs = [] if all(m.call in unsupported for m in stored.methods.values()) else stored.jobs
     try:
         outcomes = [
             Outcome(
@@ -209,7 +209,7 @@ def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskO
                 stored.decoded[job.utterance.id],
                 _score(record.info, store, job, stored, methods, absent),
             )
-            for job in stored.jobs
+            for job in jobs
             if job.utterance.id not in failed
         ]
     except (KeyError, XbenchError) as problem:

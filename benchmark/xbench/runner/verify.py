@@ -97,7 +97,7 @@ def spec_of(
         data=data,
         preset=result.task.preset,
         references=tuple(Call.make(r.name, r.params) for r in result.references),
-        metrics=tuple(Call(name) for name in dict.fromkeys(s.metric for s in result.scores)),
+        metrics=tuple(dict.fromkeys(Call.make(s.metric, s.metric_params) for s in result.scores)),
         selection=_selection(result, sample),
         seed=result.provenance.seed,
         precision=result.model.precision,  # type: ignore[arg-type]  # the schema allows no other

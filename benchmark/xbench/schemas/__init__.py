@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
-
-import jsonschema
-from jsonschema.exceptions import ValidationError, best_match
+from typing import TYPE_CHECKING, Any
 
 from xbench.errors import UsageError, nearest
+
+# jsonschema takes longer to import than a list takes to print, and listing checks nothing.
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 PathPart = str | int
 _SHOWN = 50
@@ -67,6 +68,8 @@ def problems(name: str, value: Any) -> list[str]:
 
 def find_problems(name: str, value: Any, *, partial: bool = False) -> tuple[Problem, ...]:
     """Return every problem of `value`; `partial` lets keys of the outermost mapping be missing."""
+    from jsonschema.exceptions import best_match
+
     found: dict[Problem, None] = {}
     for error in _validator(name, partial).iter_errors(value):
         found.update(dict.fromkeys(_explain(best_match([error]) or error)))
@@ -95,6 +98,8 @@ def shown(value: Any) -> str:
 
 @functools.cache
 def _validator(name: str, partial: bool) -> Any:
+    import jsonschema
+
     definition = schema(name)
     if partial:
         del definition["required"]
