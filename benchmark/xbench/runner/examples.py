@@ -82,11 +82,13 @@ def export(
     files: list[Path] = []
     left_out: list[str] = []
     for run in runs:
-        chosen = run.chosen(options, left_out)
+        chosen, unfit = run.chosen(options)
+        left_out += unfit
         clips = _clips(run, chosen, options.data)
         for job in chosen:
-            file = _write(run, job, clips[job.utterance.id], store, out, options, left_out)
-            files += [file] if file else []
+            made, missing = _bundle(run, job, clips[job.utterance.id], store, options)
+            left_out += missing
+            files += [_write(*made, out)] if made else []
     if not files:
         raise UsageError("; ".join(["there is nothing to export", *left_out]))
     return Exported(tuple(files), tuple(left_out))
@@ -113,20 +115,24 @@ class Run:
         """A result that stands for all of them."""
         return next(iter(self.results.values()))
 
-    def chosen(self, options: Options, left_out: list[str]) -> list[Job]:
-        """Return the utterances to export, in the order of the manifest; say which cannot be shown."""
-        found = []
-        for job in self.stored.jobs:
-            id_ = job.utterance.id
-            decoded = self.stored.decoded.get(id_)
-            if options.ids and id_ not in options.ids:
-                continue
-            if decoded is None or decoded.empty:
-                why = "it was not scored" if decoded is None else "its hypothesis is empty"
-                left_out.append(f"{self.record.task.name}, {self.record.info.name}: {id_}: {why}")
-            elif len(found) != options.limit:
-                found.append(job)
-        return found
+    def chosen(self, options: Options) -> tuple[list[Job], list[str]]:
+        """Return the utterances to export, in the order of the manifest, and those that cannot be shown."""
+        wanted = [j for j in self.stored.jobs if not options.ids or j.utterance.id in options.ids]
+        unfit = {job.utterance.id: self._unfit(job) for job in wanted}
+        left_out = [
+            f"{self.place(job)}: {why}" for job in wanted if (why := unfit[job.utterance.id])
+        ]
+        return [job for job in wanted if not unfit[job.utterance.id]][: options.limit], left_out
+
+    def _unfit(self, job: Job) -> str:
+        decoded = self.stored.decoded.get(job.utterance.id)
+        if decoded is None:
+            return "it was not scored"
+        return "its hypothesis is empty" if decoded.empty else ""
+
+    def place(self, job: Job) -> str:
+        """Name task, model and utterance for a message."""
+        return f"{job.task.name}, {self.record.info.name}: {job.utterance.id}"
 
     @cached_property
     def ordered(self) -> list[Explanation]:
@@ -137,8 +143,10 @@ class Run:
             if result.status in ("complete", "partial")
         }
         floor = str(self.stored.floor.call)
-        if floor not in methods:
-            methods[floor] = Explanation(floor, self.stored.floor, self.first, "floor:")
+        if methods and floor not in methods:
+            scored = [e.result for e in methods.values()]
+            most = max(scored, key=lambda r: len(r.utterances.get("id", ())))
+            methods[floor] = Explanation(floor, self.stored.floor, most, "floor:")
         by_score = sorted(methods.values(), key=lambda e: (e.control, e.rank, e.label))
         mean = str(registry.methods.resolve(Call("mean-heads"))[1])
         first = [
@@ -268,40 +276,37 @@ def _wav(samples: Float[np.ndarray, " sample"]) -> bytes:
 # -- bundles ---------------------------------------------------------------------------------------
 
 
-def _write(
-    run: Run,
-    job: Job,
-    clip: Utterance,
-    store: Store,
-    out: Path,
-    options: Options,
-    left_out: list[str],
-) -> Path | None:
-    """Write the bundle of one utterance, fewer maps where it would be too large; return its file."""
+def _bundle(
+    run: Run, job: Job, clip: Utterance, store: Store, options: Options
+) -> tuple[tuple[Json, bytes] | None, list[str]]:
+    """Return bundle and clip of one utterance, fewer maps where it would be too large, and what it lacks."""
     try:
         samples = read_audio(clip.audio, RATE)
     except UtteranceError as problem:
         raise UsageError(f"audio of '{clip.id}': {problem}") from None
     try:
-        maps = _maps(run, job, store, options.maps, left_out)
+        maps, left_out = _maps(run, job, store, options.maps)
+    except UsageError:
+        raise
     except XbenchError as problem:
         raise UsageError(
             f"{run.first.path()}: the store {store.folder.name} no longer holds what it was made from "
             f"({str(problem).split(';')[0]}); evaluate again"
         ) from None
-    facts = _facts(run, job, samples, options)
-    where = f"{job.task.name}, {run.record.info.name}: {clip.id}"
-    while maps and len(text := bundle.to_json({**facts, "maps": maps}).encode()) > bundle.LARGEST:
-        left_out.append(f"{where}: {maps.pop()['label']}: the bundle would be too large")
-    if not maps:
-        return None
-    folder = out / facts["id"]
-    audio = folder / bundle.AUDIO
-    if facts["audio"] is not None:
-        write_atomically(audio, _wav(samples))
-    write_atomically(folder / bundle.FILE, text)
-    if facts["audio"] is None:
-        audio.unlink(missing_ok=True)  # of an export that published it
+    made = {**_facts(run, job, samples, options), "maps": maps}
+    while maps and len(bundle.to_json(made).encode()) > bundle.LARGEST:
+        left_out.append(f"{run.place(job)}: {maps.pop()['label']}: the bundle would be too large")
+    sound = _wav(samples) if made["audio"] is not None else b""
+    return ((made, sound) if maps else None), left_out
+
+
+def _write(made: Json, sound: bytes, out: Path) -> Path:
+    folder = out / str(made["id"])
+    if sound:
+        write_atomically(folder / bundle.AUDIO, sound)
+    write_atomically(folder / bundle.FILE, bundle.to_json(made).encode())
+    if not sound:
+        (folder / bundle.AUDIO).unlink(missing_ok=True)  # of an export that published it
     return folder / bundle.FILE
 
 
@@ -362,14 +367,17 @@ def _quality(run: Run, job: Job) -> float | None:
     return None
 
 
-def _maps(run: Run, job: Job, store: Store, most: int, left_out: list[str]) -> list[Json]:
-    """Return the entries of the first `most` maps, as they are scored; raises XbenchError for one that is gone."""
+def _maps(run: Run, job: Job, store: Store, most: int) -> tuple[list[Json], list[str]]:
+    """Return the entries of the first `most` maps, as they are scored, and the maps that cannot be drawn.
+
+    Raises XbenchError for one that is gone from the store.
+    """
     decoded = run.stored.decoded[job.utterance.id]
     found: list[Json] = []
-    named = f"{job.task.name}, {run.record.info.name}: {job.utterance.id}"
+    left_out = []
     headline = job.task.headline.reference
-    for call in sorted(job.task.references, key=lambda c: c.name != headline):
-        if len(found) < most and not stages.unsupported_reference(run.record.info, call.name):
+    for call in sorted(job.task.references, key=lambda c: c.name != headline)[:most]:
+        if not stages.unsupported_reference(run.record.info, call.name):
             found.append(_reference(run, job, decoded, call, store))
     for explanation in run.ordered:
         scores = explanation.scores(job.utterance.id)
@@ -379,10 +387,10 @@ def _maps(run: Run, job: Job, store: Store, most: int, left_out: list[str]) -> l
             continue
         entry = _method(run, job, decoded, explanation, scores, store)
         if entry is None:
-            left_out.append(f"{named}: {explanation.label}: its map is not finite")
+            left_out.append(f"{run.place(job)}: {explanation.label}: its map is not finite")
         else:
             found.append(entry)
-    return found
+    return found, left_out
 
 
 def _reference(run: Run, job: Job, decoded: Decoded, call: Call, store: Store) -> Json:
