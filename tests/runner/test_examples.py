@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from xbench import Call, ExecutionOptions, RunSpec, bundle, evaluate
-from xbench.bundle import read_bundle, unpack
+from xbench.bundle import map_id, read_bundle, unpack
 from xbench.data.audio import read_audio
 from xbench.data.datasets import demo_manifest
 from xbench.data.manifest import read_manifest
@@ -105,8 +105,8 @@ def test_maps_and_scores_are_those_of_the_store_and_the_results(
     stored = stored_run(results, store, Change())
     for row, job in enumerate(stored.jobs):
         decoded, scoring = stored.decoded[job.utterance.id], job.task.scoring
-        entries = {(e["kind"], e["label"]): e for e in exported[job.utterance.id]["maps"]}
-        expected: dict[tuple[str, str], np.ndarray] = {}
+        entries = {e["id"]: e for e in exported[job.utterance.id]["maps"]}
+        expected: dict[str, np.ndarray] = {}
         for position, result in enumerate(results):
             method = stored.methods[position]
             array = store.get(map_key(stored.record.info, job, decoded, method))
@@ -114,8 +114,9 @@ def test_maps_and_scores_are_those_of_the_store_and_the_results(
             kind = "control" if result.method.kind == "control" else "method"
             signed = result.method.signed
             grid = on_encoder_grid(array.arrays["values"], decoded.layout, scoring, signed=signed)
-            expected[kind, result.method.label] = grid.values
-            scores = entries[kind, result.method.label]["scores"]
+            name = map_id(kind, result.method.label)
+            expected[name] = grid.values
+            scores = entries[name]["scores"]
             assert scores == {
                 f"{s.metric}@{s.reference}": result.utterances[f"{s.metric}@{s.reference}"][row]
                 for s in result.scores
@@ -124,11 +125,12 @@ def test_maps_and_scores_are_those_of_the_store_and_the_results(
             key = reference_key(stored.record.info, job, decoded, call)
             reference = stages.read_reference(stages.stored_artefact(store, key))
             grid = on_encoder_grid(reference.mean(), decoded.layout, scoring)
-            expected["reference", str(call)] = grid.values
-            reliability = entries["reference", str(call)]["row_reliability"]
+            name = map_id("reference", str(call))
+            expected[name] = grid.values
+            reliability = entries[name]["row_reliability"]
             rows = results[0].utterances[f"row_reliability@{call.name}"][row]
             assert [reliability[i] for i in decoded.layout.content] == pytest.approx(rows, abs=1e-6)
-        floor = ("control", results[0].task.floor)
+        floor = map_id("control", results[0].task.floor)
         assert entries.keys() == expected.keys() | {floor}, "the floor is drawn too"
         column = results[0].utterances["floor:pearson@spes-encoder"]
         assert entries[floor]["scores"]["pearson@spes-encoder"] == column[row]
@@ -159,6 +161,30 @@ def test_facts_of_an_utterance(
     assert folder.name not in json.dumps(first)
 
 
+def test_cells_of_input_maps(
+    made: tuple[list[RunResult], Store, Path], exported: dict[str, dict[str, Any]]
+) -> None:
+    results, store, _ = made
+    (position,) = [i for i, r in enumerate(results) if r.method.name == "saliency"]
+    stored = stored_run(results, store, Change())
+    for job in stored.jobs:
+        found = exported[job.utterance.id]
+        volumes = {volume["map"]: volume for volume in found["volumes"]}
+        ids = {entry["method"]: entry["id"] for entry in found["maps"]}
+        assert volumes.keys() == {ids["spes-input"], ids["saliency"]}
+        decoded = stored.decoded[job.utterance.id]
+        key = map_key(stored.record.info, job, decoded, stored.methods[position])
+        cells = np.abs(stages.stored_artefact(store, key).arrays["values"])
+        volume = unpack(volumes[ids["saliency"]])
+        rows, melframes, mels = cells.shape
+        assert volume.shape == (rows, mels, -(-melframes // 2)), "16 channels are few enough"
+        for token, band, frame in ((0, 0, 0), (rows - 1, mels - 1, volume.shape[2] - 1), (1, 5, 7)):
+            expected = cells[token, 2 * frame : 2 * frame + 2, band].max()
+            assert volume[token, band, frame] == pytest.approx(
+                expected, abs=float(cells[token].max()) / 500
+            )
+
+
 def test_the_order_of_maps(
     made: tuple[list[RunResult], Store, Path], exported: dict[str, dict[str, Any]]
 ) -> None:
@@ -169,7 +195,15 @@ def test_the_order_of_maps(
     assert results[0].task.headline == {"metric": "pearson", "reference": "spes-encoder"}
     controls = {r.method.label for r in results if r.method.kind == "control"}
     best = max((s, label) for label, s in scores.items() if label not in controls)[1]
-    shown = [entry["label"] for entry in exported["a"]["maps"]]
+    shown = [str(Call.make(entry["method"], entry["params"])) for entry in exported["a"]["maps"]]
+    assert [e["label"] for e in exported["a"]["maps"]][:2] == ["spes-encoder", "spes-input"]
+    assert {e["label"] for e in exported["a"]["maps"]} >= {
+        "mean-heads:layers=1",
+        "mean-heads:layers=all",
+        "raw-attention:head=0",
+        "saliency",
+        "diagonal",
+    }
     assert labels[:2] == [("reference", "spes-encoder"), ("reference", "spes-input")]
     mean, floor = "mean-heads:heads=all,layers=all", results[0].task.floor
     head = [best, *(label for label in (mean, floor) if label != best)]
@@ -221,9 +255,16 @@ def test_large_bundles_lose_their_last_maps(
     size = len(bundle.to_json(whole).encode())
     monkeypatch.setattr(bundle, "LARGEST", size - 1)
     done = export(results, store, tmp_path, Options(ids=("a",), maps=99))
+    first = read_bundle(done.files[0])
+    assert (first["maps"], first["volumes"]) == (whole["maps"], whole["volumes"][:-1])
+    assert len(done.left_out) == 1
+    less = len(bundle.to_json({**whole, "volumes": []}).encode())
+    monkeypatch.setattr(bundle, "LARGEST", less - 1)
+    done = export(results, store, tmp_path, Options(ids=("a",), maps=99))
     assert read_bundle(done.files[0])["maps"] == whole["maps"][:-1]
-    assert whole["maps"][-1]["kind"] == "control"
-    assert [text.split(": ")[1:3] for text in done.left_out] == [["a", whole["maps"][-1]["label"]]]
+    last = whole["maps"][-1]
+    assert last["kind"] == "control"
+    assert done.left_out[-1].split(": ")[1:3] == ["a", last["label"]]
     monkeypatch.setattr(bundle, "LARGEST", 1000)
     with pytest.raises(UsageError, match="nothing to export"):
         export(results, store, tmp_path / "none", Options(ids=("a",)))
@@ -341,8 +382,11 @@ def test_the_clip_of_a_demo_utterance(tmp_path: Path) -> None:
         u for u in read_manifest(demo_manifest("test")).utterances if u.id == found["utterance"]
     ]
     floor = found["maps"][1]
-    assert (floor["label"], floor["kind"]) == (results[0].task.floor, "control")
-    assert results[0].method.label != floor["label"]
+    assert (str(Call.make(floor["method"], floor["params"])), floor["kind"]) == (
+        results[0].task.floor,
+        "control",
+    )
+    assert floor["method"] not in {result.method.name for result in results}
     (score,) = results[0].utterances["floor:pearson@spes-encoder"]
     assert floor["scores"]["pearson@spes-encoder"] == score is not None
     assert (found["audio"], found["licence"]) == ("audio.wav", "CC0-1.0")

@@ -7,6 +7,8 @@ Which maps a bundle holds, in this order until `maps` of them or the largest siz
     3. mean-heads over all layers and heads
     4. the floor of the task (a control), whether or not its result is given
     5. the other methods, then the other controls, each by headline score, best first
+
+Of the first maps in the input space the spectrogram cells are kept too (`volumes`), where there is room.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import io
 import math
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +33,7 @@ from xbench.data.spectrogram import RATE, log_mel
 from xbench.errors import UsageError, UtteranceError, XbenchError, nearest
 from xbench.maps import on_encoder_grid
 from xbench.references.reliability import utterance_reliability
-from xbench.results import RunResult, column_name
+from xbench.results import MethodRecord, RunResult, column_name, short_labels
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, map_key, reference_key
 from xbench.runner.plan import Method
@@ -42,6 +44,9 @@ from xbench.spec import Call, Selection
 from xbench.store import Store, write_atomically
 
 Json = dict[str, Any]
+
+_VOLUMES = 2
+_BANDS = 20
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,12 @@ class Run:
         ]
         return list(dict.fromkeys([*first, *by_score]))
 
+    @cached_property
+    def short(self) -> dict[str, str]:
+        """Label to one with only the parameters in which methods of a name differ."""
+        labels = short_labels([explanation.record for explanation in self.ordered])
+        return {e.label: label for e, label in zip(self.ordered, labels, strict=True)}
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -164,6 +175,14 @@ class Explanation:
     method: Method
     result: RunResult
     prefix: str
+
+    @property
+    def record(self) -> MethodRecord:
+        """Name and parameters; those of the floor stand in no result of its own."""
+        call, own = self.method.call, self.result.method
+        if not self.prefix:
+            return own
+        return replace(own, name=call.name, params=dict(call.params), fitted=None)
 
     @property
     def control(self) -> bool:
@@ -285,7 +304,7 @@ def _bundle(
     except UtteranceError as problem:
         raise UsageError(f"audio of '{clip.id}': {problem}") from None
     try:
-        maps, left_out = _maps(run, job, store, options.maps)
+        drawn, left_out = _drawn(run, job, store, options.maps)
     except UsageError:
         raise
     except XbenchError as problem:
@@ -293,9 +312,14 @@ def _bundle(
             f"{run.first.path()}: the store {store.folder.name} no longer holds what it was made from "
             f"({str(problem).split(';')[0]}); evaluate again"
         ) from None
-    made = {**_facts(run, job, samples, options), "maps": maps}
+    maps = [one.entry for one in drawn]
+    volumes = [_volume(one, job, run) for one in drawn if one.cells is not None][:_VOLUMES]
+    made = {**_facts(run, job, samples, options), "maps": maps, "volumes": volumes}
     while maps and len(bundle.to_json(made).encode()) > bundle.LARGEST:
-        left_out.append(f"{run.place(job)}: {maps.pop()['label']}: the bundle would be too large")
+        lost = (
+            "the spectrogram cells of " + volumes.pop()["map"] if volumes else maps.pop()["label"]
+        )
+        left_out.append(f"{run.place(job)}: {lost}: the bundle would be too large")
     sound = _wav(samples) if made["audio"] is not None else b""
     return ((made, sound) if maps else None), left_out
 
@@ -367,13 +391,21 @@ def _quality(run: Run, job: Job) -> float | None:
     return None
 
 
-def _maps(run: Run, job: Job, store: Store, most: int) -> tuple[list[Json], list[str]]:
-    """Return the entries of the first `most` maps, as they are scored, and the maps that cannot be drawn.
+@dataclass(frozen=True)
+class Drawn:
+    """The entry of a map, and its relevance per spectrogram cell where it has any."""
+
+    entry: Json
+    cells: Float[np.ndarray, "token melframe mel"] | None
+
+
+def _drawn(run: Run, job: Job, store: Store, most: int) -> tuple[list[Drawn], list[str]]:
+    """Return the first `most` maps, as they are scored, and say which cannot be drawn.
 
     Raises XbenchError for one that is gone from the store.
     """
     decoded = run.stored.decoded[job.utterance.id]
-    found: list[Json] = []
+    found: list[Drawn] = []
     left_out = []
     headline = job.task.headline.reference
     for call in sorted(job.task.references, key=lambda c: c.name != headline)[:most]:
@@ -385,33 +417,35 @@ def _maps(run: Run, job: Job, store: Store, most: int) -> tuple[list[Json], list
             break
         if scores is None:
             continue
-        entry = _method(run, job, decoded, explanation, scores, store)
-        if entry is None:
+        drawn = _method(run, job, decoded, explanation, scores, store)
+        if drawn is None:
             left_out.append(f"{run.place(job)}: {explanation.label}: its map is not finite")
         else:
-            found.append(entry)
+            found.append(drawn)
     return found, left_out
 
 
-def _reference(run: Run, job: Job, decoded: Decoded, call: Call, store: Store) -> Json:
+def _reference(run: Run, job: Job, decoded: Decoded, call: Call, store: Store) -> Drawn:
     axes, scoring = decoded.layout, job.task.scoring
     key = reference_key(run.record.info, job, decoded, call)
     reference = stages.read_reference(stages.stored_artefact(store, key))
+    whole = reference.mean()
     mean, half_a, half_b = (
         on_encoder_grid(values, axes, scoring)
-        for values in (reference.mean(), reference.half(0), reference.half(1))
+        for values in (whole, reference.half(0), reference.half(1))
     )
     reliability: list[float | None] = [None] * len(axes.tokens)
     for row, value in zip(
         axes.content, utterance_reliability(half_a, half_b, axes).rows, strict=True
     ):
         reliability[row] = value if value is None else round(value, 6)
-    return {
-        **_named("reference", str(call), call, call.name),
+    entry = {
+        **_named("reference", str(call), call.name, call, call.name),
         **_values(mean.values),
         "row_reliability": reliability,
         "scores": {},
     }
+    return Drawn(entry, whole if whole.ndim == 3 else None)
 
 
 def _method(
@@ -421,32 +455,48 @@ def _method(
     explanation: Explanation,
     scores: Mapping[str, float | None],
     store: Store,
-) -> Json | None:
-    method = explanation.method
+) -> Drawn | None:
+    """Return the map of one method; None where it is not finite."""
+    method, label = explanation.method, explanation.label
     partner = run.stored.partners.get(job.utterance.id)
-    stored = stages.stored_artefact(store, map_key(run.record.info, job, decoded, method, partner))
+    key = map_key(run.record.info, job, decoded, method, partner)
+    values = stages.stored_artefact(store, key).arrays["values"]
+    if not np.isfinite(values).all():
+        return None
+    signed = method.description.signed
     grid = on_encoder_grid(
-        stored.arrays["values"],
+        values,
         decoded.layout,
         job.task.scoring,
-        signed=method.description.signed,
+        signed=signed,
         distribution=method.description.distribution,
     )
-    if not np.isfinite(grid.values).all():
-        return None
     kind = "control" if explanation.control else "method"
-    return {
-        **_named(kind, explanation.label, method.call, None),
+    entry = {
+        **_named(kind, label, run.short[label], method.call, None),
         **_values(grid.values),
         "row_reliability": None,
         "scores": dict(scores),
     }
+    return Drawn(entry, (np.abs(values) if signed else values) if values.ndim == 3 else None)
 
 
-def _named(kind: str, label: str, call: Call, reference: str | None) -> Json:
+def _volume(drawn: Drawn, job: Job, run: Run) -> Json:
+    """Return the largest cell of each of 20 bands (fewer for fewer mel channels) and each encoder frame."""
+    assert drawn.cells is not None
+    melframes, mels = drawn.cells.shape[1:]
+    stride = run.stored.decoded[job.utterance.id].layout.stride
+    in_time = np.maximum.reduceat(drawn.cells, np.arange(0, melframes, stride), axis=1)
+    bands = np.maximum.reduceat(in_time, np.arange(0, mels, -(-mels // _BANDS)), axis=2)
+    values = bands.transpose(0, 2, 1).astype(np.float64)
+    packed = bundle.pack(values.reshape(len(values), -1))
+    return {"map": drawn.entry["id"], "shape": list(values.shape), **packed}
+
+
+def _named(kind: str, label: str, short: str, call: Call, reference: str | None) -> Json:
     return {
         "id": bundle.map_id(kind, label),
-        "label": label,
+        "label": short,
         "kind": kind,
         "method": call.name,
         "params": dict(call.params),
