@@ -40,8 +40,9 @@ def main() -> None:
         "--all", action="store_true", help="every page type, both widths and themes"
     )
     given = parser.parse_args()
-    from conftest import page_types
     from playwright.sync_api import sync_playwright
+
+    from conftest import page_types
 
     given.out.mkdir(parents=True, exist_ok=True)
     chromium = os.environ.get("XBENCH_CHROMIUM") or shutil.which("chromium")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xbench.cli_data import data_app
+from xbench.cli_examples import examples_app
 from xbench.cli_report import report_app
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError
 from xbench.site.cli import leaderboard_app
@@ -27,6 +28,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="The store of hypotheses, references and maps.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
+app.add_typer(examples_app, name="examples")
 app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(report_app, name="report")
 
@@ -363,9 +365,11 @@ def show_command(
 
 @app.command("validate")
 def validate_command(
-    paths: Annotated[list[Path], typer.Argument(help="Task files, manifests, results, folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Task files, manifests, results, bundles, folders.")
+    ],
 ) -> None:
-    """Check task files, manifests and results; tell every problem with its place."""
+    """Check task files, manifests, results and bundles; tell every problem with its place."""
     from xbench import console, listing
 
     files = [file for path in paths for file in listing.files_below(path)]

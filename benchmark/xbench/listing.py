@@ -236,15 +236,13 @@ def file_warnings(path: Path) -> list[str]:
 
 
 def file_problems(path: Path) -> list[str]:
-    """Return every problem of a task file (.yaml), manifest (.jsonl) or result (.json)."""
-    from xbench.aggregates import aggregate_problems
+    """Return every problem of a task file (.yaml), manifest (.jsonl), result or bundle (.json)."""
     from xbench.data.manifest import read_manifest
-    from xbench.results import read_result
 
     checks: Mapping[str, Callable[[Path], Any]] = {
         ".yaml": tasks.validate_task_file,
         ".jsonl": lambda p: read_manifest(p, selection=Selection()),
-        ".json": lambda p: [f"{p}: {line}" for line in aggregate_problems(read_result(p))],
+        ".json": _json_problems,
     }
     if path.suffix not in checks:
         return [f"{path}: expected a .yaml task, a .jsonl manifest or a .json result"]
@@ -257,3 +255,14 @@ def file_problems(path: Path) -> list[str]:
     except XbenchError as problem:
         return [str(problem)]
     return list(found) if isinstance(found, list) else []
+
+
+def _json_problems(path: Path) -> list[str]:
+    from xbench.aggregates import aggregate_problems
+    from xbench.bundle import FILE, read_bundle
+    from xbench.results import read_result
+
+    if path.name == FILE:
+        read_bundle(path)
+        return []
+    return [f"{path}: {line}" for line in aggregate_problems(read_result(path))]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import Site, page_types
 
 VENDOR = Path(__file__).parent / "vendor"

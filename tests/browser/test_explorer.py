@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+
 from conftest import Site
 
 NUMBERS = (

@@ -56,16 +56,20 @@ def keep(store: Store, plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> None:
 
 def find(store: Store, result: RunResult) -> RunRecord | None:
     """Return the record of the run that made a result, or None when the store does not have it."""
+    stored = store.get(key_of(result))
+    return None if stored is None else _rebuild(RunRecord, stored.facts)
+
+
+def key_of(result: RunResult) -> Key:
+    """Return the key of the record of the run that made a result."""
     model, task = result.model, result.task
-    key = _key(
+    return _key(
         [model.name, model.source, model.revision, model.precision],
         task.hash,
         task.dataset.fingerprint,
         task.selection,
         result.provenance.seed,
     )
-    stored = store.get(key)
-    return None if stored is None else _rebuild(RunRecord, stored.facts)
 
 
 def _key(model: list[str], task: str, dataset: str, selection: Mapping[str, Any], seed: int) -> Key:
