@@ -203,7 +203,7 @@ def _score(
         "ceiling": {**_interval(ceiling, 0.01), "lower": None, "structural": None},
         "skill": _interval(skill, 0.05),
         "disattenuated": _interval(None if value is None or not ceiling else value / ceiling),
-        "direction": "lower" if metric == "deletion-auc" else "higher",
+        "direction": "lower" if metric == "sufficiency-eraser" else "higher",
     }
 
 
