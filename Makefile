@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SOURCES := benchmark tests scripts perf
 
 .PHONY: demo test test-slow check format wheel bench clean
 
@@ -20,6 +21,7 @@ demo: $(STAMP)  ## the embedded model on three tasks: table and result files, un
 	$(BIN)/xbench eval --model xbench-tiny --task demo --output results/demo \
 	  --method mean-heads --method mean-heads:layers=1 --method 'raw-attention:layer=1,head=*' \
 	  --method mean-layers:head=0 --method diagonal:width=0.2 --method uniform --method random
+	$(BIN)/xbench leaderboard build results/demo --out results/site
 
 test: $(STAMP)  ## the tests, under 15 minutes
 	$(BIN)/python -m pytest -q
@@ -28,13 +30,13 @@ test-slow: $(STAMP)  ## the long tests
 	$(BIN)/python -m pytest -q -m slow
 
 check: $(STAMP)  ## style and types
-	$(BIN)/ruff check benchmark tests scripts
-	$(BIN)/ruff format --check benchmark tests scripts
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix benchmark tests scripts
-	$(BIN)/ruff format benchmark tests scripts
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
 
 bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
 	$(BIN)/python perf/methods.py

@@ -468,8 +468,8 @@ def render(report: dict[str, Any]) -> str:
         "# Cost of a reference, per mask",
         "",
         "Made by `python perf/reference_speed.py`; what (a), (b), (c) are stands on top of it. Medians of interleaved",
-        f"repeats on {report['machine']['cores']} CPU cores; load when it began: "
-        f"{report['machine']['load']:.1f}. Ours in bfloat16.",
+        f"repeats on {report['machine']['cores']} CPU cores; ours in bfloat16. Load when it began:"
+        f" {report['machine']['load']:.1f}.",
         "",
         "| what | target | measured | met |",
         "|---|---|---|---|",

@@ -19,6 +19,7 @@ from xbench.site.build import build
 
 
 def main(rows: int) -> None:
+    """Time two builds of this many scores."""
     with tempfile.TemporaryDirectory() as folder:
         results = write(Path(folder) / "results", many(rows))
         for what in ("cold", "again"):

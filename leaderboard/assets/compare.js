@@ -84,17 +84,17 @@
         svg("circle", { cx: percent(difference), cy: "50%", r: 5 })));
     const words = { better: "better", worse: "worse", tied: "not distinguished", undecided: "undecided" };
     const caption = `Paired differences, ${configs.get(a).label} minus ${configs.get(b).label}, largest first`;
-    return el("div", { class: "scroll", role: "region", "aria-label": "Paired differences", tabindex: 0 },
+    return el("div", { class: "scroll", role: "region", "aria-label": `Paired differences, ${lines[0].metric} ${lines[0].reference ?? ""}`, tabindex: 0 },
       el("table", { class: "forest pairs" }, el("caption", null, caption),
         el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
           el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
           el("th", { scope: "col", class: "n" }, "Difference ", el("small", null, "[95 %]")), el("th", { scope: "col", class: "n wide" }, "p, adjusted"),
-          el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col" }, "First is"))),
+          el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col", class: "wide" }, "First is"))),
         el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
           el("td", { class: "plot" }, picture(line)),
-          el("td", { class: "n" }, number(line.difference, 3), ...(line.low === null ? [] : [" ", el("small", { class: "ci" }, `[${number(line.low)}, ${number(line.high)}]`)])),
+          el("td", { class: "n" }, number(line.difference, 3), ...(line.low === null ? [] : [" ", el("small", { class: "ci" }, `[${number(line.low)}, ${number(line.high)}]`)]), el("small", { class: "narrow" }, words[line.outcome])),
           el("td", { class: "n wide" }, line.p === null ? "–" : line.p < 0.001 ? "< 0.001" : number(line.p, 3)),
-          el("td", { class: "n wide" }, String(line.n)), el("td", { class: "d-" + line.outcome }, words[line.outcome]))))));
+          el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, words[line.outcome]))))));
   }
 
   function scatter(lines, a, b, of) {

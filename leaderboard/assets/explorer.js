@@ -35,7 +35,7 @@
   const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
   const bdi = (text) => el("bdi", null, text === null ? "none" : text);
   const none = (why) => {
-    const said = why || "not recorded";
+    const said = !why ? "not recorded" : /^[a-z0-9-]+$/.test(why) ? why.replaceAll("-", " ") : why;
     return [el("abbr", { class: "none", title: said }, "–"), el("span", { class: "vh" }, ` (${said})`)];
   };
   const COLUMNS = new Map(Object.entries({

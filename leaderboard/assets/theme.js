@@ -3,6 +3,8 @@
 (function () {
   const page = document.documentElement;
   page.classList.add("has-js");
+  // A view asked for in the address is drawn by a later script: until then the default one stays hidden.
+  page.classList.toggle("has-view", location.hash.includes("="));
   let chosen = null;
   try { chosen = localStorage.getItem("xb-theme"); } catch { /* storage may be forbidden */ }
   if (chosen === "dark" || chosen === "light") page.dataset.theme = chosen;

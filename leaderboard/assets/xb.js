@@ -61,10 +61,18 @@ const XB = (function () {
     return made;
   }
 
-  // Numbers are written as the pages write them: true minus, a dash for none.
+  // Numbers are written as the pages write them: an exact tie goes to the even digit, as in Python; true minus; a dash for none.
+  function fixed(value, digits) {
+    const size = Math.abs(value);
+    const halves = size * 2 ** (digits + 1);
+    if (!Number.isInteger(halves) || halves % 2 === 0) return value.toFixed(digits);
+    const below = Math.floor(size * 10 ** digits);
+    return (Math.sign(value) * (below + below % 2) / 10 ** digits).toFixed(digits);
+  }
+
   function number(value, digits = 2) {
     if (value === null || value === undefined) return "–";
-    const text = value.toFixed(digits);
+    const text = fixed(value, digits);
     return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
   }
 
@@ -72,7 +80,7 @@ const XB = (function () {
     if (value === null || value === undefined) return "–";
     if (value === 0) return "0";
     const digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value)))));
-    return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    return fixed(value, digits).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");
   }
 
   const count = (n, one, many = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : many);

@@ -482,11 +482,15 @@ def test_an_unreachable_hub_is_a_problem_of_the_machine(monkeypatch: pytest.Monk
 def test_a_hub_checkpoint_without_safetensors_is_bad_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from transformers import WhisperForConditionalGeneration
+    from transformers import AutoConfig, WhisperConfig, WhisperForConditionalGeneration
+
+    def configured(*_: Any, **__: Any) -> WhisperConfig:
+        return WhisperConfig()
 
     def pickled(*_: Any, **__: Any) -> None:
         raise OSError("somebody/model does not appear to have a file named model.safetensors")
 
+    monkeypatch.setattr(AutoConfig, "from_pretrained", configured)
     monkeypatch.setattr(WhisperForConditionalGeneration, "from_pretrained", pickled)
     with pytest.raises(UsageError, match="safetensors") as caught:
         load_model("whisper:somebody/model", device="cpu")

@@ -183,6 +183,12 @@ def test_a_map_that_does_not_add_up_fails_convergence_delta(judged: Any) -> None
     params = {"target": "logit", "baseline": "zero"}
     liar = broken("incomplete", complete=True, params=params)
     assert judged(liar, "convergence-delta")["convergence-delta"].status == "fail"
+
+
+@pytest.mark.slow
+def test_integrated_gradients_add_up_far_better(judged: Any) -> None:
+    params = {"target": "logit", "baseline": "zero"}
+    liar = broken("incomplete", complete=True, params=params)
     honest = method("integrated-gradients-encoder:steps=30,target=logit")
     record = judged(honest, "convergence-delta", clips=5)["convergence-delta"]
     assert record.value < 0.2 * judged(liar, "convergence-delta")["convergence-delta"].value

@@ -185,7 +185,7 @@ def test_one_result_one_method_and_all_values_missing(tmp_path: Path) -> None:
     check_site(tmp_path / "one", [result()])
     check_site(tmp_path / "few-clusters", [result(method=m, clusters=2) for m in METHODS[:3]])
     out = check_site(tmp_path / "missing", [result(method=m, missing=True) for m in METHODS[:3]])
-    assert "constant-map" in (out / "results.html").read_text()
+    assert "constant map" in (out / "results.html").read_text()
 
 
 def test_a_whole_site_is_sound(site: Path) -> None:
@@ -445,14 +445,15 @@ def luminance(colour: str) -> float:
 
 def test_text_and_marks_stand_out_in_both_themes() -> None:
     css = (leaderboard_folder() / "assets" / "site.css").read_text()
-    blocks = re.findall(r":root[^{]*\{([^}]*--page[^}]*)\}", css)
-    assert len(blocks) == 3  # light, dark by system, dark by choice
-    themes = [dict(re.findall(r"--([\w]+): (#\w+);", block)) for block in blocks]
-    assert themes[1] == themes[2]
-    for theme in themes:
+    pairs = re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\);", css)
+    assert len(pairs) == 15
+    for theme in (
+        {name: light for name, light, _ in pairs},
+        {name: dark for name, _, dark in pairs},
+    ):
         colours = {name: expand(value) for name, value in theme.items()}
         for ground in ("page", "panel", "rule"):
-            for name in ("ink", "soft", "accent", "warn"):
+            for name in ("ink", "soft", "accent", "warn", "perturbation", "gradient"):
                 assert ratio(colours[name], colours[ground]) >= 4.5, (name, ground)
             for name in ("attention", "gradient", "perturbation", "control", "other"):
                 assert ratio(colours[name], colours[ground]) >= 3, (name, ground)

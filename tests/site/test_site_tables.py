@@ -126,6 +126,14 @@ def test_overall_compares_on_the_largest_block_and_names_what_lies_outside(tmp_p
     assert first.n_clusters == 8  # a speaker of both tasks is one cluster
 
 
+def test_many_methods_on_one_task_beat_one_method_on_two(tmp_path: Path) -> None:
+    results = [result("task-a", method=method) for method in METHODS[:4]]
+    results.append(result("task-b", method=METHODS[0]))
+    table = overall(tables_of(tmp_path, results), *KEY)
+    assert len(table.standings) == 4
+    assert [task.title for task, _ in table.cells] == ["task-a"]
+
+
 def test_overall_of_nothing_is_empty(tmp_path: Path) -> None:
     table = overall(tables_of(tmp_path, [result(missing=True)]), *KEY)
     assert table.standings == ()

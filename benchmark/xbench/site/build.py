@@ -197,6 +197,7 @@ def _site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any
         "score_names": sorted({(r.metric, r.reference or "") for r in tables.rows}),
         "task_options": [(t.slug, t.title) for t in tables.tasks],
         "model_options": [(m.slug, m.title) for m in tables.models],
+        "method_options": [(m.slug, m.name) for m in tables.methods],
         "metric_options": [(name, name) for name in tables.metrics],
         "unknown_references": sorted(references - known),
         "tables_out": sorted(path for path in files if path.startswith("data/tables/")),

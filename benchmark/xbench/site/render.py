@@ -46,6 +46,7 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         num=charts.number,
         short=lambda value: charts.number(value).replace("0.", "."),
         cost=charts.cost,
+        significant=data.significant,
         millions=_millions,
         row_name=data.row_name,
         query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),

@@ -50,7 +50,10 @@ def harmless(value: Any, depth: int = 0) -> Any:
             return value
         return [harmless(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {readable(key): harmless(item, depth + 1) for key, item in value.items()}
+        return {
+            readable(key): item if type(item) in _NUMBERS else harmless(item, depth + 1)
+            for key, item in value.items()
+        }
     return value
 
 
