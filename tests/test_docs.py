@@ -9,6 +9,7 @@ import pytest
 
 from xbench import registry
 from xbench.description import MethodDescription, MetricDescription
+from xbench.metrics.sanity import GATES, Gate
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
 # Methods that need other utterances or word times: one clip alone has no map of theirs to show.
@@ -123,3 +124,26 @@ def test_the_index_explains_every_reason_for_null(name: str) -> None:
     reasons = re.findall(r"`([a-z-]+)`", metric_rows(name)["null"])
     assert len(reasons) >= 4
     assert [reason for reason in reasons if f"`{reason}`" not in index] == []
+
+
+# -- gates ----------------------------------------------------------------------------------------
+
+
+def gate_rows() -> dict[str, list[str]]:
+    text = (PAGES.parent / "gates.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_the_page_of_the_gates_has_a_row_for_each_in_order() -> None:
+    assert list(gate_rows()) == [gate.name for gate in GATES]
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+def test_the_page_of_the_gates_says_limit_and_source(gate: Gate) -> None:
+    condition = gate_rows()[gate.name][1]
+    if gate.threshold is not None:
+        assert f"{gate.threshold:g}".replace("e-0", "e-") in condition
+        assert {"upper": "below", "lower": "above", "largest": "at most"}[gate.rule] in condition
+    paper = re.search(r"arXiv (\d+\.\d+)", gate.source)
+    assert paper is None or paper[1] in (PAGES.parent / "gates.md").read_text()

@@ -64,7 +64,9 @@ def test_built_ins_come_through_entry_points() -> None:
     assert {"raw-attention", "mean-heads", "mean-layers", "uniform", "random", "diagonal"} <= set(
         registry.methods.names()
     )
-    assert list(registry.references.names()) == ["spes-encoder", "spes-input"]
+    assert list(registry.references.names()) == [
+        *("spes-encoder", "spes-encoder-drop", "spes-input")
+    ]
     for group in registry.ALL:
         assert all(entry.error is None for entry in group.entries())
 

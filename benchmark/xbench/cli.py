@@ -429,7 +429,7 @@ def check_command(
 
 @app.command("new")
 def new_command(
-    kind: Annotated[str, typer.Argument(help="method, metric or task")],
+    kind: Annotated[str, typer.Argument(help="method, model, metric or task")],
     name: Annotated[str, typer.Argument(help="Of the package and of what it registers.")],
     folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
 ) -> None:

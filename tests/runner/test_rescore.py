@@ -45,6 +45,7 @@ def made(
         tasks=("asr",),
         data=str(folder / "clips.jsonl"),
         masks=24,
+        metrics=(Call("pearson"), Call("pearson-paper")),
     )
     options = ExecutionOptions(
         output=str(folder / "results"), cache=str(folder / "cache"), device="cpu"

@@ -63,6 +63,22 @@ SPES_ENCODER = ReferenceDescription(
     space="encoder",
     estimator="masked-mean",
 )
+SPES_ENCODER_DROP = ReferenceDescription(
+    name="spes-encoder-drop",
+    version="1",
+    summary="mean fall of the token's probability when encoder frames are zeroed at random",
+    source=f"the masks of {_PAPI}; the effect of Petsiuk et al. 2018, arXiv 1806.07421",
+    implementation="xbench.references.drop:spes_encoder_drop",
+    parameters=(
+        _MASKS,
+        Parameter(
+            "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
+        ),
+        *_ESTIMATION,
+    ),
+    space="encoder",
+    estimator="masked-mean",
+)
 SPES_INPUT = ReferenceDescription(
     name="spes-input",
     version="2",
