@@ -243,6 +243,25 @@ def test_a_waveform_has_no_cells_to_hide_or_explain(load: Callable[[str], Any]) 
     assert np.isfinite(spes_encoder(case, Sampling(), masks=6, p=0.7).mean()).all()
 
 
+@families
+def test_a_twin_in_bfloat16_runs_and_agrees(family: str, load: Callable[[str], Any]) -> None:
+    """Whatever a family's attention is: a twin hands it one dtype."""
+    from xbench.case import Case
+    from xbench.references.estimation import Sampling
+    from xbench.references.spes import spes_encoder
+
+    model = load(family)
+    case = Case(model, *shown(model), "clip")
+    found = {
+        precision: spes_encoder(case, Sampling(), masks=12, p=0.7, precision=precision)
+        for precision in ("float32", "bfloat16")
+    }
+    assert found["bfloat16"].computation["precision"] == "bfloat16"
+    exact, fast = (found[precision].mean() for precision in ("float32", "bfloat16"))
+    assert not np.array_equal(exact, fast)
+    np.testing.assert_allclose(fast, exact, rtol=0.1, atol=0.02 * float(np.nanmax(exact)))
+
+
 def test_an_evaluation_of_a_waveform_model_has_a_null_for_the_input_reference(
     load: Callable[[str], Any], tmp_path: Path, make_manifest: Callable[..., Path]
 ) -> None:

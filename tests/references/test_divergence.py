@@ -110,3 +110,32 @@ def test_bfloat16_holds_for_a_token_that_hardly_diverges() -> None:
     for token in range(TOKENS):
         pair = torch.stack([plain[:, token], fast.divergence[:, token]])
         assert torch.corrcoef(pair)[0, 1] > 0.999
+
+
+def test_a_tiny_divergence_is_no_noise() -> None:
+    """Against float64: first-order terms of 1e-2 must not drown a divergence of 1e-7 nats."""
+    torch.manual_seed(6)
+    embeddings = torch.randn(400, 64)
+    clean = torch.randn(TOKENS, 64) + 0.4 * embeddings[7]
+    states = clean + 0.002 * torch.randn(32, TOKENS, 64)
+    hidden, tokens = torch.zeros(32, 1, dtype=torch.bool), torch.full((TOKENS,), 7)
+    logits = clean @ embeddings.T
+    exact_clean = logits.double().log_softmax(-1)
+    # The change as float32 holds it, so that only the divergence itself is judged.
+    change = (states - clean).double() @ embeddings.double().T
+    exact = (exact_clean + change).logsumexp(-1) - (exact_clean.exp() * change).sum(-1)
+    fast = against_states(logits, clean, embeddings, tokens, lambda _: states)(hidden).divergence
+    assert exact.mean(0).min() < 1e-6
+    torch.testing.assert_close(fast.double(), exact, rtol=2e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 10.0, 30.0, 200.0])
+def test_every_size_of_divergence_is_that_of_float64(scale: float) -> None:
+    states, embeddings, bias, tokens = drawn(7, 300, 1.0)
+    states = states[0] + scale * (states - states[0])
+    logits = states @ embeddings.T + bias
+    log_p, log_q = (x.double().log_softmax(-1) for x in (logits[0], logits))
+    exact = (log_p.exp() * (log_p - log_q)).sum(-1)
+    hidden = torch.zeros(len(states), 1, dtype=torch.bool)
+    fast = against_states(logits[0], states[0], embeddings, tokens, lambda _: states)(hidden)
+    torch.testing.assert_close(fast.divergence.double(), exact, rtol=1e-4, atol=1e-6)

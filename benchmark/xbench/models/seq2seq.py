@@ -237,6 +237,10 @@ class Seq2SeqModel:
 
         return masked_logits
 
+    def with_network(self, network: Any) -> Seq2SeqModel:
+        """Return the same model around another network."""
+        return replace(self, loaded=replace(self.loaded, network=network))
+
     def randomised(self, seed: int) -> Seq2SeqModel:
         """Initialise the architecture anew, as transformers does before training."""
         return _randomised(self, seed)
@@ -301,7 +305,7 @@ def _randomised(model: Seq2SeqModel, seed: int) -> Seq2SeqModel:
         network = type(model.network)(copy.deepcopy(model.network.config))
     network = network.to(model.network.device, model.network.dtype).eval().requires_grad_(False)
     network.generation_config = model.network.generation_config
-    return replace(model, loaded=replace(model.loaded, network=network))
+    return model.with_network(network)
 
 
 def load_family(

@@ -1,25 +1,59 @@
 """A twin of a loaded model for perturbed passes: another precision, and no projection onto the vocabulary.
 
 `logits` and `frame_masking` of a twin give the states h that meet the output embeddings E, where logits = h E^T + b:
-a divergence needs less than all of a log-softmax (`references.divergence`). This takes nothing from a family but what
-transformers asks of it, `get_output_embeddings`; whether logits really are that product is checked on the clean pass
-by whoever uses a twin. The model itself is never changed.
+a divergence needs less than all of a log-softmax (`references.divergence`). This takes nothing from a family but its
+`with_network` and what transformers asks of it, `get_output_embeddings`; whether logits really are that product is
+checked on the clean pass by whoever uses a twin. The model itself is never changed.
+
+In a lower precision the decoder works on changes. A divergence is of second order in the change of the states, so
+rounding x and x0 apart would drown it for tokens that hardly move. With the clean input x0 and output y0 of a linear
+layer in full precision,
+
+    y = y0 + W (x - x0)
+
+only the change is rounded, and the error is relative to it. `clean_pass` says which pass is the clean one.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xbench.models import masked_attention
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import SpeechModel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Inputs and outputs of linear layers in a clean pass, each with a batch of one.
+Clean = dict[nn.Module, tuple[Tensor, Tensor]]
+
+
+@dataclass(eq=False)
+class Changes:
+    """Which clean pass the decoder of a twin adds changes to; while it is made, layers write to it."""
+
+    clean: Clean = field(default_factory=dict)
+    made: bool = False
+
+    @contextmanager
+    def using(self, clean: Clean, *, made: bool) -> Iterator[Clean]:
+        """Use a clean pass within the context."""
+        before = self.clean, self.made
+        self.clean, self.made = clean, made
+        try:
+            yield clean
+        finally:
+            self.clean, self.made = before
 
 
 @dataclass(frozen=True)
@@ -29,11 +63,27 @@ class Twin:
     model: SpeechModel
     embeddings: Float[Tensor, "vocab dim"]
     bias: Float[Tensor, " vocab"] | None
+    changes: Changes
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision of its passes."""
         return self.embeddings.dtype
+
+    @contextmanager
+    def clean_pass(self) -> Iterator[Clean]:
+        """Keep what the decoder's linear layers make within the context (the last call of each layer)."""
+        with self.changes.using({}, made=False) as clean:
+            yield clean
+
+    def beside(self, clean: Clean, passes: Callable[P, R]) -> Callable[P, R]:
+        """Return passes that are changes of a clean one."""
+
+        def changed(*inputs: P.args, **named: P.kwargs) -> R:
+            with self.changes.using(clean, made=True):
+                return passes(*inputs, **named)
+
+        return changed
 
 
 def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
@@ -51,7 +101,8 @@ def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
 @lru_cache(maxsize=2)  # the two precisions of the model that a run has loaded
 def _twin(model: Any, dtype: torch.dtype) -> Twin | None:
     network = getattr(model, "network", None)
-    if not isinstance(network, nn.Module) or not is_dataclass(model):
+    with_network = getattr(model, "with_network", None)
+    if not isinstance(network, nn.Module) or with_network is None:
         return None
     find = getattr(network, "get_output_embeddings", None)
     projection = find() if find else None
@@ -59,29 +110,60 @@ def _twin(model: Any, dtype: torch.dtype) -> Twin | None:
         return None
     path = next(name for name, module in network.named_modules() if module is projection)
     network = _with(network, path, nn.Identity())
+    changes = Changes()
     if dtype != projection.weight.dtype:
-        network = _products_in(copy.deepcopy(network), dtype)
+        network = _products_in(copy.deepcopy(network), dtype, changes)
     return Twin(
-        model=cast(SpeechModel, replace(cast(Any, model), network=network)),
+        model=with_network(network),
         embeddings=projection.weight.detach().to(dtype),
         bias=None if projection.bias is None else projection.bias.detach(),
+        changes=changes,
     )
 
 
-def _products_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn.Module:
     """Put matrix products and convolutions into a precision; residual streams and norms keep theirs.
 
-    Rounding of the residual stream would be most of the error and saves no time.
+    Rounding of the residual stream would be most of the error and saves no time. Outside the decoder, outputs
+    stay in the lower precision only where our own attention function reads them, which takes any.
     """
+    own = next(network.parameters()).dtype
+    ours = network.config._attn_implementation == masked_attention.NAME  # type: ignore[union-attr]
+    in_decoder = set(network.get_decoder().modules())  # type: ignore[operator]
 
-    def convert(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def rounded(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0].to(dtype), *inputs[1:])
 
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+    def widened(_: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return output.to(own)
+
+    for module in list(network.modules()):
+        if isinstance(module, nn.Linear) and module in in_decoder:
+            _add_changes(module, dtype, changes)
+        elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             module.to(dtype)
-            module.register_forward_pre_hook(convert)
+            module.register_forward_pre_hook(rounded)
+            if not ours or module in in_decoder:
+                module.register_forward_hook(widened)
     return network
+
+
+def _add_changes(module: nn.Linear, dtype: torch.dtype, changes: Changes) -> None:
+    """Make a linear layer add the product of a change, in a precision, to its clean output."""
+    weight = module.weight.detach().to(dtype)
+
+    def forward(inputs: Tensor) -> Tensor:
+        clean, output = changes.clean.get(module, (None, None))
+        if changes.made and clean is not None and clean.shape[1:] == inputs.shape[1:]:
+            change = (inputs - clean).to(dtype)
+            return nn.functional.linear(change, weight).to(output.dtype).add_(output)
+        exact = nn.functional.linear(inputs, module.weight, module.bias)
+        if not changes.made and len(inputs) == 1:
+            # Copies: what follows may write into its input or output in place.
+            changes.clean[module] = (inputs.clone(), exact.clone())
+        return exact
+
+    module.forward = forward  # type: ignore[method-assign]
 
 
 def _with(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:

@@ -260,6 +260,10 @@ class WhisperModel:
         states = gelu(encoder.conv2(states)).transpose(1, 2)[:, :frames]
         return states + encoder.embed_positions.weight[:frames]
 
+    def with_network(self, network: Any) -> WhisperModel:
+        """Return the same model around another network."""
+        return replace(self, network=network)
+
     def randomised(self, seed: int) -> WhisperModel:
         """Initialise the architecture anew, as transformers does before training."""
         return _randomised(self, seed)
@@ -275,7 +279,7 @@ class WhisperModel:
         for layer, other in zip(decoder.layers[first:], anew.layers[first:], strict=True):
             layer.load_state_dict(other.state_dict())
         decoder.layer_norm.load_state_dict(anew.layer_norm.state_dict())
-        return replace(self, network=network)
+        return self.with_network(network)
 
     def _read_out(
         self, states: Float[Tensor, "batch position dim"], hypothesis: Hypothesis
@@ -341,7 +345,7 @@ def _randomised(model: WhisperModel, seed: int) -> WhisperModel:
         network = type(model.network)(copy.deepcopy(model.network.config))
     network = network.to(model.network.device, model.network.dtype).eval().requires_grad_(False)
     network.generation_config = model.network.generation_config
-    return replace(model, network=network)
+    return model.with_network(network)
 
 
 def load(

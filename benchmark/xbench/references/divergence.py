@@ -5,7 +5,7 @@ d[i] = KL( p_i || q_i ) = sum_v p_i(v) (log p_i(v) - log q_i(v))      in nats, f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +37,10 @@ def against(
     clean: Float[Tensor, "token vocab"], tokens: Int[Tensor, " token"], perturbed: Perturbed
 ) -> Measure:
     """Return the function from hidden cells to the shift away from the clean logits."""
-    log_clean = clean.float().log_softmax(-1)
+    log_p = clean.float().log_softmax(-1)
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
-        log_masked = perturbed(hidden).float().log_softmax(-1)
-        return Shift(kl_divergence(log_clean, log_masked), log_masked.argmax(-1) == tokens)
+        return _shift(log_p, perturbed(hidden).float() - clean.float(), tokens)
 
     return measure
 
@@ -65,50 +64,66 @@ def against_states(
     clean_states: what the perturbed passes give when nothing is hidden, in their precision.
     """
     log_p = clean.float().log_softmax(-1)
-    p = log_p.exp()
-    # p E: the mean change in one product, where the products below round no more than this one.
-    expected = p @ embeddings if embeddings.dtype == torch.float32 else None
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
-        change = perturbed(hidden).float() - clean_states.float()
-        log_sum, mean, kept = _moved(
-            log_p, None if expected is not None else p, change, embeddings, tokens
-        )
-        if expected is not None:
-            mean = (change * expected).sum(-1)
-        return Shift((log_sum - mean).clamp_min(0), kept)
+        change = (perturbed(hidden).float() - clean_states.float()).to(embeddings.dtype)
+        return _shift(log_p, change, tokens, embeddings)
 
     return measure
 
 
-def _moved(
+def _shift(
     log_p: Float[Tensor, "token vocab"],
-    p: Float[Tensor, "token vocab"] | None,
     change: Float[Tensor, "batch token dim"],
-    embeddings: Float[Tensor, "vocab dim"],
     tokens: Int[Tensor, " token"],
-) -> tuple[Float[Tensor, "batch token"], Float[Tensor, "batch token"], Bool[Tensor, "batch token"]]:
-    """Go through the vocabulary in blocks; d_v = change . E_v is the change of logit v.
+    embeddings: Float[Tensor, "vocab dim"] | None = None,
+) -> Shift:
+    """Go through the vocabulary in blocks; change: that of logits, or of the states that meet the embeddings.
 
-    Returns log sum_v p_v exp(d_v); sum_v p_v d_v from the same rounded d (zero without p: a divergence is of
-    second order in d, so a mean from other roundings would be wrong in the first); and whether no other token
-    is above the own one.
+    With d_v the change of logit v less about that of the clean maximum (which a divergence does not see),
+
+        KL = log sum_v p_v e^d_v - sum_v p_v d_v = (log(1 + a) - a) + sum_v p_v (e^d_v - 1 - d_v)
+        a = sum_v p_v (e^d_v - 1)
+
+    The last sum has no negative term, so nothing of first order cancels: the first form is noise in float32 for
+    divergences of 1e-5 nats and less. It is taken where a >= 1 (KL is not small), and blockwise where e^d overflows.
     """
-    rows = change.to(embeddings.dtype).flatten(0, 1)
-    highest = change.new_full(change.shape[:2], -torch.inf)
-    own, total, mean = highest.clone(), torch.zeros_like(highest), torch.zeros_like(highest)
-    width = max(256, _BLOCK // len(rows))
-    for first in range(0, len(embeddings), width):
-        block = embeddings[first : first + width]
-        moved = (rows @ block.T).float().unflatten(0, change.shape[:2])
-        if p is not None:
-            mean += torch.einsum("btv,tv->bt", moved, p[:, first : first + width])
-        z = moved.add_(log_p[:, first : first + width])
+    top = log_p.argmax(-1)
+    if embeddings is None:
+        reference = change.gather(-1, top.expand(len(change), -1)[..., None])
+    else:
+        reference = (change.float() * embeddings[top].float()).sum(-1, keepdim=True)
+
+    def blocks(change: Tensor, reference: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield first and last token of a block, and d there [batch, token, block]."""
+        rows = change.flatten(0, 1)
+        width = max(256, _BLOCK // len(rows))
+        for first in range(0, log_p.shape[1], width):
+            last = min(first + width, log_p.shape[1])
+            if embeddings is None:
+                moved = change[..., first:last]
+            else:
+                moved = (rows @ embeddings[first:last].T).float().unflatten(0, change.shape[:2])
+            yield first, last, moved - reference
+
+    p = log_p.exp()
+    mean, excess = (torch.zeros_like(reference[..., 0]) for _ in range(2))
+    highest, own = (torch.full_like(mean, -torch.inf) for _ in range(2))
+    for first, last, d in blocks(change, reference):
+        z = d + log_p[:, first:last]
         # From the same product, so that an unmoved maximum is not lost to rounding.
-        inside = (tokens >= first) & (tokens < first + len(block))
-        at = (tokens - first).clamp(0, len(block) - 1).expand(len(change), -1)
+        inside = (tokens >= first) & (tokens < last)
+        at = (tokens - first).clamp(0, last - first - 1).expand(len(change), -1)
         own = torch.where(inside, z.gather(-1, at[..., None])[..., 0], own)
-        now = torch.maximum(highest, z.amax(-1))
-        total = total * (highest - now).exp() + z.sub_(now[..., None]).exp_().sum(-1)
-        highest = now
-    return highest + total.log(), mean, own >= highest
+        highest = torch.maximum(highest, z.amax(-1))
+        mean += torch.einsum("btv,tv->bt", d, p[:, first:last])
+        excess += torch.einsum("btv,tv->bt", torch.expm1(d, out=z).sub_(d), p[:, first:last])
+    a = excess + mean
+    divergence = a.log1p() - torch.where(a < 1, a - excess, mean)
+    rest = ~divergence.isfinite().all(1)
+    if rest.any():
+        total = torch.zeros_like(mean[rest])
+        for first, last, d in blocks(change[rest], reference[rest]):
+            total += (d + (log_p[:, first:last] - highest[rest][..., None])).exp().sum(-1)
+        divergence[rest] = highest[rest] + total.log() - mean[rest]
+    return Shift(divergence.clamp_min(0), own >= highest)

@@ -127,10 +127,12 @@ def _measure(plan: Plan, build: Build, dtype: torch.dtype) -> Measure | None:
     tokens = torch.tensor(plan.case.hypothesis.tokens, device=clean.device)
     found = twin(model, dtype)
     if found is not None:
-        perturbed = build(found.model, dtype)
-        states = perturbed(_nothing(plan))[0]
+        with found.clean_pass() as products:
+            perturbed = build(found.model, dtype)
+            states = perturbed(_nothing(plan))[0]
         if _gives(found, states, clean):
-            return against_states(clean, states, found.embeddings, tokens, perturbed)
+            changed = found.beside(products, perturbed)
+            return against_states(clean, states, found.embeddings, tokens, changed)
     if dtype != getattr(torch, model.info.precision):
         return None
     return against(clean, tokens, build(model, dtype))

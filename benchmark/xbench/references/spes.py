@@ -55,12 +55,11 @@ def encoder_passes(case: Case, sampling: Sampling, p: float) -> tuple[Plan, Buil
     frames = case.features.frames
 
     def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        states = encoded.to(dtype)
-        masked = model.frame_masking(states, case.hypothesis)
+        masked = model.frame_masking(encoded, case.hypothesis)
 
         def perturbed(hidden: Bool[Tensor, "batch frame"]) -> Float[Tensor, "batch token output"]:
-            keep = torch.ones(len(hidden), states.shape[1], dtype=dtype, device=states.device)
-            keep[:, :frames] = (~hidden).to(dtype)
+            keep = encoded.new_ones(len(hidden), encoded.shape[1])
+            keep[:, :frames] = (~hidden).to(keep)
             return masked(keep)
 
         return perturbed
