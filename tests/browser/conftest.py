@@ -105,7 +105,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, served: Callable[[Path], str]
     ]
     results += [result("demo-st-de", "xbench-tiny", METHODS[10], scores=scores, missing=True)]
     examples = write_bundle(folder / "examples", bundle("demo-one"))
-    write_bundle(examples, bundle("demo-two", text=HOSTILE[0], audio=None, audio_reason="licence"))
+    write_bundle(
+        examples,
+        bundle("demo-two", text=HOSTILE[0], audio=None, audio_reason="licence-not-allowed"),
+    )
     place = made(folder, "site", results, examples)
     plain, below = served(place), served(place.parent.parent)
     bases = {"file": place.as_uri() + "/", "http": plain, "sub-path": f"{below}below/site/"}

@@ -51,6 +51,7 @@ def test_the_pages_with_scripts_have_no_violations(
     cases = [
         ("results.html", "light", 1280),
         ("compare.html", "dark", 320),
+        ("examples/demo-one.html", "light", 320),
     ]
     assert _checked(site, open_page, cases) == []
 

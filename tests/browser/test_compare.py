@@ -94,7 +94,9 @@ def test_no_script_but_our_data_files_can_be_added(
     assert page.evaluate(tried, "js/results.js") == "TypeError"
     refused = "a => { try { trustedTypes.createPolicy(a, {}); return 'made'; } catch (e) { return e.name; } }"
     assert page.evaluate(refused, "other") == "TypeError"
-    handler = "() => { try { document.body.setAttribute('onclick', 'bad()'); return 'set'; } catch (e) { return e.name; } }"
+    handler = """() => {
+        try { document.body.setAttribute('onclick', 'bad()'); return 'set'; } catch (e) { return e.name; }
+    }"""
     assert page.evaluate(handler) == "TypeError"
 
 

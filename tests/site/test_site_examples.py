@@ -1,130 +1,140 @@
-"""Bundles of examples: sound ones become pages, broken ones are named, audio only where it may be."""
+"""Bundles on the site: published as they are, harmless, or left out with a reason."""
 
 from __future__ import annotations
 
-import base64
+import copy
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import result, write
 
+from example_bundle import BUNDLE
+from xbench.bundle import to_json
 from xbench.errors import UsageError
 from xbench.site.build import Options, build
 from xbench.site.check import problems
-from xbench.site.examples import read_examples
+
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "
+Place = Callable[..., Path]
 
 
-def packed(*shape: int) -> str:
-    size = 1
-    for length in shape:
-        size *= length
-    return base64.b64encode(bytes(i % 256 for i in range(size))).decode()
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    def put(name: str, audio: bytes | None = None, **fields: Any) -> Path:
+        folder = tmp_path / "bundles" / name
+        folder.mkdir(parents=True)
+        content = {**copy.deepcopy(BUNDLE), "id": name, **fields}
+        if audio is not None:
+            (folder / "audio.wav").write_bytes(audio)
+            content |= {"audio": "audio.wav", "audio_reason": None}
+        (folder / "bundle.json").write_text(to_json(content))
+        return folder.parent
+
+    return put
 
 
-def bundle(**changes: Any) -> dict[str, Any]:
-    tokens = [{"text": text, "content": text != "<end>"} for text in ("a", " b", "<end>")]
-    shown = {
-        "shape": [3, 7],
-        "min": [0.0, 0.0, None],
-        "max": [0.4, 0.5, None],
-        "data": packed(3, 7),
-    }
-    return {
-        "schema": "xbench.example/1",
-        "task": "demo-asr-en",
-        "model": "xbench-tiny",
-        "utterance": "en-0001",
-        "language": "en",
-        "hypothesis": "a b",
-        "transcript": "a b",
-        "translation": None,
+def built(tmp_path: Path, bundles: Path, **options: Any) -> Any:
+    results = tmp_path / "results"  # of none: examples stand for themselves
+    results.mkdir(exist_ok=True)
+    return build([results], tmp_path / "site", Options(examples=bundles, **options))
+
+
+def page(tmp_path: Path, name: str) -> str:
+    return (tmp_path / "site" / "examples" / f"{name}.html").read_text()
+
+
+def script(tmp_path: Path, name: str) -> Any:
+    (file,) = (tmp_path / "site" / "js" / "ex").glob(f"{name}.*.js")
+    quoted = re.fullmatch(rf"XB\.put\('ex/{name}','(.*)'\);\n", file.read_text())
+    assert quoted is not None
+    content = json.loads(quoted[1].replace("\\'", "'").replace("\\\\", "\\"))
+    return content
+
+
+def test_a_bundle_is_published_with_its_clip(tmp_path: Path, place: Place) -> None:
+    done = built(tmp_path, place("clip-1", WAV, licence="CC0-1.0"))
+    assert done.refused == ()
+    assert (tmp_path / "site/media/clip-1.wav").read_bytes() == WAV
+    assert '<audio id="audio"' in page(tmp_path, "clip-1")
+    assert "mean-heads" in page(tmp_path, "clip-1")
+    assert "clip-1.html" in page(tmp_path, "index")
+    shown = script(tmp_path, "clip-1")
+    assert {key: shown[key] for key in BUNDLE} == {
+        **BUNDLE,
+        "id": "clip-1",
         "licence": "CC0-1.0",
-        "seconds": 0.14,
-        "frame_seconds": 0.02,
-        "melframe_seconds": 0.01,
-        "tokens": tokens,
-        "spectrogram": {"shape": [14, 8], "data": packed(14, 8)},
-        "peaks": packed(20),
-        "maps": [
-            {
-                "id": "spes-encoder",
-                "label": "spes-encoder",
-                "kind": "reference",
-                "scores": {},
-                **shown,
-            },
-            {
-                "id": "m",
-                "label": "mean-heads",
-                "kind": "method",
-                "scores": {"pearson": 0.5},
-                **shown,
-            },
-        ],
-        **changes,
+        "audio": "audio.wav",
+        "audio_reason": None,
     }
-
-
-def put(folder: Path, content: Any, name: str = "en-0001") -> Path:
-    (folder / name).mkdir(parents=True)
-    text = content if isinstance(content, str) else json.dumps(content)
-    (folder / name / "bundle.json").write_text(text)
-    (folder / name / "audio.wav").write_bytes(b"RIFF" + bytes(40))
-    return folder
-
-
-def test_an_example_becomes_a_page_with_its_audio(tmp_path: Path) -> None:
-    examples = put(tmp_path / "examples", bundle(hypothesis="<b>a</b>"))
-    out = tmp_path / "out"
-    build([write(tmp_path / "r", [result()])], out, Options(examples=examples))
-    assert problems(out) == []
-    page = (out / "examples/en-0001.html").read_text()
-    assert "../media/en-0001.wav" in page
-    assert "&lt;b&gt;a&lt;/b&gt;" in page
-    assert (out / "media/en-0001.wav").read_bytes().startswith(b"RIFF")
-    assert "en-0001.html" in (out / "examples/index.html").read_text()
-
-
-def test_arrays_stay_exact_however_long(tmp_path: Path) -> None:
-    long = bundle(spectrogram={"shape": [500, 80], "data": packed(500, 80)})
-    (example,), _, _ = read_examples(put(tmp_path, long), 9, "none")
-    assert example.bundle["spectrogram"] == long["spectrogram"]
-    assert example.audio is None
-
-
-def test_audio_needs_a_licence(tmp_path: Path) -> None:
-    put(tmp_path, bundle(licence="all rights reserved"))
-    (example,), media, refused = read_examples(tmp_path, 9, "allow-list")
-    assert (example.audio, media, refused) == (None, {}, ())
+    assert problems(tmp_path / "site") == []
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("licence", "audio", "told", "reason"),
     [
-        ("{", "Expecting"),
-        (json.dumps(bundle()).replace("0.14", "NaN"), "NaN is not allowed"),
-        (bundle(schema="other"), "xbench.example/1"),
-        (bundle(spectrogram={"shape": [14, 9], "data": packed(14, 8)}), "as many bytes"),
-        (bundle(tokens=[]), "one row for each token"),
-        (bundle(peaks="<script>"), "peaks"),
-        (bundle(extra=1), "extra"),
+        ("CC-BY-NC-4.0", "allow-list", "licence of the clip does not allow", "licence-not-allowed"),
+        (None, "allow-list", "licence of the clip does not allow", "licence-not-allowed"),
+        ("CC0-1.0", "none", "made without audio", "not-asked-for"),
     ],
 )
-def test_a_broken_bundle_is_named(content: Any, why: str, tmp_path: Path) -> None:
-    examples, _, refused = read_examples(put(tmp_path, content), 9, "none")
-    assert examples == ()
-    assert why in refused[0].reason
-    assert refused[0].file == "en-0001/bundle.json"
+def test_clips_are_withheld(
+    tmp_path: Path, place: Place, licence: str | None, audio: str, told: str, reason: str
+) -> None:
+    built(tmp_path, place("clip-1", WAV, licence=licence), audio=audio)
+    assert not list((tmp_path / "site").rglob("*.wav"))
+    assert told in page(tmp_path, "clip-1")
+    shown = script(tmp_path, "clip-1")
+    assert (shown["audio"], shown["audio_reason"]) == (None, reason)
 
 
-def test_other_folders_and_files_that_lie_are_refused(tmp_path: Path) -> None:
-    put(tmp_path, bundle(), "No Good")
-    put(tmp_path, bundle(), "lies")
-    (tmp_path / "lies" / "audio.wav").write_bytes(b"<html>")
-    examples, _, refused = read_examples(tmp_path, 9, "allow-list")
-    assert examples == ()
-    assert len(refused) == 2
-    with pytest.raises(UsageError, match="no such folder"):
-        read_examples(tmp_path / "none", 9, "none")
+def test_a_clip_that_the_bundle_does_not_name_is_not_published(
+    tmp_path: Path, place: Place
+) -> None:
+    folder = place("clip-1", licence="CC0-1.0")
+    (folder / "clip-1" / "audio.wav").write_bytes(WAV)
+    built(tmp_path, folder)
+    assert not list((tmp_path / "site").rglob("*.wav"))
+
+
+def test_hostile_text_stays_text_and_data_stay_whole(tmp_path: Path, place: Place) -> None:
+    hostile = "</script><img src=x onerror=alert(1)>a\u202eb\u0000'); alert(1)" + "x" * 5000
+    maps = copy.deepcopy(BUNDLE["maps"])
+    maps[0] |= {"label": hostile, "method": hostile, "shape": [2, 9000], "data": "AAAA" * 6000}
+    built(tmp_path, place("clip-1", hypothesis=hostile, transcript=hostile, maps=maps))
+    html = page(tmp_path, "clip-1") + page(tmp_path, "index")
+    assert "<img" not in html
+    assert "\u202e" not in html
+    assert "\x00" not in html
+    shown = script(tmp_path, "clip-1")
+    assert shown["maps"][0]["data"] == maps[0]["data"]
+    assert len(shown["hypothesis"]) <= 1000
+    assert problems(tmp_path / "site") == []
+
+
+def test_broken_bundles_are_left_out_and_named(tmp_path: Path, place: Place) -> None:
+    place("good")
+    place("Bad Name")
+    place("no-clip", b"", licence="CC0-1.0")
+    place("other-sound", b"ID3 mp3", licence="CC0-1.0")
+    place("cut")
+    place("elsewhere")
+    bundles = tmp_path / "bundles"
+    (bundles / "cut" / "bundle.json").write_text('{"schema": ')
+    (bundles / "elsewhere").rename(bundles / "moved")
+    done = built(tmp_path, bundles)
+    assert {r.file: r.reason for r in done.refused}.keys() == {
+        f"{name}/bundle.json" for name in ("Bad Name", "no-clip", "other-sound", "cut", "moved")
+    }
+    assert sorted(p.stem for p in (tmp_path / "site/examples").iterdir()) == ["good", "index"]
+    with pytest.raises(UsageError, match=r"Bad Name/bundle\.json"):
+        built(tmp_path, bundles, strict=True)
+
+
+def test_no_more_examples_than_asked_for(tmp_path: Path, place: Place) -> None:
+    for name in "abc":
+        place(name)
+    built(tmp_path, tmp_path / "bundles", max_examples=2)
+    assert sorted(p.stem for p in (tmp_path / "site/examples").iterdir()) == ["a", "b", "index"]

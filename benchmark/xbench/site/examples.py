@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from xbench.bundle import AUDIO, FILE, PUBLIC_LICENCES, read_bundle
 from xbench.errors import UsageError
-from xbench.schemas import problems
+from xbench.schemas import InvalidFile
 from xbench.site.load import Refusal
 from xbench.site.pages import Example
 from xbench.site.text import harmless, readable
 
-LARGEST = 8 * 1024 * 1024
-
-# Licences under which a clip may be published here.
-PUBLIC_LICENCES = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-SA-4.0", "Apache-2.0", "MIT")
-_AUDIO = {".wav": b"RIFF", ".flac": b"fLaC"}
+LARGEST_CLIP = 8 * 1024 * 1024
+WITHHELD = {
+    "not-asked-for": "this site was made without audio.",
+    "clips-given-with-data": "the clip is from no registered dataset, so its licence is not known.",
+    "licence-not-allowed": "the licence of the clip does not allow to publish it here.",
+}
 
 
 def read_examples(
@@ -31,74 +30,55 @@ def read_examples(
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder of examples")
     found, media, refused = [], {}, []
-    for bundle in sorted(folder.glob("*/bundle.json"))[:most]:
-        id = bundle.parent.name
+    for file in sorted(folder.glob(f"*/{FILE}"))[:most]:
         try:
-            content = _read(bundle, id)
-            sound = _audio(bundle.parent, content) if audio == "allow-list" else None
-        except (OSError, ValueError, RecursionError) as problem:
-            refused.append(Refusal(f"{readable(id)}/bundle.json", readable(str(problem), 400)))
+            bundle = read_bundle(file)
+            sound = _audio(file.parent, bundle) if audio == "allow-list" else None
+        except UsageError as problem:
+            told = problem.problems[0] if isinstance(problem, InvalidFile) else str(problem)
+            refused.append(Refusal(f"{readable(file.parent.name)}/{FILE}", readable(told, 400)))
             continue
+        id = bundle["id"]
         path = None
         if sound is not None:
-            path = f"media/{id}{sound[0]}"
-            media[path] = sound[1]
-        found.append(Example(id, content, path))
+            path = f"media/{id}.wav"
+            media[path] = sound
+        elif bundle["audio"] is not None:
+            reason = "not-asked-for" if audio == "none" else "licence-not-allowed"
+            bundle |= {"audio": None, "audio_reason": reason}
+        found.append(Example(id, _shown(bundle), path))
     return tuple(found), media, tuple(refused)
 
 
-def _read(path: Path, id: str) -> Mapping[str, Any]:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,80}", id):
-        raise ValueError("the folder's name is not made of a-z, 0-9 and '-'")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"more than {LARGEST / 1e6:.0f} MB")
-    content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse)
-    found = problems("example", content)
-    if found:
-        raise ValueError(found[0])
-    for array in (content["spectrogram"], *content["maps"], *content.get("volumes", ())):
-        if array is not None and _bytes(array["data"]) != math.prod(array["shape"]):
-            raise ValueError("an array does not hold as many bytes as its shape says")
-    for array in (*content["maps"], *content.get("volumes", ())):
-        if (
-            not len(array["min"])
-            == len(array["max"])
-            == len(content["tokens"])
-            == array["shape"][0]
-        ):
-            raise ValueError("a map does not have one row for each token")
-    made: dict[str, Any] = _harmless(content)
-    made["score_names"] = sorted({name for m in made["maps"] for name in m["scores"]})
+def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:
+    """Return the bundle with every text in it harmless, the names of its scores, and why there is no audio."""
+    arrays = list(_arrays(bundle))
+    data = [array.pop("data") for array in arrays]  # long base64 texts, checked, not for reading
+    made: dict[str, Any] = harmless(bundle)
+    for array, text in zip(_arrays(made), data, strict=True):
+        array["data"] = text
+    made["withheld"] = WITHHELD.get(made["audio_reason"])
+    made["score_names"] = sorted({name for entry in made["maps"] for name in entry["scores"]})
     return made
 
 
-def _bytes(base64: str) -> int:
-    return len(base64) * 3 // 4 - base64[-2:].count("=")
+def _arrays(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield bundle["spectrogram"]
+    yield from bundle["maps"]
 
 
-def _harmless(value: Any) -> Any:
-    """Make every text harmless but the arrays, which the schema has checked and which are long."""
-    if isinstance(value, dict):
-        return {
-            readable(key): item if key in ("data", "peaks") else _harmless(item)
-            for key, item in value.items()
-        }
-    return [_harmless(item) for item in value] if isinstance(value, list) else harmless(value)
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not allowed")
-
-
-def _audio(folder: Path, bundle: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    """Return suffix and content of the clip, if it may be published."""
-    if bundle["licence"] not in PUBLIC_LICENCES:
+def _audio(folder: Path, bundle: Mapping[str, Any]) -> bytes | None:
+    """Return the content of the clip, if it may be published."""
+    if bundle["audio"] is None or bundle["licence"] not in PUBLIC_LICENCES:
         return None
-    for suffix, magic in _AUDIO.items():
-        file = folder / f"audio{suffix}"
-        if file.is_file() and file.stat().st_size <= LARGEST:
-            content = file.read_bytes()
-            if not content.startswith(magic):
-                raise ValueError(f"audio{suffix} is not what its name says")
-            return suffix, content
-    return None
+    file = folder / AUDIO
+    try:
+        size = file.stat().st_size
+        content = file.read_bytes() if size <= LARGEST_CLIP else b""
+    except OSError as problem:
+        raise UsageError(f"{AUDIO}: {problem.strerror}") from None
+    if not content:
+        raise UsageError(f"{AUDIO}: {size} bytes, a clip has 1 to {LARGEST_CLIP}")
+    if not content.startswith(b"RIFF") or content[8:12] != b"WAVE":
+        raise UsageError(f"{AUDIO} is not what its name says")
+    return content
