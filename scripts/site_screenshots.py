@@ -33,6 +33,7 @@ def _shoot(browser: Any, site: Path, path: str, out: Path, whole: bool, **contex
 
 
 def main() -> None:
+    """Take the pictures that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("site", type=Path)
     parser.add_argument("out", type=Path)
@@ -40,9 +41,8 @@ def main() -> None:
         "--all", action="store_true", help="every page type, both widths and themes"
     )
     given = parser.parse_args()
+    from harness import page_types
     from playwright.sync_api import sync_playwright
-
-    from conftest import page_types
 
     given.out.mkdir(parents=True, exist_ok=True)
     chromium = os.environ.get("XBENCH_CHROMIUM") or shutil.which("chromium")

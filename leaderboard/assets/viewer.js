@@ -79,7 +79,7 @@
 
   // -- tokens -------------------------------------------------------------------------------------
   let chosen = Math.max(0, tokens.findIndex((token) => token.content));
-  const shownText = (token) => token.text.trim() || "␣";
+  const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
   const chips = tokens.map((token, t) => el("button", { type: "button", class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1, onclick: () => choose(t) }, el("bdi", null, shownText(token))));
   const strip = el("div", { class: "chips", role: "group", "aria-label": "Tokens of the hypothesis; arrow keys move" }, ...chips);
   strip.addEventListener("keydown", (event) => {

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from conftest import Site, page_types
+from harness import Site, page_types
 
 VENDOR = Path(__file__).parent / "vendor"
 AXE = VENDOR / "axe-4.14.1.min.js"
@@ -52,6 +51,7 @@ def test_the_pages_with_scripts_have_no_violations(
     cases = [
         ("results.html", "light", 1280),
         ("compare.html", "dark", 320),
+        ("examples/demo-one.html", "light", 320),
     ]
     assert _checked(site, open_page, cases) == []
 

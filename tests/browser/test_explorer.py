@@ -10,9 +10,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from harness import Site
 
-from conftest import Site
-
+FOCUSED = """(() => {
+    const { dataset, name, textContent } = document.activeElement;
+    return dataset.sort || dataset.tick || name || textContent;
+})()"""
 NUMBERS = (
     "value",
     "low",
@@ -205,7 +208,8 @@ def test_the_address_keeps_the_view(explorer: Callable[..., Any]) -> None:
     page.locator("select[name=family]").select_option("control")
     page.locator("[name=q]").fill("diag")
     page.get_by_role("button", name="Score").click()
-    assert shown(page) and all("diagonal" in t for t in column(page, "config"))
+    assert shown(page)
+    assert all("diagonal" in t for t in column(page, "config"))
     state = page.url.partition("#")[2]
     assert state == "q=diag&family=control&sort=-value" or set(state.split("&")) == {
         "q=diag",
@@ -264,9 +268,8 @@ def test_pages_and_all_rows(explorer: Callable[..., Any], site: Site) -> None:
     page.get_by_role("button", name=f"Show all {total:,}").click()
     assert len(shown(page)) == total
     # What is selected with the mouse comes out as lines with tabs between cells.
-    copied = page.evaluate(
-        "() => { getSelection().selectAllChildren(document.querySelector('#results tbody')); return getSelection().toString(); }"
-    )
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#results tbody'))")
+    copied = page.evaluate("getSelection().toString()")
     assert len([line for line in copied.splitlines() if "\t" in line]) >= total
 
 
@@ -276,7 +279,9 @@ def test_columns_can_be_chosen(explorer: Callable[..., Any]) -> None:
     page.locator(".chooser input[value=family]").check()
     page.locator(".chooser input[value=model]").uncheck()
     heads = page.locator("#results thead th").evaluate_all("c => c.map(x => x.dataset.col)")
-    assert "family" in heads and "model" not in heads and heads[0] == "config"
+    assert "family" in heads
+    assert "model" not in heads
+    assert heads[0] == "config"
     assert "cols=" in page.url
     page.keyboard.press("Escape")
     assert page.locator(".chooser[open]").count() == 0
@@ -302,10 +307,8 @@ def test_markdown_and_latex_of_the_view(explorer: Callable[..., Any]) -> None:
     page.get_by_role("button", name="LaTeX").click()
     page.wait_for_timeout(200)
     latex = page.evaluate("navigator.clipboard.readText()")
-    assert (
-        latex.startswith("\\begin{tabular}{lrr}\n\\toprule\n")
-        and latex.count("\\\\\n") == count + 1
-    )
+    assert latex.startswith("\\begin{tabular}{lrr}\n\\toprule\n")
+    assert latex.count("\\\\\n") == count + 1
     page.get_by_role("button", name="Copy link").click()
     page.wait_for_timeout(200)
     assert page.evaluate("navigator.clipboard.readText()") == page.url
@@ -333,11 +336,7 @@ def test_the_keyboard_alone_sorts_filters_and_ticks(explorer: Callable[..., Any]
     seen = set()
     for _ in range(45):
         page.keyboard.press("Tab")
-        seen.add(
-            page.evaluate(
-                "document.activeElement.dataset.sort || document.activeElement.dataset.tick || document.activeElement.name || document.activeElement.textContent"
-            )
-        )
+        seen.add(page.evaluate(FOCUSED))
         if page.evaluate("document.activeElement.dataset.sort") == "skill":
             page.keyboard.press("Enter")
             assert page.evaluate("document.activeElement.dataset.sort") == "skill"
@@ -350,7 +349,8 @@ def test_the_keyboard_alone_sorts_filters_and_ticks(explorer: Callable[..., Any]
 def test_the_data_files_hold_what_the_page_loads(site: Site) -> None:
     (script,) = (site.folder / "js").glob("results.*.js")
     text = script.read_text("utf-8")
-    assert text.startswith("XB.put('results','") and text.endswith("');\n")
+    assert text.startswith("XB.put('results','")
+    assert text.endswith("');\n")
     inner = text.removeprefix("XB.put('results','").removesuffix("');\n")
     plain = inner.replace("\\'", "'").replace("\\\\", "\\")
     assert plain + "\n" == (site.folder / "data" / "results.json").read_text("utf-8")

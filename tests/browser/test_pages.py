@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from conftest import Site, page_types
+from harness import Site, page_types
 
 
 def _problems(

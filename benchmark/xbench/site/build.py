@@ -29,6 +29,7 @@ from xbench.site.load import Refusal, Result, read_results
 from xbench.site.render import leaderboard_folder, renderer
 from xbench.site.tables import Tables, tabulate
 from xbench.site.text import digest, slugs
+from xbench.site.waveform import with_outlines
 
 SCHEMA = "xbench.build/1"
 MANIFEST = "build.json"
@@ -91,7 +92,7 @@ def build(paths: Sequence[Path], out: Path, options: Options = Options()) -> Bui
     if options.strict and refused_examples:
         raise UsageError(f"{refused_examples[0]}; without --strict such examples are left out")
     refused = (*refused, *refused_examples)
-    files = site_files(tables, examples, refused, options)
+    files = site_files(tables, with_outlines(examples, media), refused, options)
     files.update(media)
     files[MANIFEST] = _manifest(files, results, refused, tables, snapshot)
     _swap_in(files, target, previous)

@@ -1,0 +1,183 @@
+"""Two methods side by side, cost charts, single heads, theme: what scripts add to what Python wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from harness import Site
+
+
+def pairs(site: Site, slug: str) -> list[dict[str, Any]]:
+    """Return the pairs of a method as the data file has them."""
+    (script,) = (site.folder / "js" / "pairs").glob(f"{slug}.*.js")
+    text = script.read_text("utf-8").partition("','")[2].removesuffix("');\n")
+    columns = json.loads(text.replace("\\'", "'").replace("\\\\", "\\"))
+
+    def read(column: dict[str, Any]) -> list[Any]:
+        return (
+            column["v"]
+            if "v" in column
+            else [column["dict"][i] if i >= 0 else None for i in column["ix"]]
+        )
+
+    names = list(columns)
+    return [
+        dict(zip(names, line, strict=True))
+        for line in zip(*map(read, columns.values()), strict=True)
+    ]
+
+
+def outcome(pair: dict[str, Any]) -> str:
+    """Say what a pair means for its first method, from the data alone."""
+    if pair["p"] is None:
+        return "undecided"
+    if pair["p"] >= 0.05:
+        return "not distinguished"
+    ahead = pair["difference"] < 0 if pair["metric"] == "deletion-auc" else pair["difference"] > 0
+    return "better" if ahead else "worse"
+
+
+@pytest.mark.parametrize("other", ["uniform", "saliency"])
+def test_the_verdict_and_the_differences_are_those_of_the_data(
+    site: Site, open_page: Callable[..., Any], other: str
+) -> None:
+    page, watch = open_page(site.url("compare.html") + f"#a=chefer&b={other}")
+    page.locator(".pairs").first.wait_for()
+    expected = [p for p in pairs(site, "chefer") if p["other"] == other]
+    metrics = {(p["metric"], p["reference"]) for p in expected}
+    assert page.locator(".pairs").count() == len(metrics)
+    verdicts = " ".join(page.locator("#comparison p").all_inner_texts())
+    for metric, reference in metrics:
+        mine = [p for p in expected if (p["metric"], p["reference"]) == (metric, reference)]
+        n = {
+            word: sum(outcome(p) == word for p in mine)
+            for word in ("better", "not distinguished", "worse")
+        }
+        assert (
+            f"{metric}: chefer is better on {n['better']}, not distinguished on {n['not distinguished']}, "
+            f"worse on {n['worse']} of {len(mine)} model-task pairs"
+        ) in verdicts
+    shown = page.locator(".pairs tbody tr").evaluate_all(
+        "rows => rows.map(r => [r.cells[2].firstChild.textContent, r.cells[5].textContent])"
+    )
+    written = [(f"{p['difference']:.3f}".replace("-", "−"), outcome(p)) for p in expected]
+    assert sorted(map(tuple, shown)) == sorted(written)
+    assert watch.problems == []
+
+
+def test_swapping_turns_the_verdict_around_and_the_back_button_back(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, _ = open_page(site.url("compare.html") + "#a=chefer&b=uniform")
+    page.locator(".pairs").first.wait_for()
+    before = page.locator("#comparison p").first.inner_text()
+    page.get_by_role("button", name="Swap").click()
+    page.locator("#comparison p", has_text="uniform is better").first.wait_for()
+    assert page.url.endswith("#a=uniform&b=chefer")
+    page.go_back()
+    page.locator("#comparison p", has_text="chefer is better").first.wait_for()
+    assert page.locator("#comparison p").first.inner_text() == before
+    page.locator("select[name=b]").select_option("chefer")
+    assert page.locator("#comparison").inner_text() == "Choose two different methods."
+
+
+def test_no_script_but_our_data_files_can_be_added(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, _ = open_page(site.url("compare.html"))
+    tried = """address => { const s = document.createElement('script');
+        try { s.src = address; return 'accepted'; } catch (e) { return e.name; } }"""
+    assert page.evaluate(tried, "https://example.org/evil.js") == "TypeError"
+    assert page.evaluate(tried, "js/results.js") == "TypeError"
+    refused = "a => { try { trustedTypes.createPolicy(a, {}); return 'made'; } catch (e) { return e.name; } }"
+    assert page.evaluate(refused, "other") == "TypeError"
+    handler = """() => {
+        try { document.body.setAttribute('onclick', 'bad()'); return 'set'; } catch (e) { return e.name; }
+    }"""
+    assert page.evaluate(handler) == "TypeError"
+
+
+def test_a_mark_and_its_line_show_each_other(site: Site, open_page: Callable[..., Any]) -> None:
+    page, _ = open_page(site.url("cost.html"))
+    chart = page.locator("figure.chart").first
+    table = page.locator("figure.chart + details table").first
+    labels = table.locator("tbody th bdi").all_inner_texts()
+    marks = chart.locator("svg g title").evaluate_all("t => t.map(x => x.textContent)")
+    assert sorted(m.rpartition(": ")[0] for m in marks) == sorted(labels)
+    for row, mark in ((r, next(m for m in marks if m.rpartition(": ")[0] == r)) for r in labels):
+        cells = table.locator("tbody tr", has=page.locator(f"bdi:text-is('{row}')")).first.locator(
+            "td"
+        )
+        assert (
+            mark.rpartition(": ")[2]
+            == f"{cells.nth(1).inner_text().split()[0]} at {cells.nth(0).inner_text()}"
+        )
+    table.locator("tbody a").nth(3).focus()
+    assert labels[3] in chart.locator(".live").inner_text()
+    assert chart.locator("svg .chosen title").text_content().startswith(labels[3] + ": ")
+    chart.get_by_label("gradient").uncheck()
+    assert chart.locator("svg .f-gradient:not(.off)").count() == 0
+
+
+def test_arrow_keys_move_between_heads_and_a_live_line_reads_them(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, _ = open_page(site.url("models/xbench-tiny.html"))
+    table = page.locator("table[data-heads]").first
+    live = page.locator("[data-heads-live]").first
+    assert table.locator("td[tabindex='0']").count() == 1
+    table.locator("td[tabindex='0']").focus()
+    page.keyboard.press("Control+Home")
+    first = table.locator("tbody tr").first.locator("td").first
+    assert live.inner_text().startswith(
+        f"layer 0, head 0: {first.inner_text().replace('.', '0.', 1)} ["
+    )
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert live.inner_text().startswith("layer 2, head 1: ")
+    page.keyboard.press("Control+End")
+    page.keyboard.press("ArrowRight")
+    assert live.inner_text().startswith("layer 3, head 3: ")
+    assert page.evaluate("document.activeElement.tagName") == "TD"
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_the_theme_survives_loading_and_is_set_before_the_first_paint(
+    site: Site, open_page: Callable[..., Any], system: str
+) -> None:
+    page, _ = open_page(site.url("about.html", "http"), theme=system)
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    before = page.evaluate(ground)
+    button = page.locator("#theme")
+    assert button.get_attribute("aria-pressed") == str(system == "dark").lower()
+    button.click()
+    after = page.evaluate(ground)
+    assert after != before
+    page.goto(site.url("index.html", "http"))
+    assert page.evaluate(ground) == after
+    # The script stands in the head without defer: nothing is painted before it has run.
+    order = page.evaluate(
+        "[...document.head.querySelectorAll('script')].map(s => [s.defer, s.async])"
+    )
+    assert order == [[False, False]]
+
+
+def test_hostile_texts_stay_texts(site: Site, open_page: Callable[..., Any]) -> None:
+    for path in (
+        "results.html#q=bold&cols=dataset,model",
+        "models/index.html",
+        "tasks/demo-asr-en.html",
+        "compare.html",
+    ):
+        page, watch = open_page(site.url(path))
+        assert page.locator("main script, main b, main img, main [onerror]").count() == 0
+        assert watch.problems == []
+        links = page.locator("a[href]").evaluate_all("a => a.map(x => x.protocol)")
+        assert set(links) <= {"file:"}
+    page, _ = open_page(site.url("results.html#q=bold&cols=dataset,model"))
+    page.locator("html.ready").wait_for()
+    assert page.locator("#results td bdi", has_text="model-<b>bold</b>").count() > 0

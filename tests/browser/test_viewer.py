@@ -1,0 +1,149 @@
+"""The viewer of an utterance: one chosen token everywhere, sound that can be wound, values that are true."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bundles import FRAMES, SECONDS, WORDS, bundle
+from harness import Site
+
+READY = "#viewer[data-ready]"
+
+
+@pytest.fixture
+def viewer(site: Site, open_page: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that opens an example page."""
+
+    def opened(name: str = "demo-one", how: str = "file", **more: Any) -> Any:
+        page, watch = open_page(site.url(f"examples/{name}.html", how), **more)
+        page.locator(READY).wait_for()
+        page.watch = watch
+        return page
+
+    return opened
+
+
+def pixels(page: Any, selector: str) -> list[int]:
+    """Return the RGBA bytes of a canvas, row by row."""
+    return page.locator(selector).evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+
+
+def test_choosing_a_token_marks_it_everywhere(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    chips = page.locator(".chip")
+    assert chips.all_inner_texts() == [word.replace("▁", "") for word in WORDS]
+    assert page.locator(".chip[aria-pressed=true]").inner_text() == "the"
+    chips.nth(4).click()
+    assert page.locator(".chip[aria-pressed=true]").inner_text() == "jumps"
+    tops = page.locator(".lane .row").evaluate_all("r => r.map(x => x.style.top)")
+    assert set(tops) == {f"{100 * 4 // len(WORDS)}%"}
+    assert "spoken from 1.60 to 2.00 s" in page.locator(".live").inner_text()
+    assert page.locator(".segment").evaluate("s => s.style.left") == "40%"
+    chips.nth(9).click()
+    assert page.get_by_role("button", name="Play this segment").is_disabled()
+    assert page.watch.problems == []
+
+
+def test_the_keyboard_moves_between_tokens(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.locator(".chip[tabindex='0']").focus()
+    for key, word in (("ArrowRight", "quick"), ("End", "."), ("ArrowRight", "."), ("Home", "the")):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.textContent") == word
+        assert page.locator(".chip[aria-pressed=true]").inner_text() == word
+    assert page.locator(".chip[tabindex='0']").count() == 1
+
+
+def test_bands_and_overlay_show_the_bytes_of_the_bundle(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.get_by_label("Colours").select_option("grey")
+    reference = next(m for m in bundle()["maps"] if m["kind"] == "reference")
+    levels = base64.b64decode(reference["data"])
+    shown = pixels(page, ".track.maps canvas >> nth=0")
+    assert shown[0::4] == [255 - level for level in levels]  # from white to black
+    page.locator(".chip").nth(2).click()
+    page.get_by_label("Over the spectrogram").select_option("chefer")
+    chefer = base64.b64decode(next(m for m in bundle()["maps"] if m["id"] == "chefer")["data"])
+    strength = int(page.get_by_label("Strength").input_value()) / 100
+    alpha = pixels(page, "canvas.over")[3::4]
+    wanted = [strength * level for level in chefer[2 * FRAMES : 3 * FRAMES]]
+    assert len(alpha) == FRAMES
+    assert all(abs(a - w) <= 1 for a, w in zip(alpha, wanted, strict=True))
+
+
+def test_a_scale_over_the_whole_map_keeps_rows_comparable(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.get_by_label("Colours").select_option("grey")
+    own = max(pixels(page, ".track.maps canvas >> nth=3")[0::4])
+    page.get_by_label("Scale").select_option("map")
+    assert own == 255  # a constant row shows as nothing, not as everything
+    shown = pixels(page, ".track.maps canvas >> nth=0")[0::4]
+    entry = next(m for m in bundle()["maps"] if m["kind"] == "reference")
+    low, high = min(entry["min"]), max(entry["max"])
+    data = base64.b64decode(entry["data"])
+    for t in (0, 5, 9):
+        value = entry["min"][t] + (entry["max"][t] - entry["min"][t]) * data[t * FRAMES] / 255
+        assert abs(shown[t * FRAMES] - (255 - 255 * (value - low) / (high - low))) <= 1.5
+
+
+@pytest.mark.parametrize("how", ["file", "http"])
+def test_sound_can_be_wound_also_where_the_server_cannot(
+    viewer: Callable[..., Any], how: str
+) -> None:
+    page = viewer(how=how)
+    audio = page.locator("audio")
+    page.wait_for_timeout(500)
+    assert audio.evaluate("a => a.duration") == pytest.approx(SECONDS, abs=0.05)
+    assert audio.evaluate("a => a.paused")
+    lane = page.locator("canvas.sound")
+    box = lane.bounding_box()
+    lane.click(position={"x": box["width"] * 0.75, "y": 20})
+    page.wait_for_timeout(300)
+    assert audio.evaluate("a => a.currentTime") == pytest.approx(0.75 * SECONDS, abs=0.05)
+    left = page.locator(".playhead").evaluate("h => parseFloat(h.style.left)")
+    assert left == pytest.approx(75, abs=1.5)
+    assert page.watch.problems == []
+
+
+def test_playing_a_segment_stops_at_its_end(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.locator(".chip").nth(3).click()
+    page.get_by_role("button", name="Play this segment").click()
+    page.wait_for_timeout(1500)
+    audio = page.locator("audio")
+    assert audio.evaluate("a => a.paused")
+    assert 1.55 <= audio.evaluate("a => a.currentTime") <= 1.9
+
+
+def test_explanations_can_be_taken_away_and_added(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    assert page.locator(".track.maps bdi").all_inner_texts() == [
+        "spes-encoder",
+        "mean-heads",
+        "chefer",
+        "uniform",
+    ]
+    page.locator(".chooser summary").click()
+    page.get_by_label("mean-heads", exact=True).uncheck()
+    assert page.locator(".track.maps bdi").all_inner_texts() == [
+        "spes-encoder",
+        "chefer",
+        "uniform",
+    ]
+
+
+def test_without_sound_the_maps_are_shown_and_the_reason_is_said(
+    viewer: Callable[..., Any],
+) -> None:
+    page = viewer("demo-two")
+    assert page.locator("audio").count() == 0
+    assert "Audio withheld" in page.locator("main").inner_text()
+    assert page.locator(".track.maps").count() == 4
+    assert page.locator("main script, main b").count() == 0
+    page.locator("canvas.sound").click()
+    assert page.watch.problems == []
