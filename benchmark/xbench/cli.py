@@ -361,7 +361,9 @@ def show_command(
 
 @app.command("validate")
 def validate_command(
-    paths: Annotated[list[Path], typer.Argument(help="Task files, manifests, results, bundles, folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Task files, manifests, results, bundles, folders.")
+    ],
 ) -> None:
     """Check task files, manifests, results and bundles; tell every problem with its place."""
     from xbench import console, listing
