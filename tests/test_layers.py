@@ -31,6 +31,7 @@ def loaded_after(code: str) -> list[str]:
     "module",
     [
         "xbench",
+        "xbench.bundle",
         "xbench.cli",
         "xbench.registry",
         "xbench.schemas",
