@@ -33,7 +33,7 @@ RATE = 16000
 SHARED = Path(__file__).parents[2] / "shared"
 
 # A busy machine is no failure; enough examples to find what is wrong, few enough to be run often.
-settings.register_profile("xbench", deadline=None, max_examples=50)
+settings.register_profile("xbench", deadline=None, max_examples=25)
 settings.load_profile("xbench")
 
 torch.set_num_threads(1)  # the models here are too small to share
