@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from planted_model import Planted
@@ -30,6 +31,10 @@ from xbench.trace import Trace
 
 RATE = 16000
 SHARED = Path(__file__).parents[2] / "shared"
+
+# A busy machine is no failure; enough examples to find what is wrong, few enough to be run often.
+settings.register_profile("xbench", deadline=None, max_examples=25)
+settings.load_profile("xbench")
 
 torch.set_num_threads(1)  # the models here are too small to share
 

@@ -169,8 +169,8 @@ def test_the_page_holds_the_tables_that_the_code_makes() -> None:
     page = (Path(__file__).parents[1] / "docs" / "replication.md").read_text("utf-8")
     assert report.replication([]) in page
     paper = {"spes-input": 20_000, "spes-encoder": 20_000}
-    fast = {"spes-input": 3_000, "spes-encoder": 2_000}
-    assert report.hours({"paper": paper, "fast": fast}) in page
+    example = {"spes-input": 3_000, "spes-encoder": 2_000}
+    assert report.hours({"paper": paper, "example": example}) in page
 
 
 def test_the_command_writes_the_table(tmp_path: Path) -> None:

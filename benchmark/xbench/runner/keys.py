@@ -15,7 +15,7 @@ from xbench.maps import Layout
 from xbench.models.precision import bfloat16_is_fast
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.runner.plan import Method
-from xbench.spec import Call, TaskSpec
+from xbench.spec import Call, Scoring, TaskSpec
 from xbench.store import Key
 
 _FORMAT = 2  # raise when the arrays or facts of an artefact change
@@ -23,11 +23,15 @@ _FORMAT = 2  # raise when the arrays or facts of an artefact change
 
 @dataclass(frozen=True)
 class Job:
-    """One utterance under one task with one seed."""
+    """One utterance under one task with one seed.
+
+    estimated_under: the scoring that references were estimated for, where it is not the task's (scoring again).
+    """
 
     task: TaskSpec
     utterance: Utterance
     seed: int
+    estimated_under: Scoring | None = None
 
     @property
     def words(self) -> tuple[Word, ...] | None:
@@ -86,7 +90,7 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
     shared = _explanation(info, job, decoded, call, description)
     if "until" in dict(call.params):
         # The map as scored decides when to stop.
-        shared["scoring"] = asdict(job.task.scoring)
+        shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
     if dict(call.params).get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)

@@ -125,7 +125,10 @@ def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> St
     task = change.apply(record.task)
     methods = {position: _method(result, record, store) for position, result in enumerate(results)}
     floor = Method(*registry.methods.resolve(task.floor))
-    jobs = [Job(task, utterance, record.spec.seed) for utterance in record.manifest.utterances]
+    jobs = [
+        Job(task, utterance, record.spec.seed, estimated_under=record.task.scoring)
+        for utterance in record.manifest.utterances
+    ]
     decoded = {
         job.utterance.id: stages.read_decoded(record.info, store, job)
         for job in jobs
