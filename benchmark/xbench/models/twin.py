@@ -128,8 +128,8 @@ def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn
     stay in the lower precision only where our own attention function reads them, which takes any.
     """
     own = next(network.parameters()).dtype
-    ours = network.config._attn_implementation == masked_attention.NAME  # type: ignore[union-attr]
-    in_decoder = set(network.get_decoder().modules())  # type: ignore[operator]
+    ours = network.config._attn_implementation == masked_attention.NAME
+    in_decoder = set(network.get_decoder().modules())
 
     def rounded(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0].to(dtype), *inputs[1:])
@@ -163,7 +163,7 @@ def _add_changes(module: nn.Linear, dtype: torch.dtype, changes: Changes) -> Non
             changes.clean[module] = (inputs.clone(), exact.clone())
         return exact
 
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
 
 
 def _with(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:
