@@ -38,11 +38,12 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: $(STAMP)  ## measure costs as ratios; writes perf/*.md
-	$(BIN)/python perf/methods.py
-	$(BIN)/python perf/statistics.py
+bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*.md (see perf/README.md)
+	$(BIN)/python perf/significance.py
 	$(BIN)/python perf/metrics.py
+	$(BIN)/python perf/methods.py
 	$(BIN)/python perf/reference_speed.py
+	$(BIN)/python perf/reference_speed.py --time-to-reliability
 	$(BIN)/python perf/reliability.py
 	$(BIN)/python perf/fast_vs_paper.py
 

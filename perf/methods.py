@@ -93,16 +93,20 @@ def tiny_case() -> Case:
     return Case(model, features, model.decode(features, "de", None, Decoding()), "perf")
 
 
-def medians(actions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def medians(
+    actions: Mapping[str, Callable[[], object]],
+    repeats: int,
+    now: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Run every action once to warm up, then all in turn; return the median seconds of each."""
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for action in actions.values():
         action()
     for _ in range(repeats):
         for name, action in actions.items():
-            started = time.perf_counter()
+            started = now()
             action()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(now() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -1,6 +1,6 @@
 """How long the statistics of a table take: 50 methods, 1,000 utterances.
 
-    python perf/statistics.py              writes perf/statistics.md and perf/statistics.json
+    python perf/significance.py              writes perf/significance.md and perf/significance.json
 
 10,000-draw bootstrap of score, floor, ceiling, skill and disattenuated score of 50 methods, all 1,225 pairwise
 tests with 10,000 flips, and Kendall's tau-b of two rankings with its interval, for 100 speakers and for
@@ -82,7 +82,7 @@ def main() -> None:
     lines = [
         "# Statistics of a table",
         "",
-        f"{METHODS} methods, {UTTERANCES} utterances, seconds; made by `python perf/statistics.py`. Intervals are "
+        f"{METHODS} methods, {UTTERANCES} utterances, seconds; made by `python perf/significance.py`. Intervals are "
         "five per method (250 bootstraps); the scipy column is the time of one mean of clusters, times 50.",
         "",
         "| " + " | ".join(measured[0]) + " |",
@@ -93,8 +93,8 @@ def main() -> None:
         lines.append("| " + " | ".join(cells) + " |")
     worst = max(row["intervals"] + row["pairwise tests"] for row in measured)
     lines += ["", f"Intervals and tests together: {worst:.1f} s at most; the bound is {BOUND:g} s."]
-    (HERE / "statistics.md").write_text("\n".join(lines) + "\n")
-    (HERE / "statistics.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (HERE / "significance.md").write_text("\n".join(lines) + "\n")
+    (HERE / "significance.json").write_text(json.dumps(measured, indent=1) + "\n")
     print("\n".join(lines))
     if worst > BOUND:
         sys.exit(f"too slow: {worst:.1f} s, the bound is {BOUND:g} s")
