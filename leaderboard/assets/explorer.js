@@ -194,16 +194,25 @@
 
   // -- table --------------------------------------------------------------------------------------
   function head(shown) {
-    const sorted = (state.get("sort") || "").replace("-", "");
-    const down = (state.get("sort") || "").startsWith("-");
     return el("tr", null, ...shown.map((name) => {
       const { label, n: isNumber, hint } = COLUMNS.get(name);
-      const order = name === sorted ? (down ? "descending" : "ascending") : null;
       const content = SORTABLE.has(name)
         ? el("button", { type: "button", "data-sort": name, title: hint }, label)
         : el("abbr", { title: hint, tabindex: 0 }, label);
-      return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null, "aria-sort": order }, content);
+      return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null }, content);
     }));
+  }
+
+  // The head is only made anew for other columns, so that a pressed button keeps the focus.
+  let headed = "";
+  function mark(shown) {
+    if (headed !== shown.join()) table.tHead.replaceChildren(head(shown));
+    headed = shown.join();
+    const sort = state.get("sort") || "";
+    for (const cell of table.tHead.rows[0].cells) {
+      if (cell.dataset.col === sort.replace("-", "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
   }
 
   function bars(rows, shown, indices) {
@@ -237,7 +246,7 @@
     const part = all ? view : view.slice(from, from + PAGE);
     const what = FIELDS.concat("row", "sort").map((key) => state.get(key) || "").join("\0").replace(/\0+/g, "\0");
     const next = shown.join() + "|" + from + ":" + part.length + "|" + (what === "\0" ? "" : what);
-    table.tHead.replaceChildren(head(shown));
+    mark(shown);
     if (next !== drawn || !table.tBodies[0].querySelector("[data-row]")) {
       const rows = part.map((i, r) => el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null },
         ...shown.map((name) => cell(name, i, from + r + 1))));
@@ -367,7 +376,6 @@
     const second = COLUMNS.get(name).down ? name : "-" + name;
     const now = state.get("sort");
     change({ sort: now === first ? second : now === second ? "" : first });
-    table.tHead.querySelector(`[data-sort="${name}"]`).focus();
   });
   table.addEventListener("change", (event) => {
     const slug = event.target.dataset.tick;
