@@ -86,6 +86,18 @@ def put(*path: Any, value: Any) -> Callable[[Any], None]:
     return change
 
 
+def volume(**fields: Any) -> Callable[[Any], None]:
+    whole = {"map": "method-mean-heads", "shape": [2, 1, 2], "min": [0, 0], "max": [1, 1]}
+    return put("volumes", value=[{**whole, "data": "AP8A/w==", **fields}])
+
+
+def test_volumes_come_back_in_their_shape(tmp_path: Path) -> None:
+    with_volume = copy.deepcopy(BUNDLE)
+    volume()(with_volume)
+    (found,) = read_bundle(written(tmp_path, with_volume))["volumes"]
+    assert unpack(found).tolist() == [[[0, 1]], [[0, 1]]]
+
+
 def twice(content: Any) -> None:
     content["maps"] *= 2
 
@@ -111,6 +123,10 @@ def twice(content: Any) -> None:
         (put("maps", 0, "row_reliability", value=[0.5]), "row_reliability: 1 values"),
         (put("maps", 0, "space", value="input"), "space: expected 'encoder'"),
         (put("spectrogram", "shape", value=[3, 2]), "spectrogram.data: 4 values"),
+        (volume(map="other"), r"volumes\[0\].map: there is no map 'other'"),
+        (volume(shape=[2, 2, 2]), r"volumes\[0\].data: 4 values"),
+        (volume(shape=[1, 2, 2]), r"volumes\[0\].shape: 1 rows for 2 tokens"),
+        (volume(min=[0]), r"volumes\[0\].min: 1 values for 2 tokens"),
         (twice, "'method-mean-heads' is used twice"),
     ],
 )

@@ -63,13 +63,14 @@ def pack(values: Float[np.ndarray, "row column"]) -> dict[str, Any]:
     return {"min": low.tolist(), "max": high.tolist(), "data": data}
 
 
-def unpack(array: Mapping[str, Any]) -> Float[np.ndarray, "row column"]:
-    """Read the values of a map or spectrogram back; raises ValueError where data and shape disagree."""
+def unpack(array: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
+    """Read the values of a map, volume or spectrogram back; raises ValueError where data and shape disagree."""
     levels = np.frombuffer(base64.b64decode(array["data"], validate=True), np.uint8)
     if levels.size != math.prod(array["shape"]):
         raise ValueError(f"{levels.size} values do not fill the shape {array['shape']}")
     low, high = (np.reshape(array[edge], (-1, 1)).astype(np.float64) for edge in ("min", "max"))
-    return low + levels.reshape(array["shape"]) / _LEVELS * (high - low)
+    values = low + levels.reshape(len(low), -1) / _LEVELS * (high - low)
+    return values.reshape(array["shape"])
 
 
 def to_json(bundle: Mapping[str, Any]) -> str:
@@ -111,6 +112,10 @@ def _contradictions(bundle: Mapping[str, Any], folder: Path) -> Iterator[str]:
     for index, entry in enumerate(bundle["maps"]):
         yield from _array_problems(f"maps[{index}]", entry, rows)
     ids = Counter(entry["id"] for entry in bundle["maps"])
+    for index, volume in enumerate(bundle.get("volumes", ())):
+        yield from _array_problems(f"volumes[{index}]", volume, rows)
+        if volume["map"] not in ids:
+            yield f"volumes[{index}].map: there is no map '{volume['map']}'"
     yield from (f"maps: the id '{name}' is used twice" for name, uses in ids.items() if uses > 1)
 
 
@@ -120,7 +125,7 @@ def _array_problems(where: str, array: Mapping[str, Any], rows: int | None) -> I
         yield f"{where}.shape: {array['shape'][0]} rows for {rows} tokens"
         return
     for name in per_row:
-        if array[name] is not None and len(array[name]) != rows:
+        if array.get(name) is not None and len(array[name]) != rows:
             yield f"{where}.{name}: {len(array[name])} values for {rows} tokens"
             return
     try:
@@ -128,5 +133,5 @@ def _array_problems(where: str, array: Mapping[str, Any], rows: int | None) -> I
     except ValueError as problem:
         yield f"{where}.data: {problem}"
         return
-    if (values < np.reshape(array["min"], (-1, 1))).any():
+    if not np.isfinite(values).all() or np.less(array["max"], array["min"]).any():
         yield f"{where}: a min is above its max"

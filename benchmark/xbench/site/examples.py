@@ -65,6 +65,7 @@ def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:
 def _arrays(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield bundle["spectrogram"]
     yield from bundle["maps"]
+    yield from bundle.get("volumes", ())
 
 
 def _audio(folder: Path, bundle: Mapping[str, Any]) -> bytes | None:
