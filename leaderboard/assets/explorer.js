@@ -45,11 +45,11 @@
     metric: { label: "Metric", ...plain(metric) },
     reference: { label: "Reference", ...plain(reference), hint: "The map that agreement is measured against" },
     value: { label: "Score", key: value, n: true, down: true, hint: "With its 95 % interval over clusters; the bar shows it on the range of the rows in sight" },
+    rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
+    position: { label: "Position", n: true, hint: "Place in this view. It changes with filters and sorting and is not a rank" },
     skill: { label: "Skill", ...numeric(col("skill"), 2), hint: "(score − floor) / (ceiling − floor)" },
     floor: { label: "Floor", ...numeric(col("floor"), 2), hint: "What a control that knows nothing of the utterance reaches" },
     ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2), hint: "What a map without error could reach" },
-    position: { label: "Position", n: true, hint: "Place in this view. It changes with filters and sorting and is not a rank" },
-    rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
     n: { label: "n", ...numeric(n, 0), hint: "Utterances with a score" },
     seconds: { label: "Cost", key: seconds, n: true, cell: (i) => cost(seconds(i)), hint: "Seconds per second of audio, on the device of the run" },
     date: { label: "Date", key: date, down: true },
@@ -194,16 +194,25 @@
 
   // -- table --------------------------------------------------------------------------------------
   function head(shown) {
-    const sorted = (state.get("sort") || "").replace("-", "");
-    const down = (state.get("sort") || "").startsWith("-");
     return el("tr", null, ...shown.map((name) => {
       const { label, n: isNumber, hint } = COLUMNS.get(name);
-      const order = name === sorted ? (down ? "descending" : "ascending") : null;
       const content = SORTABLE.has(name)
         ? el("button", { type: "button", "data-sort": name, title: hint }, label)
         : el("abbr", { title: hint, tabindex: 0 }, label);
-      return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null, "aria-sort": order }, content);
+      return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null }, content);
     }));
+  }
+
+  // The head is only made anew for other columns, so that a pressed button keeps the focus.
+  let headed = "";
+  function mark(shown) {
+    if (headed !== shown.join()) table.tHead.replaceChildren(head(shown));
+    headed = shown.join();
+    const sort = state.get("sort") || "";
+    for (const cell of table.tHead.rows[0].cells) {
+      if (cell.dataset.col === sort.replace("-", "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
   }
 
   function bars(rows, shown, indices) {
@@ -237,7 +246,7 @@
     const part = all ? view : view.slice(from, from + PAGE);
     const what = FIELDS.concat("row", "sort").map((key) => state.get(key) || "").join("\0").replace(/\0+/g, "\0");
     const next = shown.join() + "|" + from + ":" + part.length + "|" + (what === "\0" ? "" : what);
-    table.tHead.replaceChildren(head(shown));
+    mark(shown);
     if (next !== drawn || !table.tBodies[0].querySelector("[data-row]")) {
       const rows = part.map((i, r) => el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null },
         ...shown.map((name) => cell(name, i, from + r + 1))));
@@ -367,7 +376,6 @@
     const second = COLUMNS.get(name).down ? name : "-" + name;
     const now = state.get("sort");
     change({ sort: now === first ? second : now === second ? "" : first });
-    table.tHead.querySelector(`[data-sort="${name}"]`).focus();
   });
   table.addEventListener("change", (event) => {
     const slug = event.target.dataset.tick;

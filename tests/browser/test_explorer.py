@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from harness import Site
 
+SLOW = pytest.mark.slow
 FOCUSED = """(() => {
     const { dataset, name, textContent } = document.activeElement;
     return dataset.sort || dataset.tick || name || textContent;
@@ -116,7 +117,13 @@ def test_nothing_shifts_while_the_page_comes_up(site: Site, open_page: Callable[
         assert shift < 0.02, state
 
 
-@pytest.mark.parametrize("name", ["value", "skill", "n", "seconds", "config", "rank", "date"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "value",
+        *(pytest.param(n, marks=SLOW) for n in ("skill", "n", "seconds", "config", "rank", "date")),
+    ],
+)
 def test_sorting_both_ways_keeps_missing_values_last(
     explorer: Callable[..., Any], name: str
 ) -> None:
@@ -166,7 +173,13 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize(("state", "keep"), FILTERS, ids=[urlencode(s) for s, _ in FILTERS])
+@pytest.mark.parametrize(
+    ("state", "keep"),
+    [
+        pytest.param(state, keep, id=urlencode(state), marks=() if "q" in state else SLOW)
+        for state, keep in FILTERS
+    ],
+)
 def test_the_csv_of_a_filtered_view_is_what_an_independent_filter_keeps(
     explorer: Callable[..., Any], site: Site, state: dict[str, str], keep: Any
 ) -> None:
