@@ -24,10 +24,10 @@ demo: $(STAMP)  ## the embedded model on three tasks: table and result files, un
 	$(BIN)/xbench leaderboard build results/demo --out results/site
 
 test: $(STAMP)  ## the tests, under 15 minutes
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-slow: $(STAMP)  ## the long tests
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n auto
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check $(SOURCES)
