@@ -40,7 +40,9 @@ def against(
     log_p = clean.float().log_softmax(-1)
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
-        return _shift(log_p, perturbed(hidden).float() - clean.float(), tokens)
+        logits = perturbed(hidden).float()
+        moved = _shift(log_p, logits - clean.float(), tokens)
+        return Shift(moved.divergence, logits.argmax(-1) == tokens)
 
     return measure
 
