@@ -15,6 +15,10 @@ WORDS = ("▁the", "▁quick", "▁brown", "▁fox", "▁jumps", "▁over", "▁
 RATE = 16_000
 SECONDS = 4.0
 FRAMES, MEL, MELFRAMES = 200, 80, 400
+BANDS = 8
+VOLUME = [
+    (t * 20 + b * 25 + f) % 256 for t in range(10) for b in range(BANDS) for f in range(FRAMES)
+]
 
 
 def _packed(values: Sequence[int]) -> str:
@@ -98,6 +102,15 @@ def bundle(
             _map("spes-encoder", "reference", lambda t, f: bump(t, f, 8)),
             _map("chefer", "method", lambda t, f: bump(t, f + 6, 12)),
             _map("uniform", "control", lambda t, f: 0.005),
+        ],
+        "volumes": [
+            {
+                "map": "mean-heads",
+                "shape": [len(WORDS), BANDS, FRAMES],
+                "min": [0.0] * len(WORDS),
+                "max": [1.0] * len(WORDS),
+                "data": _packed(VOLUME),
+            }
         ],
         **more,
     }

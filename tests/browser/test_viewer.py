@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bundles import FRAMES, SECONDS, WORDS, bundle
+from bundles import BANDS, FRAMES, SECONDS, VOLUME, WORDS, bundle
 from harness import Site
 
 READY = "#viewer[data-ready]"
@@ -147,3 +147,18 @@ def test_without_sound_the_maps_are_shown_and_the_reason_is_said(
     assert page.locator("main script, main b").count() == 0
     page.locator("canvas.sound").click()
     assert page.watch.problems == []
+
+
+def test_a_map_of_cells_lies_on_the_spectrogram_with_low_bands_below(
+    viewer: Callable[..., Any],
+) -> None:
+    page = viewer()
+    page.get_by_label("Strength").fill("100")
+    page.locator(".chip").nth(6).click()
+    alpha = pixels(page, "canvas.over")[3::4]
+    cells = BANDS * FRAMES
+    bands = [
+        VOLUME[6 * cells + b * FRAMES : 6 * cells + (b + 1) * FRAMES]
+        for b in reversed(range(BANDS))
+    ]
+    assert alpha == [level for band in bands for level in band]
