@@ -310,7 +310,7 @@ def test_list_and_show_offer_the_nearest_name(run: Run) -> None:
         ("method", "raw-attention", "attention head, from 0"),
         ("metric", "pearson", "agreement"),
         ("reference", "spes-input", "2411.01710"),
-        ("task", "demo-asr-en", "spes-encoder:masks="),
+        ("task", "demo-asr-en", "spes-encoder:design="),
         ("task", "demo", "demo-st-multi"),
         ("dataset", "demo", "CC0-1.0"),
     ],

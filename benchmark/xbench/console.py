@@ -275,7 +275,8 @@ def show_stability(rows: Sequence[Stability]) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for name in ("ranking by", "tau-b [95 % interval]", "methods", "utterances", "clusters"):
+    table.add_column("ranking by", no_wrap=True)
+    for name in ("tau-b [95 % interval]", "methods", "utterances", "clusters"):
         table.add_column(name, overflow="fold")
     for row in rows:
         tau = row.tau

@@ -26,11 +26,10 @@ from xbench.description import MethodDescription
 from xbench.errors import UsageError, nearest
 from xbench.maps import Layout
 from xbench.results import Failure, RunResult
-from xbench.runner import stages
 from xbench.runner.assemble import Outcome, TaskOutcome, assemble
 from xbench.runner.keys import Decoded, map_key
 from xbench.runner.plan import Method, TaskPlan
-from xbench.runner.rescore import Change, stored_run
+from xbench.runner.rescore import Change, score_stored, stored_run
 from xbench.schemas import InvalidFile, problems
 from xbench.spec import Call
 from xbench.store import Store
@@ -138,9 +137,8 @@ def score_maps(result: RunResult, maps: OutsideMaps, store: Store, change: Chang
             facts = {"forward_passes": 0, "backward_passes": 0, "seconds": 0.0}
             key = map_key(record.info, job, decoded, method)
             store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None})
-        partner = stored.partners.get(id_)
         both = [method, stored.floor]
-        scored = stages.score(record.info, store, job, decoded, both, partner)
+        scored = score_stored(record.info, store, job, stored, both, "needs-model")
         outcomes.append(Outcome(job.utterance, decoded, scored))
     task = stored.jobs[0].task if stored.jobs else record.task
     outcome = TaskOutcome(

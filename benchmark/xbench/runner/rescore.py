@@ -178,7 +178,7 @@ def _absent(results: Sequence[RunResult]) -> str:
     return "unsupported" if "unsupported" in unmeasured else "needs-model"
 
 
-def _score(
+def score_stored(
     info: ModelInfo,
     store: Store,
     job: Job,
@@ -186,6 +186,7 @@ def _score(
     methods: Sequence[Method],
     absent: str,
 ) -> stages.Scored:
+    """Score one utterance from the store; an intervention that was never measured is null `absent`."""
     decoded, partner = stored.decoded[job.utterance.id], stored.partners.get(job.utterance.id)
     scored = stages.score(info, store, job, decoded, methods, partner)
     return intervene.with_interventions(
@@ -210,7 +211,7 @@ def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskO
             Outcome(
                 job.utterance,
                 stored.decoded[job.utterance.id],
-                _score(record.info, store, job, stored, methods, absent),
+                score_stored(record.info, store, job, stored, methods, absent),
             )
             for job in jobs
             if job.utterance.id not in failed
