@@ -1,6 +1,6 @@
 """Make the results under submissions/: all methods on the demo suite, attention and controls on real speech.
 
-    python scripts/make_submissions.py demo  [--out submissions] [--cache DIR] [--limit N]
+    python scripts/make_submissions.py demo  [--out submissions] [--cache DIR] [--limit N] [--kinds KIND ...]
     python scripts/make_submissions.py cross-model --shared ../shared [--out ...] [--cache DIR]
 
 `cross-model` first transcribes every clip of the shared folder with each of its models. Clips with a WER (for
@@ -43,6 +43,7 @@ CHEAPER = {
     "gradient-shap": "samples=4",
     "feature-ablation": "segments=40",
 }
+KINDS = ("attention", "control", "gradient", "perturbation")
 FLOORS = {"demo": "diagonal:width=0.2", "cross-model": "diagonal:width=0.1"}
 
 
@@ -63,11 +64,11 @@ TRACKS = (
 )
 
 
-def methods(part: str) -> tuple[Call, ...]:
-    """Return the calls of a part: every registered method, or the attention methods and controls."""
+def methods(part: str, kinds: Sequence[str]) -> tuple[Call, ...]:
+    """Return the calls of a part: every registered method of these kinds."""
     calls = [Call.parse("raw-attention:layer=*,head=*"), Call.parse("mean-layers:head=*")]
     for description in registry.methods.descriptions():
-        if part == "cross-model" and description.kind not in ("attention", "control"):
+        if description.kind not in kinds:
             continue
         if any(parameter.required for parameter in description.parameters):
             continue
@@ -76,12 +77,14 @@ def methods(part: str) -> tuple[Call, ...]:
     return tuple(dict.fromkeys([*calls, Call.parse(FLOORS[part])]))
 
 
-def demo(options: ExecutionOptions, limit: int | None) -> None:
-    """Evaluate everything on the three demo tasks, the gates of attention methods on the first."""
+def demo(
+    options: ExecutionOptions, limit: int | None, kinds: Sequence[str], tasks: Sequence[str]
+) -> None:
+    """Evaluate methods of these kinds on the demo tasks."""
     spec = RunSpec(
         model="xbench-tiny",
-        methods=methods("demo"),
-        tasks=("demo",),
+        methods=methods("demo", kinds),
+        tasks=tuple(tasks),
         metrics=tuple(Call(name) for name in (*AGREEMENT, *INTERVENTION)),
     )
     if limit:
@@ -148,7 +151,7 @@ def run(
         path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         spec = RunSpec(
             model=track.model.format(shared / "models" / track.folder),
-            methods=methods("cross-model"),
+            methods=methods("cross-model", ("attention", "control")),
             tasks=(track.task,),
             data=str(path),
             references=(
@@ -235,10 +238,12 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=int, help="demo: the first N clips of each task, for a look"
     )
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="demo: only these")
+    parser.add_argument("--tasks", nargs="+", default=["demo"], help="demo: only these")
     arguments = parser.parse_args()
     options = ExecutionOptions(output=arguments.out, cache=arguments.cache)
     if arguments.part == "demo":
-        demo(options, arguments.limit)
+        demo(options, arguments.limit, arguments.kinds, arguments.tasks)
     else:
         cross_model(options, arguments.shared)
 
