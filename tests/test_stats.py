@@ -433,11 +433,12 @@ def test_the_noise_of_the_ceiling_is_in_the_intervals(
     # noise of the mean gives, sqrt(1 / (1 + 0.36)): the rest is bias, which no interval holds.
     monkeypatch.setattr(xbench.stats.intervals, "DRAWS", 1000)
     rng = np.random.default_rng(count)
-    s, f, ceiling = np.mean(noisy_run(rng, 6000)[0], axis=1)
+    s, f, ceiling = np.mean(noisy_run(rng, 30_000)[0], axis=1)
     assert ceiling == pytest.approx(sqrt(1 / 1.36), abs=0.015)  # 0.849 against 0.857
     truths = ((s - f) / (ceiling - f), s / ceiling)
     covered = np.zeros(2)
-    repetitions = 1000
+    # With 8 clusters the coverage is 0.93: a thousand repetitions could not tell it from less.
+    repetitions = 4000 if count == 8 else 1000
     for _ in range(repetitions):
         (scores, floors, ceilings), clusters = noisy_run(rng, count)
         found = (

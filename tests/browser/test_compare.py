@@ -36,7 +36,9 @@ def outcome(pair: dict[str, Any]) -> str:
         return "undecided"
     if pair["p"] >= 0.05:
         return "not distinguished"
-    ahead = pair["difference"] < 0 if pair["metric"] == "sufficiency-eraser" else pair["difference"] > 0
+    ahead = (
+        pair["difference"] < 0 if pair["metric"] == "sufficiency-eraser" else pair["difference"] > 0
+    )
     return "better" if ahead else "worse"
 
 

@@ -15,6 +15,7 @@ from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
 from xbench.stats import pareto_front
 
 FIRST_ROWS = 100  # rows of the results page that stand in the page itself
+PAGE_MAPS = 120  # maps on the page of all heads; the others stand on the pages of their models
 PAGE_CELLS = 1500  # weight of tables on a model's page; what goes beyond is linked (150 kB a page)
 
 
@@ -609,7 +610,7 @@ def _heads(tables: Tables) -> Page:
     limits = (min(known), max(known)) if known else (0.0, 1.0)
     small = []
     cells = 0
-    for model, task, found in charts_:
+    for model, task, found in charts_[:PAGE_MAPS]:
         cells += found["layers"] * found["heads"]
         best = found["best"]
         row = found["rows"][best] if best else None
@@ -633,7 +634,11 @@ def _heads(tables: Tables) -> Page:
                 "heads": found["heads"],
             }
         )
-    return Page("heads.html", "heads.html", {"small": small, "limits": limits})
+    return Page(
+        "heads.html",
+        "heads.html",
+        {"small": small, "limits": limits, "beyond": max(0, len(charts_) - PAGE_MAPS)},
+    )
 
 
 # -- results, runs, about --------------------------------------------------------------------------
