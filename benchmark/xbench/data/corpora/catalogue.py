@@ -1,6 +1,7 @@
 """Descriptions of the corpora that `xbench data prepare` reads (torch-free).
 
-`clip_seconds` are hours divided by clips of the test split as published: Europarl-ST en and it (3 h in
+`clip_seconds` only serve cost estimates: hours divided by clips of the test split, rounded, and of these only
+Europarl-ST was checked against a source: Europarl-ST en and it (3 h in
 1,130 and 6 h in 1,686 segments, Papi et al. 2025), LibriSpeech test-clean (5.4 h, 2,620), MuST-C
 tst-COMMON en-de (4.1 h, 2,641), CoVoST 2 en test (25 h, 15,531). FLEURS and MLS are rounded:
 about 12 hours of 3 to 4 thousand clips in FLEURS, and clips of 10 to 20 s in MLS.
