@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev,plot]'
 	@touch $@
 
-demo: $(STAMP)  ## the embedded model on three tasks: table and result files, under 3 minutes
+demo: $(STAMP)  ## the embedded model on three tasks: tables, result files and the site
 	$(BIN)/xbench eval --model xbench-tiny --task demo --output results/demo \
 	  --method mean-heads --method mean-heads:layers=1 --method 'raw-attention:layer=1,head=*' \
 	  --method mean-layers:head=0 --method diagonal:width=0.2 --method uniform --method random
