@@ -69,6 +69,9 @@ def test_a_new_package_works_and_passes_its_own_test(kind: str, tmp_path: Path) 
         ("method", "../a", "is no name"),
         ("method", "class", "is no name"),
         ("method", "there", "is there already"),
+        ("method", "mean-heads", "there is a method 'mean-heads' already"),
+        ("model", "whisper", "there is a model 'whisper' already"),
+        ("task", "asr-en", "there is a task 'asr-en' already"),
     ],
 )
 def test_what_cannot_be_made(kind: str, name: str, reason: str, tmp_path: Path) -> None:

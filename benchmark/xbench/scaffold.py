@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Collection
 from pathlib import Path
 from string import Template
 
+from xbench import registry, tasks
 from xbench.errors import UsageError, nearest
 from xbench.store import write_atomically
 
@@ -14,11 +16,18 @@ _TEMPLATES = Path(__file__).with_name("skeletons")
 KINDS = ("method", "model", "metric", "task")
 
 
+def _registered(kind: str) -> Collection[str]:
+    if kind == "task":
+        return {file.name for file in tasks.task_index()}
+    group: registry.Registry = getattr(registry, f"{kind}s")
+    return {entry.name for entry in group.entries()}
+
+
 def new(kind: str, name: str, parent: Path) -> list[Path]:
     """Write the package `parent/name` and return its files.
 
     Raises:
-        UsageError: an unknown kind, a name that is none of a package, or a folder that is there.
+        UsageError: an unknown kind, a name that is none of a package or registered, or a folder that is there.
     """
     if kind not in KINDS:
         raise UsageError(
@@ -27,6 +36,8 @@ def new(kind: str, name: str, parent: Path) -> list[Path]:
     package = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(package):
         raise UsageError(f"'{name}' is no name: lower-case letters and digits, joined by '-'")
+    if name in _registered(kind):
+        raise UsageError(f"there is a {kind} '{name}' already; two of one name cannot be called")
     root = parent / name
     if root.exists():
         raise UsageError(f"{root} is there already; choose another name or folder")

@@ -1,8 +1,8 @@
 """The targets of the site, measured: time to build, bytes, and speed in headless Chromium.
 
-Usage: python perf/site.py [--rows 10000] [--many 50000] [--repeats 5]
+Usage: python perf/leaderboard.py [--rows 10000] [--many 50000] [--repeats 5]
 
-Writes perf/site.md and perf/site.json. Pages are opened from `file://` in a fresh profile each time; times are
+Writes perf/leaderboard.md and perf/leaderboard.json. Pages are opened from `file://` in a fresh profile each time; times are
 medians. Run it on a quiet machine: the result says how busy it was. Needs the package playwright and
 Chromium (XBENCH_CHROMIUM).
 """
@@ -228,7 +228,7 @@ def main() -> None:
     )
     text = f"""# The site: targets and measurements
 
-`python perf/site.py`: made-up results, headless Chromium, pages from `file://`, median of {given.repeats};
+`python perf/leaderboard.py`: made-up results, headless Chromium, pages from `file://`, median of {given.repeats};
 {where["cores"]} cores, load {where["load_before"]} before the start.
 "A quarter of the speed" is Chromium's own throttling.
 
