@@ -2,7 +2,7 @@
 
 Usage: python perf/leaderboard.py [--rows 10000] [--many 50000] [--repeats 5]
 
-Writes perf/leaderboard.md and perf/leaderboard.json. Pages are opened from `file://` in a fresh profile each time; times
+Writes perf/leaderboard.md and .json. Pages are opened from `file://` in a fresh profile each time; times
 are medians. Run it on a quiet machine: the result says how busy it was. Needs the package playwright and
 Chromium (XBENCH_CHROMIUM).
 """
