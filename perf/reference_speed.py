@@ -15,7 +15,8 @@ random weights say nothing about it (`references.passes` checks it on trained on
     every mask, log-softmax over the whole vocabulary; for `spes-encoder` the decoder only. At its best batch size, and
     twice: as users run it (default allocator: a process of its own, which takes turns with this one) and
     with our allocator settings;
-(b) captum's FeatureAblation and KernelShap over the same model (SDPA, float32) and segments, per forward pass;
+(b) captum's FeatureAblation and KernelShap over the same model (SDPA, float32) and segments, per forward pass, in the
+    same two ways;
 (c) the roofline: counted operations of the encoder over the best matrix-product rate on the encoder's own shapes.
 
 Time to reliability: 20,000 masks of (a) against a whole reference of the preset `fast` until reliability 0.9, with its
@@ -32,7 +33,6 @@ import copy
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -69,7 +69,9 @@ from methods import medians, whisper_tiny_sized
 HERE = Path(__file__).parent
 Space = Literal["encoder", "input"]
 RATES = (400.0, 500.0, 600.0)
-USERS, OWN = "plain as users run it", "plain"
+AS_USERS = " as users run it"
+OWN, CAPTUM = "plain", ("FeatureAblation", "KernelShap")
+USERS = OWN + AS_USERS
 _CPU_TIME = "XBENCH_PERF_CPU_TIME"  # inherited by the processes started here
 _PAPER = 20_000  # masks of the paper's protocol
 
@@ -260,19 +262,26 @@ class Place:
         )
 
 
-def _as_users(place: Place, space: Space, masks: int, pipe: Any) -> None:
-    """Answer every request with the seconds per mask of (a), in a process with the default allocator."""
+def _as_users(place: Place, space: Space, masks: int, samples: int, pipe: Any) -> None:
+    """Answer the name of a way with its seconds per mask, in a process with the default allocator.
+
+    samples: forward passes of captum at a time; 0 leaves captum out.
+    """
     from xbench.models import loading
 
     loading.keep_freed_memory = lambda: False  # type: ignore[assignment]
     case = place.case()
     run, hidden = plain(case, space), random_cells(case, space, masks)
     size = best_batch(run, hidden)
+    ways: dict[str, tuple[int, Callable[[], object]]] = {OWN: (size, lambda: run(hidden[:size]))}
+    if samples:
+        ways |= {name: (samples, way) for name, way in captum_ways(case, space, samples).items()}
     pipe.send(size)
-    while pipe.recv():
+    while (name := pipe.recv()) is not None:
+        count, way = ways[name]
         started = now()
-        run(hidden[:size])
-        pipe.send((now() - started) / size)
+        way()
+        pipe.send((now() - started) / count)
 
 
 def _memory(place: Place, space: Space, way: str, masks: int, pipe: Any) -> None:
@@ -287,7 +296,9 @@ def _memory(place: Place, space: Space, way: str, masks: int, pipe: Any) -> None
         with torch.inference_mode():
             for part in hidden.split(32):
                 measure(part)
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+    # Not ru_maxrss: a new process inherits that of the one which started it.
+    status = Path("/proc/self/status").read_text().split()
+    pipe.send(int(status[status.index("VmHWM:") + 1]) * 1024 / 1e9)
 
 
 def _spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
@@ -315,36 +326,33 @@ def speed(
     """Return seconds per mask of ours and of all others, measured in turn."""
     case = place.case()
     masks = 16 if space == "encoder" else 4
-    process, users = _spawn(_as_users, place, space, masks)
+    samples = 2 if space == "input" else 9
+    process, users = _spawn(_as_users, place, space, masks, samples if captum else 0)
     users_batch = users.recv()
     run, hidden = plain(case, space), random_cells(case, space, masks)
     size = best_batch(run, hidden)
     measure = ours(case, space, frozen=frozen)
     own = random_cells(case, space, measure.size)
-    samples = 2 if space == "input" else 9
-    counts = {
-        "ours": measure.size,
-        "plain": size,
-        "FeatureAblation": samples,
-        "KernelShap": samples,
+    actions: dict[str, tuple[int, Callable[[], object]]] = {
+        "ours": (measure.size, lambda: measure(own)),
+        OWN: (size, lambda: run(hidden[:size])),
     }
-    actions: dict[str, Callable[[], object]] = {
-        "ours": lambda: measure(own),
-        "plain": lambda: run(hidden[:size]),
-        **(captum_ways(case, space, samples) if captum else {}),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in (*actions, "plain as users run it")}
+    if captum:
+        ways = captum_ways(case, space, samples)
+        actions |= {name: (samples, way) for name, way in ways.items()}
+    seconds: dict[str, list[float]] = {}
     with torch.inference_mode():
         for turn in range(repeats + 1):
-            for name, action in actions.items():
+            for name, (count, action) in actions.items():
                 started = now()
                 action()
-                seconds[name].append((now() - started) / counts[name])
-            users.send(True)
-            seconds["plain as users run it"].append(users.recv())
+                seconds.setdefault(name, []).append((now() - started) / count)
+                if name != "ours":
+                    users.send(name)
+                    seconds.setdefault(name + AS_USERS, []).append(users.recv())
             if turn == 0:  # warm now
-                seconds = {name: [] for name in seconds}
-    users.send(False)
+                seconds = {}
+    users.send(None)
     process.join()
     found = {name: statistics.median(values) for name, values in seconds.items()}
     print(
@@ -449,7 +457,7 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any]:
     """Return the seconds of a reference until 0.9, and those of (a) for one mask both ways, on one clip."""
     place = Place(None, subject=(name, clip))
     case = place.case()
-    process, users = _spawn(_as_users, place, space, 16)
+    process, users = _spawn(_as_users, place, space, 16, 0)
     users.recv()
     run, hidden = plain(case, space), random_cells(case, space, 16)
     size = best_batch(run, hidden)
@@ -463,7 +471,7 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any]:
         started = now()
         run(hidden[:size])
         each[OWN].append((now() - started) / size)
-        users.send(True)
+        users.send(OWN)
         each[USERS].append(users.recv())
 
     # Before and after, so that a machine that slows down slows both.
@@ -474,7 +482,7 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any]:
     seconds = now() - started
     others()
     others()
-    users.send(False)
+    users.send(None)
     process.join()
     found = {
         "masks": sum(reference.masks),
@@ -513,9 +521,10 @@ def must_reach(report: dict[str, Any]) -> list[tuple[str, float, float, bool]]:
                 what = f"{name}, time to reliability 0.9, {len(ratios)} clips, (a) = {way}"
                 rows.append((what, target, statistics.median(ratios)))
     for row, each in speeds.items():
-        for other in ("FeatureAblation", "KernelShap"):
-            if other in each:
-                rows.append((f"{row}, against captum {other}", 3.0, each[other] / each["ours"]))
+        for other in CAPTUM:
+            for way in (other + AS_USERS, other):
+                if way in each:
+                    rows.append((f"{row}, against captum {way}", 3.0, each[way] / each["ours"]))
     if "roofline" in report:
         rows.append(
             ("encoder of spes-input, share of the roofline", 0.45, report["roofline"]["share"])
@@ -547,7 +556,7 @@ def render(report: dict[str, Any]) -> str:
     lines += ["| what | target | measured | met |", "|---|---|---|---|"]
     for what, target, value, met in must_reach(report):
         lines.append(f"| {what} | {target:g} | {value:.2f} | {'yes' if met else 'no'} |")
-    names = ("ours", OWN, USERS, "FeatureAblation", "KernelShap")
+    names = ("ours", *(way + run for way in (OWN, *CAPTUM) for run in (AS_USERS, "")))
     if "seconds_per_mask" in report:
         lines += ["", "Milliseconds per mask (or forward pass):", "", f"| | {' | '.join(names)} |"]
         lines.append("|---|" + "---|" * len(names))
@@ -580,7 +589,7 @@ def render(report: dict[str, Any]) -> str:
 
 def measured(folder: str, *, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield part after part, the most important first; a part may come in several pieces."""
-    repeats = 1 if quick else 3
+    repeats = 1 if quick else 5
     tiny, short, long = Place(None), Place(folder, 5.0), Place(folder, 25.0)
     many = Place(folder, 25.0, tokens=60)
     rows: list[tuple[str, Place, Space, bool]] = [

@@ -10,8 +10,8 @@ so one K and V serve all masks. Registered with transformers' attention interfac
 
 - with `shared` (a key and a value per layer that every sequence attends to beside its own): softmax over both parts,
   without copying the shared one per sequence (`models.frozen_padding`);
-- over long sources in bfloat16 on a CPU: written out as product, softmax, product, which is faster than SDPA there
-  (measured in `perf/reference_speed.md`);
+- over long sources in bfloat16 on a CPU: written out as products, which is faster than SDPA there
+  (`perf/reference_speed.md`);
 - else transformers' own SDPA attention.
 """
 
@@ -33,6 +33,10 @@ KeyValue = tuple[Tensor, Tensor]
 
 # Source positions from which written-out attention is worth it.
 _LONG = 128
+# Columns of ones beside the values: one would do, but products of an odd width are slow.
+_ONES = 16
+# Sums of exponentials between this and its inverse lose nothing to overflow or underflow.
+_SAFE = 1e30
 
 
 def attention(
@@ -81,12 +85,23 @@ def _written_out(
     key: Float[Tensor, "batch head source channel"],
     value: Float[Tensor, "batch head source channel"],
 ) -> Float[Tensor, "batch position head channel"]:
+    """Product, exponential, product; the weights are normalised afterwards, by a column of ones beside the values.
+
+    This leaves out the maximum that a softmax subtracts, so scores beyond the range of exp take the softmax instead.
+    """
     output = query.new_empty(len(query), query.shape[2], query.shape[1], query.shape[3])
-    for row in range(
-        len(query)
-    ):  # one at a time: the scores of a batch would be the largest tensor of all
-        weights = (query[row] @ key[row].transpose(1, 2)).softmax(-1)
-        output[row] = (weights @ value[row]).transpose(0, 1)
+    scores = query.new_empty(query.shape[1], query.shape[2], key.shape[2])
+    ones = value.new_ones(*value.shape[1:3], _ONES)
+    # One sequence at a time: the scores of a batch would be the largest tensor of all.
+    for row, (each, own_key) in enumerate(zip(query, key.transpose(2, 3), strict=True)):
+        torch.bmm(each, own_key, out=scores)
+        summed = scores.exp_() @ torch.cat([value[row], ones], -1)
+        total = summed[..., value.shape[-1], None]
+        if 1 / _SAFE < total.min() and total.max() < _SAFE:
+            weighted = summed[..., : value.shape[-1]] / total
+        else:
+            weighted = (each @ own_key).softmax(-1) @ value[row]
+        output[row] = weighted.transpose(0, 1)
     return output
 
 
