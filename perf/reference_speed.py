@@ -8,8 +8,9 @@
 
 Every part is written when it is done, so an interrupted run keeps what it has; the report names what is missing.
 
-Each figure is a ratio of medians of interleaved repeats, (a), (b), (c) as follows; with precision forced, since
-random weights say nothing about it (`references.passes` checks it on trained ones).
+Each figure is a ratio of medians of interleaved repeats, (a), (b), (c) as follows; every way runs twice in its turn
+and the second is timed. Precision is forced, since random weights say nothing about it (`references.passes` checks it
+on trained ones).
 
 (a) the plain way: eager float32 attention, one full forward per batch of masked inputs, keys and values projected for
     every mask, log-softmax over the whole vocabulary; for `spes-encoder` the decoder only. At its best batch size, and
@@ -189,8 +190,18 @@ def _seconds(run: Callable[[Tensor], Any], hidden: Tensor) -> float:
     return now() - started
 
 
-def captum_ways(case: Case, space: Space, samples: int) -> dict[str, Callable[[], object]]:
-    """Return FeatureAblation and KernelShap with `samples` forward passes each."""
+def _again(way: Callable[[], object]) -> float:
+    """Return the seconds of a second call: a reference makes thousands, one after another and not in turn."""
+    way()
+    started = now()
+    way()
+    return now() - started
+
+
+def captum_ways(
+    case: Case, space: Space, samples: int
+) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Return FeatureAblation and KernelShap: the forward passes of a call, counted, and the call."""
     from captum.attr import FeatureAblation, KernelShap
 
     model, features, hypothesis = case.model, case.features, case.hypothesis
@@ -207,7 +218,11 @@ def captum_ways(case: Case, space: Space, samples: int) -> dict[str, Callable[[]
         rest, grid = features.values[None, features.melframes :], labels[None]
         baseline = features.valid.mean(0).expand_as(features.valid)[None]
 
+    passes_made = 0
+
     def score(inputs: Tensor) -> Tensor:
+        nonlocal passes_made
+        passes_made += len(inputs)
         whole = torch.cat([inputs, rest.expand(len(inputs), -1, -1)], 1)
         states = whole if space == "encoder" else model.encode(whole)
         log_q = model.logits(states, hypothesis).log_softmax(-1)
@@ -232,7 +247,12 @@ def captum_ways(case: Case, space: Space, samples: int) -> dict[str, Callable[[]
                 perturbations_per_eval=batch,
             )
 
-    return {"FeatureAblation": ablation, "KernelShap": shap}
+    counted = {}
+    for name, way in zip(CAPTUM, (ablation, shap), strict=True):
+        passes_made = 0
+        way()
+        counted[name] = (passes_made, way)
+    return counted
 
 
 # -- another process ------------------------------------------------------------------------------
@@ -265,7 +285,7 @@ class Place:
 def _as_users(place: Place, space: Space, masks: int, samples: int, pipe: Any) -> None:
     """Answer the name of a way with its seconds per mask, in a process with the default allocator.
 
-    samples: forward passes of captum at a time; 0 leaves captum out.
+    samples: of captum at a time; 0 leaves captum out.
     """
     from xbench.models import loading
 
@@ -275,13 +295,11 @@ def _as_users(place: Place, space: Space, masks: int, samples: int, pipe: Any) -
     size = best_batch(run, hidden)
     ways: dict[str, tuple[int, Callable[[], object]]] = {OWN: (size, lambda: run(hidden[:size]))}
     if samples:
-        ways |= {name: (samples, way) for name, way in captum_ways(case, space, samples).items()}
+        ways |= captum_ways(case, space, samples)
     pipe.send(size)
     while (name := pipe.recv()) is not None:
         count, way = ways[name]
-        started = now()
-        way()
-        pipe.send((now() - started) / count)
+        pipe.send(_again(way) / count)
 
 
 def _memory(place: Place, space: Space, way: str, masks: int, pipe: Any) -> None:
@@ -338,15 +356,12 @@ def speed(
         OWN: (size, lambda: run(hidden[:size])),
     }
     if captum:
-        ways = captum_ways(case, space, samples)
-        actions |= {name: (samples, way) for name, way in ways.items()}
+        actions |= captum_ways(case, space, samples)
     seconds: dict[str, list[float]] = {}
     with torch.inference_mode():
         for turn in range(repeats + 1):
             for name, (count, action) in actions.items():
-                started = now()
-                action()
-                seconds.setdefault(name, []).append((now() - started) / count)
+                seconds.setdefault(name, []).append(_again(action) / count)
                 if name != "ours":
                     users.send(name)
                     seconds.setdefault(name + AS_USERS, []).append(users.recv())
@@ -468,9 +483,7 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any]:
     each: dict[str, list[float]] = {OWN: [], USERS: []}
 
     def others() -> None:
-        started = now()
-        run(hidden[:size])
-        each[OWN].append((now() - started) / size)
+        each[OWN].append(_again(lambda: run(hidden[:size])) / size)
         users.send(OWN)
         each[USERS].append(users.recv())
 

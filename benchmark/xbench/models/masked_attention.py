@@ -97,7 +97,7 @@ def _written_out(
         torch.bmm(each, own_key, out=scores)
         summed = scores.exp_() @ torch.cat([value[row], ones], -1)
         total = summed[..., value.shape[-1], None]
-        if 1 / _SAFE < total.min() and total.max() < _SAFE:
+        if total.min() > 1 / _SAFE and total.max() < _SAFE:
             weighted = summed[..., : value.shape[-1]] / total
         else:
             weighted = (each @ own_key).softmax(-1) @ value[row]
