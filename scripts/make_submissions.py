@@ -155,7 +155,7 @@ def run(
             tasks=(track.task,),
             data=str(path),
             references=(
-                Call.parse("spes-encoder:until=0.9,masks=20000,estimator=control-variate"),
+                Call.parse("spes-encoder:until=0.9,masks=20000,estimator=window-control-variate"),
             ),
             metrics=tuple(Call(name) for name in (*AGREEMENT, *INTERVENTION)),
         )

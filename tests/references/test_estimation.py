@@ -24,7 +24,7 @@ from xbench.spec import Scoring
 CaseOf = Callable[..., Case]
 FRAMES, TOKENS = 40, 4
 DESIGNS: tuple[Design, ...] = ("independent", "antithetic")
-ESTIMATORS = ("masked-mean", "least-squares", "control-variate")
+ESTIMATORS = ("masked-mean", "least-squares", "control-variate", "window-control-variate")
 
 
 def planted_measure(noise: float = 20.0, frames: int = FRAMES) -> Measure:
@@ -68,7 +68,7 @@ def made(case: Case, recipe: Recipe, sampling: Sampling | None = None, **changes
     batch=st.integers(1, 40),
     block=st.integers(1, 60),
     design=st.sampled_from(["independent", "antithetic"]),
-    estimator=st.sampled_from(["masked-mean", "control-variate"]),
+    estimator=st.sampled_from(["masked-mean", "control-variate", "window-control-variate"]),
 )
 def test_neither_batch_size_nor_blocks_change_a_map(
     case: Case,
@@ -311,7 +311,7 @@ def test_reliability_is_the_correlation_of_independent_references(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", ["masked-mean", "control-variate"])
+@pytest.mark.parametrize("estimator", ["masked-mean", "control-variate", "window-control-variate"])
 def test_optional_stopping_overstates_the_reliability_by_little(case: Case, estimator: str) -> None:
     # The truth: how a reference of as many masks correlates with others of as many (all other runs
     # that stopped there or later, cut to that size by their own fixed number of masks).

@@ -5,7 +5,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from xbench.references.estimators import ESTIMATORS, FOLDS, Moments
+from xbench.references.estimators import (
+    ESTIMATORS,
+    FOLDS,
+    Moments,
+    Needs,
+    expected_features,
+    features,
+)
 
 FRAMES = 8
 MASKS = np.array(list(product((0, 1), repeat=FRAMES)), dtype=bool)
@@ -36,14 +43,21 @@ def truth(p: float) -> np.ndarray:
     return expected
 
 
+# Of 8 frames the windows that `window-control-variate` asks for would be all of them.
+WINDOWS = (2, 4)
+FEATURES = features(MASKS, WINDOWS)
+
+
 def moments_of(counts: np.ndarray) -> Moments:
     """Moments when mask number k of the enumeration was drawn counts[half, fold, k] times."""
     return Moments(
         masks=counts.sum(2).astype(np.int64),
-        hidden=counts @ MASKS.astype(np.float64),
+        hidden=counts @ FEATURES,
         divergence=counts @ DIVERGENCE,
-        cross=np.tensordot(counts, DIVERGENCE[:, :, None] * MASKS[:, None], 1),
-        gram=np.tensordot(counts, 1.0 * MASKS[:, :, None] * MASKS[:, None], 1),
+        cross=np.tensordot(counts, DIVERGENCE[:, :, None] * FEATURES[:, None], 1),
+        gram=np.tensordot(counts, FEATURES[:, :, None] * FEATURES[:, None], 1),
+        segments=FRAMES,
+        windows=WINDOWS,
     )
 
 
@@ -57,7 +71,7 @@ def estimates(name: str, p: float, masks: int, repeats: int) -> np.ndarray:
         moments = moments_of(counts)
         sums = ESTIMATORS[name](moments, p)
         assert sums is not None
-        maps.append(sums.sum(0) / moments.hidden.sum((0, 1)))
+        maps.append(sums.sum(0) / moments.counts.sum(0))
     return np.array(maps)
 
 
@@ -76,7 +90,7 @@ def test_bias_against_the_enumeration_is_under_a_tenth_of_the_standard_error(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["masked-mean", "control-variate"])
+@pytest.mark.parametrize("name", ["masked-mean", "control-variate", "window-control-variate"])
 def test_bias_stays_that_small_with_four_masks_per_segment(name: str) -> None:
     found = estimates(name, 0.7, masks=64, repeats=3000)
     bias = found.mean(0) - truth(0.7)
@@ -86,7 +100,7 @@ def test_bias_stays_that_small_with_four_masks_per_segment(name: str) -> None:
 def test_least_squares_and_control_variate_have_less_variance() -> None:
     spread = {name: estimates(name, 0.7, 1000, 60).std(0) for name in ESTIMATORS}
     contrast = {name: s.mean(1) for name, s in spread.items()}
-    for name in ("least-squares", "control-variate"):
+    for name in ("least-squares", "control-variate", "window-control-variate"):
         # The additive token is predicted all but exactly, the others in part.
         assert contrast[name][0] < 0.1 * contrast["masked-mean"][0]
         assert (contrast[name][1:] < 0.85 * contrast["masked-mean"][1:]).all()
@@ -101,23 +115,56 @@ def test_all_masks_in_their_shares_give_the_enumeration(name: str) -> None:
     sums = ESTIMATORS[name](moments, 0.25)
     assert sums is not None
     for half in (0, 1):
-        found = sums[half] / moments.hidden.sum(1)[half]
+        found = sums[half] / moments.counts[half]
         np.testing.assert_allclose(found, truth(0.25), rtol=1e-6)
 
 
+def test_features_by_hand() -> None:
+    hidden = np.array([[True, True, False, True]])
+    assert features(hidden, (2, 4)).tolist() == [[1, 1, 0, 1, 1, 0, 0, 0]]
+    expected = expected_features(3, (2,), 0.5)
+    assert expected.tolist() == [
+        [1, 0.5, 0.5, 0.5, 0.25],
+        [0.5, 1, 0.5, 0.5, 0.5],
+        [0.5, 0.5, 1, 0.25, 0.5],
+    ]
+
+
+@pytest.mark.parametrize("p", [0.3, 0.7])
+def test_expected_features_are_those_of_the_enumeration(p: float) -> None:
+    joint = probabilities(p)[:, None] * MASKS
+    expected = (joint.T @ FEATURES) / joint.sum(0)[:, None]
+    np.testing.assert_allclose(expected_features(FRAMES, WINDOWS, p), expected, rtol=1e-12)
+
+
+def test_windows_take_away_what_two_neighbours_do_together() -> None:
+    """The second token is 2 m1 m2 + 0.3 m5: a product that m alone does not predict."""
+    spread = {
+        name: estimates(name, 0.7, 1000, 60).std(0)[1].mean()
+        for name in ("control-variate", "window-control-variate")
+    }
+    assert spread["window-control-variate"] < 0.2 * spread["control-variate"]
+
+
+def test_windows_wider_than_the_segments_are_left_out() -> None:
+    needs = ESTIMATORS["window-control-variate"].needs
+    assert Moments.empty(3, 1, needs).windows == ()
+    assert Moments.empty(8, 1, needs).hidden.shape[-1] == 8 + 5 + 1
+
+
 def test_masked_mean_by_hand() -> None:
-    moments = Moments.empty(2, 1, gram=False)
+    moments = Moments.empty(2, 1, Needs())
     moments.add(0, 0, np.array([[True, False], [True, True]]), np.array([[1.0], [3.0]]))
     moments.add(0, 3, np.array([[False, True]]), np.array([[5.0]]))
     sums = ESTIMATORS["masked-mean"](moments, 0.5)
     assert sums is not None
     assert sums[0].tolist() == [[4.0, 8.0]]
-    assert moments.hidden.sum(1)[0].tolist() == [2.0, 2.0]
+    assert moments.counts[0].tolist() == [2, 2]
 
 
 def test_least_squares_by_hand() -> None:
     # d = 1 + 2 m_0 - m_1 exactly, at p = 1/4: E[d | 0 hidden] = 1 + 2 - 1/4, E[d | 1 hidden] = 1 + 1/2 - 1.
-    moments = Moments.empty(2, 1, gram=True)
+    moments = Moments.empty(2, 1, Needs(gram=True))
     masks = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=bool)
     outcome = (1 + 2 * masks[:, 0] - 1.0 * masks[:, 1])[:, None]
     for half in (0, 1):
@@ -128,7 +175,7 @@ def test_least_squares_by_hand() -> None:
 
 
 def test_least_squares_waits_for_more_masks_than_segments() -> None:
-    moments = Moments.empty(2, 1, gram=True)
+    moments = Moments.empty(2, 1, Needs(gram=True))
     masks, outcome = np.array([[1, 0], [0, 1]], dtype=bool), np.ones((2, 1))
     for half in (0, 1):
         moments.add(half, 0, masks, outcome)
@@ -140,7 +187,7 @@ def test_least_squares_waits_for_more_masks_than_segments() -> None:
 
 
 def test_control_variate_takes_any_number_of_masks() -> None:
-    moments = Moments.empty(3, 1, gram=True)
+    moments = Moments.empty(3, 1, Needs(gram=True))
     moments.add(1, 2, np.array([[True, False, True]]), np.array([[4.0]]))
     sums = ESTIMATORS["control-variate"](moments, 0.5)
     assert sums is not None
@@ -151,7 +198,7 @@ def test_control_variate_takes_any_number_of_masks() -> None:
 @pytest.mark.parametrize("p", [0.0, 1.0])
 @pytest.mark.parametrize("name", list(ESTIMATORS))
 def test_the_ends_of_p_give_numbers(name: str, p: float) -> None:
-    moments = Moments.empty(3, 1, gram=True)
+    moments = Moments.empty(3, 1, Needs(gram=True, windows=(2,)))
     masks = np.full((8, 3), bool(p))
     for half, fold in product((0, 1), range(FOLDS)):
         moments.add(half, fold, masks, np.full((8, 1), 2.0))
@@ -163,7 +210,7 @@ def test_the_ends_of_p_give_numbers(name: str, p: float) -> None:
 @pytest.mark.parametrize("changed", [0, 1])
 def test_a_fit_knows_nothing_of_the_other_half(changed: int) -> None:
     rng = np.random.default_rng(3)
-    moments, other = (Moments.empty(4, 2, gram=True) for _ in range(2))
+    moments, other = (Moments.empty(4, 2, Needs(gram=True)) for _ in range(2))
     for half, fold in product((0, 1), range(FOLDS)):
         masks, outcome = rng.random((20, 4)) < 0.5, rng.random((20, 2))
         moments.add(half, fold, masks, outcome)

@@ -453,7 +453,7 @@ def test_references_and_metrics_can_be_chosen(spec: RunSpec, options: ExecutionO
     assert result.references[0].params == {
         "masks": 24,
         "p": 0.7,
-        "estimator": "control-variate",
+        "estimator": "window-control-variate",
         "design": "independent",
         "until": 0.9,
         "precision": "auto",
@@ -741,7 +741,7 @@ def test_masks_follow_the_utterance_and_are_counted(
     assert reference.converged == all(r >= 0.9 for r in reliability)
     assert sum(reference.masks) == max(masks)
     assert reference.forward_passes == sum(masks) + 2 * 3  # clean: its logits, and its states
-    assert reference.estimator == "control-variate"
+    assert reference.estimator == "window-control-variate"
 
 
 def test_without_a_target_nothing_is_said_about_reaching_one(

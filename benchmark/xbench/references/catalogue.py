@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xbench.description import Parameter, ReferenceDescription
 
 _PAPI = "Papi et al. 2025, arXiv 2509.18010, section 3"
@@ -14,14 +16,16 @@ _MASKS = Parameter(
     required=True,
     minimum=6,
 )
+_ESTIMATOR = Parameter(
+    "estimator",
+    "str",
+    "how divergences become relevance; all estimate the same quantity",
+    default="masked-mean",
+    choices=("masked-mean", "least-squares", "control-variate"),
+)
+# Windows are runs of neighbours: frames have them, superpixels do not.
+_FRAME_ESTIMATOR = replace(_ESTIMATOR, choices=(*_ESTIMATOR.choices, "window-control-variate"))
 _ESTIMATION = (
-    Parameter(
-        "estimator",
-        "str",
-        "how divergences become relevance; all estimate the same quantity",
-        default="masked-mean",
-        choices=("masked-mean", "least-squares", "control-variate"),
-    ),
     Parameter(
         "design",
         "str",
@@ -57,6 +61,7 @@ SPES_ENCODER = ReferenceDescription(
         Parameter(
             "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
         ),
+        _FRAME_ESTIMATOR,
         *_ESTIMATION,
         _PRECISION,
     ),
@@ -74,6 +79,7 @@ SPES_ENCODER_DROP = ReferenceDescription(
         Parameter(
             "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
         ),
+        _FRAME_ESTIMATOR,
         *_ESTIMATION,
     ),
     space="encoder",
@@ -105,6 +111,7 @@ SPES_INPUT = ReferenceDescription(
             default=7.5,
             minimum=0.1,
         ),
+        _ESTIMATOR,
         *_ESTIMATION,
         _PRECISION,
         Parameter(

@@ -23,7 +23,7 @@ from xbench.case import Case
 from xbench.errors import UtteranceError
 from xbench.maps import Layout, on_encoder_grid
 from xbench.references.divergence import Measure, Shift
-from xbench.references.estimators import ESTIMATORS, FOLDS, NEEDS_GRAM, Moments
+from xbench.references.estimators import ESTIMATORS, FOLDS, Moments, Needs
 from xbench.references.masks import Design, Numbering, draw_mask, mask_key, number
 from xbench.references.reference import Reference
 from xbench.references.reliability import Reliability, utterance_reliability
@@ -76,11 +76,11 @@ class Sums:
 
     @classmethod
     def empty(
-        cls, segmentation: Segmentation, tokens: int, p: float, neutral: str, *, gram: bool
+        cls, segmentation: Segmentation, tokens: int, p: float, neutral: str, needs: Needs
     ) -> Sums:
-        """Return the sums of no masks; `gram`: with the products that some estimators need."""
+        """Return the sums of no masks, with what an estimator needs."""
         moments = {
-            level: Moments.empty(segmentation.sizes[level], tokens, gram=gram)
+            level: Moments.empty(segmentation.sizes[level], tokens, needs)
             for level in segmentation.distinct
         }
         return cls(segmentation, p, neutral, moments, np.zeros(tokens))
@@ -121,7 +121,7 @@ class Sums:
                 return None
             columns = slice(offsets[level], offsets[level + 1])
             sums[:, :, columns] = estimate
-            counts[:, columns] = moments.hidden.sum(1).astype(np.int64)
+            counts[:, columns] = moments.counts
         return Reference(
             segmentation=self.segmentation,
             sums=sums,
@@ -149,8 +149,8 @@ def estimate(
     """
     _check_enough(segmentation, recipe)
     levels, until = len(segmentation.sizes), recipe.until
-    gram = recipe.estimator in NEEDS_GRAM
-    sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, gram=gram)
+    needs = ESTIMATORS[recipe.estimator].needs
+    sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs)
     block = block_size(levels, sampling.block)
     converged = None
     for first in range(0, recipe.masks, block):

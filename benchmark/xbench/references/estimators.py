@@ -7,13 +7,16 @@ a map is the counts-weighted mean over levels, and the map from all masks is the
     masked-mean      sum_n d_n m_ns / sum_n m_ns
     least-squares    c + p sum_t b_t + (1 - p) b_s, with (b, c) the regression of d on m
     control-variate  masked mean of d - f plus E[f | s hidden], f(m) = c + b m fitted on other masks
+    window-control-variate  the same with f(m) = c + b m + sum_w a_w prod_{t in w} m_t over windows of neighbours
 
 Masks are independent, so E[f | s hidden] = c + p sum_t b_t + (1 - p) b_s exactly, and for the population's
 regression this is E[d | s hidden]: least squares estimates the masked mean's own quantity, not only one
 affine in it. It is consistent, not unbiased, and needs more masks than segments. The control variate is fitted
 on the other three of four folds of the half, therefore its mean is that of the masked mean whatever the
 fit is worth, with any number of masks; a good fit takes away the variance that it explains. Ridge of strength
-K p (1 - p) would be the best for K segments that explain half of the variance.
+K p (1 - p) would be the best for K segments that explain half of the variance. Neighbouring frames carry the same
+sound, so a token often moves only when all of them are hidden; that is what windows see, and their expectation is
+exact as well: E[prod_{t in w} m_t | s hidden] = p^(|w| - 1) where s lies in w, else p^|w|.
 
 Sources: masked mean: Fucci et al. 2024, arXiv 2411.01710, after RISE (Petsiuk et al. 2018, arXiv 1806.07421).
 Regression on masks: LIME (Ribeiro et al. 2016), Kernel SHAP (Lundberg & Lee 2017). Cross-fitted control
@@ -22,11 +25,12 @@ variates: ours, after Rubinstein & Marcus 1985 and Chernozhukov et al. 2018, arX
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import solve
 
 FOLDS = 4
@@ -39,25 +43,32 @@ _SMALLEST_RIDGE = 1e-9
 class Moments:
     """What masks and divergences of one level add up to, per half and fold.
 
-    masks: how many. hidden: sum of m. divergence: sum of d. cross: sum of d m. gram: sum of m m',
-    only where an estimator needs it. Adding is in place: memory does not grow with the number of masks.
+    masks: how many. Features of a mask m are m itself and, for each length in `windows`, whether a run of so many
+    neighbouring segments is hidden. hidden: sum of features f. divergence: sum of d. cross: sum of d f.
+    gram: sum of f f', only where an estimator needs it. Adding is in place: memory does not grow with masks.
     """
 
     masks: Int[np.ndarray, "half fold"]
-    hidden: Float[np.ndarray, "half fold segment"]
+    hidden: Float[np.ndarray, "half fold feature"]
     divergence: Float[np.ndarray, "half fold token"]
-    cross: Float[np.ndarray, "half fold token segment"]
-    gram: Float[np.ndarray, "half fold segment segment"] | None
+    cross: Float[np.ndarray, "half fold token feature"]
+    gram: Float[np.ndarray, "half fold feature feature"] | None
+    segments: int
+    windows: tuple[int, ...] = ()
 
     @classmethod
-    def empty(cls, segments: int, tokens: int, *, gram: bool) -> Moments:
-        """Return moments of no masks."""
+    def empty(cls, segments: int, tokens: int, needs: Needs) -> Moments:
+        """Return moments of no masks, with what an estimator needs."""
+        windows = tuple(width for width in needs.windows if width <= segments)
+        features = segments + sum(segments - width + 1 for width in windows)
         return cls(
             masks=np.zeros((2, FOLDS), dtype=np.int64),
-            hidden=np.zeros((2, FOLDS, segments)),
+            hidden=np.zeros((2, FOLDS, features)),
             divergence=np.zeros((2, FOLDS, tokens)),
-            cross=np.zeros((2, FOLDS, tokens, segments)),
-            gram=np.zeros((2, FOLDS, segments, segments)) if gram else None,
+            cross=np.zeros((2, FOLDS, tokens, features)),
+            gram=np.zeros((2, FOLDS, features, features)) if needs.gram else None,
+            segments=segments,
+            windows=windows,
         )
 
     def add(
@@ -68,7 +79,7 @@ class Moments:
         divergence: Float[np.ndarray, "mask token"],
     ) -> None:
         """Add masks of one half and fold."""
-        design, outcome = hidden.astype(np.float64), divergence.astype(np.float64)
+        design, outcome = features(hidden, self.windows), divergence.astype(np.float64)
         self.masks[half, fold] += len(design)
         self.hidden[half, fold] += design.sum(0)
         self.divergence[half, fold] += outcome.sum(0)
@@ -76,30 +87,70 @@ class Moments:
         if self.gram is not None:
             self.gram[half, fold] += design.T @ design
 
+    def of_segments(self) -> Moments:
+        """Return what estimators without windows need."""
+        own = slice(self.segments)
+        return replace(
+            self,
+            hidden=self.hidden[..., own],
+            cross=self.cross[..., own],
+            gram=None if self.gram is None else self.gram[..., own, own],
+            windows=(),
+        )
+
+    @property
+    def counts(self) -> Int[np.ndarray, "half segment"]:
+        """How many masks of each half hide a segment."""
+        counts: Int[np.ndarray, "half segment"] = self.hidden.sum(1)[:, : self.segments].astype(int)
+        return counts
+
+
+def features(
+    hidden: Bool[np.ndarray, "mask segment"], windows: Sequence[int]
+) -> Float[np.ndarray, "mask feature"]:
+    """Return m of every segment, then for every width whether the segments from s to s + width - 1 are all hidden."""
+    runs = [sliding_window_view(hidden, width, axis=1).all(-1) for width in windows]
+    return np.concatenate([hidden, *runs], axis=1).astype(np.float64)
+
+
+def expected_features(
+    segments: int, windows: Sequence[int], p: float
+) -> Float[np.ndarray, "segment feature"]:
+    """Return E[feature | segment hidden] for independent masks."""
+    each = np.eye(segments, dtype=bool)
+    columns = [np.where(each, 1.0, p)]
+    for width in windows:
+        inside = sliding_window_view(each, width, axis=1).any(-1)
+        columns.append(np.where(inside, p ** (width - 1), p**width))
+    return np.concatenate(columns, axis=1)
+
 
 @dataclass(frozen=True)
 class _Sample:
     """The moments of some masks of one half."""
 
     masks: int
-    hidden: Float[np.ndarray, " segment"]
+    hidden: Float[np.ndarray, " feature"]
     divergence: Float[np.ndarray, " token"]
-    cross: Float[np.ndarray, "token segment"]
-    gram: Float[np.ndarray, "segment segment"]
+    cross: Float[np.ndarray, "token feature"]
+    gram: Float[np.ndarray, "feature feature"]
 
 
 @dataclass(frozen=True)
 class _Surrogate:
-    """f(m) = intercept + slopes m, one for each token."""
+    """f = intercept + slopes features, one for each token."""
 
     intercept: Float[np.ndarray, " token"]
-    slopes: Float[np.ndarray, "token segment"]
+    slopes: Float[np.ndarray, "token feature"]
 
-    def given_hidden(self, p: float) -> Float[np.ndarray, "token segment"]:
-        """Return E[f | segment hidden] = c + p sum_t b_t + (1 - p) b_s for independent masks."""
-        mean = self.intercept + p * self.slopes.sum(1)
-        expected: Float[np.ndarray, "token segment"] = mean[:, None] + (1 - p) * self.slopes
-        return expected
+    def given_hidden(
+        self, expected: Float[np.ndarray, "segment feature"]
+    ) -> Float[np.ndarray, "token segment"]:
+        """Return E[f | segment hidden]."""
+        given: Float[np.ndarray, "token segment"] = (
+            self.intercept[:, None] + self.slopes @ expected.T
+        )
+        return given
 
 
 Sums = Float[np.ndarray, "half token segment"]
@@ -113,37 +164,64 @@ def masked_mean(moments: Moments, p: float) -> Sums:
 
 def least_squares(moments: Moments, p: float) -> Sums | None:
     """Return count times regression estimate; None while a half has no more masks than segments."""
-    segments = moments.hidden.shape[2]
-    if moments.masks.sum(1).min() <= segments:
+    if moments.masks.sum(1).min() <= moments.segments:
         return None
+    expected = expected_features(moments.segments, moments.windows, p)
     sums = []
     for half in (0, 1):
         sample = _sample(moments, half, np.ones(FOLDS, dtype=bool))
-        sums.append(_fit(sample, 0.0).given_hidden(p) * sample.hidden)
+        sums.append(_fit(sample, 0.0).given_hidden(expected) * sample.hidden)
     return np.stack(sums)
 
 
 def control_variate(moments: Moments, p: float) -> Sums:
     """Return the sums of divergences with what the other folds predict replaced by its expectation."""
-    segments = moments.hidden.shape[2]
+    segments = moments.segments
     ridge = segments * p * (1 - p)
-    sums = np.zeros((2, *moments.cross.shape[2:]))
+    expected = expected_features(segments, moments.windows, p)
+    sums = np.zeros((2, moments.cross.shape[2], segments))
     for half in (0, 1):
         for fold in range(FOLDS):
             inside = np.arange(FOLDS) == fold
             surrogate = _fit(_sample(moments, half, ~inside), ridge)
             own = _sample(moments, half, inside)
-            predicted = surrogate.intercept[:, None] * own.hidden + surrogate.slopes @ own.gram
-            sums[half] += own.cross - predicted + surrogate.given_hidden(p) * own.hidden
+            hidden = own.hidden[:segments]
+            predicted = surrogate.intercept[:, None] * hidden
+            predicted += surrogate.slopes @ own.gram[:, :segments]
+            sums[half] += own.cross[:, :segments] - predicted
+            sums[half] += surrogate.given_hidden(expected) * hidden
     return sums
 
 
-ESTIMATORS: Mapping[str, Callable[[Moments, float], Sums | None]] = {
-    "masked-mean": masked_mean,
-    "least-squares": least_squares,
-    "control-variate": control_variate,
+@dataclass(frozen=True)
+class Needs:
+    """Which moments an estimator needs beside sums; windows: lengths of runs of neighbouring segments."""
+
+    gram: bool = False
+    windows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How moments and p become sums, None while masks are too few; and what the moments must hold."""
+
+    sums: Callable[[Moments, float], Sums | None]
+    needs: Needs
+
+    def __call__(self, moments: Moments, p: float) -> Sums | None:
+        """Return sums from moments that hold at least what is needed."""
+        return self.sums(moments if self.needs.windows else moments.of_segments(), p)
+
+
+# Of the lengths tried (2 to 20 frames, alone and together) 4 and 8 need about the fewest masks with few features.
+_WINDOWS = (4, 8)
+
+ESTIMATORS: Mapping[str, Estimator] = {
+    "masked-mean": Estimator(masked_mean, Needs()),
+    "least-squares": Estimator(least_squares, Needs(gram=True)),
+    "control-variate": Estimator(control_variate, Needs(gram=True)),
+    "window-control-variate": Estimator(control_variate, Needs(gram=True, windows=_WINDOWS)),
 }
-NEEDS_GRAM = frozenset({"least-squares", "control-variate"})
 
 
 def _sample(moments: Moments, half: int, folds: Bool[np.ndarray, " fold"]) -> _Sample:
