@@ -5,8 +5,8 @@ float64 product; blocks are added in their order. A map therefore depends neithe
 size, beyond the rounding of the passes themselves.
 
 With `until` masks are drawn until the reliability of the map as used (pooled and normalised as the task scores it)
-reaches the target, judged after every block from the second on. Stopping at the first success favours
-utterances that look reliable by chance: see docs/references.md for how much.
+reaches the target, judged after the second block and then whenever there are a tenth more. Stopping at the first
+success favours utterances that look reliable by chance: see docs/references.md for how much.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from xbench.spec import Scoring
 
 BLOCK = 500
 _FEWEST_BLOCKS = 2
+# `until` looks again when there are this many times the masks of its last look.
+_NEXT_LOOK = 1.1
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def estimate(
     needs = ESTIMATORS[recipe.estimator].needs
     sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs)
     block = block_size(levels, sampling.block)
-    converged = None
+    converged, next_look = None, float(_FEWEST_BLOCKS * block)
     for first in range(0, recipe.masks, block):
         indices = np.arange(first, min(first + block, recipe.masks))
         numbering = number(indices, levels, recipe.design)
@@ -160,8 +162,9 @@ def estimate(
         shift = _measured(measure, numbering, hidden, segmentation, case, sampling, batch_size)
         sums.add(numbering, hidden, shift)
         sampling.watch(sums)
-        if until is None or sums.drawn < min(_FEWEST_BLOCKS * block, recipe.masks):
+        if until is None or sums.drawn < min(next_look, recipe.masks):
             continue
+        next_look = _NEXT_LOOK * sums.drawn
         so_far = sums.reference(recipe.estimator)
         if so_far is None:
             continue
