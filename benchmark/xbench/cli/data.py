@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
+from xbench.cli import options
+from xbench.cli.group import Group
 from xbench.errors import UsageError
 
-data_app = typer.Typer(help="Turn corpora into manifests.", no_args_is_help=True)
 
-_Languages = list[str] | None
-
-
-@data_app.callback()
-def data() -> None:
+@click.group("data", cls=Group)
+def data_group() -> None:
     """Turn corpora into manifests."""
 
 
-@data_app.command("prepare")
+@data_group.command("prepare")
+@click.argument("corpus", help="Registered corpus, name:key=value,...; see `xbench list datasets`.")
+@click.argument("root", help="Its folder; for the hub OWNER/NAME[@revision].")
+@click.option(
+    "--out",
+    type=options.PATH,
+    metavar="MANIFEST",
+    help="Default: where tasks look for it by name.",
+)
+@click.option("--split", help="Default: the corpus's first, test.")
+@click.option("--language", multiple=True, help="Spoken: en or en,it; default: all.")
+@click.option("--target", multiple=True, help="Translations into; default: all.")
+@click.option("--limit", type=options.COUNT, help="First N clips per language.")
+@click.option("--workers", type=options.COUNT, help="Threads; default: cores.")
 def prepare_command(
-    corpus: Annotated[
-        str,
-        typer.Argument(help="Registered corpus, name:key=value,...; see `xbench list datasets`."),
-    ],
-    root: Annotated[str, typer.Argument(help="Its folder; for the hub OWNER/NAME[@revision].")],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="MANIFEST", help="Default: where tasks look for it by name."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Default: the corpus's first, test.")] = None,
-    language: Annotated[_Languages, typer.Option(help="Spoken: en or en,it; default: all.")] = None,
-    target: Annotated[_Languages, typer.Option(help="Translations into; default: all.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="First N clips per language.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: cores.")] = None,
+    corpus: str,
+    root: str,
+    out: Path | None,
+    split: str | None,
+    language: Sequence[str],
+    target: Sequence[str],
+    limit: int | None,
+    workers: int | None,
 ) -> None:
     """Write the manifest of one split of a corpus: recordings cut into clips, sha256, speakers."""
     from xbench import console
@@ -70,7 +75,7 @@ def prepare_command(
         console.error(
             "interrupted: clips that were cut are kept; the same command goes on from there"
         )
-        raise typer.Exit(130) from None
+        raise Exit(130) from None
     for problem in done.problems:
         console.error(f"left out: {problem}")
     counts = ", ".join(f"{count} in {code}" for code, count in sorted(done.clips.items()))
@@ -82,8 +87,8 @@ def prepare_command(
     else:
         console.say(f"tasks with the dataset '{description.name}' find it now")
     if done.problems:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-def _codes(given: _Languages) -> list[str]:
-    return list(dict.fromkeys(code for text in given or [] for code in text.split(",") if code))
+def _codes(given: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(code for text in given for code in text.split(",") if code))

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-report_app = typer.Typer(help="Turn results into documents.", no_args_is_help=True)
+from xbench.cli import options
+from xbench.cli.group import Group
 
 
-@report_app.callback()
-def report() -> None:
+@click.group("report", cls=Group)
+def report_group() -> None:
     """Turn results into documents."""
 
 
-@report_app.command("replication")
-def replication_command(
-    results: Annotated[list[Path], typer.Argument(help="Result files or folders.")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Markdown file; default: print it.")
-    ] = None,
-) -> None:
+@report_group.command("replication")
+@options.results
+@click.option("--out", type=options.PATH, metavar="FILE", help="Markdown file; default: print it.")
+def replication_command(results: Sequence[Path], out: Path | None) -> None:
     """Put a run of the suite `paper` beside the numbers that were published."""
     from xbench import console
     from xbench.report import replication
