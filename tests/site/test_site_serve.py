@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from synthetic import result, write
+from typer.testing import CliRunner
 
 from xbench.cli import app
 from xbench.errors import EnvironmentProblem, UsageError

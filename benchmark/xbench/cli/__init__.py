@@ -1,7 +1,8 @@
 """The command line: thin over `xbench.evaluate` and the registries; imports no torch by itself.
 
 Each module holds a group of commands. A command imports what it works with when it runs, so that
-the others, and `--help`, do not wait for it.
+the others, and `--help`, do not wait for it. Typer asks for the annotations of all commands at each
+start; they are not deferred there, which spares it the evaluation.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import sys
 import traceback
 
-import click
+import typer
 
 from xbench.cli import (
     data,
@@ -24,37 +25,19 @@ from xbench.cli import (
     runs,
     store,
 )
-from xbench.cli.group import Group
 from xbench.errors import EnvironmentProblem, XbenchError
 
-
-@click.group(cls=Group, context_settings={"show_default": True})
-def app() -> None:
-    """Measure how faithful attention-based explanations of speech-to-text models are."""
-
-
-for command in (
-    runs.evaluate_command,
-    runs.score_command,
-    runs.compare_references_command,
-    runs.submit_command,
-    runs.verify_command,
-    pictures.explain_command,
-    pictures.plot_command,
-    registered.list_command,
-    registered.show_command,
-    registered.validate_command,
-    plugins.check_command,
-    plugins.new_command,
-    machine.doctor_command,
-    machine.version_command,
-    store.cache_group,
-    data.data_group,
-    examples.examples_group,
-    leaderboard.leaderboard_group,
-    report.report_group,
-):
-    app.add_command(command)
+app = typer.Typer(
+    name="xbench",
+    help="Measure how faithful attention-based explanations of speech-to-text models are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (runs, pictures, registered, plugins, machine):
+    app.add_typer(module.app)
+for group in (store, data, examples, leaderboard, report):
+    app.add_typer(group.app, no_args_is_help=True)
 
 
 def main() -> None:
@@ -63,14 +46,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        sys.exit(app.main(prog_name="xbench", standalone_mode=False))
-    except click.exceptions.NoArgsIsHelpError as asked:
-        asked.show()
-        sys.exit(asked.exit_code)
-    except click.ClickException as problem:
-        _fail(_usage(problem), problem.exit_code)
-    except click.Abort:
-        _fail("interrupted", 130)
+        app()
     except XbenchError as problem:
         _fail(str(problem), problem.exit_code)
     except MemoryError:
@@ -78,13 +54,6 @@ def main() -> None:
     except Exception:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
         traceback.print_exc()
         _fail("this is a bug in xbench or a plugin; please report the lines above", 3)
-
-
-def _usage(problem: click.ClickException) -> str:
-    """Return what is wrong with the arguments, and which help says more, in one line."""
-    text = problem.format_message()
-    context = problem.ctx if isinstance(problem, click.UsageError) else None
-    return f"{text} See `{context.command_path} --help`." if context else text
 
 
 def _fail(message: str, exit_code: int) -> None:

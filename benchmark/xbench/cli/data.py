@@ -1,47 +1,32 @@
 """`xbench data`: corpora to manifests. Thin; imports no torch."""
 
-from __future__ import annotations
-
 import shlex
-from collections.abc import Sequence, Sized
+from collections.abc import Sized
 from pathlib import Path
+from typing import Annotated
 
-import click
-from click.exceptions import Exit
+from typer import Argument, Exit, Option, Typer
 
-from xbench.cli import options
-from xbench.cli.group import Group
+from xbench.cli.options import Texts
 from xbench.errors import UsageError
 
-
-@click.group("data", cls=Group)
-def data_group() -> None:
-    """Turn corpora into manifests."""
+app = Typer(name="data", help="Turn corpora into manifests.")
 
 
-@data_group.command("prepare")
-@click.argument("corpus", help="Registered corpus, name:key=value,...; see `xbench list datasets`.")
-@click.argument("root", help="Its folder; for the hub OWNER/NAME[@revision].")
-@click.option(
-    "--out",
-    type=options.PATH,
-    metavar="MANIFEST",
-    help="Default: where tasks look for it by name.",
-)
-@click.option("--split", help="Default: the corpus's first, test.")
-@click.option("--language", multiple=True, help="Spoken: en or en,it; default: all.")
-@click.option("--target", multiple=True, help="Translations into; default: all.")
-@click.option("--limit", type=options.COUNT, help="First N clips per language.")
-@click.option("--workers", type=options.COUNT, help="Threads; default: cores.")
+@app.command("prepare")
 def prepare_command(
-    corpus: str,
-    root: str,
-    out: Path | None,
-    split: str | None,
-    language: Sequence[str],
-    target: Sequence[str],
-    limit: int | None,
-    workers: int | None,
+    corpus: Annotated[
+        str, Argument(help="Registered corpus, name:key=value,...; see `xbench list datasets`.")
+    ],
+    root: Annotated[str, Argument(help="Its folder; for the hub OWNER/NAME[@revision].")],
+    out: Annotated[
+        Path | None, Option(metavar="MANIFEST", help="Default: where tasks look for it by name.")
+    ] = None,
+    split: Annotated[str | None, Option(help="Default: the corpus's first, test.")] = None,
+    language: Annotated[Texts, Option(help="Spoken: en or en,it; default: all.")] = None,
+    target: Annotated[Texts, Option(help="Translations into; default: all.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="First N clips per language.")] = None,
+    workers: Annotated[int | None, Option(min=1, help="Threads; default: cores.")] = None,
 ) -> None:
     """Write the manifest of one split of a corpus: recordings cut into clips, sha256, speakers."""
     from xbench import console
@@ -55,14 +40,9 @@ def prepare_command(
             f"{description.name} stands for many datasets: say where with --out MANIFEST.jsonl"
         )
     manifest = out or prepare.prepared_manifest(description.name, split)
+    languages, targets = _codes(language), _codes(target)
     clips = prepare.read_corpus(
-        description,
-        call,
-        root,
-        split,
-        languages=_codes(language),
-        targets=_codes(target),
-        limit=limit,
+        description, call, root, split, languages=languages, targets=targets, limit=limit
     )
     total = len(clips) if isinstance(clips, Sized) else limit or 0
     try:
@@ -90,5 +70,5 @@ def prepare_command(
         raise Exit(1)
 
 
-def _codes(given: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(code for text in given for code in text.split(",") if code))
+def _codes(given: Texts) -> list[str]:
+    return list(dict.fromkeys(code for text in given or () for code in text.split(",") if code))

@@ -1,42 +1,31 @@
 """`xbench examples`: single utterances for the site. Thin; imports no torch by itself."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import click
+from typer import Option, Typer
 
-from xbench.cli import options, store
-from xbench.cli.group import Group
+from xbench.cli.options import Audio, Cache, Ids, Results
+from xbench.cli.store import opened
 from xbench.errors import UsageError
 
-
-@click.group("examples", cls=Group)
-def examples_group() -> None:
-    """Single utterances to look into, for the leaderboard."""
+app = Typer(name="examples", help="Single utterances to look into, for the leaderboard.")
 
 
-@examples_group.command("export")
-@options.results
-@click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Folder of bundles.")
-@click.option("--ids", help="Only these utterances: A,B,...")
-@click.option("--limit", type=options.COUNT, help="First N utterances of each model on each task.")
-@click.option(
-    "--maps", type=options.COUNT, default=12, help="Most maps of a bundle, references first."
-)
-@click.option("--data", type=options.PATH, metavar="MANIFEST", help="Where the clips lie now.")
-@options.audio
-@options.cache
+@app.command("export")
 def export_command(
-    results: Sequence[Path],
-    out: Path,
-    ids: str | None,
-    limit: int | None,
-    maps: int,
-    data: Path | None,
-    audio: str,
-    cache: str | None,
+    results: Results,
+    out: Annotated[Path, Option(metavar="DIR", help="Folder of bundles.")],
+    ids: Ids = None,
+    limit: Annotated[
+        int | None, Option(min=1, help="First N utterances of each model on each task.")
+    ] = None,
+    maps: Annotated[int, Option(min=1, help="Most maps of a bundle, references first.")] = 12,
+    data: Annotated[
+        Path | None, Option(metavar="MANIFEST", help="Where the clips lie now.")
+    ] = None,
+    audio: Audio = "allow-list",
+    cache: Cache = None,
 ) -> None:
     """Write a bundle per utterance from results and their store, for `leaderboard build --examples`."""
     if audio not in ("allow-list", "none"):
@@ -46,14 +35,14 @@ def export_command(
     from xbench import console
     from xbench.results import load_results
 
-    loaded = load_results(*results)
-    if not loaded:
+    given = load_results(*results)
+    if not given:
         raise UsageError(f"{results[0]} holds no result file")
     from xbench.runner.examples import Options, export
 
     chosen = tuple(filter(None, (ids or "").split(",")))
     wanted = Options(chosen, limit, data, audio, maps)  # type: ignore[arg-type]  # checked above
-    exported = export(loaded, store.opened(cache), out, wanted)
+    exported = export(given, opened(cache), out, wanted)
     for text in exported.left_out:
         console.warn(f"left out: {text}")
     sizes = [file.stat().st_size for file in exported.files]

@@ -1,47 +1,37 @@
 """`xbench leaderboard`: the static site of all results. Thin; imports no torch."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import click
-from click.exceptions import Exit
+from typer import Argument, Exit, Option, Typer
 
-from xbench.cli import options
-from xbench.cli.group import Group
+from xbench.cli.options import Audio, Results
 from xbench.errors import UsageError
 
-_SITE = click.argument("site", type=options.PATH, help="Folder of the site.")
-
-
-@click.group("leaderboard", cls=Group)
-def leaderboard_group() -> None:
-    """The static site of all results: build it, check it, look at it."""
-
-
-@leaderboard_group.command("build")
-@options.results
-@click.option("--out", required=True, type=options.PATH, metavar="SITE", help="Folder of the site.")
-@click.option("--base-url", metavar="URL", help="Where the site will be published.")
-@click.option("--snapshot", metavar="NAME", help="Write a frozen copy to SITE/s/NAME.")
-@click.option(
-    "--examples", type=options.PATH, metavar="DIR", help="Bundles of `xbench examples export`."
+app = Typer(
+    name="leaderboard", help="The static site of all results: build it, check it, look at it."
 )
-@click.option(
-    "--max-examples", type=click.IntRange(min=0), default=40, help="Most examples to show."
-)
-@options.audio
-@click.option("--strict", is_flag=True, help="Fail on a result file that cannot be used.")
+Site = Annotated[Path, Argument(help="Folder of the site.")]
+
+
+@app.command("build")
 def build_command(
-    results: Sequence[Path],
-    out: Path,
-    base_url: str | None,
-    snapshot: str | None,
-    examples: Path | None,
-    max_examples: int,
-    audio: str,
-    strict: bool,
+    results: Results,
+    out: Annotated[Path, Option(metavar="SITE", help="Folder of the site.")],
+    base_url: Annotated[
+        str | None, Option(metavar="URL", help="Where the site will be published.")
+    ] = None,
+    snapshot: Annotated[
+        str | None, Option(metavar="NAME", help="Write a frozen copy to SITE/s/NAME.")
+    ] = None,
+    examples: Annotated[
+        Path | None, Option(metavar="DIR", help="Bundles of `xbench examples export`.")
+    ] = None,
+    max_examples: Annotated[int, Option(min=0, help="Most examples to show.")] = 40,
+    audio: Audio = "allow-list",
+    strict: Annotated[
+        bool, Option("--strict", help="Fail on a result file that cannot be used.")
+    ] = False,
 ) -> None:
     """Build the leaderboard from result files; it opens from a folder or any static host."""
     from xbench import console
@@ -57,9 +47,8 @@ def build_command(
     console.say(f"open {built.folder / 'index.html'}")
 
 
-@leaderboard_group.command("check")
-@_SITE
-def check_command(site: Path) -> None:
+@app.command("check")
+def check_command(site: Site) -> None:
     """Check links, sizes, hashes, and that every page says what the data files say."""
     from xbench import console
     from xbench.site.check import problems
@@ -72,10 +61,11 @@ def check_command(site: Path) -> None:
     console.say("links, sizes, hashes and numbers are sound")
 
 
-@leaderboard_group.command("serve")
-@_SITE
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0: any that is free.")
-def serve_command(site: Path, port: int) -> None:
+@app.command("serve")
+def serve_command(
+    site: Site,
+    port: Annotated[int, Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+) -> None:
     """Show the site on this machine only; audio can be wound (HTTP ranges)."""
     from xbench import console
     from xbench.site.serve import server

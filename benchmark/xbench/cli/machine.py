@@ -1,15 +1,14 @@
 """`xbench doctor` and `xbench version`: what is installed here."""
 
-from __future__ import annotations
+from typer import Typer
 
-import click
+from xbench.cli.options import AsJson
 
-from xbench.cli import options
+app = Typer()
 
 
-@click.command("doctor")
-@options.as_json
-def doctor_command(as_json: bool) -> None:
+@app.command("doctor")
+def doctor_command(as_json: AsJson = False) -> None:
     """Say what this machine can and cannot do."""
     from xbench import console
     from xbench.doctor import examine
@@ -18,7 +17,7 @@ def doctor_command(as_json: bool) -> None:
     console.emit_json(facts) if as_json else console.show_facts(facts)
 
 
-@click.command("version")
+@app.command("version")
 def version_command() -> None:
     """Print the version."""
     from importlib.metadata import version

@@ -1,25 +1,16 @@
-"""Options that several commands share."""
-
-from __future__ import annotations
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
+from typing import Annotated
 
-import click
+from typer import Argument, Option
 
-PATH = click.Path(path_type=Path)
-COUNT = click.IntRange(min=1)
+Texts = list[str] | None
 
-results = click.argument(
-    "results", nargs=-1, required=True, type=PATH, help="Result files, or folders of them."
-)
-as_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-cache = click.option("--cache", metavar="DIR", help="Store folder.")
-device = click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-trust_remote_code = click.option(
-    "--trust-remote-code", is_flag=True, help="Allow code from the checkpoint."
-)
-audio = click.option(
-    "--audio",
-    default="allow-list",
-    help="allow-list (clips whose licence allows it) or none.",
-)
+Results = Annotated[list[Path], Argument(help="Result files, or folders of them.")]
+AsJson = Annotated[bool, Option("--json", help="Machine-readable output.")]
+Cache = Annotated[str | None, Option(metavar="DIR", help="Store folder.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")]
+TrustRemoteCode = Annotated[bool, Option(help="Allow code from the checkpoint.")]
+Audio = Annotated[str, Option(help="allow-list (clips whose licence allows it) or none.")]
+Ids = Annotated[str | None, Option(help="Only these utterances: A,B,...")]

@@ -1,34 +1,25 @@
 """`xbench explain` and `xbench plot`: one clip, and results, as pictures."""
 
-from __future__ import annotations
+from typing import Annotated
 
-from collections.abc import Sequence
-from pathlib import Path
+from typer import Argument, Option, Typer
 
-import click
-
-from xbench.cli import options
+from xbench.cli.options import Device, Results, TrustRemoteCode
 from xbench.spec import Call
 
+app = Typer()
 
-@click.command("explain")
-@click.argument("audio", help="WAV, FLAC, OGG or MP3.")
-@click.option("--model", required=True, help="Registered name, or family:FOLDER-OR-HUB-ID.")
-@click.option("--method", required=True, help="Method, name:key=value,...")
-@click.option("--language", default="en", help="Language that is spoken.")
-@click.option("--translate-to", help="Translate into this language.")
-@click.option("--out", metavar="FIG", help="Picture: .png, .pdf or .svg.")
-@options.device
-@options.trust_remote_code
+
+@app.command("explain")
 def explain_command(
-    audio: str,
-    model: str,
-    method: str,
-    language: str,
-    translate_to: str | None,
-    out: str | None,
-    device: str,
-    trust_remote_code: bool,
+    audio: Annotated[str, Argument(help="WAV, FLAC, OGG or MP3.")],
+    model: Annotated[str, Option(help="Registered name, or family:FOLDER-OR-HUB-ID.")],
+    method: Annotated[str, Option(help="Method, name:key=value,...")],
+    language: Annotated[str, Option(help="Language that is spoken.")] = "en",
+    translate_to: Annotated[str | None, Option(help="Translate into this language.")] = None,
+    out: Annotated[str | None, Option(metavar="FIG", help="Picture: .png, .pdf or .svg.")] = None,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Transcribe one clip and show where a method says each token came from."""
     from xbench import console
@@ -57,12 +48,17 @@ def explain_command(
         console.say(f"picture: {out}")
 
 
-@click.command("plot")
-@click.argument("kind", metavar="KIND", help="forest, heatmap, heads, pareto or compare.")
-@options.results
-@click.option("--out", required=True, metavar="FIG", help="Picture: .png, .pdf or .svg.")
-@click.option("--metric", help="METRIC or METRIC@REFERENCE; default: the task's headline.")
-def plot_command(kind: str, results: Sequence[Path], out: str, metric: str | None) -> None:
+@app.command("plot")
+def plot_command(
+    kind: Annotated[
+        str, Argument(metavar="KIND", help="forest, heatmap, heads, pareto or compare.")
+    ],
+    results: Results,
+    out: Annotated[str, Option(metavar="FIG", help="Picture: .png, .pdf or .svg.")],
+    metric: Annotated[
+        str | None, Option(help="METRIC or METRIC@REFERENCE; default: the task's headline.")
+    ] = None,
+) -> None:
     """Draw results: forest, heatmap (methods x models), heads (layer x head), pareto, compare."""
     from xbench import console
     from xbench.plot.figure import check_target

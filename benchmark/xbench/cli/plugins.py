@@ -1,27 +1,26 @@
 """`xbench check` and `xbench new`: for those who bring a method, a model, a metric or a task."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-import click
-from click.exceptions import Exit
+from typer import Argument, Exit, Option, Typer
 
-from xbench.cli import options
+from xbench.cli.options import AsJson, TrustRemoteCode
 from xbench.errors import UsageError
 from xbench.spec import Call
 
+app = Typer()
 
-@click.command("check")
-@click.argument("kind", help="method, metric or model")
-@click.argument("name", help="Registered name, with parameters if wanted; or a model.")
-@click.option("--model", default="xbench-tiny", help="Model to try a method on.")
-@click.option("--language", default="en", help="Language to tell a model.")
-@options.trust_remote_code
-@options.as_json
+
+@app.command("check")
 def check_command(
-    kind: str, name: str, model: str, language: str, trust_remote_code: bool, as_json: bool
+    kind: Annotated[str, Argument(help="method, metric or model")],
+    name: Annotated[str, Argument(help="Registered name, with parameters if wanted; or a model.")],
+    model: Annotated[str, Option(help="Model to try a method on.")] = "xbench-tiny",
+    language: Annotated[str, Option(help="Language to tell a model.")] = "en",
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the contract battery that built-ins and plugins must pass."""
     from xbench import console, registry
@@ -52,18 +51,12 @@ def check_command(
         raise Exit(1)
 
 
-@click.command("new")
-@click.argument("kind", help="method, model, metric or task")
-@click.argument("name", help="Of the package and of what it registers.")
-@click.option(
-    "--in",
-    "folder",
-    type=options.PATH,
-    default=Path(),
-    metavar="DIR",
-    help="Where to make it.",
-)
-def new_command(kind: str, name: str, folder: Path) -> None:
+@app.command("new")
+def new_command(
+    kind: Annotated[str, Argument(help="method, model, metric or task")],
+    name: Annotated[str, Argument(help="Of the package and of what it registers.")],
+    folder: Annotated[Path, Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
+) -> None:
     """Make a working plugin package with a test."""
     from xbench import console, scaffold
 

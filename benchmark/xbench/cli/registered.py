@@ -1,22 +1,21 @@
 """`xbench list`, `show` and `validate`: what is registered, and whether files are sound."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import click
-from click.exceptions import Exit
+from typer import Argument, Exit, Typer
 
-from xbench.cli import options
+from xbench.cli.options import AsJson
+
+app = Typer()
 
 KINDS = ("models", "methods", "metrics", "references", "tasks", "datasets", "plugins")
 
 
-@click.command("list")
-@click.argument("kind", help=", ".join(KINDS))
-@options.as_json
-def list_command(kind: str, as_json: bool) -> None:
+@app.command("list")
+def list_command(
+    kind: Annotated[str, Argument(help=", ".join(KINDS))], as_json: AsJson = False
+) -> None:
     """List what is registered."""
     from xbench import console, listing
 
@@ -24,11 +23,12 @@ def list_command(kind: str, as_json: bool) -> None:
     console.emit_json(rows) if as_json else console.show_rows(kind, rows)
 
 
-@click.command("show")
-@click.argument("kind", help="model, method, metric, reference, task or dataset")
-@click.argument("name")
-@options.as_json
-def show_command(kind: str, name: str, as_json: bool) -> None:
+@app.command("show")
+def show_command(
+    kind: Annotated[str, Argument(help="model, method, metric, reference, task or dataset")],
+    name: str,
+    as_json: AsJson = False,
+) -> None:
     """Show everything known about one thing."""
     from xbench import console, listing
 
@@ -36,15 +36,12 @@ def show_command(kind: str, name: str, as_json: bool) -> None:
     console.emit_json(facts) if as_json else console.show_facts(facts)
 
 
-@click.command("validate")
-@click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    type=options.PATH,
-    help="Task files, manifests, results, bundles, folders.",
-)
-def validate_command(paths: Sequence[Path]) -> None:
+@app.command("validate")
+def validate_command(
+    paths: Annotated[
+        list[Path], Argument(help="Task files, manifests, results, bundles, folders.")
+    ],
+) -> None:
     """Check task files, manifests, results and bundles; tell every problem with its place."""
     from xbench import console, listing
 

@@ -1,25 +1,22 @@
 """`xbench report`: results turned into documents. Thin; imports no torch."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import click
+from typer import Option, Typer
 
-from xbench.cli import options
-from xbench.cli.group import Group
+from xbench.cli.options import Results
 
-
-@click.group("report", cls=Group)
-def report_group() -> None:
-    """Turn results into documents."""
+app = Typer(name="report", help="Turn results into documents.")
 
 
-@report_group.command("replication")
-@options.results
-@click.option("--out", type=options.PATH, metavar="FILE", help="Markdown file; default: print it.")
-def replication_command(results: Sequence[Path], out: Path | None) -> None:
+@app.command("replication")
+def replication_command(
+    results: Results,
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="Markdown file; default: print it.")
+    ] = None,
+) -> None:
     """Put a run of the suite `paper` beside the numbers that were published."""
     from xbench import console
     from xbench.report import replication

@@ -1,76 +1,51 @@
 """`xbench eval` and what is done with its results: `score`, `compare-references`, `submit`, `verify`."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
-from click.exceptions import Exit
+from typer import Argument, Exit, Option, Typer
 
-from xbench.cli import options, store
+from xbench.cli.options import AsJson, Cache, Device, Ids, Results, Texts, TrustRemoteCode
+from xbench.cli.store import opened
 from xbench.errors import UsageError
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
 if TYPE_CHECKING:
     from xbench.results import RunResult
 
+app = Typer()
 
-@click.command("eval")
-@click.option(
-    "--model", required=True, help="Registered name, or family:FOLDER-OR-HUB-ID[@revision]."
-)
-@click.option(
-    "--method", required=True, multiple=True, help="Method, name:key=value,...; may be repeated."
-)
-@click.option(
-    "--task",
-    multiple=True,
-    help="Task, suite or task file; default: core, or asr with --data.",
-)
-@click.option("--data", metavar="MANIFEST", help="Clips to use instead of the task's.")
-@click.option("--preset", help="fast or paper; default: the task's.")
-@click.option("--masks", type=int, help="Masks per reference.")
-@click.option("--reference", multiple=True, help="Reference instead of the task's.")
-@click.option("--metric", multiple=True, help="Metric instead of the task's; +NAME: beside them.")
-@click.option(
-    "--gates", default="", show_default=False, help="Sanity gates too: all, or names A,B,..."
-)
-@click.option("--ids", help="Only these utterances: A,B,...")
-@click.option("--limit", type=options.COUNT, help="Only the first N utterances.")
-@click.option("--output", default="results", metavar="DIR", help="Folder for results.")
-@options.cache
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of masks and bootstrap.")
-@options.device
-@click.option("--precision", default="auto", help="auto, float32 or bfloat16.")
-@click.option("--batch-size", default="auto", help="Masks per forward pass, or auto.")
-@options.trust_remote_code
-@click.option("--plan", is_flag=True, help="Only say what it would take.")
-@options.as_json
+
+@app.command("eval")
 def evaluate_command(
-    model: str,
-    method: Sequence[str],
-    task: Sequence[str],
-    data: str | None,
-    preset: str | None,
-    masks: int | None,
-    reference: Sequence[str],
-    metric: Sequence[str],
-    gates: str,
-    ids: str | None,
-    limit: int | None,
-    output: str,
-    cache: str | None,
-    seed: int,
-    device: str,
-    precision: str,
-    batch_size: str,
-    trust_remote_code: bool,
-    plan: bool,
-    as_json: bool,
+    model: Annotated[str, Option(help="Registered name, or family:FOLDER-OR-HUB-ID[@revision].")],
+    method: Annotated[list[str], Option(help="Method, name:key=value,...; may be repeated.")],
+    task: Annotated[
+        Texts, Option(help="Task, suite or task file; default: core, or asr with --data.")
+    ] = None,
+    data: Annotated[
+        str | None, Option(metavar="MANIFEST", help="Clips to use instead of the task's.")
+    ] = None,
+    preset: Annotated[str | None, Option(help="fast or paper; default: the task's.")] = None,
+    masks: Annotated[int | None, Option(help="Masks per reference.")] = None,
+    reference: Annotated[Texts, Option(help="Reference instead of the task's.")] = None,
+    metric: Annotated[
+        Texts, Option(help="Metric instead of the task's; +NAME: beside them.")
+    ] = None,
+    gates: Annotated[str | None, Option(help="Sanity gates too: all, or names A,B,...")] = None,
+    ids: Ids = None,
+    limit: Annotated[int | None, Option(min=1, help="Only the first N utterances.")] = None,
+    output: Annotated[str, Option(metavar="DIR", help="Folder for results.")] = "results",
+    cache: Cache = None,
+    seed: Annotated[int, Option(min=0, help="Seed of masks and bootstrap.")] = 0,
+    device: Device = "auto",
+    precision: Annotated[str, Option(help="auto, float32 or bfloat16.")] = "auto",
+    batch_size: Annotated[str, Option(help="Masks per forward pass, or auto.")] = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    plan: Annotated[bool, Option("--plan", help="Only say what it would take.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score explanation methods of a model on tasks, write results and print a table."""
     if precision not in ("auto", "float32", "bfloat16"):
@@ -80,17 +55,17 @@ def evaluate_command(
     spec = RunSpec(
         model=model,
         methods=tuple(Call.parse(text) for text in method),
-        tasks=tuple(task) or (("asr",) if data else ("core",)),
+        tasks=tuple(task or ()) or (("asr",) if data else ("core",)),
         data=data,
         preset=preset,
         masks=masks,
-        references=tuple(Call.parse(text) for text in reference),
-        metrics=tuple(Call.parse(text) for text in metric),
+        references=tuple(Call.parse(text) for text in reference or ()),
+        metrics=tuple(Call.parse(text) for text in metric or ()),
         selection=Selection(tuple(filter(None, (ids or "").split(","))), limit),
         seed=seed,
         precision=precision,  # type: ignore[arg-type]  # checked above
         trust_remote_code=trust_remote_code,
-        gates=tuple(filter(None, gates.split(","))),
+        gates=tuple(filter(None, (gates or "").split(","))),
     )
     execution = ExecutionOptions(output, cache, device, _batch_size(batch_size))
     from xbench import console
@@ -129,46 +104,39 @@ def _batch_size(text: str) -> int | None:
     return int(text)
 
 
-@click.command("score")
-@options.results
-@click.option("--metric", multiple=True, help="Metric instead of the result's; +NAME: beside them.")
-@click.option(
-    "--scoring", multiple=True, metavar="KEY=VALUE", help="Scoring option, pool_time=mean."
-)
-@click.option(
-    "--maps",
-    type=options.PATH,
-    metavar="DIR",
-    help="Score these maps (maps.json, arrays) on the result's run.",
-)
-@click.option("--output", default="results/rescored", metavar="DIR", help="Folder.")
-@options.cache
-@options.as_json
+@app.command("score")
 def score_command(
-    results: Sequence[Path],
-    metric: Sequence[str],
-    scoring: Sequence[str],
-    maps: Path | None,
-    output: str,
-    cache: str | None,
-    as_json: bool,
+    results: Results,
+    metric: Annotated[
+        Texts, Option(help="Metric instead of the result's; +NAME: beside them.")
+    ] = None,
+    scoring: Annotated[
+        Texts, Option(metavar="KEY=VALUE", help="Scoring option, pool_time=mean.")
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Score these maps (maps.json, arrays) on the result's run."),
+    ] = None,
+    output: Annotated[str, Option(metavar="DIR", help="Folder.")] = "results/rescored",
+    cache: Cache = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score again from stored maps, references and hypotheses; loads no model."""
     from xbench import console
     from xbench.results import load_results
 
-    loaded = _some(load_results(*results), results)
+    given = _some(load_results(*results), results)
     from xbench.runner.rescore import change_from, rescore
 
-    change = change_from(metric, scoring)
+    change = change_from(metric or (), scoring or ())
     if maps is None:
-        rescored = rescore(loaded, store.opened(cache), change)
+        rescored = rescore(given, opened(cache), change)
     else:
         from xbench.runner.outside import read_maps, score_maps
 
-        if len(loaded) > 1:
-            raise UsageError(f"--maps scores on one run; give one of the {len(loaded)} results")
-        rescored = [score_maps(loaded[0], read_maps(maps), store.opened(cache), change)]
+        if len(given) > 1:
+            raise UsageError(f"--maps scores on one run; give one of the {len(given)} results")
+        rescored = [score_maps(given[0], read_maps(maps), opened(cache), change)]
     for result in rescored:
         result.write(Path(output))
     if as_json:
@@ -177,46 +145,35 @@ def score_command(
         console.show_results(rescored, Path(output))
 
 
-def _some(loaded: list[RunResult], paths: Sequence[Path]) -> list[RunResult]:
-    if not loaded:
+def _some(given: "list[RunResult]", paths: list[Path]) -> "list[RunResult]":
+    if not given:
         raise UsageError(f"{paths[0]} holds no result file")
-    return loaded
+    return given
 
 
-@click.command("compare-references")
-@click.argument(
-    "results", nargs=-1, required=True, type=options.PATH, help="Results of one model on one task."
-)
-@click.option("--metric", multiple=True, help="Only these metrics.")
-@click.option(
-    "--scoring", multiple=True, metavar="KEY=VALUE", help="Another scoring, pool_time=mean."
-)
-@click.option(
-    "--map",
-    "maps",
-    multiple=True,
-    metavar="METHOD",
-    help="Take the maps of this method as a reference.",
-)
-@options.cache
-@options.as_json
+@app.command("compare-references")
 def compare_references_command(
-    results: Sequence[Path],
-    metric: Sequence[str],
-    scoring: Sequence[str],
-    maps: Sequence[str],
-    cache: str | None,
-    as_json: bool,
+    results: Annotated[list[Path], Argument(help="Results of one model on one task.")],
+    metric: Annotated[Texts, Option(help="Only these metrics.")] = None,
+    scoring: Annotated[
+        Texts, Option(metavar="KEY=VALUE", help="Another scoring, pool_time=mean.")
+    ] = None,
+    maps: Annotated[
+        Texts,
+        Option("--map", metavar="METHOD", help="Take the maps of this method as a reference."),
+    ] = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether the ranking of methods survives another reference, pooling or metric (Kendall's tau-b)."""
     from xbench import console
     from xbench.results import load_results
 
-    loaded = _some(load_results(*results), results)
+    given = _some(load_results(*results), results)
     from xbench.runner.stability import compare_references
 
     found = compare_references(
-        loaded, metrics=metric, scoring=scoring, maps=maps, store=store.opened(cache)
+        given, metrics=metric or (), scoring=scoring or (), maps=maps or (), store=opened(cache)
     )
     if as_json:
         console.emit_json([asdict(row) for row in found])
@@ -224,16 +181,11 @@ def compare_references_command(
         console.show_stability(found)
 
 
-@click.command("submit")
-@click.argument("result", type=options.PATH, help="Result file of `xbench eval`.")
-@click.option(
-    "--to",
-    type=options.PATH,
-    default=Path("submissions"),
-    metavar="DIR",
-    help="Folder of submissions.",
-)
-def submit_command(result: Path, to: Path) -> None:
+@app.command("submit")
+def submit_command(
+    result: Annotated[Path, Argument(help="Result file of `xbench eval`.")],
+    to: Annotated[Path, Option(metavar="DIR", help="Folder of submissions.")] = Path("submissions"),
+) -> None:
     """Check a result, place it under submissions/ and say what to do next."""
     from xbench import console
     from xbench.submission import next_steps, submit
@@ -241,38 +193,28 @@ def submit_command(result: Path, to: Path) -> None:
     console.say(next_steps(submit(result, to)))
 
 
-@click.command("verify")
-@click.argument("result", type=options.PATH, help="Result file.")
-@click.option("--sample", type=options.COUNT, help="Only so many utterances, drawn by the seed.")
-@click.option("--model", help="Where a local model is.")
-@click.option("--data", metavar="MANIFEST", help="Its clips.")
-@options.device
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    default=0.01,
-    help="Difference of scores allowed.",
-)
-@options.as_json
+@app.command("verify")
 def verify_command(
-    result: Path,
-    sample: int | None,
-    model: str | None,
-    data: str | None,
-    device: str,
-    tolerance: float,
-    as_json: bool,
+    result: Annotated[Path, Argument(help="Result file.")],
+    sample: Annotated[
+        int | None, Option(min=1, help="Only so many utterances, drawn by the seed.")
+    ] = None,
+    model: Annotated[str | None, Option(help="Where a local model is.")] = None,
+    data: Annotated[str | None, Option(metavar="MANIFEST", help="Its clips.")] = None,
+    device: Device = "auto",
+    tolerance: Annotated[float, Option(min=0, help="Difference of scores allowed.")] = 0.01,
+    as_json: AsJson = False,
 ) -> None:
     """Run utterances of a result again from nothing and compare hypotheses and scores."""
     from xbench import console
     from xbench.results import read_result
 
-    loaded = read_result(result)
+    stored = read_result(result)
     from xbench.runner.verify import verify
 
     with console.ProgressReporter() as reporter:
         checked = verify(
-            loaded,
+            stored,
             sample=sample,
             model=model,
             data=data,

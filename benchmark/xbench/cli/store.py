@@ -1,36 +1,27 @@
 """`xbench cache`: the store of hypotheses, references and maps."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
-from click.exceptions import Exit
+from typer import Exit, Option, Typer, confirm
 
-from xbench.cli import options
-from xbench.cli.group import Group
+from xbench.cli.options import AsJson, Cache
 
 if TYPE_CHECKING:
     from xbench.store import Store
 
+app = Typer(name="cache", help="The store of hypotheses, references and maps.")
 
-def opened(folder: str | None) -> Store:
+
+def opened(folder: str | None) -> "Store":
     """Return the store in a folder, or where it lies by default."""
     from xbench.store import Store, default_folder
 
     return Store(Path(folder) if folder else default_folder())
 
 
-@click.group("cache", cls=Group)
-def cache_group() -> None:
-    """The store of hypotheses, references and maps."""
-
-
-@cache_group.command("info")
-@options.cache
-@options.as_json
-def info_command(cache: str | None, as_json: bool) -> None:
+@app.command("info")
+def info_command(cache: Cache = None, as_json: AsJson = False) -> None:
     """Say where the store is and what it holds."""
     from xbench import console
 
@@ -41,9 +32,8 @@ def info_command(cache: str | None, as_json: bool) -> None:
     console.emit_json(facts) if as_json else console.show_facts(facts)
 
 
-@cache_group.command("verify")
-@options.cache
-def verify_command(cache: str | None) -> None:
+@app.command("verify")
+def verify_command(cache: Cache = None) -> None:
     """Read every artefact and compare its checksum."""
     from xbench import console
 
@@ -55,14 +45,14 @@ def verify_command(cache: str | None) -> None:
     console.say("every artefact is sound")
 
 
-@cache_group.command("clear")
-@options.cache
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def clear_command(cache: str | None, yes: bool) -> None:
+@app.command("clear")
+def clear_command(
+    cache: Cache = None, yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False
+) -> None:
     """Delete every artefact of the store."""
     from xbench import console
 
     store = opened(cache)
-    if not yes and not click.confirm(f"Delete all artefacts in {store.folder}?"):
+    if not yes and not confirm(f"Delete all artefacts in {store.folder}?"):
         raise Exit(0)
     console.say(f"{store.clear()} artefacts deleted")
