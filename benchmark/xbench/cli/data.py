@@ -18,7 +18,7 @@ def prepare_command(
     corpus: Annotated[
         str, Argument(help="Registered corpus, name:key=value,...; see `xbench list datasets`.")
     ],
-    root: Annotated[str, Argument(help="Its folder; for the hub OWNER/NAME[@revision].")],
+    root: Annotated[str, Argument(help="Its folder; for the hub OWNER/NAME, also with @revision.")],
     out: Annotated[
         Path | None, Option(metavar="MANIFEST", help="Default: where tasks look for it by name.")
     ] = None,

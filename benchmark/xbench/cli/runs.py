@@ -20,7 +20,9 @@ app = Typer()
 
 @app.command("eval")
 def evaluate_command(
-    model: Annotated[str, Option(help="Registered name, or family:FOLDER-OR-HUB-ID[@revision].")],
+    model: Annotated[
+        str, Option(help="Registered name, or family:FOLDER-OR-HUB-ID, also with @revision.")
+    ],
     method: Annotated[list[str], Option(help="Method, name:key=value,...; may be repeated.")],
     task: Annotated[
         Texts, Option(help="Task, suite or task file; default: core, or asr with --data.")
