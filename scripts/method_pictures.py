@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from xbench import registry
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.errors import UsageError
 from xbench.explain import explain
 from xbench.plot import save_explanation

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from xbench.data.audio import read_audio
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.data.manifest import Utterance, read_manifest
 from xbench.models.loading import load_model
 from xbench.quality import corpus_quality

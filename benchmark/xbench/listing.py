@@ -174,16 +174,16 @@ def _model_facts(name: str) -> Row:
 
 
 def _task_facts(name: str) -> Row:
-    kinds = {f.name: f for f in tasks.task_index()}
-    if name in kinds and kinds[name].kind == "suite":
-        return {"suite": name, "title": kinds[name].title, "tasks": list(tasks.load_suite(name))}
-    task = tasks.load_task(name)
+    file = tasks.describe(name)
+    if file.kind == "suite":
+        return {"suite": name, "title": file.title, "tasks": list(tasks.load_suite(name))}
+    presets = tasks.load_presets(name)
+    task = next(iter(presets.values()))
     shown = asdict(task)
     for key in ("references", "metrics"):
         shown[key] = [str(call) for call in getattr(task, key)]
     shown["floor"] = str(task.floor)
-    presets = tasks.presets_of(name)
-    shown["cost"] = {preset: _cost(tasks.load_task(name, preset)) for preset in presets}
+    shown["cost"] = {preset: _cost(under) for preset, under in presets.items()}
     return {**shown, "hash": task.hash}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from xbench.description import (
@@ -98,9 +98,7 @@ class Registry(Generic[D]):
 
 @functools.cache
 def _load(group: str, description_type: type[D]) -> list[Entry[D]]:
-    points = sorted(
-        entry_points(group=group), key=lambda p: (p.name, p.dist.name if p.dist else "")
-    )
+    points = sorted(entry_points(group=group), key=lambda p: (p.name, _owner(p.dist)))
     return [_load_one(point, description_type) for point in points]
 
 
@@ -116,15 +114,13 @@ def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
             description = loaded
     except Exception as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
-    dist = point.dist
-    return Entry(
-        point.name,
-        dist.name if dist else "?",
-        dist.version if dist else "?",
-        point.value,
-        description,
-        error,
-    )
+    return Entry(point.name, *_owner(point.dist), point.value, description, error)
+
+
+@functools.cache
+def _owner(distribution: Distribution | None) -> tuple[str, str]:
+    """Return name and version; each look at one of them would parse the metadata again."""
+    return (distribution.name, distribution.version) if distribution else ("?", "?")
 
 
 models = Registry("model", FamilyDescription)

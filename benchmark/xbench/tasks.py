@@ -73,17 +73,29 @@ def load_task(path_or_name: str | Path, preset: str | None = None) -> TaskSpec:
         InvalidFile: the file has problems; all of them are told.
         UsageError: the name is a suite's or in several folders, or the preset is unknown.
     """
+    document = _sound(path_or_name)
+    return _build(document, preset or document.value["preset"])
+
+
+def load_presets(path_or_name: str | Path) -> dict[str, TaskSpec]:
+    """Return one task under each of its presets, by their names, its own default first.
+
+    Raises:
+        UnknownName, InvalidFile, UsageError: as `load_task`.
+    """
+    document = _sound(path_or_name)
+    names = dict.fromkeys((document.value["preset"], *document.value["presets"]))
+    return {name: _build(document, name) for name in names}
+
+
+def _sound(path_or_name: str | Path) -> Document:
+    """Return the merged document of a task in which no problem was found."""
     located = _locate(path_or_name)
     document = located.read()
     if _is_suite(document):
         raise UsageError(f"'{path_or_name}' is a suite, not a task")
     _refuse(located, _task_problems(document, located.path))
-    return _build(document, preset or document.value["preset"])
-
-
-def presets_of(path_or_name: str | Path) -> tuple[str, ...]:
-    """Return the names of the presets of a task that loads."""
-    return tuple(_locate(path_or_name).read().value["presets"])
+    return document
 
 
 def load_suite(path_or_name: str | Path) -> tuple[str, ...]:
@@ -130,6 +142,16 @@ def task_index() -> tuple[TaskFile, ...]:
             files.extend(_describe(path, folder) for path in folder.files())
     files.sort(key=lambda f: (f.name, f.folder))
     return tuple(_mark_collision(file, files) for file in files)
+
+
+def describe(path_or_name: str | Path) -> TaskFile:
+    """Return which task or suite a name or a path stands for; reads its file and no other.
+
+    Raises:
+        UnknownName, UsageError: as `load_task`.
+    """
+    located = _locate(path_or_name)
+    return _describe(located.path, located.folder)
 
 
 def passes(task: TaskSpec) -> dict[str, int]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from xbench import registry
 from xbench.data.audio import audio_sha256, read_audio
-from xbench.data.datasets import DEMO, demo_manifest, manifest_path, utterances_for
+from xbench.data.datasets import manifest_path, utterances_for
+from xbench.data.demo import DEMO, demo_manifest
 from xbench.data.manifest import (
     Manifest,
     NothingSelected,

@@ -17,7 +17,7 @@ import soundfile
 from xbench import Call, ExecutionOptions, RunSpec, bundle, evaluate
 from xbench.bundle import map_id, read_bundle, unpack
 from xbench.data.audio import read_audio
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.data.manifest import read_manifest
 from xbench.errors import UsageError
 from xbench.maps import on_encoder_grid

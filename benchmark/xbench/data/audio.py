@@ -17,7 +17,7 @@ def read_audio(path: Path, sampling_rate: int) -> Float[np.ndarray, "sample"]:
     Raises:
         UtteranceError: `missing-audio`, `corrupt-audio`, `empty-audio` or `non-finite-audio`.
     """
-    # Listing datasets imports this module; only decoding needs the two C libraries.
+    # Manifests are checked without decoding, which alone needs the two C libraries.
     import soxr
 
     channels, file_rate = _decode(path)

@@ -8,29 +8,9 @@ from pathlib import Path
 from xbench import registry
 from xbench.data.manifest import Manifest, NothingSelected, read_manifest
 from xbench.data.prepared import prepared_manifest
-from xbench.description import CorpusDescription, DatasetDescription
+from xbench.description import CorpusDescription
 from xbench.errors import EnvironmentProblem, UsageError, nearest
 from xbench.spec import FROM_USER, Dataset, Selection, TaskSpec
-
-"""The dataset name of tasks that take their clips from --data."""
-
-DEMO = DatasetDescription(
-    name="demo",
-    version="1",
-    summary="Short synthetic clips in English, Italian, German and French, translated to English.",
-    source="scripts/make_demo_data.py, spoken by espeak-ng",
-    implementation="xbench.data.datasets:demo_manifest",
-    licence="CC0-1.0",
-    splits={
-        "test": "voices and sentences seen nowhere else",
-        "dev": "for fitting floors and widths",
-    },
-)
-
-
-def demo_manifest(split: str) -> Path:
-    """Return the packaged manifest of one split of the demo data."""
-    return Path(__file__).parents[1] / "demo" / f"{split}.jsonl"
 
 
 def manifest_path(dataset: Dataset, split: str) -> Path:

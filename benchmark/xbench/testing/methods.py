@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.data.manifest import read_manifest
 from xbench.description import MethodDescription, Parameter, load_object
 from xbench.errors import Unsupported, UsageError, XbenchError

@@ -1,25 +1,20 @@
 """`xbench report`: results turned into documents. Thin; imports no torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option, Typer
 
-report_app = typer.Typer(help="Turn results into documents.", no_args_is_help=True)
+from xbench.cli.options import Results
 
-
-@report_app.callback()
-def report() -> None:
-    """Turn results into documents."""
+app = Typer(name="report", help="Turn results into documents.")
 
 
-@report_app.command("replication")
+@app.command("replication")
 def replication_command(
-    results: Annotated[list[Path], typer.Argument(help="Result files or folders.")],
+    results: Results,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Markdown file; default: print it.")
+        Path | None, Option(metavar="FILE", help="Markdown file; default: print it.")
     ] = None,
 ) -> None:
     """Put a run of the suite `paper` beside the numbers that were published."""

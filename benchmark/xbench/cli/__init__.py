@@ -1,0 +1,63 @@
+"""The command line: thin over `xbench.evaluate` and the registries; imports no torch by itself.
+
+Each module holds a group of commands. A command imports what it works with when it runs, so that
+the others, and `--help`, do not wait for it. Typer asks for the annotations of all commands at each
+start; they are not deferred there, which spares it the evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from xbench.cli import (
+    data,
+    examples,
+    leaderboard,
+    machine,
+    pictures,
+    plugins,
+    registered,
+    report,
+    runs,
+    store,
+)
+from xbench.errors import EnvironmentProblem, XbenchError
+
+app = typer.Typer(
+    name="xbench",
+    help="Measure how faithful attention-based explanations of speech-to-text models are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (runs, pictures, registered, plugins, machine):
+    app.add_typer(module.app)
+for group in (store, data, examples, leaderboard, report):
+    app.add_typer(group.app, no_args_is_help=True)
+
+
+def main() -> None:
+    """Run the command line; every error becomes one message and an exit code."""
+    # Set before torch loads: no telemetry, no tokenizer threads beside torch's own.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except XbenchError as problem:
+        _fail(str(problem), problem.exit_code)
+    except MemoryError:
+        _fail("out of memory; use a smaller --batch-size", EnvironmentProblem.exit_code)
+    except Exception:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
+        traceback.print_exc()
+        _fail("this is a bug in xbench or a plugin; please report the lines above", 3)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    from xbench import console
+
+    console.error(message)
+    sys.exit(exit_code)

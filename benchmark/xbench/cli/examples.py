@@ -1,0 +1,51 @@
+"""`xbench examples`: single utterances for the site. Thin; imports no torch by itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option, Typer
+
+from xbench.cli.options import Audio, Cache, Ids, Results
+from xbench.cli.store import opened
+from xbench.errors import UsageError
+
+app = Typer(name="examples", help="Single utterances to look into, for the leaderboard.")
+
+
+@app.command("export")
+def export_command(
+    results: Results,
+    out: Annotated[Path, Option(metavar="DIR", help="Folder of bundles.")],
+    ids: Ids = None,
+    limit: Annotated[
+        int | None, Option(min=1, help="First N utterances of each model on each task.")
+    ] = None,
+    maps: Annotated[int, Option(min=1, help="Most maps of a bundle, references first.")] = 12,
+    data: Annotated[
+        Path | None, Option(metavar="MANIFEST", help="Where the clips lie now.")
+    ] = None,
+    audio: Audio = "allow-list",
+    cache: Cache = None,
+) -> None:
+    """Write a bundle per utterance from results and their store, for `leaderboard build --examples`."""
+    if audio not in ("allow-list", "none"):
+        raise UsageError(f"--audio '{audio}' is not allow-list or none")
+    if ids is not None and not ids.strip(","):
+        raise UsageError("--ids is empty; name utterances, or leave it out to take all")
+    from xbench import console
+    from xbench.results import load_results
+
+    given = load_results(*results)
+    if not given:
+        raise UsageError(f"{results[0]} holds no result file")
+    from xbench.runner.examples import Options, export
+
+    chosen = tuple(filter(None, (ids or "").split(",")))
+    wanted = Options(chosen, limit, data, audio, maps)  # type: ignore[arg-type]  # checked above
+    exported = export(given, opened(cache), out, wanted)
+    for text in exported.left_out:
+        console.warn(f"left out: {text}")
+    sizes = [file.stat().st_size for file in exported.files]
+    count = f"{len(sizes)} bundle{'s' if len(sizes) > 1 else ''}"
+    console.say(f"{count} under {out}, the largest of {max(sizes) / 1e3:.0f} kB")
+    console.say(f"next: xbench leaderboard build RESULTS --out SITE --examples {out}")

@@ -1,0 +1,238 @@
+"""`xbench eval` and what is done with its results: `score`, `compare-references`, `submit`, `verify`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Exit, Option, Typer
+
+from xbench.cli.options import AsJson, Cache, Device, Ids, Results, Texts, TrustRemoteCode
+from xbench.cli.store import opened
+from xbench.errors import UsageError
+from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
+
+if TYPE_CHECKING:
+    from xbench.results import RunResult
+
+app = Typer()
+
+
+@app.command("eval")
+def evaluate_command(
+    model: Annotated[
+        str, Option(help="Registered name, or family:FOLDER-OR-HUB-ID, also with @revision.")
+    ],
+    method: Annotated[list[str], Option(help="Method, name:key=value,...; may be repeated.")],
+    task: Annotated[
+        Texts, Option(help="Task, suite or task file; default: core, or asr with --data.")
+    ] = None,
+    data: Annotated[
+        str | None, Option(metavar="MANIFEST", help="Clips to use instead of the task's.")
+    ] = None,
+    preset: Annotated[str | None, Option(help="fast or paper; default: the task's.")] = None,
+    masks: Annotated[int | None, Option(help="Masks per reference.")] = None,
+    reference: Annotated[Texts, Option(help="Reference instead of the task's.")] = None,
+    metric: Annotated[
+        Texts, Option(help="Metric instead of the task's; +NAME: beside them.")
+    ] = None,
+    gates: Annotated[str | None, Option(help="Sanity gates too: all, or names A,B,...")] = None,
+    ids: Ids = None,
+    limit: Annotated[int | None, Option(min=1, help="Only the first N utterances.")] = None,
+    output: Annotated[str, Option(metavar="DIR", help="Folder for results.")] = "results",
+    cache: Cache = None,
+    seed: Annotated[int, Option(min=0, help="Seed of masks and bootstrap.")] = 0,
+    device: Device = "auto",
+    precision: Annotated[str, Option(help="auto, float32 or bfloat16.")] = "auto",
+    batch_size: Annotated[str, Option(help="Masks per forward pass, or auto.")] = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    plan: Annotated[bool, Option("--plan", help="Only say what it would take.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score explanation methods of a model on tasks, write results and print a table."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise UsageError(f"--precision '{precision}' is not auto, float32 or bfloat16")
+    if ids is not None and not ids.strip(","):
+        raise UsageError("--ids is empty; name utterances, or leave it out to take all")
+    spec = RunSpec(
+        model=model,
+        methods=tuple(Call.parse(text) for text in method),
+        tasks=tuple(task or ()) or (("asr",) if data else ("core",)),
+        data=data,
+        preset=preset,
+        masks=masks,
+        references=tuple(Call.parse(text) for text in reference or ()),
+        metrics=tuple(Call.parse(text) for text in metric or ()),
+        selection=Selection(tuple(filter(None, (ids or "").split(","))), limit),
+        seed=seed,
+        precision=precision,  # type: ignore[arg-type]  # checked above
+        trust_remote_code=trust_remote_code,
+        gates=tuple(filter(None, (gates or "").split(","))),
+    )
+    execution = ExecutionOptions(output, cache, device, _batch_size(batch_size))
+    from xbench import console
+    from xbench.runner.plan import prepare
+
+    prepare(spec)  # every complaint about names and files comes before torch is loaded
+    from xbench.runner.evaluate import evaluate
+
+    if plan:
+        from xbench.runner.estimate import estimate
+
+        estimates = estimate(spec, execution)
+        console.emit_json(estimates) if as_json else console.show_plan(estimates)
+        return
+    try:
+        with console.ProgressReporter() as reporter:
+            results = evaluate(spec, execution, reporter)
+    except KeyboardInterrupt:
+        console.error("interrupted: what was finished is kept; the same command goes on from there")
+        raise Exit(130) from None
+    if as_json:
+        console.emit_json([json.loads(result.to_json()) for result in results])
+    else:
+        console.show_results(results, Path(output))
+    # What a model or a method cannot do is a result; 1 is for clips, and for a run without any score.
+    nothing = all(r.status in ("failed", "unsupported") for r in results)
+    if nothing or any(r.failures for r in results):
+        raise Exit(1)
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size '{text}' is not auto or a whole number from 1")
+    return int(text)
+
+
+@app.command("score")
+def score_command(
+    results: Results,
+    metric: Annotated[
+        Texts, Option(help="Metric instead of the result's; +NAME: beside them.")
+    ] = None,
+    scoring: Annotated[
+        Texts, Option(metavar="KEY=VALUE", help="Scoring option, pool_time=mean.")
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Score these maps (maps.json, arrays) on the result's run."),
+    ] = None,
+    output: Annotated[str, Option(metavar="DIR", help="Folder.")] = "results/rescored",
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score again from stored maps, references and hypotheses; loads no model."""
+    from xbench import console
+    from xbench.results import load_results
+
+    given = _some(load_results(*results), results)
+    from xbench.runner.rescore import change_from, rescore
+
+    change = change_from(metric or (), scoring or ())
+    if maps is None:
+        rescored = rescore(given, opened(cache), change)
+    else:
+        from xbench.runner.outside import read_maps, score_maps
+
+        if len(given) > 1:
+            raise UsageError(f"--maps scores on one run; give one of the {len(given)} results")
+        rescored = [score_maps(given[0], read_maps(maps), opened(cache), change)]
+    for result in rescored:
+        result.write(Path(output))
+    if as_json:
+        console.emit_json([json.loads(result.to_json()) for result in rescored])
+    else:
+        console.show_results(rescored, Path(output))
+
+
+def _some(given: "list[RunResult]", paths: list[Path]) -> "list[RunResult]":
+    if not given:
+        raise UsageError(f"{paths[0]} holds no result file")
+    return given
+
+
+@app.command("compare-references")
+def compare_references_command(
+    results: Annotated[list[Path], Argument(help="Results of one model on one task.")],
+    metric: Annotated[Texts, Option(help="Only these metrics.")] = None,
+    scoring: Annotated[
+        Texts, Option(metavar="KEY=VALUE", help="Another scoring, pool_time=mean.")
+    ] = None,
+    maps: Annotated[
+        Texts,
+        Option("--map", metavar="METHOD", help="Take the maps of this method as a reference."),
+    ] = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the ranking of methods survives another reference, pooling or metric (Kendall's tau-b)."""
+    from xbench import console
+    from xbench.results import load_results
+
+    given = _some(load_results(*results), results)
+    from xbench.runner.stability import compare_references
+
+    found = compare_references(
+        given, metrics=metric or (), scoring=scoring or (), maps=maps or (), store=opened(cache)
+    )
+    if as_json:
+        console.emit_json([asdict(row) for row in found])
+    else:
+        console.show_stability(found)
+
+
+@app.command("submit")
+def submit_command(
+    result: Annotated[Path, Argument(help="Result file of `xbench eval`.")],
+    to: Annotated[Path, Option(metavar="DIR", help="Folder of submissions.")] = Path("submissions"),
+) -> None:
+    """Check a result, place it under submissions/ and say what to do next."""
+    from xbench import console
+    from xbench.submission import next_steps, submit
+
+    console.say(next_steps(submit(result, to)))
+
+
+@app.command("verify")
+def verify_command(
+    result: Annotated[Path, Argument(help="Result file.")],
+    sample: Annotated[
+        int | None, Option(min=1, help="Only so many utterances, drawn by the seed.")
+    ] = None,
+    model: Annotated[str | None, Option(help="Where a local model is.")] = None,
+    data: Annotated[str | None, Option(metavar="MANIFEST", help="Its clips.")] = None,
+    device: Device = "auto",
+    tolerance: Annotated[float, Option(min=0, help="Difference of scores allowed.")] = 0.01,
+    as_json: AsJson = False,
+) -> None:
+    """Run utterances of a result again from nothing and compare hypotheses and scores."""
+    from xbench import console
+    from xbench.results import read_result
+
+    stored = read_result(result)
+    from xbench.runner.verify import verify
+
+    with console.ProgressReporter() as reporter:
+        checked = verify(
+            stored,
+            sample=sample,
+            model=model,
+            data=data,
+            device=device,
+            tolerance=tolerance,
+            reporter=reporter,
+        )
+    differing = [row for row in checked if not row.agrees]
+    if as_json:
+        console.emit_json([asdict(row) for row in checked])
+    else:
+        for row in differing:
+            console.error(f"{row.id}: {row.column}: {row.stored} in the file, {row.again} now")
+        n = len({row.id for row in checked})
+        console.say(
+            f"{n} utterances run again: {len(checked) - len(differing)} of {len(checked)} values agree"
+        )
+    if differing:
+        raise Exit(1)
