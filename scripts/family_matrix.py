@@ -32,7 +32,7 @@ CLIPS = ("en-0002", "en-0006")
 # Families of which not even a small random checkpoint can be made, and why.
 UNTESTED = {"fama": "its code comes with the checkpoint and was not at hand"}
 PASSES = {"samples", "steps", "segments", "masks"}  # parameters that say how many passes to take
-LETTERS = {"spes-encoder": "E", "spes-input": "I"}
+LETTERS = {"spes-encoder": "E", "spes-encoder-drop": "D", "spes-input": "I"}
 
 Cell = tuple[str, str]  # what the table shows, and the reason where it is not supported
 
@@ -150,8 +150,8 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             "|---|---|---|---|",
             *about,
             "",
-            "A cell names the references against which the method has a score: E is `spes-encoder`, I is "
-            "`spes-input`. A dash with a number is unsupported, for the reason below the table. Every family ran as "
+            "A cell names the references against which the method has a score: E is `spes-encoder`, D is "
+            "`spes-encoder-drop`, I is `spes-input`. A dash with a number is unsupported, for the reason below the table. Every family ran as "
             "a small random checkpoint (Whisper as `xbench-tiny`), so this says what can be computed, not how good "
             "it is. A model of the raw waveform has no spectrogram and thus no `spes-input`. `shuffled` needs two "
             "clips with different hypotheses, and some random checkpoints write the same for both.",

@@ -56,6 +56,12 @@ def test_every_cell_says_what_was_found(script: Any) -> None:
                 assert cell
 
 
+def test_every_reference_has_its_letter(script: Any) -> None:
+    from xbench import registry
+
+    assert set(script.LETTERS) == set(registry.references.names())
+
+
 def test_families_are_described(script: Any) -> None:
     _, *body = rows("| family |")
     assert [row[0] for row in body] == script.families()
