@@ -56,6 +56,12 @@ def test_every_cell_says_what_was_found(script: Any) -> None:
                 assert cell
 
 
+def test_every_reference_has_its_letter(script: Any) -> None:
+    from xbench import registry
+
+    assert set(script.LETTERS) == set(registry.references.names())
+
+
 def test_families_are_described(script: Any) -> None:
     _, *body = rows("| family |")
     assert [row[0] for row in body] == script.families()
@@ -66,3 +72,15 @@ def test_mean_heads_is_supported_by_every_family_that_could_be_run(script: Any) 
     row = next(row for row in body if row[0] == "mean-heads")
     for family, cell in zip(header[1:], row[1:], strict=True):
         assert family in script.UNTESTED or "E" in cell
+
+
+def test_every_checkpoint_is_listed_and_what_nobody_could_run_is_untested(script: Any) -> None:
+    from xbench import registry
+
+    _, *body = rows("| name |")
+    status = {row[0]: row[4] for row in body}
+    known = [c for name in script.families() for c in registry.models.get(name).checkpoints]
+    assert list(status) == [c.name for c in known]
+    for checkpoint in known:
+        assert status[checkpoint.name].startswith(checkpoint.status)
+        assert (status[checkpoint.name] == "untested") == (checkpoint.packaged is None)

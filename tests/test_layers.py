@@ -16,9 +16,9 @@ ROOT = Path(xbench.__file__).parent
 HEAVY = ("torch", "transformers", "captum", "skimage", "soundfile", "datasets", "ray", "matplotlib")
 
 
-def loaded_after(code: str) -> list[str]:
-    """Run code in a fresh interpreter; return which heavy packages it imported."""
-    script = f"{code}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+def loaded_after(code: str, watched: tuple[str, ...] = HEAVY) -> list[str]:
+    """Run code in a fresh interpreter; return which of the watched packages it imported."""
+    script = f"{code}\nimport sys\nprint([m for m in {watched!r} if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
@@ -75,6 +75,61 @@ def test_refusing_bad_usage_imports_nothing_heavy() -> None:
         "    assert stop.code == 2, stop.code\n"
     )
     assert loaded_after(code) == []
+
+
+# Each of these takes longer to import than a list takes to print.
+SLOW = (*HEAVY, "numpy", "scipy", "jaxtyping", "pydantic", "jinja2", "huggingface_hub")
+CHECKS_FILES = ("jsonschema", "xbench.data.manifest")
+READS_REGISTRY = ("importlib.metadata", "xbench.registry", "yaml", "rich")
+
+
+@pytest.mark.parametrize(
+    ("command", "not_needed"),
+    [
+        ("--help", (*SLOW, *CHECKS_FILES, *READS_REGISTRY)),
+        ("eval --help", (*SLOW, *CHECKS_FILES, *READS_REGISTRY)),
+        ("version", (*SLOW, *CHECKS_FILES, "xbench.registry", "yaml")),
+        ("list models", (*SLOW, *CHECKS_FILES)),
+        ("list methods --json", (*SLOW, *CHECKS_FILES)),
+        ("list metrics", (*SLOW, *CHECKS_FILES)),
+        ("list references", (*SLOW, *CHECKS_FILES)),
+        ("list datasets", (*SLOW, *CHECKS_FILES)),
+        ("list tasks", (*SLOW, *CHECKS_FILES)),
+        ("list plugins", (*SLOW, *CHECKS_FILES)),
+        ("show model whisper-tiny", (*SLOW, *CHECKS_FILES)),
+        ("show method alti", (*SLOW, *CHECKS_FILES)),
+        ("show dataset librispeech", (*SLOW, *CHECKS_FILES)),
+        ("show task core", SLOW),
+        ("show task asr-en", (*SLOW, "xbench.data.manifest")),
+    ],
+)
+def test_a_command_imports_only_what_it_works_with(
+    command: str, not_needed: tuple[str, ...]
+) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['xbench', *{command.split()!r}]\n"
+        "from xbench.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+    )
+    assert loaded_after(code, not_needed) == []
+
+
+def test_showing_a_task_reads_no_other_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xbench import listing, strict_yaml, tasks
+
+    read: set[str] = set()
+
+    def noted(path: Path) -> strict_yaml.Document:
+        read.add(path.name)
+        return strict_yaml.read_yaml(path)
+
+    monkeypatch.setattr(tasks, "read_yaml", noted)
+    listing.facts("task", "asr-en")
+    assert {name for name in read if not name.startswith("_")} == {"asr-en.yaml"}
 
 
 def test_the_check_for_heavy_imports_can_fail() -> None:

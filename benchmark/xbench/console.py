@@ -378,7 +378,7 @@ def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table()
     for name in rows[0]:
-        table.add_column(name, no_wrap=name == "name", overflow="fold")
+        table.add_column(name, min_width=len(name), no_wrap=name == "name", overflow="fold")
     for row in rows:
         table.add_row(*(escape(_text(value)) for value in row.values()))
     _out.print(table)

@@ -225,7 +225,8 @@ class Checkpoint:
     """One registered checkpoint of a family, from the family's data file.
 
     It lies on the hub (`hub_id`, `revision`) or in the package (`packaged`, a folder below xbench/).
-    parameters: None where `note` says why it is not known.
+    parameters: None where `note` says why it is not known. checked: which of these facts were compared
+    with what. tested: what was run with the checkpoint itself; empty where nobody could run it.
     """
 
     name: str
@@ -236,7 +237,14 @@ class Checkpoint:
     languages: str
     tasks: tuple[str, ...]
     licence: str
+    checked: str
+    tested: str = ""
     note: str = ""
+
+    @property
+    def status(self) -> str:
+        """Return `tested`, or `untested`: its family's code never met these weights."""
+        return "tested" if self.tested else "untested"
 
 
 @dataclass(frozen=True)
@@ -262,7 +270,8 @@ class CorpusDescription(DatasetDescription):
     `implementation` is a reader (root, split, languages, targets, **parameters) to clips
     (`xbench.data.corpora.clip`). layout: what root holds, with `...` for a name that varies. obtain:
     where it comes from. clip_seconds: mean length of a clip, from which costs are estimated.
-    options: what `data prepare` is best given, where its defaults are not enough. generic: it stands
+    options: what `data prepare` is best given, where its defaults are not enough. checked: which of these
+    facts were compared with what. generic: it stands
     for many datasets, whose manifests have no place of their own and whose splits are not known.
     """
 
@@ -270,6 +279,7 @@ class CorpusDescription(DatasetDescription):
     obtain: str = field(kw_only=True)
     clip_seconds: float | None = field(kw_only=True)
     options: str = field(default="", kw_only=True)
+    checked: str = field(default="", kw_only=True)
     generic: bool = field(default=False, kw_only=True)
 
 

@@ -17,6 +17,7 @@ from xbench.description import (
     CorpusDescription,
     DatasetDescription,
     Description,
+    FamilyDescription,
     Parameter,
 )
 from xbench.errors import UnknownName, UsageError, XbenchError, nearest
@@ -52,6 +53,7 @@ def _model_rows() -> list[Row]:
             "tasks": list(checkpoint.tasks),
             "licence": checkpoint.licence,
             "source": checkpoint.hub_id or "in the package",
+            "status": checkpoint.status,
         }
         for family in registry.models.descriptions()
         for checkpoint in family.checkpoints
@@ -161,16 +163,27 @@ def _corpus_facts(description: CorpusDescription) -> Row:
 
 
 def _model_facts(name: str) -> Row:
-    known: dict[str, Checkpoint] = {}
+    known: list[str] = []
     for family in registry.models.descriptions():
         if family.name == name:
             shown = _description_facts(family)
-            shown["checkpoints"] = [c.name for c in family.checkpoints]
+            shown["checkpoints"] = {c.name: c.status for c in family.checkpoints}
             return _with_plugin(shown, registry.models.entry(name))
-        known |= {c.name: c for c in family.checkpoints}
-        if name in known:
-            return {"family": family.name, **asdict(known[name])}
+        for checkpoint in family.checkpoints:
+            if checkpoint.name == name:
+                return _checkpoint_facts(family, checkpoint)
+            known.append(checkpoint.name)
     raise UnknownName("model", name, [*known, *registry.models.names()])
+
+
+def _checkpoint_facts(family: FamilyDescription, checkpoint: Checkpoint) -> Row:
+    shown = {"family": family.name, **asdict(checkpoint)}
+    shown["status"] = checkpoint.status
+    if not checkpoint.tested:
+        shown["status"] += (
+            f": nobody could run it here; its loader was written from {family.source}"
+        )
+    return {**shown, "tested": checkpoint.tested or None, "note": checkpoint.note or None}
 
 
 def _task_facts(name: str) -> Row:

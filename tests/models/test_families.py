@@ -304,7 +304,8 @@ def test_an_evaluation_of_a_waveform_model_has_a_null_for_the_input_reference(
         ({"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"]}, "CTC model"),
         ({"model_type": "parakeet_tdt", "architectures": ["ParakeetForTDT"]}, "transducer"),
         ({"model_type": "whisper"}, "use --model whisper:"),
-        ({"model_type": "bert"}, "'moonshine:' loads 'moonshine'"),
+        ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "decoder-only"),
+        ({"model_type": "bert"}, "no registered family loads 'bert'; `xbench list models`"),
     ],
 )
 def test_another_architecture_is_refused_with_the_reason(

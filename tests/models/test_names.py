@@ -25,6 +25,7 @@ def test_what_a_checkpoint_states_is_complete_or_says_why_not() -> None:
         assert checkpoint.hub_id or checkpoint.packaged, checkpoint
         assert checkpoint.languages, checkpoint
         assert checkpoint.licence, checkpoint
+        assert checkpoint.checked, checkpoint
         assert set(checkpoint.tasks) <= {"asr", "st"}, checkpoint
         assert checkpoint.tasks, checkpoint
         if checkpoint.parameters is None:
@@ -60,8 +61,10 @@ def test_data_files_hold_no_unknown_field() -> None:
     for path in (Path(xbench.__file__).parent / "models").glob("*.yaml"):
         if path.stem == "iso639":
             continue
-        for name, entry in yaml.safe_load(path.read_text("utf-8")).items():
-            assert set(entry) <= known | {"note"}, (path.name, name)
+        listed = yaml.safe_load(path.read_text("utf-8"))
+        assert set(listed) == {"checked", "checkpoints"}, path.name
+        for name, entry in listed["checkpoints"].items():
+            assert set(entry) <= known | {"note", "checked", "tested"}, (path.name, name)
 
 
 def test_language_codes_are_of_two_and_three_letters() -> None:
@@ -77,6 +80,22 @@ def test_a_checkpoint_without_a_known_size_is_listed_and_shown() -> None:
     row = next(r for r in listing.rows("models", ["models"]) if r["name"] == "fama-small-asr")
     assert row["parameters"] is None
     assert "trust-remote-code" in listing.facts("model", "fama-small-asr")["note"]
+
+
+def test_what_nobody_could_run_is_labelled_untested_with_the_source_of_its_loader() -> None:
+    listed = {row["name"]: row["status"] for row in listing.rows("models", ["models"])}
+    for family in registry.models.descriptions():
+        statuses = listing.facts("model", family.name)["checkpoints"]
+        for checkpoint in family.checkpoints:
+            shown = listing.facts("model", checkpoint.name)
+            assert listed[checkpoint.name] == statuses[checkpoint.name] == checkpoint.status
+            assert shown["checked"] == checkpoint.checked
+            if checkpoint.packaged:
+                assert (checkpoint.status, shown["status"]) == ("tested", "tested")
+            else:  # no network: nothing of the hub was ever loaded
+                assert checkpoint.status == "untested"
+                assert shown["status"].startswith("untested: nobody could run it here")
+                assert family.source in shown["status"]
 
 
 def test_listing_models_imports_nothing_heavy() -> None:

@@ -14,6 +14,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def _checkpoints(family: str) -> tuple[Checkpoint, ...]:
     text = files("xbench.models").joinpath(f"{family}.yaml").read_text("utf-8")
+    listed = yaml.load(text, Loader=_LOADER)
     return tuple(
         Checkpoint(
             name=name,
@@ -24,9 +25,11 @@ def _checkpoints(family: str) -> tuple[Checkpoint, ...]:
             languages=entry["languages"],
             tasks=tuple(entry["tasks"]),
             licence=entry["licence"],
+            checked=entry.get("checked", listed["checked"]),
+            tested=entry.get("tested", ""),
             note=entry.get("note", ""),
         )
-        for name, entry in yaml.load(text, Loader=_LOADER).items()
+        for name, entry in listed["checkpoints"].items()
     )
 
 
@@ -107,7 +110,7 @@ COHERE_ASR = _family(
 FAMA = _family(
     "fama",
     "AutoModelForSpeechSeq2Seq",
-    "FAMA (English and Italian): Conformer and Transformer; untested, its code comes with the checkpoint",
+    "FAMA (English and Italian): Conformer and Transformer; its code comes with the checkpoint",
     "Papi et al. 2025, arXiv 2505.22759; FBK-fairseq, fbk_works/FAMA.md",
 )
 SPEECH_ENCODER_DECODER = _family(

@@ -131,12 +131,17 @@ _DECODER_ONLY = frozenset(
     {
         "audioflamingo3",
         "gemma3n",
+        "gemma4",
+        "gemma4_unified",
         "glmasr",
         "granite_speech",
+        "granite_speech_plus",
         "kyutai_speech_to_text",
+        "musicflamingo",
         "phi4_multimodal",
         "qwen2_5_omni",
         "qwen2_audio",
+        "qwen3_asr",
         "qwen3_omni_moe",
         "vibevoice_asr",
         "voxtral",
@@ -156,17 +161,21 @@ def check_config(location: Location, settings: Mapping[str, Any], model_type: st
         why = "it is a CTC model: without a decoder there is no cross-attention to explain"
     elif architecture.endswith(_TRANSDUCERS):
         why = "it is a transducer: its predictor does not attend to the encoder"
-    elif found in _DECODER_ONLY:
+    elif found in _DECODER_ONLY or architecture.endswith("ForCausalLM"):
         why = (
             "it is a decoder-only model: audio enters as a prefix of its self-attention, so there is no "
             "cross-attention to explain"
         )
     elif found in registry.models.names():
-        why = f"'{location.family}:' loads '{model_type}'; use --model {found}:..."
+        raise UsageError(
+            f"model '{location.name}': its configuration says model_type '{found}', but "
+            f"'{location.family}:' loads '{model_type}'; use --model {found}:..."
+        )
     else:
-        why = f"'{location.family}:' loads '{model_type}'"
+        why = f"'{location.family}:' loads '{model_type}' and no registered family loads '{found}'"
     raise UsageError(
-        f"model '{location.name}': its configuration says model_type '{found}', but {why}"
+        f"model '{location.name}': its configuration says model_type '{found}', but {why}; `xbench list models` "
+        "has the encoder-decoder models that can be explained"
     )
 
 

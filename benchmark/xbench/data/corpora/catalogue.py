@@ -1,10 +1,6 @@
 """Descriptions of the corpora that `xbench data prepare` reads (torch-free).
 
-`clip_seconds` only serve cost estimates: hours divided by clips of the test split, rounded, and of these only
-Europarl-ST was checked against a source: Europarl-ST en and it (3 h in
-1,130 and 6 h in 1,686 segments, Papi et al. 2025), LibriSpeech test-clean (5.4 h, 2,620), MuST-C
-tst-COMMON en-de (4.1 h, 2,641), CoVoST 2 en test (25 h, 15,531). FLEURS and MLS are rounded:
-about 12 hours of 3 to 4 thousand clips in FLEURS, and clips of 10 to 20 s in MLS.
+`clip_seconds` only serve cost estimates: hours of a test split divided by its clips, rounded.
 """
 
 from __future__ import annotations
@@ -22,6 +18,10 @@ EUROPARL_ST = CorpusDescription(
     layout="ROOT/en/audios/....m4a, ROOT/en/it/test/{segments.lst,segments.en,segments.it,speeches.lst,speakers.lst}",
     obtain="v1.1 from https://www.mllp.upv.es/europarl-st; convert its .m4a files to .flac",
     clip_seconds=11.5,
+    checked=(
+        "licence: the paper; languages: v1.1 has nine, the paper six, from memory; clip length: 3 h "
+        "in 1,130 (en) and 6 h in 1,686 segments (it), Papi et al. 2025"
+    ),
     options="without --language and --target: en-it and it-en, the paper's test sets",
 )
 LIBRISPEECH = CorpusDescription(
@@ -41,6 +41,7 @@ LIBRISPEECH = CorpusDescription(
     layout="ROOT/test-clean/SPEAKER/CHAPTER/{SPEAKER-CHAPTER-NUMBER.flac,SPEAKER-CHAPTER.trans.txt}",
     obtain="https://www.openslr.org/12",
     clip_seconds=7.4,
+    checked="nothing; licence and clip length (test-clean: 5.4 h, 2,620 clips) are from memory",
 )
 MUST_C = CorpusDescription(
     name="must-c",
@@ -53,6 +54,10 @@ MUST_C = CorpusDescription(
     layout="ROOT/en-de/data/tst-COMMON/{wav/ted_1096.wav,txt/tst-COMMON.yaml,txt/tst-COMMON.en,txt/tst-COMMON.de}",
     obtain="MuST-C v1.0 from https://mt.fbk.eu/must-c",
     clip_seconds=5.6,
+    checked=(
+        "the eight languages: fairseq's MuST-C example; licence and clip length (tst-COMMON en-de: "
+        "4.1 h, 2,641 clips) are from memory"
+    ),
     options="--target de for one pair; without it all pairs in ROOT",
 )
 COVOST2 = CorpusDescription(
@@ -66,6 +71,10 @@ COVOST2 = CorpusDescription(
     layout="ROOT/en/{clips/....mp3,validated.tsv,covost_v2.en_de.tsv}",
     obtain="Common Voice 4.0 from https://commonvoice.mozilla.org and the tables of https://github.com/facebookresearch/covost",
     clip_seconds=5.7,
+    checked=(
+        "licence: the README of CoVoST 1, data only; numbers of languages and clip length (en test: "
+        "25 h, 15,531 clips) are from memory"
+    ),
 )
 FLEURS = CorpusDescription(
     name="fleurs",
@@ -78,6 +87,10 @@ FLEURS = CorpusDescription(
     layout="ROOT/data/en_us/{test.tsv,audio/test/....wav}",
     obtain="https://huggingface.co/datasets/google/fleurs, folder data: each test.tsv and audio/test.tar.gz, unpacked",
     clip_seconds=12.0,
+    checked=(
+        "licence and number of languages: the dataset's card; clip length (about 12 h in 3,000 to "
+        "4,000 clips per language) is from memory"
+    ),
     options="--language en,it,de,fr,es for the tasks of the suite core",
 )
 MLS = CorpusDescription(
@@ -91,6 +104,10 @@ MLS = CorpusDescription(
     layout="ROOT/mls_german/test/{transcripts.txt,audio/SPEAKER/BOOK/SPEAKER_BOOK_NUMBER.flac}",
     obtain="https://www.openslr.org/94",
     clip_seconds=15.0,
+    checked=(
+        "licence: the dataset's card on the hub; languages and hours: the paper; clip length (clips "
+        "of 10 to 20 s) is from memory"
+    ),
 )
 HUB = CorpusDescription(
     name="hub",
