@@ -25,7 +25,7 @@
   const [metric, reference] = [col("metric"), col("reference")];
   const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "@" + reference(i)}`;
 
-  // -- columns ------------------------------------------------------------------------------------
+  // -- columns
   // key: what is sorted. cell: what is shown. down: largest first at the first click. csv: name in results.csv.
   const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
   const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
@@ -95,7 +95,7 @@
     return td;
   }
 
-  // -- state --------------------------------------------------------------------------------------
+  // -- state
   const form = document.getElementById("filters");
   const status = document.getElementById("count");
   const FIELDS = ["q", "method", "family", "model", "task", "metric", "reference", "status", "min"];
@@ -129,7 +129,7 @@
     show();
   }
 
-  // -- filter and sort ----------------------------------------------------------------------------
+  // -- filter and sort
   // A test on a coded column looks at each distinct text once.
   const codes = (column, accepts) => {
     const good = column.dict.map(accepts);
@@ -192,7 +192,7 @@
     return known.concat(missing);
   }
 
-  // -- table --------------------------------------------------------------------------------------
+  // -- table
   function head(shown) {
     return el("tr", null, ...shown.map((name) => {
       const { label, n: isNumber, hint } = COLUMNS.get(name);
@@ -215,28 +215,48 @@
     }
   }
 
-  function bars(rows, shown, indices) {
+  // What is in sight is drawn at once, other rows after the frame that shows it; from: first row to make.
+  const body = table.tBodies[0];
+  let turn = 0;
+  function fill(part, first, shown, from) {
+    const mine = ++turn;
     const at = shown.indexOf("value");
-    if (at < 0) return;
     let [least, most] = [Infinity, -Infinity];
-    for (const i of indices) {
+    for (const i of part) {
       if (value(i) === null) continue;
       least = Math.min(least, low(i) ?? value(i));
       most = Math.max(most, high(i) ?? value(i));
     }
-    const span = most - least || 1;
-    const percent = (x) => `${(100 * (x - least) / span).toFixed(2)}%`;
-    indices.forEach((i, r) => {
-      if (value(i) === null) return;
-      const bar = el("i", { class: "interval" });
-      bar.style.setProperty("--low", percent(low(i) ?? value(i)));
-      bar.style.setProperty("--high", percent(high(i) ?? value(i)));
-      bar.style.setProperty("--at", percent(value(i)));
-      rows[r].cells[at].append(bar);
-    });
+    const bar = (row, i) => {
+      if (at < 0 || value(i) === null) return;
+      const td = row.cells[at];
+      for (const [name, x] of [["--low", low(i)], ["--high", high(i)], ["--at", value(i)]]) {
+        td.style.setProperty(name, `${(100 * ((x ?? value(i)) - least) / (most - least || 1)).toFixed(2)}%`);
+      }
+    };
+    const make = (i, position) => {
+      const row = el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null }, ...shown.map((name) => cell(name, i, position)));
+      bar(row, i);
+      return row;
+    };
+    const step = (start, size) => {
+      if (mine !== turn) return;
+      const rows = part.slice(start, start + size).map((i, r) => make(i, first + start + r + 1));
+      if (!part.length) rows.push(el("tr", null, el("td", { colspan: shown.length }, "No row passes these filters.")));
+      if (start) body.append(...rows); else body.replaceChildren(...rows);
+      ticks();
+      after(start + size);
+    };
+    const after = (start) => {
+      body.setAttribute("aria-busy", String(start < part.length));
+      if (start < part.length) requestAnimationFrame(() => setTimeout(step, 0, start, 500));
+    };
+    for (let r = 0; r < from; r++) bar(body.rows[r], part[r]);
+    if (from) after(from); else step(0, Math.ceil(innerHeight / 28));
   }
 
-  let drawn = DEFAULT.join() + "|" + "0:" + Math.min(PAGE, total) + "|";   // what Python wrote
+  const PLAIN = DEFAULT.join() + "|0:" + Math.min(PAGE, total) + "|";   // what Python wrote, or the first rows of it
+  let drawn = null;
   function draw() {
     const shown = columns();
     const all = state.get("rows") === "all";
@@ -247,14 +267,8 @@
     const what = FIELDS.concat("row", "sort").map((key) => state.get(key) || "").join("\0").replace(/\0+/g, "\0");
     const next = shown.join() + "|" + from + ":" + part.length + "|" + (what === "\0" ? "" : what);
     mark(shown);
-    if (next !== drawn || !table.tBodies[0].querySelector("[data-row]")) {
-      const rows = part.map((i, r) => el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null },
-        ...shown.map((name) => cell(name, i, from + r + 1))));
-      if (!rows.length) rows.push(el("tr", null, el("td", { colspan: shown.length }, "No row passes these filters.")));
-      table.tBodies[0].replaceChildren(...rows);
-      drawn = next;
-    } else for (const old of table.querySelectorAll(".interval")) old.remove();
-    if (part.length) bars(table.tBodies[0].rows, shown, part);
+    if (next !== drawn) fill(part, from, shown, drawn === null && next === PLAIN ? body.querySelectorAll("[data-row]").length : 0);
+    drawn = next;
     ticks();
     paging(page, pages, all, from, part.length);
   }
@@ -282,7 +296,7 @@
     draw();
   }
 
-  // -- ticked rows --------------------------------------------------------------------------------
+  // -- ticked rows
   const compare = el("a", { class: "button", hidden: true }, "");
   const ticked = () => (state.get("tick") || "").split(",").filter((slug) => cfg.has(slug)).slice(-2);
   const tick = (slug, label) => el("input", { type: "checkbox", class: "js tick", "data-tick": slug, "aria-label": `Compare ${label}` });
@@ -295,7 +309,7 @@
     compare.replaceChildren("Compare ", bdi(cfg.get(chosen[0]).label), " with ", bdi(cfg.get(chosen[1]).label));
   }
 
-  // -- taking a view away -------------------------------------------------------------------------
+  // -- taking a view away
   const CSV = [
     ["row", rowName], ["method", (i) => config(i).method], ["config", (i) => config(i).label], ["family", (i) => config(i).family],
     ["model", (i) => model(i).title], ["task", (i) => task(i).title], ["dataset", (i) => task(i).dataset], ["metric", metric], ["reference", reference],
@@ -358,7 +372,7 @@
     button("Markdown", () => XB.copy(markdown(), tell)), button("LaTeX", () => XB.copy(latex(), tell)), told);
   tools.querySelector("button:nth-of-type(2)").title = "Download all rows of this view";
 
-  // -- events -------------------------------------------------------------------------------------
+  // -- events
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", (event) => {
     const { name } = event.target;

@@ -9,7 +9,7 @@
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const { tokens, spectrogram } = bundle;
 
-  // -- arrays -------------------------------------------------------------------------------------
+  // -- arrays
   const bytes = (text) => (Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
   const decoded = new Map();
   const levels = (thing) => {
@@ -33,7 +33,7 @@
     return row.map((_, f) => Math.round(255 * (valueAt(map, t, f) - least) / (most - least || 1)));
   }
 
-  // -- colours ------------------------------------------------------------------------------------
+  // -- colours
   const STOPS = {
     viridis: [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
     cividis: [[0, 34, 78], [65, 77, 107], [124, 123, 120], [187, 174, 108], [254, 232, 56]],
@@ -63,7 +63,7 @@
     data[at + 3] = 255;
   };
 
-  // -- controls -----------------------------------------------------------------------------------
+  // -- controls
   const option = (value, text) => el("option", { value }, text);
   const overlaid = el("select", null, ...ordered.map((map) => option(map.id, map.label)));
   const firstMethod = ordered.find((map) => map.kind === "method") || ordered[0];
@@ -77,7 +77,7 @@
     label("Over the spectrogram", overlaid), label("Strength", strength), label("Colours", palette), label("Scale", scale), audio ? play : "");
   controls.addEventListener("submit", (event) => event.preventDefault());
 
-  // -- tokens -------------------------------------------------------------------------------------
+  // -- tokens
   let chosen = Math.max(0, tokens.findIndex((token) => token.content));
   const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
   const chips = tokens.map((token, t) => el("button", { type: "button", class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1, onclick: () => choose(t) }, el("bdi", null, shownText(token))));
@@ -91,7 +91,7 @@
   });
   const live = el("p", { class: "note live", role: "status" });
 
-  // -- tracks -------------------------------------------------------------------------------------
+  // -- tracks
   const tracks = el("div", { class: "tracks" });
   const head = el("i", { class: "playhead" });
   const track = (name, kind, ...content) => el("figure", { class: "track " + kind }, el("figcaption", null, ...name), el("div", { class: "lane" }, ...content));
@@ -192,7 +192,7 @@
     return tick;
   }));
 
-  // -- choosing a token ---------------------------------------------------------------------------
+  // -- choosing a token
   const segment = () => {
     const { start, end } = tokens[chosen];
     return start !== null && start !== undefined && end > start ? [start, end] : null;
@@ -220,7 +220,7 @@
     live.replaceChildren(`Token ${t + 1} of ${tokens.length}: `, el("bdi", null, shownText(tokens[t])), where, peaks.length ? `. Most relevant moment: ${peaks.join(", ")}.` : ".");
   }
 
-  // -- sound --------------------------------------------------------------------------------------
+  // -- sound
   let until = Infinity;
   function place() {
     head.style.setProperty("left", `${Math.min(100, 100 * (audio ? audio.currentTime : 0) / length)}%`);
@@ -255,7 +255,7 @@
     });
   }
 
-  // -- everything together ------------------------------------------------------------------------
+  // -- everything together
   const readout = el("p", { class: "note readout" });
   area.addEventListener("pointermove", (event) => {
     for (const [map, { canvas: one }] of bands) {

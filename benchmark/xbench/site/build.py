@@ -7,13 +7,15 @@ not list are carried over.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -78,6 +80,23 @@ def build(paths: Sequence[Path], out: Path, options: Options = Options()) -> Bui
     Raises UsageError: a path that does not exist, a target that is not ours, with `strict` a broken
     file; EnvironmentProblem: the target cannot be written.
     """
+    with _without_collector():
+        return _build(paths, out, options)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep Python from looking for cycles in the results: they have none, and it takes a fifth of the time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
     snapshot = _checked(options)
     target = out / "s" / snapshot if snapshot else out
     previous = _previous(target)

@@ -89,7 +89,8 @@ def overall(
     inside = {
         c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
     }
-    ranking = rank({c.slug: _values(found) for c, found in inside.items()}, higher)
+    scores = {config.slug: _values(found) for config, found in inside.items()}
+    ranking = rank(scores, higher)
     standings = []
     for config, found in inside.items():
         place = ranking.places.get(config.slug)
@@ -97,6 +98,7 @@ def overall(
             _standing(
                 config,
                 found,
+                scores[config.slug],
                 (place.rank, place.low, place.high, place.best)
                 if place
                 else (None, None, None, False),
@@ -143,9 +145,11 @@ def _values(rows: Sequence[Row], prefix: str = "") -> Values:
 
 
 def _standing(
-    config: Config, rows: Sequence[Row], place: tuple[int | None, int | None, int | None, bool]
+    config: Config,
+    rows: Sequence[Row],
+    scores: Values,
+    place: tuple[int | None, int | None, int | None, bool],
 ) -> Standing:
-    scores = _values(rows)
     names = sorted(scores)
     clusters = [scores[name][1] for name in names]
     column = [scores[name][0] for name in names]
