@@ -26,7 +26,7 @@ from xbench import registry
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.schemas import schema
 from xbench.site import data, pages
-from xbench.site.examples import read_examples
+from xbench.site.examples import comparable, read_examples
 from xbench.site.load import Refusal, Result, read_results
 from xbench.site.render import leaderboard_folder, renderer
 from xbench.site.tables import Tables, tabulate
@@ -152,7 +152,8 @@ def site_files(
 
     for asset in sorted((leaderboard_folder() / "assets").iterdir()):
         if asset.suffix in (".js", ".css", ".svg"):
-            add(f"assets/{asset.name}", asset.read_bytes())
+            text = asset.read_text("utf-8")
+            add(f"assets/{asset.name}", slim(text) if asset.suffix == ".js" else text)
 
     def script(name: str, value: Any) -> None:
         add(f"js/{name}.js", data.script_text(name, data.json_text(value)))
@@ -164,11 +165,11 @@ def site_files(
         script(f"pairs/{slug}", pairs)
     for model in tables.models:
         if (heads := data.head_file(tables, model)) is not None:
-            script(f"heads/{model.slug}", heads)
+            files[f"data/heads/{model.slug}.json"] = (data.json_text(heads) + "\n").encode()
     for example in examples:
         script(f"ex/{example.id}", example.bundle)
-    lazy = {k.removeprefix("js/"): v for k, v in names.items() if re.match("js/(pairs|heads)/", k)}
-    script("entities", data.entities(tables, lazy))
+    lazy = {k.removeprefix("js/"): v for k, v in names.items() if re.match("js/(pairs|ex)/", k)}
+    script("entities", data.entities(tables, lazy, shown, comparable(tables, examples)))
 
     files["data/results.json"] = (data.json_text(results) + "\n").encode()
     files["data/results.csv"] = data.results_csv(tables.rows).encode()
@@ -196,6 +197,11 @@ def site_files(
     return files
 
 
+def slim(script: str) -> str:
+    """Leave out indentation, empty lines and lines of comment: a reader loads only what runs."""
+    return re.sub(r"(?m)^[ \t]*(?://.*\n|\n)?", "", script)
+
+
 def _site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:
     """Return what every template knows."""
     references = {row.reference for row in tables.rows if row.reference}
@@ -221,6 +227,7 @@ def _site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any
         "metric_options": [(name, name) for name in tables.metrics],
         "unknown_references": sorted(references - known),
         "tables_out": sorted(path for path in files if path.startswith("data/tables/")),
+        "heads_out": sorted(path for path in files if path.startswith("data/heads/")),
     }
 
 

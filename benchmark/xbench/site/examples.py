@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from xbench.errors import UsageError
 from xbench.schemas import InvalidFile
 from xbench.site.load import Refusal
 from xbench.site.pages import Example
+from xbench.site.tables import Tables
 from xbench.site.text import harmless, readable
 
 LARGEST_CLIP = 8 * 1024 * 1024
@@ -48,6 +50,29 @@ def read_examples(
             bundle |= {"audio": None, "audio_reason": reason}
         found.append(Example(id, _shown(bundle), path))
     return tuple(found), media, tuple(refused)
+
+
+def comparable(tables: Tables, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Return of each example what the comparison needs: its title, and its map of each configured method."""
+    configs = {
+        (c.method, _key(c.facts["params"])): c.slug
+        for c in sorted(tables.configs, key=lambda c: not c.oracle)  # one that is no oracle wins
+    }
+    found = []
+    for example in examples:
+        maps = {
+            slug: entry["id"]
+            for entry in example.bundle["maps"]
+            if entry["kind"] != "reference"
+            and (slug := configs.get((entry["method"], _key(entry["params"]))))
+        }
+        title = f"{example.bundle['utterance']}, {example.bundle['model']}"
+        found.append({"id": example.id, "title": title, "maps": maps})
+    return [example for example in found if len(example["maps"]) > 1]
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
 
 
 def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True)
 class Standing:
-    """One configured method over all cells of the block; costs are per second of audio."""
+    """One configured method over all cells of the block; devices: where its seconds were measured."""
 
     config: Config
     value: float
@@ -35,6 +35,7 @@ class Standing:
     skill_high: Number
     seconds: Number
     passes: Number
+    devices: tuple[str, ...]
     rank: int | None
     rank_low: int | None
     rank_high: int | None
@@ -180,6 +181,7 @@ def _standing(
         skill_high=rounded(skill.high),
         seconds=seconds,
         passes=passes,
+        devices=tuple(sorted({row.run.cost["device"] for row in rows})),
         rank=rank_at,
         rank_low=low,
         rank_high=high,
