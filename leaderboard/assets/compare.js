@@ -215,8 +215,9 @@ function showModels(a, b) {
     if (!both.length) continue;
     const leads = (side) => both.filter(([, line]) => cols.best(line[side])).map(([slug]) => slug);
     const shared = leads(0).filter((slug) => leads(1).includes(slug));
+    const known = leads(0).length && leads(1).length;
     sentences.push(el("p", null, el("bdi", null, names.tasks[task].title), ", ", el("bdi", null, metric), ": ",
-      ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : ["no method leads on both"]), "."));
+      ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "who leads cannot be decided, for want of clusters"]), "."));
     const cell = (i) => el("td", { class: "n" }, number(cols.value(i), 3), ...(cols.low(i) === null ? [] : [" ", el("small", { class: "ci" }, `[${number(cols.low(i))}, ${number(cols.high(i))}]`)]));
     const columns = ["Score", "Skill", "Rank"];
     const skilled = both.every(([, line]) => line.every((i) => cols.skill(i) !== null));

@@ -40,14 +40,14 @@ const none = (why) => {
 };
 const COLUMNS = new Map(Object.entries({
   config: { label: "Method", key: (i) => config(i).label, hint: "Method and the parameters that differ from its defaults" },
+  value: { label: "Score", key: value, n: true, down: true, hint: "With its 95 % interval over clusters; the bar shows it on the range of the rows in sight" },
+  rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
+  skill: { label: "Skill", ...numeric(col("skill"), 2), hint: "(score − floor) / (ceiling − floor)" },
   model: { label: "Model", ...plain((i) => model(i).title) },
   task: { label: "Task", ...plain((i) => task(i).title) },
   metric: { label: "Metric", ...plain(metric) },
   reference: { label: "Reference", ...plain(reference), hint: "The map that agreement is measured against" },
-  value: { label: "Score", key: value, n: true, down: true, hint: "With its 95 % interval over clusters; the bar shows it on the range of the rows in sight" },
-  rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
   position: { label: "Position", n: true, hint: "Place in this view. It changes with filters and sorting and is not a rank" },
-  skill: { label: "Skill", ...numeric(col("skill"), 2), hint: "(score − floor) / (ceiling − floor)" },
   floor: { label: "Floor", ...numeric(col("floor"), 2), hint: "What a control that knows nothing of the utterance reaches" },
   ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2), hint: "What a map without error could reach" },
   n: { label: "n", ...numeric(n, 0), hint: "Utterances with a score" },

@@ -148,6 +148,11 @@ def test_arrow_keys_move_between_heads_and_a_live_line_reads_them(
     page.keyboard.press("ArrowRight")
     assert live.inner_text().startswith("layer 3, head 3: ")
     assert page.evaluate("document.activeElement.tagName") == "TD"
+    live.get_by_role("link").click()
+    page.locator("html.ready").wait_for()
+    rows = page.locator("#results tbody tr")
+    assert rows.count() == 1
+    assert "head=3,layer=3" in rows.first.inner_text()
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])

@@ -136,6 +136,7 @@ def test_the_pages_say_so(tmp_path: Path, devices: tuple[str, str]) -> None:
 def test_scripts_are_shipped_without_indentation_and_comments() -> None:
     given = "// why\nconst a = 1;   // stays\n\n  if (a) {\n    // no\n    b('//');\n  }\n"
     assert slim(given) == "const a = 1;   // stays\nif (a) {\nb('//');\n}\n"
+    assert slim("/* box */\n  a { b: c; } /* stays */\n") == "a { b: c; } /* stays */\n"
     for file in (leaderboard_folder() / "assets").glob("*.js"):
         # A text over several lines would be changed too.
         assert all(line.count("`") % 2 == 0 for line in file.read_text().splitlines()), file.name

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ from xbench import registry
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.schemas import schema
 from xbench.site import data, pages
-from xbench.site.examples import comparable, read_examples
+from xbench.site.examples import better_than, comparable, read_examples
 from xbench.site.load import Refusal, Result, read_results
 from xbench.site.render import leaderboard_folder, renderer
 from xbench.site.tables import Tables, tabulate
@@ -111,6 +111,7 @@ def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
     if options.strict and refused_examples:
         raise UsageError(f"{refused_examples[0]}; without --strict such examples are left out")
     refused = (*refused, *refused_examples)
+    examples = tuple(replace(e, better=better_than(tables, e)) for e in examples)
     files = site_files(tables, with_outlines(examples, media), refused, options)
     files.update(media)
     files[MANIFEST] = _manifest(files, results, refused, tables, snapshot)
@@ -153,7 +154,7 @@ def site_files(
     for asset in sorted((leaderboard_folder() / "assets").iterdir()):
         if asset.suffix in (".js", ".css", ".svg"):
             text = asset.read_text("utf-8")
-            add(f"assets/{asset.name}", slim(text) if asset.suffix == ".js" else text)
+            add(f"assets/{asset.name}", slim(text))
 
     def script(name: str, value: Any) -> None:
         add(f"js/{name}.js", data.script_text(name, data.json_text(value)))
@@ -197,9 +198,9 @@ def site_files(
     return files
 
 
-def slim(script: str) -> str:
+def slim(asset: str) -> str:
     """Leave out indentation, empty lines and lines of comment: a reader loads only what runs."""
-    return re.sub(r"(?m)^[ \t]*(?://.*\n|\n)?", "", script)
+    return re.sub(r"(?m)^[ \t]*(?://.*\n|/\*[^*]*\*/\n|\n)?", "", asset)
 
 
 def _site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:

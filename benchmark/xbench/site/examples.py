@@ -71,6 +71,35 @@ def comparable(tables: Tables, examples: Sequence[Example]) -> list[dict[str, An
     return [example for example in found if len(example["maps"]) > 1]
 
 
+def better_than(tables: Tables, example: Example) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return {map id: {score: (clips it does better than, other clips)}} under the same method.
+
+    A score is left out where no result has a value for this clip and for another.
+    """
+    bundle = example.bundle
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for entry in bundle["maps"]:
+        call = (entry["method"], _key(entry["params"]))
+        for run in tables.runs:
+            where = (run.task.name, run.model.name)
+            facts = run.config.facts
+            if where != (bundle["task"], bundle["model"]) or not entry["scores"]:
+                continue
+            if (facts["name"], _key(facts["params"])) != call:
+                continue
+            for name in entry["scores"]:
+                metric = tables.metrics.get(name.partition("@")[0])
+                columns = run.data["utterances"]
+                values = dict(zip(columns["id"], columns.get(name, ()), strict=False))
+                mine = values.pop(bundle["utterance"], None)
+                others = [v for v in values.values() if isinstance(v, int | float)]
+                if metric is None or not isinstance(mine, int | float) or not others:
+                    continue
+                worse = sum(v < mine if metric.higher else v > mine for v in others)
+                found.setdefault(entry["id"], {})[name] = (worse, len(others))
+    return found
+
+
 def _key(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xbench import registry
@@ -32,11 +32,15 @@ class Page:
 
 @dataclass(frozen=True)
 class Example:
-    """One exported utterance: what the gallery says of it, and its files below `examples/`."""
+    """One exported utterance: its bundle, its clip, and which share of the other clips it does better than.
+
+    better: {map id: {score: (clips beaten, other clips)}}.
+    """
 
     id: str
     bundle: Mapping[str, Any]
     audio: str | None
+    better: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
 
 def headline(tables: Tables, family: str) -> tuple[str, str | None] | None:
@@ -194,7 +198,7 @@ def _advice(standings: Sequence[Overall]) -> dict[str, Any] | None:
     groups = [{s.config.slug: s for s in t.best if not s.config.control} for t in led]
     everywhere = [s for slug, s in groups[0].items() if all(slug in g for g in groups)]
     device, priced = _cheapest_first(everywhere)
-    top = (priced or everywhere or [None])[0]
+    top = next(iter(priced or everywhere), None)
     return {
         "tables": led,
         "tops": [group[top.config.slug] for group in groups] if top else [],

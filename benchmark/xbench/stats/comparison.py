@@ -134,8 +134,10 @@ def compare(
         reason = "fewer-than-6-clusters"
     if reason:
         untested = tuple(
-            _untested(*names, *means, reason)
-            for names, means in zip(pairs, _mean_differences(sums), strict=True)
+            _untested(first, second, difference, size, in_clusters, reason)
+            for (first, second), (difference, size, in_clusters) in zip(
+                pairs, _mean_differences(sums), strict=True
+            )
         )
         return Comparison(untested, order, (), n=n, n_clusters=n_clusters, reason=reason)
     p, quantile = _step_down(sums, seed)
