@@ -21,7 +21,8 @@ demo: $(STAMP)  ## the embedded model on three tasks: tables, result files and t
 	$(BIN)/xbench eval --model xbench-tiny --task demo --output results/demo \
 	  --method mean-heads --method mean-heads:layers=1 --method 'raw-attention:layer=1,head=*' \
 	  --method mean-layers:head=0 --method diagonal:width=0.2 --method uniform --method random
-	$(BIN)/xbench leaderboard build results/demo --out results/site
+	$(BIN)/xbench examples export results/demo --out results/examples --limit 4
+	$(BIN)/xbench leaderboard build results/demo --out results/site --examples results/examples
 
 test: $(STAMP)  ## the tests, under 15 minutes
 	$(BIN)/python -m pytest -q -n auto

@@ -1,47 +1,47 @@
 // Cost charts: a point and its line of the table show each other; families can be dimmed. Fronts come from Python.
 "use strict";
 (function () {
-  const { el } = XB;
-  document.querySelectorAll("figure.chart").forEach((figure, number) => {
-    const table = figure.nextElementSibling?.querySelector("table");
-    if (!table) return;
-    const points = new Map();
-    for (const point of figure.querySelectorAll("svg g")) {
-      const title = point.querySelector("title")?.textContent;
-      if (title) points.set(title.slice(0, title.lastIndexOf(": ")), point);
-    }
-    const live = el("p", { class: "note live", role: "status" }, "Point at a mark, or move through the table, to read it.");
-    const pairs = [];
-    for (const row of table.tBodies[0].rows) {
-      const point = points.get(row.cells[0].querySelector("bdi").textContent);
-      if (point) pairs.push([point, row]);
-    }
-    let marked = null;
-    const choose = (pair) => {
-      if (pair === marked) return;
-      for (const part of marked || []) part.classList.remove("chosen");
-      for (const part of pair) part.classList.add("chosen");
-      marked = pair;
-      const [name, price, score, , front] = [...pair[1].cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
-      live.replaceChildren(el("bdi", null, name), `: ${score} at ${price}; on the front: ${front}`);
-    };
-    for (const pair of pairs) {
-      for (const part of pair) part.addEventListener("pointerenter", () => choose(pair));
-      pair[1].addEventListener("focusin", () => choose(pair));
-    }
+const { el } = XB;
+document.querySelectorAll("figure.chart").forEach((figure, number) => {
+  const table = figure.nextElementSibling?.querySelector("table");
+  if (!table) return;
+  const points = new Map();
+  for (const point of figure.querySelectorAll("svg g")) {
+    const title = point.querySelector("title")?.textContent;
+    if (title) points.set(title.slice(0, title.lastIndexOf(": ")), point);
+  }
+  const live = el("p", { class: "note live", role: "status" }, "Point at a mark, or move through the table, to read it.");
+  const pairs = [];
+  for (const row of table.tBodies[0].rows) {
+    const point = points.get(row.cells[0].querySelector("bdi").textContent);
+    if (point) pairs.push([point, row]);
+  }
+  let marked = null;
+  const choose = (pair) => {
+    if (pair === marked) return;
+    for (const part of marked || []) part.classList.remove("chosen");
+    for (const part of pair) part.classList.add("chosen");
+    marked = pair;
+    const [name, price, score, , front] = [...pair[1].cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
+    live.replaceChildren(el("bdi", null, name), `: ${score} at ${price}; on the front: ${front}`);
+  };
+  for (const pair of pairs) {
+    for (const part of pair) part.addEventListener("pointerenter", () => choose(pair));
+    pair[1].addEventListener("focusin", () => choose(pair));
+  }
 
-    const families = [...new Set(pairs.map(([point]) => point.getAttribute("class").match(/f-(\w+)/)[1]))].sort();
-    const boxes = families.map((family) => {
-      const box = el("input", { type: "checkbox", checked: true, id: `family-${number}-${family}` });
-      box.addEventListener("change", () => {
-        for (const [point, row] of pairs) {
-          if (!point.classList.contains("f-" + family)) continue;
-          point.classList.toggle("off", !box.checked);
-          row.hidden = !box.checked;
-        }
-      });
-      return el("label", null, box, " ", el("i", { class: "m m-" + family }), family);
+  const families = [...new Set(pairs.map(([point]) => point.getAttribute("class").match(/f-(\w+)/)[1]))].sort();
+  const boxes = families.map((family) => {
+    const box = el("input", { type: "checkbox", checked: true, id: `family-${number}-${family}` });
+    box.addEventListener("change", () => {
+      for (const [point, row] of pairs) {
+        if (!point.classList.contains("f-" + family)) continue;
+        point.classList.toggle("off", !box.checked);
+        row.hidden = !box.checked;
+      }
     });
-    figure.append(el("fieldset", { class: "families" }, el("legend", null, "Show (the front is that of all)"), ...boxes), live);
+    return el("label", null, box, " ", el("i", { class: "m m-" + family }), family);
   });
+  figure.append(el("fieldset", { class: "families" }, el("legend", null, "Show (the front is that of all)"), ...boxes), live);
+});
 })();

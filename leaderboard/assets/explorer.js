@@ -1,390 +1,404 @@
 // All results: filter, sort, choose columns, page, take away. Ranks come from the data; nothing here computes one.
 "use strict";
 (function () {
-  const { el, number, cost, count, reader } = XB;
-  const data = XB.get("results");
-  const names = XB.get("entities");
-  const table = document.getElementById("results");
-  if (!data || !names || !table) return;
+const { el, number, cost, count, reader } = XB;
+const data = XB.get("results");
+const names = XB.get("entities");
+const table = document.getElementById("results");
+if (!data || !names || !table) return;
 
-  const total = data.n;
-  const PAGE = 100;
-  const runOf = data.cols.run.v;
-  const col = (name) => reader(data.cols[name]);
-  const perRun = (name) => { const read = reader(data.runs[name]); return (i) => read(runOf[i]); };
-  const entity = (kind, name) => {
-    const slug = perRun(name);
-    const known = new Map(Object.entries(names[kind]));
-    return (i) => known.get(slug(i));
-  };
-  const config = entity("configs", "config");
-  const task = entity("tasks", "task");
-  const model = entity("models", "model");
-  const slugOf = perRun("config");
-  const runId = perRun("id");
-  const [metric, reference] = [col("metric"), col("reference")];
-  const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "@" + reference(i)}`;
+const total = data.n;
+const PAGE = 100;
+const runOf = data.cols.run.v;
+const col = (name) => reader(data.cols[name]);
+const perRun = (name) => { const read = reader(data.runs[name]); return (i) => read(runOf[i]); };
+const entity = (kind, name) => {
+  const slug = perRun(name);
+  const known = new Map(Object.entries(names[kind]));
+  return (i) => known.get(slug(i));
+};
+const config = entity("configs", "config");
+const task = entity("tasks", "task");
+const model = entity("models", "model");
+const slugOf = perRun("config");
+const runId = perRun("id");
+const [metric, reference] = [col("metric"), col("reference")];
+const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "@" + reference(i)}`;
 
-  // -- columns ------------------------------------------------------------------------------------
-  // key: what is sorted. cell: what is shown. down: largest first at the first click. csv: name in results.csv.
-  const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
-  const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
-  const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
-  const [rank, rankLow, rankHigh, rankReason] = ["rank", "rank_low", "rank_high", "rank_reason"].map(col);
-  const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
-  const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
-  const bdi = (text) => el("bdi", null, text === null ? "none" : text);
-  const none = (why) => {
-    const said = !why ? "not recorded" : /^[a-z0-9-]+$/.test(why) ? why.replaceAll("-", " ") : why;
-    return [el("abbr", { class: "none", title: said }, "–"), el("span", { class: "vh" }, ` (${said})`)];
-  };
-  const COLUMNS = new Map(Object.entries({
-    config: { label: "Method", key: (i) => config(i).label, hint: "Method and the parameters that differ from its defaults" },
-    model: { label: "Model", ...plain((i) => model(i).title) },
-    task: { label: "Task", ...plain((i) => task(i).title) },
-    metric: { label: "Metric", ...plain(metric) },
-    reference: { label: "Reference", ...plain(reference), hint: "The map that agreement is measured against" },
-    value: { label: "Score", key: value, n: true, down: true, hint: "With its 95 % interval over clusters; the bar shows it on the range of the rows in sight" },
-    rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
-    position: { label: "Position", n: true, hint: "Place in this view. It changes with filters and sorting and is not a rank" },
-    skill: { label: "Skill", ...numeric(col("skill"), 2), hint: "(score − floor) / (ceiling − floor)" },
-    floor: { label: "Floor", ...numeric(col("floor"), 2), hint: "What a control that knows nothing of the utterance reaches" },
-    ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2), hint: "What a map without error could reach" },
-    n: { label: "n", ...numeric(n, 0), hint: "Utterances with a score" },
-    seconds: { label: "Cost", key: seconds, n: true, cell: (i) => cost(seconds(i)), hint: "Seconds per second of audio, on the device of the run" },
-    date: { label: "Date", key: date, down: true },
-    family: { label: "Family", ...plain((i) => config(i).family) },
-    dataset: { label: "Dataset", ...plain((i) => task(i).dataset) },
-    clusters: { label: "Clusters", ...numeric(clusters, 0), hint: "Speakers or talks behind the interval" },
-    disattenuated: { label: "Disattenuated", ...numeric(col("disattenuated"), 2), hint: "Mean score / mean ceiling" },
-    passes: { label: "Passes", key: passes, n: true, cell: (i) => cost(passes(i)), hint: "Forward and backward passes per utterance" },
-    memory: { label: "Memory, MB", ...numeric(memory, 0) },
-    device: { label: "Device", ...plain(perRun("device")) },
-    status: { label: "Status", ...plain(perRun("status")) },
-    reason: { label: "Why missing", ...plain(reason) },
-    row: { label: "Row", key: rowName, hint: "Permanent link of the row" },
+// -- columns
+// key: what is sorted. cell: what is shown. down: largest first at the first click. csv: name in results.csv.
+const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
+const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
+const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
+const [rank, rankLow, rankHigh, rankReason] = ["rank", "rank_low", "rank_high", "rank_reason"].map(col);
+const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
+const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
+const bdi = (text) => el("bdi", null, text === null ? "none" : text);
+const none = (why) => {
+  const said = !why ? "not recorded" : /^[a-z0-9-]+$/.test(why) ? why.replaceAll("-", " ") : why;
+  return [el("abbr", { class: "none", title: said }, "–"), el("span", { class: "vh" }, ` (${said})`)];
+};
+const COLUMNS = new Map(Object.entries({
+  config: { label: "Method", key: (i) => config(i).label, hint: "Method and the parameters that differ from its defaults" },
+  value: { label: "Score", key: value, n: true, down: true, hint: "With its 95 % interval over clusters; the bar shows it on the range of the rows in sight" },
+  rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
+  skill: { label: "Skill", ...numeric(col("skill"), 2), hint: "(score − floor) / (ceiling − floor)" },
+  model: { label: "Model", ...plain((i) => model(i).title) },
+  task: { label: "Task", ...plain((i) => task(i).title) },
+  metric: { label: "Metric", ...plain(metric) },
+  reference: { label: "Reference", ...plain(reference), hint: "The map that agreement is measured against" },
+  position: { label: "Position", n: true, hint: "Place in this view. It changes with filters and sorting and is not a rank" },
+  floor: { label: "Floor", ...numeric(col("floor"), 2), hint: "What a control that knows nothing of the utterance reaches" },
+  ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2), hint: "What a map without error could reach" },
+  n: { label: "n", ...numeric(n, 0), hint: "Utterances with a score" },
+  seconds: { label: "Cost", key: seconds, n: true, cell: (i) => cost(seconds(i)), hint: "Seconds per second of audio, on the device of the run" },
+  date: { label: "Date", key: date, down: true },
+  family: { label: "Family", ...plain((i) => config(i).family) },
+  dataset: { label: "Dataset", ...plain((i) => task(i).dataset) },
+  clusters: { label: "Clusters", ...numeric(clusters, 0), hint: "Speakers or talks behind the interval" },
+  disattenuated: { label: "Disattenuated", ...numeric(col("disattenuated"), 2), hint: "Mean score / mean ceiling" },
+  passes: { label: "Passes", key: passes, n: true, cell: (i) => cost(passes(i)), hint: "Forward and backward passes per utterance" },
+  memory: { label: "Memory, MB", ...numeric(memory, 0) },
+  device: { label: "Device", ...plain(perRun("device")) },
+  status: { label: "Status", ...plain(perRun("status")) },
+  reason: { label: "Why missing", ...plain(reason) },
+  row: { label: "Row", key: rowName, hint: "Permanent link of the row" },
+}));
+COLUMNS.get("rank").down = COLUMNS.get("seconds").down = false;
+const DEFAULT = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.col);
+const SORTABLE = new Set([...COLUMNS.keys()].filter((name) => name !== "position"));
+
+function cell(name, i, position) {
+  const column = COLUMNS.get(name);
+  if (name === "config") {
+    const c = config(i);
+    const link = el("a", { class: "cfg", href: `methods/${c.page}.html` }, el("i", { class: "m m-" + c.family }), bdi(c.label));
+    return el("th", { scope: "row" }, tick(slugOf(i), c.label), link);
+  }
+  const td = el("td", column.n ? { class: "n" } : null);
+  if (name === "value") {
+    if (value(i) === null) td.append(...none(reason(i)));
+    else {
+      td.append(el("span", { "data-f": "value" }, number(value(i), 3)));
+      if (low(i) !== null) td.append(" ", el("small", { class: "ci", "data-f": "ci" }, `[${number(low(i))}, ${number(high(i))}]`));
+    }
+  } else if (name === "rank") {
+    if (rank(i) === null) td.append(...none(rankReason(i)));
+    else {
+      td.append(String(rank(i)));
+      if (rankLow(i) !== rankHigh(i)) td.append(" ", el("small", null, `(${rankLow(i)}–${rankHigh(i)})`));
+    }
+  } else if (name === "position") td.append(String(position));
+  else if (name === "date") td.append(el("a", { href: `runs/${submission(i)}.html` }, date(i)));
+  else if (name === "row") td.append(el("a", { href: "#" + new URLSearchParams({ row: rowName(i) }) }, bdi(rowName(i))));
+  else td.append(column.cell(i));
+  return td;
+}
+
+// -- state
+const form = document.getElementById("filters");
+const status = document.getElementById("count");
+const FIELDS = ["q", "method", "family", "model", "task", "metric", "reference", "status", "min"];
+const KEYS = [...FIELDS, "row", "sort", "cols", "page", "rows", "tick"];
+let state = new Map();
+let view = null;   // indices of the rows that pass the filters, in order
+
+function readState() {
+  const given = XB.fragment.read();
+  state = new Map(KEYS.filter((key) => given.get(key)).map((key) => [key, given.get(key)]));
+  if (!SORTABLE.has((state.get("sort") || "").replace(/^-/, ""))) state.delete("sort");
+  for (const field of FIELDS) {
+    const input = form.elements[field];
+    if (!input) continue;
+    input.value = state.get(field) || "";
+    if (input.value === "") state.delete(field);   // a value that is not on offer filters nothing
+  }
+}
+
+function columns() {
+  const wanted = (state.get("cols") || "").split(",").filter((name) => COLUMNS.has(name));
+  return wanted.length ? [...COLUMNS.keys()].filter((name) => name === "config" || wanted.includes(name)) : DEFAULT;
+}
+
+function change(changes, push = true) {
+  for (const [key, text] of Object.entries(changes)) {
+    if (text === "" || text === null) state.delete(key); else state.set(key, text);
+  }
+  if (!("page" in changes) && !("tick" in changes)) state.delete("page");
+  XB.fragment.write(state, push);
+  show();
+}
+
+// -- filter and sort
+// A test on a coded column looks at each distinct text once.
+const codes = (column, accepts) => {
+  const good = column.dict.map(accepts);
+  return (index) => index >= 0 && good[index];
+};
+const cfg = new Map(Object.entries(names.configs));
+
+function tests() {
+  const found = [];
+  const onRun = (name, accepts) => { const ok = codes(data.runs[name], accepts); const ix = data.runs[name].ix; found.push((i) => ok(ix[runOf[i]])); };
+  const onRow = (name, wanted) => { const ok = codes(data.cols[name], (text) => text === wanted); const ix = data.cols[name].ix; found.push((i) => ok(ix[i])); };
+  if (state.has("method")) onRun("config", (slug) => cfg.get(slug).page === state.get("method"));
+  if (state.has("family")) onRun("config", (slug) => cfg.get(slug).family === state.get("family"));
+  for (const name of ["model", "task", "status"]) if (state.has(name)) onRun(name, (slug) => slug === state.get(name));
+  for (const name of ["metric", "reference"]) if (state.has(name)) onRow(name, state.get(name));
+  if (state.has("min")) { const least = Number(state.get("min")); found.push((i) => n(i) >= least); }
+  if (state.has("row")) found.push((i) => rowName(i) === state.get("row"));
+  for (const word of (state.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean)) {
+    const has = (text) => text.toLowerCase().includes(word);
+    const slots = [
+      ["config", (slug) => has(cfg.get(slug).label)], ["model", (slug) => has(names.models[slug].title)],
+      ["task", (slug) => has(names.tasks[slug].title)],
+    ].map(([name, accepts]) => [data.runs[name].ix, codes(data.runs[name], accepts)]);
+    const runs = Uint8Array.from(data.runs.id.v, (_, r) => slots.some(([ix, ok]) => ok(ix[r])));
+    const rows = ["metric", "reference"].map((name) => [data.cols[name].ix, codes(data.cols[name], has)]);
+    found.push((i) => runs[runOf[i]] || rows.some(([ix, ok]) => ok(ix[i])));
+  }
+  return found;
+}
+
+// Sort keys of all rows as numbers: texts by their place among the distinct ones; NaN is missing and stays last.
+const keys = new Map();
+function sortKeys(name) {
+  if (!keys.has(name)) {
+    const read = COLUMNS.get(name).key;
+    const made = new Float64Array(total);
+    if (COLUMNS.get(name).n) for (let i = 0; i < total; i++) made[i] = read(i) ?? NaN;
+    else {
+      const texts = Array.from({ length: total }, (_, i) => read(i));
+      const compare = new Intl.Collator("en", { numeric: true }).compare;
+      const place = new Map([...new Set(texts)].filter((text) => text !== null).sort(compare).map((text, at) => [text, at]));
+      for (let i = 0; i < total; i++) made[i] = texts[i] === null ? NaN : place.get(texts[i]);
+    }
+    keys.set(name, made);
+  }
+  return keys.get(name);
+}
+
+function select() {
+  const all = tests();
+  const kept = [];
+  for (let i = 0; i < total; i++) if (all.every((test) => test(i))) kept.push(i);
+  const sort = state.get("sort");
+  if (!sort) return kept;
+  const down = sort.startsWith("-");
+  const key = sortKeys(sort.replace("-", ""));
+  const known = kept.filter((i) => !Number.isNaN(key[i]));
+  const missing = kept.filter((i) => Number.isNaN(key[i]));
+  known.sort(down ? (a, b) => key[b] - key[a] || a - b : (a, b) => key[a] - key[b] || a - b);
+  return known.concat(missing);
+}
+
+// -- table
+function head(shown) {
+  return el("tr", null, ...shown.map((name) => {
+    const { label, n: isNumber, hint } = COLUMNS.get(name);
+    const content = SORTABLE.has(name)
+      ? el("button", { type: "button", "data-sort": name, title: hint }, label)
+      : el("abbr", { title: hint, tabindex: 0 }, label);
+    return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null }, content);
   }));
-  COLUMNS.get("rank").down = COLUMNS.get("seconds").down = false;
-  const DEFAULT = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.col);
-  const SORTABLE = new Set([...COLUMNS.keys()].filter((name) => name !== "position"));
+}
 
-  function cell(name, i, position) {
-    const column = COLUMNS.get(name);
-    if (name === "config") {
-      const c = config(i);
-      const link = el("a", { class: "cfg", href: `methods/${c.page}.html` }, el("i", { class: "m m-" + c.family }), bdi(c.label));
-      return el("th", { scope: "row" }, tick(slugOf(i), c.label), link);
+// The head is only made anew for other columns, so that a pressed button keeps the focus.
+let headed = "";
+function mark(shown) {
+  if (headed !== shown.join()) table.tHead.replaceChildren(head(shown));
+  headed = shown.join();
+  const sort = state.get("sort") || "";
+  for (const cell of table.tHead.rows[0].cells) {
+    if (cell.dataset.col === sort.replace("-", "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+    else cell.removeAttribute("aria-sort");
+  }
+}
+
+// What is in sight is drawn at once, other rows after the frame that shows it; from: first row to make.
+const body = table.tBodies[0];
+let turn = 0;
+function fill(part, first, shown, from) {
+  const mine = ++turn;
+  const at = shown.indexOf("value");
+  let [least, most] = [Infinity, -Infinity];
+  for (const i of part) {
+    if (value(i) === null) continue;
+    least = Math.min(least, low(i) ?? value(i));
+    most = Math.max(most, high(i) ?? value(i));
+  }
+  const bar = (row, i) => {
+    if (at < 0 || value(i) === null) return;
+    const td = row.cells[at];
+    for (const [name, x] of [["--low", low(i)], ["--high", high(i)], ["--at", value(i)]]) {
+      td.style.setProperty(name, `${(5 + 90 * ((x ?? value(i)) - least) / (most - least || 1)).toFixed(1)}%`);
     }
-    const td = el("td", column.n ? { class: "n" } : null);
-    if (name === "value") {
-      if (value(i) === null) td.append(...none(reason(i)));
-      else {
-        td.append(el("span", { "data-f": "value" }, number(value(i), 3)));
-        if (low(i) !== null) td.append(" ", el("small", { class: "ci", "data-f": "ci" }, `[${number(low(i))}, ${number(high(i))}]`));
-      }
-    } else if (name === "rank") {
-      if (rank(i) === null) td.append(...none(rankReason(i)));
-      else {
-        td.append(String(rank(i)));
-        if (rankLow(i) !== rankHigh(i)) td.append(" ", el("small", null, `(${rankLow(i)}–${rankHigh(i)})`));
-      }
-    } else if (name === "position") td.append(String(position));
-    else if (name === "date") td.append(el("a", { href: `runs/${submission(i)}.html` }, date(i)));
-    else if (name === "row") td.append(el("a", { href: "#" + new URLSearchParams({ row: rowName(i) }) }, bdi(rowName(i))));
-    else td.append(column.cell(i));
-    return td;
-  }
-
-  // -- state --------------------------------------------------------------------------------------
-  const form = document.getElementById("filters");
-  const status = document.getElementById("count");
-  const FIELDS = ["q", "method", "family", "model", "task", "metric", "reference", "status", "min"];
-  const KEYS = [...FIELDS, "row", "sort", "cols", "page", "rows", "tick"];
-  let state = new Map();
-  let view = null;   // indices of the rows that pass the filters, in order
-
-  function readState() {
-    const given = XB.fragment.read();
-    state = new Map(KEYS.filter((key) => given.get(key)).map((key) => [key, given.get(key)]));
-    if (!SORTABLE.has((state.get("sort") || "").replace(/^-/, ""))) state.delete("sort");
-    for (const field of FIELDS) {
-      const input = form.elements[field];
-      if (!input) continue;
-      input.value = state.get(field) || "";
-      if (input.value === "") state.delete(field);   // a value that is not on offer filters nothing
-    }
-  }
-
-  function columns() {
-    const wanted = (state.get("cols") || "").split(",").filter((name) => COLUMNS.has(name));
-    return wanted.length ? [...COLUMNS.keys()].filter((name) => name === "config" || wanted.includes(name)) : DEFAULT;
-  }
-
-  function change(changes, push = true) {
-    for (const [key, text] of Object.entries(changes)) {
-      if (text === "" || text === null) state.delete(key); else state.set(key, text);
-    }
-    if (!("page" in changes) && !("tick" in changes)) state.delete("page");
-    XB.fragment.write(state, push);
-    show();
-  }
-
-  // -- filter and sort ----------------------------------------------------------------------------
-  // A test on a coded column looks at each distinct text once.
-  const codes = (column, accepts) => {
-    const good = column.dict.map(accepts);
-    return (index) => index >= 0 && good[index];
   };
-  const cfg = new Map(Object.entries(names.configs));
-
-  function tests() {
-    const found = [];
-    const onRun = (name, accepts) => { const ok = codes(data.runs[name], accepts); const ix = data.runs[name].ix; found.push((i) => ok(ix[runOf[i]])); };
-    const onRow = (name, wanted) => { const ok = codes(data.cols[name], (text) => text === wanted); const ix = data.cols[name].ix; found.push((i) => ok(ix[i])); };
-    if (state.has("method")) onRun("config", (slug) => cfg.get(slug).page === state.get("method"));
-    if (state.has("family")) onRun("config", (slug) => cfg.get(slug).family === state.get("family"));
-    for (const name of ["model", "task", "status"]) if (state.has(name)) onRun(name, (slug) => slug === state.get(name));
-    for (const name of ["metric", "reference"]) if (state.has(name)) onRow(name, state.get(name));
-    if (state.has("min")) { const least = Number(state.get("min")); found.push((i) => n(i) >= least); }
-    if (state.has("row")) found.push((i) => rowName(i) === state.get("row"));
-    for (const word of (state.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean)) {
-      const has = (text) => text.toLowerCase().includes(word);
-      const slots = [
-        ["config", (slug) => has(cfg.get(slug).label)], ["model", (slug) => has(names.models[slug].title)],
-        ["task", (slug) => has(names.tasks[slug].title)],
-      ].map(([name, accepts]) => [data.runs[name].ix, codes(data.runs[name], accepts)]);
-      const runs = Uint8Array.from(data.runs.id.v, (_, r) => slots.some(([ix, ok]) => ok(ix[r])));
-      const rows = ["metric", "reference"].map((name) => [data.cols[name].ix, codes(data.cols[name], has)]);
-      found.push((i) => runs[runOf[i]] || rows.some(([ix, ok]) => ok(ix[i])));
-    }
-    return found;
-  }
-
-  // Sort keys of all rows as numbers: texts by their place among the distinct ones; NaN is missing and stays last.
-  const keys = new Map();
-  function sortKeys(name) {
-    if (!keys.has(name)) {
-      const read = COLUMNS.get(name).key;
-      const made = new Float64Array(total);
-      if (COLUMNS.get(name).n) for (let i = 0; i < total; i++) made[i] = read(i) ?? NaN;
-      else {
-        const texts = Array.from({ length: total }, (_, i) => read(i));
-        const compare = new Intl.Collator("en", { numeric: true }).compare;
-        const place = new Map([...new Set(texts)].filter((text) => text !== null).sort(compare).map((text, at) => [text, at]));
-        for (let i = 0; i < total; i++) made[i] = texts[i] === null ? NaN : place.get(texts[i]);
-      }
-      keys.set(name, made);
-    }
-    return keys.get(name);
-  }
-
-  function select() {
-    const all = tests();
-    const kept = [];
-    for (let i = 0; i < total; i++) if (all.every((test) => test(i))) kept.push(i);
-    const sort = state.get("sort");
-    if (!sort) return kept;
-    const down = sort.startsWith("-");
-    const key = sortKeys(sort.replace("-", ""));
-    const known = kept.filter((i) => !Number.isNaN(key[i]));
-    const missing = kept.filter((i) => Number.isNaN(key[i]));
-    known.sort(down ? (a, b) => key[b] - key[a] || a - b : (a, b) => key[a] - key[b] || a - b);
-    return known.concat(missing);
-  }
-
-  // -- table --------------------------------------------------------------------------------------
-  function head(shown) {
-    return el("tr", null, ...shown.map((name) => {
-      const { label, n: isNumber, hint } = COLUMNS.get(name);
-      const content = SORTABLE.has(name)
-        ? el("button", { type: "button", "data-sort": name, title: hint }, label)
-        : el("abbr", { title: hint, tabindex: 0 }, label);
-      return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null }, content);
-    }));
-  }
-
-  // The head is only made anew for other columns, so that a pressed button keeps the focus.
-  let headed = "";
-  function mark(shown) {
-    if (headed !== shown.join()) table.tHead.replaceChildren(head(shown));
-    headed = shown.join();
-    const sort = state.get("sort") || "";
-    for (const cell of table.tHead.rows[0].cells) {
-      if (cell.dataset.col === sort.replace("-", "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
-      else cell.removeAttribute("aria-sort");
-    }
-  }
-
-  function bars(rows, shown, indices) {
-    const at = shown.indexOf("value");
-    if (at < 0) return;
-    let [least, most] = [Infinity, -Infinity];
-    for (const i of indices) {
-      if (value(i) === null) continue;
-      least = Math.min(least, low(i) ?? value(i));
-      most = Math.max(most, high(i) ?? value(i));
-    }
-    const span = most - least || 1;
-    const percent = (x) => `${(100 * (x - least) / span).toFixed(2)}%`;
-    indices.forEach((i, r) => {
-      if (value(i) === null) return;
-      const bar = el("i", { class: "interval" });
-      bar.style.setProperty("--low", percent(low(i) ?? value(i)));
-      bar.style.setProperty("--high", percent(high(i) ?? value(i)));
-      bar.style.setProperty("--at", percent(value(i)));
-      rows[r].cells[at].append(bar);
-    });
-  }
-
-  let drawn = DEFAULT.join() + "|" + "0:" + Math.min(PAGE, total) + "|";   // what Python wrote
-  function draw() {
-    const shown = columns();
-    const all = state.get("rows") === "all";
-    const pages = all ? 1 : Math.max(1, Math.ceil(view.length / PAGE));
-    const page = Math.min(Math.max(parseInt(state.get("page") || "1", 10) || 1, 1), pages);
-    const from = all ? 0 : (page - 1) * PAGE;
-    const part = all ? view : view.slice(from, from + PAGE);
-    const what = FIELDS.concat("row", "sort").map((key) => state.get(key) || "").join("\0").replace(/\0+/g, "\0");
-    const next = shown.join() + "|" + from + ":" + part.length + "|" + (what === "\0" ? "" : what);
-    mark(shown);
-    if (next !== drawn || !table.tBodies[0].querySelector("[data-row]")) {
-      const rows = part.map((i, r) => el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null },
-        ...shown.map((name) => cell(name, i, from + r + 1))));
-      if (!rows.length) rows.push(el("tr", null, el("td", { colspan: shown.length }, "No row passes these filters.")));
-      table.tBodies[0].replaceChildren(...rows);
-      drawn = next;
-    } else for (const old of table.querySelectorAll(".interval")) old.remove();
-    if (part.length) bars(table.tBodies[0].rows, shown, part);
+  const make = (i, position) => {
+    const row = el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null }, ...shown.map((name) => cell(name, i, position)));
+    bar(row, i);
+    return row;
+  };
+  const step = (start, size) => {
+    if (mine !== turn) return;
+    const rows = part.slice(start, start + size).map((i, r) => make(i, first + start + r + 1));
+    if (!part.length) rows.push(el("tr", null, el("td", { colspan: shown.length }, "No row passes these filters.")));
+    if (start) body.append(...rows); else body.replaceChildren(...rows);
     ticks();
-    paging(page, pages, all, from, part.length);
-  }
-
-  const pager = document.getElementById("pages");
-  function paging(page, pages, all, from, size) {
-    const go = (label, changes, off) => el("button", { type: "button", disabled: off, onclick: () => { change(changes); table.parentElement.scrollTo(0, 0); } }, label);
-    const parts = [];
-    if (pages > 1) {
-      parts.push(go("First", { page: "" }, page === 1), go("Previous", { page: page === 2 ? "" : String(page - 1) }, page === 1),
-        el("span", null, `page ${page} of ${pages.toLocaleString("en")}`),
-        go("Next", { page: String(page + 1) }, page === pages), go("Last", { page: String(pages) }, page === pages));
-    }
-    if (all) parts.push(go(`Show ${PAGE} at a time`, { rows: "" }, false));
-    else if (view.length > PAGE) parts.push(go(`Show all ${view.length.toLocaleString("en")}`, { rows: "all" }, false));
-    const focused = pager.contains(document.activeElement) ? document.activeElement.textContent : null;
-    pager.replaceChildren(...parts);
-    if (focused) ([...pager.children].find((b) => b.textContent === focused && !b.disabled) || pager.querySelector("button:not(:disabled)"))?.focus();
-    const where = size && size < view.length ? `, ${(from + 1).toLocaleString("en")}–${(from + size).toLocaleString("en")} shown` : "";
-    status.textContent = (view.length === total ? count(total, "row") : `${view.length.toLocaleString("en")} of ${count(total, "row")}`) + where;
-  }
-
-  function show() {
-    view = select();
-    draw();
-  }
-
-  // -- ticked rows --------------------------------------------------------------------------------
-  const compare = el("a", { class: "button", hidden: true }, "");
-  const ticked = () => (state.get("tick") || "").split(",").filter((slug) => cfg.has(slug)).slice(-2);
-  const tick = (slug, label) => el("input", { type: "checkbox", class: "js tick", "data-tick": slug, "aria-label": `Compare ${label}` });
-  function ticks() {
-    const chosen = ticked();
-    for (const box of table.querySelectorAll("[data-tick]")) box.checked = chosen.includes(box.dataset.tick);
-    compare.hidden = chosen.length < 2;
-    if (chosen.length < 2) return;
-    compare.href = "compare.html#" + new URLSearchParams({ a: chosen[0], b: chosen[1] });
-    compare.replaceChildren("Compare ", bdi(cfg.get(chosen[0]).label), " with ", bdi(cfg.get(chosen[1]).label));
-  }
-
-  // -- taking a view away -------------------------------------------------------------------------
-  const CSV = [
-    ["row", rowName], ["method", (i) => config(i).method], ["config", (i) => config(i).label], ["family", (i) => config(i).family],
-    ["model", (i) => model(i).title], ["task", (i) => task(i).title], ["dataset", (i) => task(i).dataset], ["metric", metric], ["reference", reference],
-    ...["value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
-    ["status", perRun("status")], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
-    ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
-  ];
-  function csvCell(content) {
-    if (content === null || content === undefined) return "";
-    let text = String(content);
-    if (typeof content === "string" && /^[=+\-@\t\r]/.test(text)) text = "'" + text;   // no formula for a spreadsheet
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  }
-  const csv = () => [CSV.map(([name]) => name), ...view.map((i) => CSV.map(([, read]) => csvCell(read(i))))].map((line) => line.join(",") + "\n").join("");
-
-  function written(name, i, position) {
-    if (name === "position") return String(position);
-    if (name === "value") return number(value(i), 3) + (low(i) === null ? "" : ` [${number(low(i))}, ${number(high(i))}]`);
-    if (name === "rank") return rank(i) === null ? "–" : rankLow(i) === rankHigh(i) ? String(rank(i)) : `${rank(i)} (${rankLow(i)}–${rankHigh(i)})`;
-    const content = COLUMNS.get(name).key(i);
-    const column = COLUMNS.get(name);
-    return content === null ? "–" : column.n ? column.cell(i) : content;
-  }
-  const lines = () => view.map((i, r) => columns().map((name) => written(name, i, r + 1)));
-  const labels = () => columns().map((name) => COLUMNS.get(name).label);
-  function markdown() {
-    const line = (cells) => `| ${cells.map((text) => text.replace(/[\\|]/g, "\\$&").replace(/\s+/g, " ")).join(" | ")} |\n`;
-    return line(labels()) + "|" + columns().map((name) => (COLUMNS.get(name).n ? "---:|" : "---|")).join("") + "\n" + lines().map(line).join("");
-  }
-  const LATEX = new Map([["\\", "\\textbackslash{}"], ["~", "\\textasciitilde{}"], ["^", "\\textasciicircum{}"], ["–", "--"], ["−", "$-$"], ...[..."&%$#_{}"].map((c) => [c, "\\" + c])]);
-  function latex() {
-    const line = (cells) => cells.map((text) => [...text].map((c) => LATEX.get(c) || c).join("")).join(" & ") + " \\\\\n";
-    const shape = columns().map((name) => (COLUMNS.get(name).n ? "r" : "l")).join("");
-    return `\\begin{tabular}{${shape}}\n\\toprule\n${line(labels())}\\midrule\n${lines().map(line).join("")}\\bottomrule\n\\end{tabular}\n`;
-  }
-
-  const tools = document.getElementById("tools");
-  const told = el("span", { role: "status", class: "told" });
-  const tell = (text) => { told.textContent = text; };
-  const button = (label, act) => el("button", { type: "button", onclick: act }, label);
-  const chooser = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Columns"),
-    el("fieldset", null, el("legend", { class: "vh" }, "Columns to show"),
-      ...[...COLUMNS].filter(([name]) => name !== "config").map(([name, column]) =>
-        el("label", null, el("input", { type: "checkbox", value: name }), " ", column.label))));
-  chooser.addEventListener("change", () => {
-    const wanted = [...chooser.querySelectorAll("input:checked")].map((box) => box.value);
-    const standard = DEFAULT.filter((name) => name !== "config").join();
-    change({ cols: wanted.join() === standard ? "" : wanted.join() || "config", page: state.get("page") || "" });
-  });
-  chooser.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && chooser.open) { chooser.open = false; chooser.firstElementChild.focus(); }
-  });
-  const choose = () => {
-    const shown = columns();
-    for (const box of chooser.querySelectorAll("input")) box.checked = shown.includes(box.value);
+    after(start + size);
   };
-  tools.append(compare, chooser,
-    button("Copy link", () => XB.copy(location.href, tell)),
-    button("CSV", () => { XB.save(csv(), "xbench-view.csv", "text/csv"); tell(`${count(view.length, "row")} saved.`); }),
-    button("Markdown", () => XB.copy(markdown(), tell)), button("LaTeX", () => XB.copy(latex(), tell)), told);
-  tools.querySelector("button:nth-of-type(2)").title = "Download all rows of this view";
+  const after = (start) => {
+    body.setAttribute("aria-busy", String(start < part.length));
+    if (start < part.length) requestAnimationFrame(() => setTimeout(step, 0, start, 500));
+  };
+  for (let r = 0; r < from; r++) bar(body.rows[r], part[r]);
+  if (from) after(from); else step(0, Math.ceil(innerHeight / 28));
+}
 
-  // -- events -------------------------------------------------------------------------------------
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", (event) => {
-    const { name } = event.target;
-    change({ [name]: event.target.value.trim(), row: "" }, name !== "q" && name !== "min");
-  });
-  form.addEventListener("reset", (event) => {
-    event.preventDefault();
-    for (const field of FIELDS) if (form.elements[field]) form.elements[field].value = "";
-    change(Object.fromEntries([...FIELDS, "row", "sort"].map((key) => [key, ""])));
-  });
-  table.tHead.addEventListener("click", (event) => {
-    const name = event.target.closest("[data-sort]")?.dataset.sort;
-    if (!name) return;
-    const first = COLUMNS.get(name).down ? "-" + name : name;
-    const second = COLUMNS.get(name).down ? name : "-" + name;
-    const now = state.get("sort");
-    change({ sort: now === first ? second : now === second ? "" : first });
-  });
-  table.addEventListener("change", (event) => {
-    const slug = event.target.dataset.tick;
-    if (!slug) return;
-    const rest = ticked().filter((other) => other !== slug);
-    change({ tick: (event.target.checked ? [...rest, slug] : rest).slice(-2).join() }, false);
-  });
-  const restore = () => { readState(); choose(); show(); };
-  addEventListener("hashchange", restore);
-  restore();
-  document.documentElement.classList.add("ready");
+const PLAIN = DEFAULT.join() + "|0:" + Math.min(PAGE, total) + "|";   // what Python wrote, or the first rows of it
+let drawn = null;
+function draw() {
+  const shown = columns();
+  const all = state.get("rows") === "all";
+  const pages = all ? 1 : Math.max(1, Math.ceil(view.length / PAGE));
+  const page = Math.min(Math.max(parseInt(state.get("page") || "1", 10) || 1, 1), pages);
+  const from = all ? 0 : (page - 1) * PAGE;
+  const part = all ? view : view.slice(from, from + PAGE);
+  const what = FIELDS.concat("row", "sort").map((key) => state.get(key) || "").join("\0").replace(/\0+/g, "\0");
+  const next = shown.join() + "|" + from + ":" + part.length + "|" + (what === "\0" ? "" : what);
+  mark(shown);
+  if (next !== drawn) fill(part, from, shown, drawn === null && next === PLAIN ? body.querySelectorAll("[data-row]").length : 0);
+  drawn = next;
+  ticks();
+  paging(page, pages, all, from, part.length);
+}
+
+const pager = document.getElementById("pages");
+function paging(page, pages, all, from, size) {
+  const go = (label, changes, off) => el("button", { type: "button", disabled: off, onclick: () => { change(changes); table.parentElement.scrollTo(0, 0); } }, label);
+  const parts = [];
+  if (pages > 1) {
+    parts.push(go("First", { page: "" }, page === 1), go("Previous", { page: page === 2 ? "" : String(page - 1) }, page === 1),
+      el("span", null, `page ${page} of ${pages.toLocaleString("en")}`),
+      go("Next", { page: String(page + 1) }, page === pages), go("Last", { page: String(pages) }, page === pages));
+  }
+  if (all) parts.push(go(`Show ${PAGE} at a time`, { rows: "" }, false));
+  else if (view.length > PAGE) parts.push(go(`Show all ${view.length.toLocaleString("en")}`, { rows: "all" }, false));
+  const focused = pager.contains(document.activeElement) ? document.activeElement.textContent : null;
+  pager.replaceChildren(...parts);
+  if (focused) ([...pager.children].find((b) => b.textContent === focused && !b.disabled) || pager.querySelector("button:not(:disabled)"))?.focus();
+  const where = size && size < view.length ? `, ${(from + 1).toLocaleString("en")}–${(from + size).toLocaleString("en")} shown` : "";
+  status.textContent = (view.length === total ? count(total, "row") : `${view.length.toLocaleString("en")} of ${count(total, "row")}`) + where;
+}
+
+function show() {
+  view = select();
+  draw();
+}
+
+// -- ticked rows
+const compare = el("a", { class: "button", hidden: true }, "");
+const ticked = () => (state.get("tick") || "").split(",").filter((slug) => cfg.has(slug)).slice(-2);
+const tick = (slug, label) => el("input", { type: "checkbox", class: "js tick", "data-tick": slug, "aria-label": `Compare ${label}` });
+function ticks() {
+  const chosen = ticked();
+  for (const box of table.querySelectorAll("[data-tick]")) box.checked = chosen.includes(box.dataset.tick);
+  compare.hidden = chosen.length < 2;
+  if (chosen.length < 2) return;
+  compare.href = "compare.html#" + new URLSearchParams({ a: chosen[0], b: chosen[1] });
+  compare.replaceChildren("Compare ", bdi(cfg.get(chosen[0]).label), " with ", bdi(cfg.get(chosen[1]).label));
+}
+
+// -- taking a view away
+const CSV = [
+  ["row", rowName], ["method", (i) => config(i).method], ["config", (i) => config(i).label], ["family", (i) => config(i).family],
+  ["model", (i) => model(i).title], ["task", (i) => task(i).title], ["dataset", (i) => task(i).dataset], ["metric", metric], ["reference", reference],
+  ...["value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
+  ["status", perRun("status")], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
+  ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
+];
+function csvCell(content) {
+  if (content === null || content === undefined) return "";
+  let text = String(content);
+  if (typeof content === "string" && /^[=+\-@\t\r]/.test(text)) text = "'" + text;   // no formula for a spreadsheet
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+const csv = () => [CSV.map(([name]) => name), ...view.map((i) => CSV.map(([, read]) => csvCell(read(i))))].map((line) => line.join(",") + "\n").join("");
+
+function written(name, i, position) {
+  if (name === "position") return String(position);
+  if (name === "value") return number(value(i), 3) + (low(i) === null ? "" : ` [${number(low(i))}, ${number(high(i))}]`);
+  if (name === "rank") return rank(i) === null ? "–" : rankLow(i) === rankHigh(i) ? String(rank(i)) : `${rank(i)} (${rankLow(i)}–${rankHigh(i)})`;
+  const content = COLUMNS.get(name).key(i);
+  const column = COLUMNS.get(name);
+  return content === null ? "–" : column.n ? column.cell(i) : content;
+}
+const lines = () => view.map((i, r) => columns().map((name) => written(name, i, r + 1)));
+const labels = () => columns().map((name) => COLUMNS.get(name).label);
+function markdown() {
+  const line = (cells) => `| ${cells.map((text) => text.replace(/[\\|]/g, "\\$&").replace(/\s+/g, " ")).join(" | ")} |\n`;
+  return line(labels()) + "|" + columns().map((name) => (COLUMNS.get(name).n ? "---:|" : "---|")).join("") + "\n" + lines().map(line).join("");
+}
+const LATEX = new Map([["\\", "\\textbackslash{}"], ["~", "\\textasciitilde{}"], ["^", "\\textasciicircum{}"], ["–", "--"], ["−", "$-$"], ...[..."&%$#_{}"].map((c) => [c, "\\" + c])]);
+function latex() {
+  const line = (cells) => cells.map((text) => [...text].map((c) => LATEX.get(c) || c).join("")).join(" & ") + " \\\\\n";
+  const shape = columns().map((name) => (COLUMNS.get(name).n ? "r" : "l")).join("");
+  return `\\begin{tabular}{${shape}}\n\\toprule\n${line(labels())}\\midrule\n${lines().map(line).join("")}\\bottomrule\n\\end{tabular}\n`;
+}
+
+const tools = document.getElementById("tools");
+const told = el("span", { role: "status", class: "told" });
+const tell = (text) => { told.textContent = text; };
+const button = (label, act) => el("button", { type: "button", onclick: act }, label);
+const chooser = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Columns"),
+  el("fieldset", null, el("legend", { class: "vh" }, "Columns to show"),
+    ...[...COLUMNS].filter(([name]) => name !== "config").map(([name, column]) =>
+      el("label", null, el("input", { type: "checkbox", value: name }), " ", column.label))));
+chooser.addEventListener("change", () => {
+  const wanted = [...chooser.querySelectorAll("input:checked")].map((box) => box.value);
+  const standard = DEFAULT.filter((name) => name !== "config").join();
+  change({ cols: wanted.join() === standard ? "" : wanted.join() || "config", page: state.get("page") || "" });
+});
+chooser.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && chooser.open) { chooser.open = false; chooser.firstElementChild.focus(); }
+});
+const choose = () => {
+  const shown = columns();
+  for (const box of chooser.querySelectorAll("input")) box.checked = shown.includes(box.value);
+};
+tools.append(compare, chooser,
+  button("Copy link", () => XB.copy(location.href, tell)),
+  button("CSV", () => { XB.save(csv(), "xbench-view.csv", "text/csv"); tell(`${count(view.length, "row")} saved.`); }),
+  button("Markdown", () => XB.copy(markdown(), tell)), button("LaTeX", () => XB.copy(latex(), tell)), told);
+tools.querySelector("button:nth-of-type(2)").title = "Download all rows of this view";
+
+// -- events
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", (event) => {
+  const { name } = event.target;
+  change({ [name]: event.target.value.trim(), row: "" }, name !== "q" && name !== "min");
+});
+form.addEventListener("reset", (event) => {
+  event.preventDefault();
+  for (const field of FIELDS) if (form.elements[field]) form.elements[field].value = "";
+  change(Object.fromEntries([...FIELDS, "row", "sort"].map((key) => [key, ""])));
+});
+table.tHead.addEventListener("click", (event) => {
+  const name = event.target.closest("[data-sort]")?.dataset.sort;
+  if (!name) return;
+  const first = COLUMNS.get(name).down ? "-" + name : name;
+  const second = COLUMNS.get(name).down ? name : "-" + name;
+  const now = state.get("sort");
+  change({ sort: now === first ? second : now === second ? "" : first });
+});
+table.addEventListener("change", (event) => {
+  const slug = event.target.dataset.tick;
+  if (!slug) return;
+  const rest = ticked().filter((other) => other !== slug);
+  change({ tick: (event.target.checked ? [...rest, slug] : rest).slice(-2).join() }, false);
+});
+const restore = () => { readState(); choose(); show(); };
+addEventListener("hashchange", restore);
+restore();
+document.documentElement.classList.add("ready");
 })();

@@ -1,4 +1,4 @@
-// Arrow keys in tables of layers by heads; a live line says which head it is.
+// Arrow keys in tables of layers by heads; a live line says which head it is, and leads to its row.
 "use strict";
 for (const table of document.querySelectorAll("table[data-heads]")) {
   const cells = [...table.tBodies[0].rows].map((row) => [...row.cells].slice(1, -1));
@@ -10,7 +10,10 @@ for (const table of document.querySelectorAll("table[data-heads]")) {
     const cell = cells[layer][head];
     const range = cell.dataset.ci ? " [" + cell.dataset.ci + "]" : "";
     const value = cell.textContent.replace(/^(−?)\./, "$10.");
-    live.textContent = `layer ${layer}, head ${head}: ${value === "–" ? "no score" : value}${range}`;
+    const link = document.createElement("a");
+    link.href = table.dataset.heads + "&" + new URLSearchParams({ q: `head=${head},layer=${layer}` });
+    link.textContent = "its row among the results";
+    live.replaceChildren(`layer ${layer}, head ${head}: ${value === "–" ? "no score" : value}${range}; `, link);
   };
   const go = (l, h, focus) => {
     cells[layer][head].tabIndex = -1;

@@ -1,26 +1,26 @@
 // Runs before the first paint: says that scripts work, and restores the theme that was chosen.
 "use strict";
 (function () {
-  const page = document.documentElement;
-  page.classList.add("has-js");
-  // A view asked for in the address is drawn by a later script: until then the default one stays hidden.
-  page.classList.toggle("has-view", location.hash.includes("="));
-  let chosen = null;
-  try { chosen = localStorage.getItem("xb-theme"); } catch { /* storage may be forbidden */ }
-  if (chosen === "dark" || chosen === "light") page.dataset.theme = chosen;
+const page = document.documentElement;
+page.classList.add("has-js");
+// A view asked for in the address is drawn by a later script: until then the default one stays hidden.
+page.classList.toggle("has-view", location.hash.includes("="));
+let chosen = null;
+try { chosen = localStorage.getItem("xb-theme"); } catch { /* storage may be forbidden */ }
+if (chosen === "dark" || chosen === "light") page.dataset.theme = chosen;
 
-  document.addEventListener("DOMContentLoaded", () => {
-    const button = document.getElementById("theme");
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const isDark = () => (page.dataset.theme ? page.dataset.theme === "dark" : dark.matches);
-    const tell = () => button.setAttribute("aria-pressed", String(isDark()));
+document.addEventListener("DOMContentLoaded", () => {
+  const button = document.getElementById("theme");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (page.dataset.theme ? page.dataset.theme === "dark" : dark.matches);
+  const tell = () => button.setAttribute("aria-pressed", String(isDark()));
+  tell();
+  button.setAttribute("aria-label", "Dark theme");
+  button.addEventListener("click", () => {
+    page.dataset.theme = isDark() ? "light" : "dark";
+    try { localStorage.setItem("xb-theme", page.dataset.theme); } catch { /* as above */ }
     tell();
-    button.setAttribute("aria-label", "Dark theme");
-    button.addEventListener("click", () => {
-      page.dataset.theme = isDark() ? "light" : "dark";
-      try { localStorage.setItem("xb-theme", page.dataset.theme); } catch { /* as above */ }
-      tell();
-    });
-    dark.addEventListener("change", tell);
   });
+  dark.addEventListener("change", tell);
+});
 })();

@@ -1,282 +1,234 @@
 // One utterance to look into and listen to: spectrogram, the chosen token's relevance on it, one band per explanation.
 "use strict";
 (function () {
-  const { el, number } = XB;
-  const host = document.getElementById("viewer");
-  const bundle = host && XB.get("ex/" + host.dataset.example);
-  if (!bundle) return;
-  const audio = document.getElementById("audio");
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
-  const { tokens, spectrogram } = bundle;
+const { el, number } = XB;
+const { bytes, levels, valueAt, scaled, STOPS, ramp, paint, colour, canvas, track, band, gap } = XB.bands;
+const host = document.getElementById("viewer");
+const bundle = host && XB.get("ex/" + host.dataset.example);
+if (!bundle) return;
+const audio = document.getElementById("audio");
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const { tokens, spectrogram } = bundle;
 
-  // -- arrays -------------------------------------------------------------------------------------
-  const bytes = (text) => (Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
-  const decoded = new Map();
-  const levels = (thing) => {
-    if (!decoded.has(thing)) decoded.set(thing, bytes(thing.data));
-    return decoded.get(thing);
+const maps = bundle.maps;
+const frames = maps.length ? maps[0].shape[1] : 0;
+const length = bundle.seconds || Math.max(frames * bundle.frame_seconds, (spectrogram?.shape[0] || 0) * bundle.melframe_seconds) || 1;
+const rank = { reference: 0, method: 1, control: 2 };
+const ordered = [...maps].sort((a, b) => rank[a.kind] - rank[b.kind]);
+
+// -- controls
+const option = (value, text) => el("option", { value }, text);
+const overlaid = el("select", null, ...ordered.map((map) => option(map.id, map.label)));
+const firstMethod = ordered.find((map) => map.kind === "method") || ordered[0];
+if (firstMethod) overlaid.value = firstMethod.id;
+const palette = el("select", null, ...Object.keys(STOPS).map((name) => option(name, name)));
+const minus = el("select", null, option("", "nothing"), ...ordered.map((map) => option(map.id, map.label)));
+const scale = el("select", null, option("token", "per token"), option("map", "whole map"));
+const strength = el("input", { type: "range", min: 0, max: 100, value: 75 });
+const play = el("button", { type: "button" }, "Play this segment");
+const label = (text, control) => el("label", null, text + " ", control);
+const controls = el("form", { class: "filters", "aria-label": "How to show the maps" },
+  label("Over the spectrogram", overlaid), label("Minus", minus), label("Strength", strength), label("Colours", palette), label("Scale", scale), audio ? play : "");
+controls.addEventListener("submit", (event) => event.preventDefault());
+
+// -- tokens
+let chosen = Math.max(0, tokens.findIndex((token) => token.content));
+const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
+const chips = tokens.map((token, t) => el("button", { type: "button", class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1, onclick: () => choose(t) }, el("bdi", null, shownText(token))));
+const strip = el("div", { class: "chips", role: "group", "aria-label": "Tokens of the hypothesis; arrow keys move" }, ...chips);
+strip.addEventListener("keydown", (event) => {
+  const next = new Map([["ArrowRight", chosen + 1], ["ArrowLeft", chosen - 1], ["Home", 0], ["End", tokens.length - 1]]).get(event.key);
+  if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  choose(Math.min(Math.max(next, 0), tokens.length - 1));
+  chips[chosen].focus();
+});
+const live = el("p", { class: "note live", role: "status" });
+
+// -- tracks
+const tracks = el("div", { class: "tracks" });
+const head = el("i", { class: "playhead" });
+
+function loudness() {
+  if (bundle.peaks) return bytes(bundle.peaks);
+  if (!spectrogram) return null;
+  const [columns, bands] = spectrogram.shape;
+  const data = levels(spectrogram);
+  const mean = Float64Array.from({ length: columns }, (_, x) => { let sum = 0; for (let b = 0; b < bands; b++) sum += data[x * bands + b]; return sum; });
+  const [least, most] = [Math.min(...mean), Math.max(...mean)];
+  return Uint8Array.from(mean, (x) => 255 * (x - least) / (most - least || 1));
+}
+const wave = canvas("wave", bundle.peaks ? "Waveform" : "Loudness over time");
+const sound = canvas("sound", "Spectrogram, low frequencies below");
+const over = el("canvas", { class: "over", "aria-hidden": "true" });
+const bands = new Map();
+const area = el("div", { class: "areas" });
+
+function drawWave() {
+  const peaks = loudness();
+  if (!peaks) return;
+  wave.width = peaks.length;
+  wave.height = 64;
+  const context = wave.getContext("2d");
+  context.fillStyle = getComputedStyle(live).color;
+  peaks.forEach((peak, x) => { const half = Math.max(0.5, peak * 32 / 255); context.fillRect(x, 32 - half, 1, 2 * half); });
+}
+function drawSound() {
+  if (!spectrogram) return;
+  const [columns, mel] = spectrogram.shape;
+  const data = levels(spectrogram);
+  const colours = ramp("grey");
+  paint(sound, columns, mel, (pixels, at, x, y) => colour(colours, pixels, at, data[x * mel + mel - 1 - y]));
+}
+// The chosen token's relevance in orange: opaque where it is large.
+function drawOver() {
+  const map = maps.find((one) => one.id === overlaid.value);
+  if (!map || !spectrogram) return;
+  const most = 255 * strength.value / 100;
+  const tint = (pixels, at, level) => {
+    pixels[at] = 213; pixels[at + 1] = 94; pixels[at + 2] = 0; pixels[at + 3] = most * level / 255;
   };
-  const maps = bundle.maps;
-  const frames = maps.length ? maps[0].shape[1] : 0;
-  const length = bundle.seconds || Math.max(frames * bundle.frame_seconds, (spectrogram?.shape[0] || 0) * bundle.melframe_seconds) || 1;
-  const rank = { reference: 0, method: 1, control: 2 };
-  const ordered = [...maps].sort((a, b) => rank[a.kind] - rank[b.kind]);
-
-  // What a token's relevance is at a frame, and its part of the scale: its own, or that of the whole map.
-  const valueAt = (map, t, f) => map.min[t] + (map.max[t] - map.min[t]) * levels(map)[t * map.shape[1] + f] / 255;
-  function scaled(map, t, whole) {
-    const width = map.shape[1];
-    const row = levels(map).subarray(t * width, (t + 1) * width);
-    if (!whole) return map.max[t] > map.min[t] ? row : new Uint8Array(width);
-    const known = map.min.filter((x) => x !== null);
-    const [least, most] = [Math.min(...known), Math.max(...map.max.filter((x) => x !== null))];
-    return row.map((_, f) => Math.round(255 * (valueAt(map, t, f) - least) / (most - least || 1)));
+  const volume = (bundle.volumes || []).find((one) => one.map === map.id);
+  if (volume) {
+    const [, high, wide] = volume.shape;
+    const data = levels(volume).subarray(chosen * high * wide, (chosen + 1) * high * wide);
+    paint(over, wide, high, (pixels, at, x, y) => tint(pixels, at, data[(high - 1 - y) * wide + x]));
+    return;
   }
-
-  // -- colours ------------------------------------------------------------------------------------
-  const STOPS = {
-    viridis: [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
-    cividis: [[0, 34, 78], [65, 77, 107], [124, 123, 120], [187, 174, 108], [254, 232, 56]],
-    grey: [[255, 255, 255], [0, 0, 0]],
-  };
-  function ramp(name) {
-    const stops = STOPS[name];
-    const made = new Uint8ClampedArray(256 * 3);
-    for (let i = 0; i < 256; i++) {
-      const at = (i / 255) * (stops.length - 1);
-      const k = Math.min(Math.floor(at), stops.length - 2);
-      for (let c = 0; c < 3; c++) made[3 * i + c] = stops[k][c] + (at - k) * (stops[k + 1][c] - stops[k][c]);
-    }
-    return made;
-  }
-  function paint(canvas, width, height, pixel) {
-    canvas.width = width;
-    canvas.height = height;
-    const image = new ImageData(width, height);
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) pixel(image.data, 4 * (y * width + x), x, y);
-    canvas.getContext("2d").putImageData(image, 0, 0);
-  }
-  const colour = (colours, data, at, level) => {
-    data[at] = colours[3 * level];
-    data[at + 1] = colours[3 * level + 1];
-    data[at + 2] = colours[3 * level + 2];
-    data[at + 3] = 255;
-  };
-
-  // -- controls -----------------------------------------------------------------------------------
-  const option = (value, text) => el("option", { value }, text);
-  const overlaid = el("select", null, ...ordered.map((map) => option(map.id, map.label)));
-  const firstMethod = ordered.find((map) => map.kind === "method") || ordered[0];
-  if (firstMethod) overlaid.value = firstMethod.id;
-  const palette = el("select", null, ...Object.keys(STOPS).map((name) => option(name, name)));
-  const scale = el("select", null, option("token", "per token"), option("map", "whole map"));
-  const strength = el("input", { type: "range", min: 0, max: 100, value: 75 });
-  const play = el("button", { type: "button" }, "Play this segment");
-  const label = (text, control) => el("label", null, text + " ", control);
-  const controls = el("form", { class: "filters", "aria-label": "How to show the maps" },
-    label("Over the spectrogram", overlaid), label("Strength", strength), label("Colours", palette), label("Scale", scale), audio ? play : "");
-  controls.addEventListener("submit", (event) => event.preventDefault());
-
-  // -- tokens -------------------------------------------------------------------------------------
-  let chosen = Math.max(0, tokens.findIndex((token) => token.content));
-  const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
-  const chips = tokens.map((token, t) => el("button", { type: "button", class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1, onclick: () => choose(t) }, el("bdi", null, shownText(token))));
-  const strip = el("div", { class: "chips", role: "group", "aria-label": "Tokens of the hypothesis; arrow keys move" }, ...chips);
-  strip.addEventListener("keydown", (event) => {
-    const next = new Map([["ArrowRight", chosen + 1], ["ArrowLeft", chosen - 1], ["Home", 0], ["End", tokens.length - 1]]).get(event.key);
-    if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    choose(Math.min(Math.max(next, 0), tokens.length - 1));
-    chips[chosen].focus();
+  const row = scaled(map, chosen, scale.value === "map");
+  paint(over, row.length, 1, (pixels, at, x) => tint(pixels, at, row[x]));
+}
+// The difference is a band of its own; it has no values to read, only a sign.
+const difference = { id: "", shape: maps[0]?.shape };
+function drawBand(map) {
+  const { canvas: one, figure } = bands.get(map);
+  if (map !== difference) { band(one, map, palette.value, scale.value === "map"); return; }
+  const [a, b] = [overlaid, minus].map((box) => maps.find((other) => other.id === box.value));
+  gap(one, a, b, scale.value === "map");
+  figure.firstChild.replaceChildren(el("bdi", null, a.label), " − ", el("bdi", null, b.label));
+  one.setAttribute("aria-label", `${a.label} minus ${b.label}: orange where the first is larger, blue where the second is`);
+}
+function addBand(map) {
+  const mark = el("i", { class: "row" });
+  const one = canvas("band", `Relevance by ${map.label}: tokens downwards, time to the right`);
+  const kind = map.kind === "method" ? [] : [" ", el("small", { class: "tag" }, map.kind)];
+  bands.set(map, { mark, canvas: one, figure: track([el("bdi", null, map.label), ...kind], "maps", one, mark) });
+  one.addEventListener("click", (event) => {
+    const box = one.getBoundingClientRect();
+    choose(Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0])));
   });
-  const live = el("p", { class: "note live", role: "status" });
+}
+function arrange() {
+  const shown = ordered.filter((map) => boxes.get(map).checked);
+  if (minus.value) shown.push(difference);
+  for (const map of shown) if (!bands.has(map)) addBand(map);
+  for (const map of shown) drawBand(map);
+  area.replaceChildren(...shown.map((map) => bands.get(map).figure));
+  markRows();
+}
+function markRows() {
+  for (const [map, { mark }] of bands) {
+    mark.style.setProperty("top", `${100 * chosen / map.shape[0]}%`);
+    mark.style.setProperty("height", `${100 / map.shape[0]}%`);
+  }
+}
+const boxes = new Map(ordered.map((map, i) => [map, el("input", { type: "checkbox", checked: i < 4 })]));
+for (const [map, box] of boxes) box.checked = box.hasAttribute("checked") || map === firstMethod;
+const picker = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Explanations shown"),
+  el("fieldset", null, el("legend", { class: "vh" }, "Explanations to show"), ...[...boxes].map(([map, box]) => el("label", null, box, " ", el("bdi", null, map.label)))));
+picker.addEventListener("change", arrange);
 
-  // -- tracks -------------------------------------------------------------------------------------
-  const tracks = el("div", { class: "tracks" });
-  const head = el("i", { class: "playhead" });
-  const track = (name, kind, ...content) => el("figure", { class: "track " + kind }, el("figcaption", null, ...name), el("div", { class: "lane" }, ...content));
-  const canvas = (kind, text) => el("canvas", { class: kind, role: "img", "aria-label": text });
+const step = [0.5, 1, 2, 5, 10].find((s) => length / s <= 8) || 30;
+const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({ length: Math.floor(length / step) + 1 }, (_, k) => {
+  const tick = el("span", null, `${k * step} s`);
+  tick.style.setProperty("left", `${100 * k * step / length}%`);
+  return tick;
+}));
 
-  function loudness() {
-    if (bundle.peaks) return bytes(bundle.peaks);
-    if (!spectrogram) return null;
-    const [columns, bands] = spectrogram.shape;
-    const data = levels(spectrogram);
-    const mean = Float64Array.from({ length: columns }, (_, x) => { let sum = 0; for (let b = 0; b < bands; b++) sum += data[x * bands + b]; return sum; });
-    const [least, most] = [Math.min(...mean), Math.max(...mean)];
-    return Uint8Array.from(mean, (x) => 255 * (x - least) / (most - least || 1));
+// -- choosing a token
+const segment = () => {
+  const { start, end } = tokens[chosen];
+  return start !== null && start !== undefined && end > start ? [start, end] : null;
+};
+const span = el("i", { class: "segment" });
+function choose(t) {
+  chips[chosen].tabIndex = -1;
+  chosen = t;
+  chips.forEach((chip, i) => chip.setAttribute("aria-pressed", String(i === t)));
+  chips[t].tabIndex = 0;
+  drawOver();
+  markRows();
+  const part = segment();
+  play.disabled = !part;
+  span.hidden = !part;
+  if (part) {
+    span.style.setProperty("left", `${100 * part[0] / length}%`);
+    span.style.setProperty("width", `${100 * (part[1] - part[0]) / length}%`);
   }
-  const wave = canvas("wave", bundle.peaks ? "Waveform" : "Loudness over time");
-  const sound = canvas("sound", "Spectrogram, low frequencies below");
-  const over = el("canvas", { class: "over", "aria-hidden": "true" });
-  const bands = new Map();
-  const area = el("div", { class: "areas" });
+  const moments = ordered.filter((map) => boxes.get(map).checked && map.max[t] > map.min[t]).map((map) => {
+    const row = scaled(map, t, false);
+    return `${map.label} ${number((row.indexOf(Math.max(...row)) + 0.5) * bundle.frame_seconds, 1)} s`;
+  });
+  const where = part ? `, spoken from ${number(part[0])} to ${number(part[1])} s` : "";
+  live.replaceChildren(`Token ${t + 1} of ${tokens.length}: `, el("bdi", null, shownText(tokens[t])), where, moments.length ? `. Most relevant moment: ${moments.join(", ")}.` : ".");
+}
 
-  function drawWave() {
-    const peaks = loudness();
-    if (!peaks) return;
-    wave.width = peaks.length;
-    wave.height = 64;
-    const context = wave.getContext("2d");
-    context.fillStyle = getComputedStyle(live).color;
-    peaks.forEach((peak, x) => { const half = Math.max(0.5, peak * 32 / 255); context.fillRect(x, 32 - half, 1, 2 * half); });
-  }
-  function drawSound() {
-    if (!spectrogram) return;
-    const [columns, mel] = spectrogram.shape;
-    const data = levels(spectrogram);
-    const colours = ramp("grey");
-    paint(sound, columns, mel, (pixels, at, x, y) => colour(colours, pixels, at, data[x * mel + mel - 1 - y]));
-  }
-  // The chosen token's relevance in orange: opaque where it is large.
-  function drawOver() {
-    const map = maps.find((one) => one.id === overlaid.value);
-    if (!map || !spectrogram) return;
-    const most = 255 * strength.value / 100;
-    const tint = (pixels, at, level) => {
-      pixels[at] = 213; pixels[at + 1] = 94; pixels[at + 2] = 0; pixels[at + 3] = most * level / 255;
-    };
-    const volume = (bundle.volumes || []).find((one) => one.map === map.id);
-    if (volume) {
-      const [, high, wide] = volume.shape;
-      const data = levels(volume).subarray(chosen * high * wide, (chosen + 1) * high * wide);
-      paint(over, wide, high, (pixels, at, x, y) => tint(pixels, at, data[(high - 1 - y) * wide + x]));
-      return;
-    }
-    const row = scaled(map, chosen, scale.value === "map");
-    paint(over, row.length, 1, (pixels, at, x) => tint(pixels, at, row[x]));
-  }
-  function drawBand(map) {
-    const [rows, columns] = map.shape;
-    const colours = ramp(palette.value);
-    const whole = scale.value === "map";
-    const lines = Array.from({ length: rows }, (_, t) => scaled(map, t, whole));
-    paint(bands.get(map).canvas, columns, rows, (pixels, at, x, y) => colour(colours, pixels, at, lines[y][x]));
-  }
-
-  function addBand(map) {
-    const mark = el("i", { class: "row" });
-    const one = canvas("band", `Relevance by ${map.label}: tokens downwards, time to the right`);
-    one.style.setProperty("--rows", map.shape[0]);
-    const kind = map.kind === "method" ? [] : [" ", el("small", { class: "tag" }, map.kind)];
-    bands.set(map, { mark, canvas: one, figure: track([el("bdi", null, map.label), ...kind], "maps", one, mark) });
-    one.addEventListener("click", (event) => {
-      const box = one.getBoundingClientRect();
-      choose(Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0])));
-    });
-  }
-  function arrange() {
-    const shown = ordered.filter((map) => boxes.get(map).checked);
-    for (const map of shown) {
-      if (!bands.has(map)) { addBand(map); drawBand(map); }
-    }
-    area.replaceChildren(...shown.map((map) => bands.get(map).figure));
-    markRows();
-  }
-  function markRows() {
-    for (const [map, { mark }] of bands) {
-      mark.style.setProperty("top", `${100 * chosen / map.shape[0]}%`);
-      mark.style.setProperty("height", `${100 / map.shape[0]}%`);
-    }
-  }
-  const boxes = new Map(ordered.map((map, i) => [map, el("input", { type: "checkbox", checked: i < 4 })]));
-  for (const [map, box] of boxes) box.checked = box.hasAttribute("checked") || map === firstMethod;
-  const picker = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Explanations shown"),
-    el("fieldset", null, el("legend", { class: "vh" }, "Explanations to show"), ...[...boxes].map(([map, box]) => el("label", null, box, " ", el("bdi", null, map.label)))));
-  picker.addEventListener("change", arrange);
-
-  const step = [0.5, 1, 2, 5, 10].find((s) => length / s <= 8) || 30;
-  const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({ length: Math.floor(length / step) + 1 }, (_, k) => {
-    const tick = el("span", null, `${k * step} s`);
-    tick.style.setProperty("left", `${100 * k * step / length}%`);
-    return tick;
-  }));
-
-  // -- choosing a token ---------------------------------------------------------------------------
-  const segment = () => {
-    const { start, end } = tokens[chosen];
-    return start !== null && start !== undefined && end > start ? [start, end] : null;
+// -- sound
+let until = Infinity;
+function place() {
+  head.style.setProperty("left", `${Math.min(100, 100 * (audio ? audio.currentTime : 0) / length)}%`);
+}
+function follow() {
+  place();
+  if (audio.currentTime >= until) { audio.pause(); until = Infinity; }
+  if (!audio.paused) requestAnimationFrame(follow);
+}
+if (audio) {
+  // A server without byte ranges cannot wind: then the clip is fetched once and played from memory.
+  const windable = () => audio.seekable.length > 0 && audio.seekable.end(0) > 0;
+  const repair = async () => {
+    if (windable() || audio.src.startsWith("blob:") || location.protocol === "file:") return;
+    audio.src = URL.createObjectURL(await (await fetch(audio.src)).blob());
   };
-  const span = el("i", { class: "segment" });
-  function choose(t) {
-    chips[chosen].tabIndex = -1;
-    chosen = t;
-    chips.forEach((chip, i) => chip.setAttribute("aria-pressed", String(i === t)));
-    chips[t].tabIndex = 0;
-    drawOver();
-    markRows();
+  if (audio.readyState > 0) repair(); else audio.addEventListener("loadedmetadata", repair, { once: true });
+  audio.addEventListener("play", () => { if (still.matches) place(); follow(); });
+  for (const name of ["seeked", "timeupdate", "pause"]) audio.addEventListener(name, place);
+  audio.addEventListener("pause", () => { until = Infinity; });
+  play.addEventListener("click", () => {
     const part = segment();
-    play.disabled = !part;
-    span.hidden = !part;
-    if (part) {
-      span.style.setProperty("left", `${100 * part[0] / length}%`);
-      span.style.setProperty("width", `${100 * (part[1] - part[0]) / length}%`);
-    }
-    const peaks = ordered.filter((map) => boxes.get(map).checked && map.max[t] > map.min[t]).map((map) => {
-      const row = scaled(map, t, false);
-      return `${map.label} ${number((row.indexOf(Math.max(...row)) + 0.5) * bundle.frame_seconds, 1)} s`;
-    });
-    const where = part ? `, spoken from ${number(part[0])} to ${number(part[1])} s` : "";
-    live.replaceChildren(`Token ${t + 1} of ${tokens.length}: `, el("bdi", null, shownText(tokens[t])), where, peaks.length ? `. Most relevant moment: ${peaks.join(", ")}.` : ".");
-  }
-
-  // -- sound --------------------------------------------------------------------------------------
-  let until = Infinity;
-  function place() {
-    head.style.setProperty("left", `${Math.min(100, 100 * (audio ? audio.currentTime : 0) / length)}%`);
-  }
-  function follow() {
-    place();
-    if (audio.currentTime >= until) { audio.pause(); until = Infinity; }
-    if (!audio.paused) requestAnimationFrame(follow);
-  }
-  if (audio) {
-    // A server without byte ranges cannot wind: then the clip is fetched once and played from memory.
-    const windable = () => audio.seekable.length > 0 && audio.seekable.end(0) > 0;
-    const repair = async () => {
-      if (windable() || audio.src.startsWith("blob:") || location.protocol === "file:") return;
-      audio.src = URL.createObjectURL(await (await fetch(audio.src)).blob());
-    };
-    if (audio.readyState > 0) repair(); else audio.addEventListener("loadedmetadata", repair, { once: true });
-    audio.addEventListener("play", () => { if (still.matches) place(); follow(); });
-    for (const name of ["seeked", "timeupdate", "pause"]) audio.addEventListener(name, place);
-    audio.addEventListener("pause", () => { until = Infinity; });
-    play.addEventListener("click", () => {
-      const part = segment();
-      if (!part) return;
-      [audio.currentTime, until] = part;
-      audio.play();
-    });
-    tracks.addEventListener("click", (event) => {
-      const lane = event.target.closest(".lane");
-      if (!lane) return;
-      const box = lane.getBoundingClientRect();
-      audio.currentTime = Math.min(length, Math.max(0, length * (event.clientX - box.left) / box.width));
-    });
-  }
-
-  // -- everything together ------------------------------------------------------------------------
-  const readout = el("p", { class: "note readout" });
-  area.addEventListener("pointermove", (event) => {
-    for (const [map, { canvas: one }] of bands) {
-      if (event.target !== one) continue;
-      const box = one.getBoundingClientRect();
-      const t = Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0]));
-      const f = Math.min(map.shape[1] - 1, Math.floor((event.clientX - box.left) / box.width * map.shape[1]));
-      if (t < 0 || f < 0 || map.min[t] === null) return;
-      readout.replaceChildren(el("bdi", null, map.label), ", ", el("bdi", null, shownText(tokens[t])), ` at ${number(f * bundle.frame_seconds)} s: ${valueAt(map, t, f).toPrecision(3)}`);
-    }
+    if (!part) return;
+    [audio.currentTime, until] = part;
+    audio.play();
   });
-  const redraw = () => { for (const map of bands.keys()) drawBand(map); drawOver(); };
-  controls.addEventListener("input", (event) => (event.target === strength || event.target === overlaid ? drawOver() : redraw()));
-  new MutationObserver(drawWave).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  tracks.addEventListener("click", (event) => {
+    const lane = event.target.closest(".lane");
+    if (!lane) return;
+    const box = lane.getBoundingClientRect();
+    audio.currentTime = Math.min(length, Math.max(0, length * (event.clientX - box.left) / box.width));
+  });
+}
 
-  tracks.append(track([bundle.peaks ? "Waveform" : "Loudness"], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
-    el("div", { class: "overlay", "aria-hidden": "true" }, span, head));
-  host.append(strip, live, controls, el("p", { class: "bar" }, picker, readout), tracks);
-  drawWave();
-  drawSound();
-  arrange();
-  if (tokens.length && maps.length) choose(chosen);
-  host.dataset.ready = "";
+// -- everything together
+const readout = el("p", { class: "note readout" });
+area.addEventListener("pointermove", (event) => {
+  for (const [map, { canvas: one }] of bands) {
+    if (event.target !== one || map === difference) continue;
+    const box = one.getBoundingClientRect();
+    const t = Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0]));
+    const f = Math.min(map.shape[1] - 1, Math.floor((event.clientX - box.left) / box.width * map.shape[1]));
+    if (t < 0 || f < 0 || map.min[t] === null) return;
+    readout.replaceChildren(el("bdi", null, map.label), ", ", el("bdi", null, shownText(tokens[t])), ` at ${number(f * bundle.frame_seconds)} s: ${valueAt(map, t, f).toPrecision(3)}`);
+  }
+});
+controls.addEventListener("input", (event) => { if (event.target !== strength) arrange(); drawOver(); });
+new MutationObserver(drawWave).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+
+tracks.append(track([bundle.peaks ? "Waveform" : "Loudness"], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
+  el("div", { class: "overlay", "aria-hidden": "true" }, span, head));
+host.append(strip, live, controls, el("p", { class: "bar" }, picker, readout), tracks);
+drawWave();
+drawSound();
+arrange();
+if (tokens.length && maps.length) choose(chosen);
+host.dataset.ready = "";
 })();

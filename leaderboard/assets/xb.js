@@ -1,132 +1,132 @@
 // What all pages share: data, the one way to load more of it, elements made of text, and the fragment as state.
 "use strict";
 const XB = (function () {
-  const page = document.documentElement;
-  const root = page.dataset.root || "";
-  const texts = new Map();
-  const parsed = new Map();
-  const waiting = new Map();
+const page = document.documentElement;
+const root = page.dataset.root || "";
+const texts = new Map();
+const parsed = new Map();
+const waiting = new Map();
 
-  // Only our own data files, by relative name: whatever else asks for a script is refused.
-  const OURS = /^(?:\.\.\/){0,4}js\/(?:[a-z]+\/)?[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[0-9a-f]{8}\.js$/;
-  const checked = (address) => {
-    if (!OURS.test(address)) throw new TypeError("not a data file of this site: " + address);
-    return address;
-  };
-  const policy = window.trustedTypes
-    ? trustedTypes.createPolicy("xb", { createScriptURL: checked })
-    : { createScriptURL: checked };
+// Only our own data files, by relative name: whatever else asks for a script is refused.
+const OURS = /^(?:\.\.\/){0,4}js\/(?:[a-z]+\/)?[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[0-9a-f]{8}\.js$/;
+const checked = (address) => {
+  if (!OURS.test(address)) throw new TypeError("not a data file of this site: " + address);
+  return address;
+};
+const policy = window.trustedTypes
+  ? trustedTypes.createPolicy("xb", { createScriptURL: checked })
+  : { createScriptURL: checked };
 
-  function get(name) {
-    if (!parsed.has(name) && texts.has(name)) {
-      parsed.set(name, JSON.parse(texts.get(name)));
-      texts.delete(name);
-    }
-    return parsed.get(name);
+function get(name) {
+  if (!parsed.has(name) && texts.has(name)) {
+    parsed.set(name, JSON.parse(texts.get(name)));
+    texts.delete(name);
   }
+  return parsed.get(name);
+}
 
-  // Load a data file that the page did not bring, once; entities tell where it lies.
-  function load(name) {
-    if (get(name)) return Promise.resolve(get(name));
-    if (!waiting.has(name)) {
-      waiting.set(name, new Promise((done, fail) => {
-        const files = new Map(Object.entries(get("entities").files));
-        if (!files.has(name)) { done(undefined); return; }
-        const script = document.createElement("script");
-        script.src = policy.createScriptURL(root + files.get(name));
-        script.onload = () => done(get(name));
-        script.onerror = () => fail(new Error(name + " could not be loaded"));
-        document.head.append(script);
-      }));
-    }
-    return waiting.get(name);
+// Load a data file that the page did not bring, once; entities tell where it lies.
+function load(name) {
+  if (get(name)) return Promise.resolve(get(name));
+  if (!waiting.has(name)) {
+    waiting.set(name, new Promise((done, fail) => {
+      const files = new Map(Object.entries(get("entities").files));
+      if (!files.has(name)) { done(undefined); return; }
+      const script = document.createElement("script");
+      script.src = policy.createScriptURL(root + files.get(name));
+      script.onload = () => done(get(name));
+      script.onerror = () => fail(new Error(name + " could not be loaded"));
+      document.head.append(script);
+    }));
   }
+  return waiting.get(name);
+}
 
-  // An element with attributes and children; texts stay texts.
-  function el(tag, given, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(given || {})) {
-      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-      else if (value === true) made.setAttribute(name, "");
-      else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
-    }
-    made.append(...children);
-    return made;
+// An element with attributes and children; texts stay texts.
+function el(tag, given, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(given || {})) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
   }
+  made.append(...children);
+  return made;
+}
 
-  function svg(tag, given, ...children) {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
+function svg(tag, given, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+// Numbers are written as the pages write them: an exact tie goes to the even digit, as in Python; true minus; a dash for none.
+function fixed(value, digits) {
+  const size = Math.abs(value);
+  const halves = size * 2 ** (digits + 1);
+  if (!Number.isInteger(halves) || halves % 2 === 0) return value.toFixed(digits);
+  const below = Math.floor(size * 10 ** digits);
+  return (Math.sign(value) * (below + below % 2) / 10 ** digits).toFixed(digits);
+}
+
+function number(value, digits = 2) {
+  if (value === null || value === undefined) return "–";
+  const text = fixed(value, digits);
+  return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
+}
+
+function cost(value) {
+  if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
+  const digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value)))));
+  return fixed(value, digits).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");
+}
+
+const count = (n, one, many = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : many);
+
+// The state of a page lies in its address, after "#", so that a link shows the same view.
+const fragment = {
+  read: () => new Map(new URLSearchParams(location.hash.slice(1))),
+  write(state, push) {
+    const kept = new URLSearchParams([...state].filter(([, value]) => value !== "")).toString();
+    if (kept === location.hash.slice(1)) return;
+    const address = kept ? "#" + kept : location.pathname + location.search;
+    history[push ? "pushState" : "replaceState"](null, "", address);
+  },
+};
+
+// Read a column by row: {v} holds values, {dict, ix} few texts that repeat.
+const reader = (column) => (column.v
+  ? (i) => column.v[i]
+  : (i) => (column.ix[i] < 0 ? null : column.dict[column.ix[i]]));
+
+async function copy(text, tell) {
+  try {
+    await navigator.clipboard.writeText(text);
+    tell("Copied.");
+  } catch {
+    const box = el("textarea", { rows: 8, readonly: true, "aria-label": "Text to copy" });
+    box.value = text;
+    const dialog = el("dialog", { class: "copy", "aria-label": "Copy this text" }, box,
+      el("form", { method: "dialog" }, el("button", { type: "submit" }, "Close")));
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+    box.select();
+    tell("The browser does not allow to copy; the text is shown instead.");
   }
+}
 
-  // Numbers are written as the pages write them: an exact tie goes to the even digit, as in Python; true minus; a dash for none.
-  function fixed(value, digits) {
-    const size = Math.abs(value);
-    const halves = size * 2 ** (digits + 1);
-    if (!Number.isInteger(halves) || halves % 2 === 0) return value.toFixed(digits);
-    const below = Math.floor(size * 10 ** digits);
-    return (Math.sign(value) * (below + below % 2) / 10 ** digits).toFixed(digits);
-  }
+function save(text, name, type) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
 
-  function number(value, digits = 2) {
-    if (value === null || value === undefined) return "–";
-    const text = fixed(value, digits);
-    return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
-  }
+for (const choice of document.querySelectorAll("select.goto")) {
+  choice.addEventListener("change", () => { if (choice.value) location.href = choice.value; });
+}
 
-  function cost(value) {
-    if (value === null || value === undefined) return "–";
-    if (value === 0) return "0";
-    const digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value)))));
-    return fixed(value, digits).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");
-  }
-
-  const count = (n, one, many = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : many);
-
-  // The state of a page lies in its address, after "#", so that a link shows the same view.
-  const fragment = {
-    read: () => new Map(new URLSearchParams(location.hash.slice(1))),
-    write(state, push) {
-      const kept = new URLSearchParams([...state].filter(([, value]) => value !== "")).toString();
-      if (kept === location.hash.slice(1)) return;
-      const address = kept ? "#" + kept : location.pathname + location.search;
-      history[push ? "pushState" : "replaceState"](null, "", address);
-    },
-  };
-
-  // Read a column by row: {v} holds values, {dict, ix} few texts that repeat.
-  const reader = (column) => (column.v
-    ? (i) => column.v[i]
-    : (i) => (column.ix[i] < 0 ? null : column.dict[column.ix[i]]));
-
-  async function copy(text, tell) {
-    try {
-      await navigator.clipboard.writeText(text);
-      tell("Copied.");
-    } catch {
-      const box = el("textarea", { rows: 8, readonly: true, "aria-label": "Text to copy" });
-      box.value = text;
-      const dialog = el("dialog", { class: "copy", "aria-label": "Copy this text" }, box,
-        el("form", { method: "dialog" }, el("button", { type: "submit" }, "Close")));
-      dialog.addEventListener("close", () => dialog.remove());
-      document.body.append(dialog);
-      dialog.showModal();
-      box.select();
-      tell("The browser does not allow to copy; the text is shown instead.");
-    }
-  }
-
-  function save(text, name, type) {
-    const address = URL.createObjectURL(new Blob([text], { type }));
-    el("a", { href: address, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10000);
-  }
-
-  for (const choice of document.querySelectorAll("select.goto")) {
-    choice.addEventListener("change", () => { if (choice.value) location.href = choice.value; });
-  }
-
-  return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, save, root };
+return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, save, root };
 })();

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bundles import bundle
 from harness import Site
 
 
@@ -145,6 +148,11 @@ def test_arrow_keys_move_between_heads_and_a_live_line_reads_them(
     page.keyboard.press("ArrowRight")
     assert live.inner_text().startswith("layer 3, head 3: ")
     assert page.evaluate("document.activeElement.tagName") == "TD"
+    live.get_by_role("link").click()
+    page.locator("html.ready").wait_for()
+    rows = page.locator("#results tbody tr")
+    assert rows.count() == 1
+    assert "head=3,layer=3" in rows.first.inner_text()
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
@@ -183,3 +191,77 @@ def test_hostile_texts_stay_texts(site: Site, open_page: Callable[..., Any]) -> 
     page, _ = open_page(site.url("results.html#q=bold&cols=dataset,model"))
     page.locator("html.ready").wait_for()
     assert page.locator("#results td bdi", has_text="model-<b>bold</b>").count() > 0
+
+
+def csv_rows(site: Site) -> list[dict[str, str]]:
+    """Return all rows as the downloadable file has them."""
+    with (site.folder / "data" / "results.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_models_show_the_scores_of_both_and_who_leads_on_both(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    slugs = sorted(p.stem for p in (site.folder / "models").glob("*.html") if p.stem != "index")
+    page, watch = open_page(site.url("compare.html"))
+    page.locator("select[name=kind]").select_option("models")
+    first, second = (page.locator(f"select[name={name}]") for name in "ab")
+    assert first.locator("option").evaluate_all("o => o.map(x => x.value).sort()") == slugs
+    titles = [box.locator("option:checked").text_content() for box in (first, second)]
+    rows = {
+        (r["task"], r["metric"], r["model"], r["config"]): r
+        for r in csv_rows(site)
+        if r["reference"] in ("spes-encoder", "") and r["rank_reason"] != "single-head"
+    }
+    for task in ("demo-asr-en", "demo-st-de"):
+        table = page.get_by_role("table", name=f"Methods on {task}, pearson")
+        shown = table.locator("tbody tr").evaluate_all(
+            "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
+        )
+        wanted = {
+            key[3]
+            for key, row in rows.items()
+            if key[:3] == (task, "pearson", titles[0])
+            and row["value"]
+            and rows.get((task, "pearson", titles[1], key[3]), {}).get("value")
+        }
+        assert {line[0] for line in shown} == wanted
+        for line in shown:
+            for at, title in ((1, titles[0]), (4, titles[1])):
+                row = rows[task, "pearson", title, line[0]]
+                assert line[at].startswith(f"{float(row['value']):.3f}".replace("-", "−"))
+                assert line[at + 2] == (row["rank"] or "–")
+        shared = sum(
+            all(rows[task, "pearson", title, name]["best"] == "1" for title in titles)
+            for name in wanted
+        )
+        said = page.locator("#comparison p", has_text=f"{task}, pearson").inner_text()
+        assert (f": {shared} method" in said) if shared else ("no method leads on both" in said)
+    page.get_by_role("button", name="Swap").click()
+    assert f"kind=models&a={second.input_value()}" not in page.url
+    assert page.url.endswith(f"#kind=models&a={first.input_value()}&b={second.input_value()}")
+    assert first.locator("option:checked").text_content() == titles[1]
+    page.go_back()
+    page.locator("select[name=kind]").select_option("methods")
+    page.locator(".pairs").first.wait_for()
+    assert watch.problems == []
+
+
+@pytest.mark.parametrize("how", ["file", "http"])
+def test_both_methods_on_one_utterance_and_where_they_differ(
+    site: Site, open_page: Callable[..., Any], how: str
+) -> None:
+    page, watch = open_page(site.url("compare.html", how) + "#a=chefer&b=uniform")
+    page.locator(".tracks canvas >> nth=2").wait_for()
+    assert page.locator(".tracks figcaption").all_inner_texts()[0].startswith("chefer")
+    page.get_by_label("Example").select_option("demo-two")
+    page.locator("a[href='examples/demo-two.html']").wait_for()
+    shown = page.locator(".tracks canvas >> nth=2").evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+    # `uniform` is constant, so the difference is chefer on its scale: from white to orange.
+    chefer = base64.b64decode(next(m for m in bundle()["maps"] if m["id"] == "chefer")["data"])
+    for channel, full in enumerate((213, 94, 0)):
+        wanted = [255 + level / 255 * (full - 255) for level in chefer]
+        assert all(abs(a - b) <= 1 for a, b in zip(shown[channel::4], wanted, strict=True))
+    assert watch.problems == []

@@ -52,7 +52,8 @@ def rows(site: Site) -> list[dict[str, str]]:
 
 
 def shown(page: Any) -> list[str]:
-    """Return the permanent names of the rows in sight."""
+    """Return the permanent names of the rows of the page, once all are drawn."""
+    page.locator("#results tbody[aria-busy=false]").wait_for()
     return page.locator("#results tbody tr").evaluate_all("rows => rows.map(r => r.dataset.row)")
 
 
@@ -61,6 +62,7 @@ def column(page: Any, name: str) -> list[str]:
     at = page.locator("#results thead th").evaluate_all(
         "(c, n) => c.findIndex(x => x.dataset.col === n)", name
     )
+    page.locator("#results tbody[aria-busy=false]").wait_for()
     return page.locator("#results tbody tr").evaluate_all(
         "(rows, at) => rows.map(r => r.cells[at].textContent.trim())", at
     )

@@ -43,6 +43,7 @@ def test_an_odd_site_is_silent(kind: str, tmp_path: Path, open_page: Callable[..
             page.locator("html.ready").wait_for()
             for label in ("value", "config", "rank"):
                 page.locator(f"[data-sort={label}]").click()
+            page.locator("#results tbody[aria-busy=false]").wait_for()
             rows = page.locator("#results tbody tr[data-row]").count()
             assert rows == min(100, sum(len(r["scores"]) for r in ODD[kind]))
         open_page.close()

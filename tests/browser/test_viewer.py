@@ -76,6 +76,29 @@ def test_bands_and_overlay_show_the_bytes_of_the_bundle(viewer: Callable[..., An
     assert all(abs(a - w) <= 1 for a, w in zip(alpha, wanted, strict=True))
 
 
+def test_the_difference_of_two_maps_is_a_band_of_its_own(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    before = page.locator(".track.maps").count()
+    page.get_by_label("Over the spectrogram").select_option("chefer")
+    page.get_by_label("Minus").select_option("spes-encoder")
+    band = page.locator(".track.maps").nth(before)
+    assert band.locator("figcaption").inner_text() == "chefer − spes-encoder"
+    chefer, reference = (
+        base64.b64decode(next(m for m in bundle()["maps"] if m["id"] == name)["data"])
+        for name in ("chefer", "spes-encoder")
+    )
+    shown = pixels(page, f".track.maps canvas >> nth={before}")
+    for channel, ends in enumerate(((213, 0), (94, 114), (0, 178))):
+        wanted = [
+            255 + abs(a - b) / 255 * (ends[a < b] - 255)
+            for a, b in zip(chefer, reference, strict=True)
+        ]
+        assert all(abs(a - b) <= 1 for a, b in zip(shown[channel::4], wanted, strict=True))
+    page.get_by_role("combobox", name="Minus").select_option("nothing")
+    assert page.locator(".track.maps").count() == before
+    assert page.watch.problems == []
+
+
 def test_a_scale_over_the_whole_map_keeps_rows_comparable(viewer: Callable[..., Any]) -> None:
     page = viewer()
     page.get_by_label("Colours").select_option("grey")

@@ -452,7 +452,7 @@ def test_text_and_marks_stand_out_in_both_themes() -> None:
         {name: dark for name, _, dark in pairs},
     ):
         colours = {name: expand(value) for name, value in theme.items()}
-        for ground in ("page", "panel", "rule"):
+        for ground in ("page", "panel", "rule", "wash"):
             for name in ("ink", "soft", "accent", "warn", "perturbation", "gradient"):
                 assert ratio(colours[name], colours[ground]) >= 4.5, (name, ground)
             for name in ("attention", "gradient", "perturbation", "control", "other"):

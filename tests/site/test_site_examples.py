@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import result, write
 
 from example_bundle import BUNDLE
 from xbench.bundle import to_json
@@ -138,3 +139,25 @@ def test_no_more_examples_than_asked_for(tmp_path: Path, place: Place) -> None:
         place(name)
     built(tmp_path, tmp_path / "bundles", max_examples=2)
     assert sorted(p.stem for p in (tmp_path / "site/examples").iterdir()) == ["a", "b", "index"]
+
+
+def test_the_page_says_how_the_clip_compares_with_the_others(tmp_path: Path, place: Place) -> None:
+    run = result(utterances=5)
+    run["utterances"]["pearson@spes-encoder"] = [0.4, 0.1, 0.9, None, 0.2]
+    entry = {
+        **copy.deepcopy(BUNDLE["maps"][0]),
+        "id": "method-mean-heads",
+        "label": "mean-heads",
+        "kind": "method",
+        "method": "mean-heads",
+        "params": run["method"]["params"],
+        "scores": {"pearson@spes-encoder": 0.4, "gone": 0.1},
+    }
+    facts = {"task": "demo-asr-en", "model": "xbench-tiny", "utterance": "clip-0000"}
+    bundles = place("clip-1", **facts, maps=[entry])
+    results = write(tmp_path / "results", [run])
+    build([results], tmp_path / "site", Options(examples=bundles))
+    # 0.4 is above 0.1 and 0.2, below 0.9; the clip without a score does not count.
+    assert page(tmp_path, "clip-1").count("better than 2 of 3</small>") == 1
+    (names,) = (tmp_path / "site" / "js").glob("entities.*.js")
+    assert '"ex/clip-1"' in names.read_text()

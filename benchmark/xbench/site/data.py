@@ -187,9 +187,21 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def entities(tables: Tables, files: Mapping[str, str]) -> dict[str, Any]:
-    """Return names, families and links of everything; `files` tells where lazy data files lie."""
+def entities(
+    tables: Tables,
+    files: Mapping[str, str],
+    shown: Sequence[tuple[str, str | None]],
+    examples: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return names, families and links of everything.
+
+    files: where lazy data files lie. shown: the headline of each family of scores. examples: the
+    utterances with maps of several methods.
+    """
+    page = {m.name: m.slug for m in tables.methods}
     return {
+        "shown": [list(key) for key in shown],
+        "examples": list(examples),
         "tasks": {
             t.slug: {
                 "title": t.title,
@@ -212,7 +224,7 @@ def entities(tables: Tables, files: Mapping[str, str]) -> dict[str, Any]:
             c.slug: {
                 "label": c.label,
                 "method": c.method,
-                "page": next(m.slug for m in tables.methods if m.name == c.method),
+                "page": page[c.method],
                 "family": c.family,
                 "gradients": c.gradients,
                 "oracle": c.oracle,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from xbench.errors import UsageError
 from xbench.schemas import InvalidFile
 from xbench.site.load import Refusal
 from xbench.site.pages import Example
+from xbench.site.tables import Tables
 from xbench.site.text import harmless, readable
 
 LARGEST_CLIP = 8 * 1024 * 1024
@@ -48,6 +50,58 @@ def read_examples(
             bundle |= {"audio": None, "audio_reason": reason}
         found.append(Example(id, _shown(bundle), path))
     return tuple(found), media, tuple(refused)
+
+
+def comparable(tables: Tables, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Return of each example what the comparison needs: its title, and its map of each configured method."""
+    configs = {
+        (c.method, _key(c.facts["params"])): c.slug
+        for c in sorted(tables.configs, key=lambda c: not c.oracle)  # one that is no oracle wins
+    }
+    found = []
+    for example in examples:
+        maps = {
+            slug: entry["id"]
+            for entry in example.bundle["maps"]
+            if entry["kind"] != "reference"
+            and (slug := configs.get((entry["method"], _key(entry["params"]))))
+        }
+        title = f"{example.bundle['utterance']}, {example.bundle['model']}"
+        found.append({"id": example.id, "title": title, "maps": maps})
+    return [example for example in found if len(example["maps"]) > 1]
+
+
+def better_than(tables: Tables, example: Example) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return {map id: {score: (clips it does better than, other clips)}} under the same method.
+
+    A score is left out where no result has a value for this clip and for another.
+    """
+    bundle = example.bundle
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for entry in bundle["maps"]:
+        call = (entry["method"], _key(entry["params"]))
+        for run in tables.runs:
+            where = (run.task.name, run.model.name)
+            facts = run.config.facts
+            if where != (bundle["task"], bundle["model"]) or not entry["scores"]:
+                continue
+            if (facts["name"], _key(facts["params"])) != call:
+                continue
+            for name in entry["scores"]:
+                metric = tables.metrics.get(name.partition("@")[0])
+                columns = run.data["utterances"]
+                values = dict(zip(columns["id"], columns.get(name, ()), strict=False))
+                mine = values.pop(bundle["utterance"], None)
+                others = [v for v in values.values() if isinstance(v, int | float)]
+                if metric is None or not isinstance(mine, int | float) or not others:
+                    continue
+                worse = sum(v < mine if metric.higher else v > mine for v in others)
+                found.setdefault(entry["id"], {})[name] = (worse, len(others))
+    return found
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
 
 
 def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True)
 class Standing:
-    """One configured method over all cells of the block; costs are per second of audio."""
+    """One configured method over all cells of the block; devices: where its seconds were measured."""
 
     config: Config
     value: float
@@ -35,6 +35,7 @@ class Standing:
     skill_high: Number
     seconds: Number
     passes: Number
+    devices: tuple[str, ...]
     rank: int | None
     rank_low: int | None
     rank_high: int | None
@@ -89,7 +90,8 @@ def overall(
     inside = {
         c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
     }
-    ranking = rank({c.slug: _values(found) for c, found in inside.items()}, higher)
+    scores = {config.slug: _values(found) for config, found in inside.items()}
+    ranking = rank(scores, higher)
     standings = []
     for config, found in inside.items():
         place = ranking.places.get(config.slug)
@@ -97,6 +99,7 @@ def overall(
             _standing(
                 config,
                 found,
+                scores[config.slug],
                 (place.rank, place.low, place.high, place.best)
                 if place
                 else (None, None, None, False),
@@ -143,9 +146,11 @@ def _values(rows: Sequence[Row], prefix: str = "") -> Values:
 
 
 def _standing(
-    config: Config, rows: Sequence[Row], place: tuple[int | None, int | None, int | None, bool]
+    config: Config,
+    rows: Sequence[Row],
+    scores: Values,
+    place: tuple[int | None, int | None, int | None, bool],
 ) -> Standing:
-    scores = _values(rows)
     names = sorted(scores)
     clusters = [scores[name][1] for name in names]
     column = [scores[name][0] for name in names]
@@ -176,6 +181,7 @@ def _standing(
         skill_high=rounded(skill.high),
         seconds=seconds,
         passes=passes,
+        devices=tuple(sorted({row.run.cost["device"] for row in rows})),
         rank=rank_at,
         rank_low=low,
         rank_high=high,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from xbench import registry
@@ -14,7 +14,9 @@ from xbench.site.overall import Overall, Standing, overall
 from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
 from xbench.stats import pareto_front
 
-FIRST_ROWS = 100  # rows of the results page that stand in the page itself
+FIRST_ROWS = (
+    50  # rows that stand in the results page itself; the script adds the rest of its first 100
+)
 PAGE_MAPS = 120  # maps on the page of all heads; the others stand on the pages of their models
 PAGE_CELLS = 1500  # weight of tables on a model's page; what goes beyond is linked (150 kB a page)
 
@@ -30,11 +32,15 @@ class Page:
 
 @dataclass(frozen=True)
 class Example:
-    """One exported utterance: what the gallery says of it, and its files below `examples/`."""
+    """One exported utterance: its bundle, its clip, and which share of the other clips it does better than.
+
+    better: {map id: {score: (clips beaten, other clips)}}.
+    """
 
     id: str
     bundle: Mapping[str, Any]
     audio: str | None
+    better: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
 
 def headline(tables: Tables, family: str) -> tuple[str, str | None] | None:
@@ -168,15 +174,52 @@ def _home(tables: Tables, standings: Sequence[Overall]) -> Page:
         "index.html",
         "home.html",
         {
+            "advice": _advice(standings),
             "cards": _cards(tables, standings),
             "forests": [(table, forest_of_standings(table)) for table in standings],
+            "metrics": tables.metrics,
             "matrix": _matrix(tables, main) if main else None,
-            "pareto": _pareto(main, "seconds", small=True) if main else None,
+            "pareto": _pareto_charts(main, small=True)[0] if main else None,
             "sides": _sides(standings),
             "latest": tables.submissions[:6],
             "main": main,
         },
     )
+
+
+def _advice(standings: Sequence[Overall]) -> dict[str, Any] | None:
+    """Return which method to begin with: the cheapest of those that lead on every score shown.
+
+    None where nothing leads; without a method that leads everywhere, `tops` is empty.
+    """
+    led = [table for table in standings if any(not s.config.control for s in table.best)]
+    if not led:
+        return None
+    groups = [{s.config.slug: s for s in t.best if not s.config.control} for t in led]
+    everywhere = [s for slug, s in groups[0].items() if all(slug in g for g in groups)]
+    device, priced = _cheapest_first(everywhere)
+    top = next(iter(priced or everywhere), None)
+    return {
+        "tables": led,
+        "tops": [group[top.config.slug] for group in groups] if top else [],
+        "leading": len(everywhere),
+        "device": device if priced else None,
+        "missing": len(standings) - len(led),
+    }
+
+
+def _cheapest_first(standings: Sequence[Standing]) -> tuple[str | None, list[Standing]]:
+    """Return the device on which most of these were timed, and those timed on it, cheapest first."""
+    timed = [s for s in standings if s.seconds and len(s.devices) == 1]
+    device = _devices(timed)[0] if timed else None
+    on = [s for s in timed if s.devices == (device,)]
+    return device, sorted(on, key=lambda s: (s.seconds, s.config.label))
+
+
+def _devices(timed: Sequence[Standing]) -> list[str]:
+    """Return the devices of standings that have one each, most used first."""
+    uses = Counter(s.devices[0] for s in timed)
+    return sorted(uses, key=lambda device: (-uses[device], device))
 
 
 def _cards(tables: Tables, standings: Sequence[Overall]) -> list[dict[str, Any]]:
@@ -206,15 +249,15 @@ def _card(title: str, table: Overall) -> dict[str, Any]:
 
 def _cheapest(table: Overall) -> dict[str, Any]:
     """Return the card that names the cheapest of the leading group."""
-    priced = [s for s in table.best if s.seconds is not None and not s.config.control]
-    top = min(priced, key=lambda s: (s.seconds, s.config.label), default=None)
-    title = "Cheapest in the leading group"
+    device, priced = _cheapest_first([s for s in table.best if not s.config.control])
+    top = priced[0] if priced else None
     return {
-        "title": title,
+        "title": "Cheapest in the leading group",
         "table": table,
         "group": (top,) if top else (),
         "top": top,
         "kind": "cost",
+        "device": device,
     }
 
 
@@ -269,23 +312,35 @@ def _only(rows: Sequence[Row]) -> Row | None:
 
 # -- cost ------------------------------------------------------------------------------------------
 
-_COSTS: Mapping[str, tuple[str, Callable[[Standing], float | None]]] = {
-    "seconds": ("seconds per second of audio (log scale)", lambda s: s.seconds),
-    "passes": ("forward and backward passes per utterance (log scale)", lambda s: s.passes),
-}
+
+def _pareto_charts(table: Overall, small: bool = False) -> list[dict[str, Any]]:
+    """Return a chart of seconds for each device, most used first, and one of passes.
+
+    Seconds of two devices never share a front.
+    """
+    timed = [s for s in table.standings if s.seconds and len(s.devices) == 1]
+    charts_ = []
+    for device in _devices(timed):
+        label = f"seconds per second of audio on {device} (log scale)"
+        here = [(s, s.seconds) for s in timed if s.devices == (device,)]
+        charts_.append(_pareto(table, here, label, small))
+    passes = [(s, s.passes) for s in table.standings if s.passes]
+    label = "forward and backward passes per utterance (log scale)"
+    return [*charts_, _pareto(table, passes, label, small)]
 
 
-def _pareto(table: Overall, cost: str, small: bool = False) -> dict[str, Any]:
-    label, of = _COSTS[cost]
-    priced = [(s, of(s)) for s in table.standings]
-    known = [(s, c) for s, c in priced if c is not None and c > 0]
+def _pareto(
+    table: Overall, known: Sequence[tuple[Standing, Any]], label: str, small: bool
+) -> dict[str, Any]:
     sign = 1 if table.higher else -1
     best = pareto_front(
         [c for _, c in known], [s.value for s, _ in known], higher_is_better=table.higher
     )
+    # A control may beat a method, but it is no explanation and never on the front itself.
+    lines = [(s, c, on and not s.config.control) for (s, c), on in zip(known, best, strict=True)]
     points = [
-        charts.Point(s.config.label, c, s.value, s.low, s.high, s.config.family, on)
-        for (s, c), on in zip(known, best, strict=True)
+        charts.Point(s.config.label, c, s.value, s.low, s.high, s.config.family, front)
+        for s, c, front in lines
     ]
     names = ", ".join(p.label for p in sorted(points, key=lambda p: p.cost) if p.front)
     title = f"{table.metric} against {label}"
@@ -295,10 +350,10 @@ def _pareto(table: Overall, cost: str, small: bool = False) -> dict[str, Any]:
         "description": description,
         "label": label,
         "lines": [
-            {"s": s, "cost": c, "front": on, "beaten": _beaten(s, c, known, sign)}
-            for (s, c), on in sorted(zip(known, best, strict=True), key=lambda x: x[0][1])
+            {"s": s, "cost": c, "front": front, "beaten": _beaten(s, c, known, sign)}
+            for s, c, front in sorted(lines, key=lambda line: line[1])
         ],
-        "unpriced": [s for s, c in priced if c is None or c <= 0],
+        "unpriced": [s for s in table.standings if all(s is not other for other, _ in known)],
     }
 
 
@@ -317,7 +372,7 @@ def _beaten(
 
 
 def _cost(tables: Tables, standings: Sequence[Overall]) -> Page:
-    sections = [(table, [_pareto(table, cost) for cost in _COSTS]) for table in standings]
+    sections = [(table, _pareto_charts(table)) for table in standings]
     devices = sorted({run.cost["device"] for run in tables.runs})
     return Page("cost.html", "cost.html", {"sections": sections, "devices": devices})
 

@@ -41,6 +41,7 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
     )
     environment.filters["pair"] = lambda text: (text, text)
     environment.filters["words"] = _words
+    environment.filters["told"] = _told
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     environment.globals.update(
         num=charts.number,
@@ -74,6 +75,17 @@ def _words(reason: str | None) -> str:
     if not reason:
         return "not recorded"
     return reason.replace("-", " ") if re.fullmatch(r"[a-z0-9-]+", reason) else reason
+
+
+def _told(value: Any) -> str:
+    """Write nested facts as words: `batch size 64; precision (bfloat16 6, float32 1)`."""
+    if not isinstance(value, Mapping):
+        return _words(f"{value:.4g}" if isinstance(value, float) else str(value))
+    nested = {
+        k: f"({_told(v).replace('; ', ', ')})" if isinstance(v, Mapping) else _told(v)
+        for k, v in value.items()
+    }
+    return "; ".join(f"{k.replace('_', ' ')} {v}" for k, v in nested.items())
 
 
 def _millions(count: int) -> str:

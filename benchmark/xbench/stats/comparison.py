@@ -133,10 +133,15 @@ def compare(
     elif n_clusters < FEWEST_CLUSTERS:
         reason = "fewer-than-6-clusters"
     if reason:
-        untested = tuple(_untested(*names, sums, k, reason) for k, names in enumerate(pairs))
+        untested = tuple(
+            _untested(first, second, difference, size, in_clusters, reason)
+            for (first, second), (difference, size, in_clusters) in zip(
+                pairs, _mean_differences(sums), strict=True
+            )
+        )
         return Comparison(untested, order, (), n=n, n_clusters=n_clusters, reason=reason)
     p, quantile = _step_down(sums, seed)
-    tested = tuple(_tested(*names, sums, k, float(p[k]), quantile) for k, names in enumerate(pairs))
+    tested = tuple(_tested(pairs, sums, p, quantile))
     better = dict.fromkeys(order, 0)
     worse = dict.fromkeys(order, 0)
     for pair in tested:
@@ -253,35 +258,50 @@ def _flips(
         yield 1.0 - 2.0 * bits
 
 
-def _mean_difference(sums: _PairSums, k: int) -> tuple[float | None, int, int]:
-    n = int(sums.sizes[:, k].sum())
-    difference = float(sums.differences[:, k].sum()) / n if n else None
-    return difference, n, int((sums.sizes[:, k] > 0).sum())
+def _mean_differences(sums: _PairSums) -> list[tuple[float | None, int, int]]:
+    """Return of each pair the mean difference, its utterances and its clusters."""
+    n = sums.sizes.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        means = sums.differences.sum(axis=0) / n
+    counts = (sums.sizes > 0).sum(axis=0)
+    columns = zip(means.tolist(), n.astype(int).tolist(), counts.tolist(), strict=True)
+    return [(mean if k else None, k, clusters) for mean, k, clusters in columns]
 
 
-def _untested(first: str, second: str, sums: _PairSums, k: int, reason: str) -> Pair:
-    difference, n, n_clusters = _mean_difference(sums, k)
+def _untested(
+    first: str, second: str, difference: float | None, n: int, n_clusters: int, reason: str
+) -> Pair:
     why = reason if n else "no-common-utterance"
     return Pair(first, second, difference, None, None, None, n, n_clusters, why, why)
 
 
-def _tested(first: str, second: str, sums: _PairSums, k: int, p: float, quantile: float) -> Pair:
-    difference, n, n_clusters = _mean_difference(sums, k)
-    if difference is None:
-        return _untested(first, second, sums, k, "no-common-utterance")
-    d, sizes = sums.differences[:, k], sums.sizes[:, k]
-    residual = d - difference * sizes
-    if (np.abs(residual) <= 1e-12 * (np.abs(d) + np.abs(difference * sizes))).all():
-        why = "no-variation-between-clusters"
-        return Pair(first, second, difference, None, None, p, n, n_clusters, None, why)
+def _tested(
+    pairs: Sequence[tuple[str, str]],
+    sums: _PairSums,
+    p: Float[np.ndarray, " pair"],
+    quantile: float,
+) -> Iterator[Pair]:
+    """Yield the pairs with their intervals."""
+    means = _mean_differences(sums)
+    d, sizes = sums.differences, sums.sizes
+    middle = np.array([mean or 0.0 for mean, _, _ in means]) * sizes
+    residual = d - middle
+    constant = (np.abs(residual) <= 1e-12 * (np.abs(d) + np.abs(middle))).all(axis=0)
     # delta = difference + x: (n x)^2 <= q^2 sum (e_c - x n_c)^2, a quadratic in x.
     square = quantile**2
-    a = n**2 - square * float((sizes**2).sum())
-    if a <= 0:
-        return Pair(
-            first, second, difference, None, None, p, n, n_clusters, None, "too-few-clusters"
-        )
-    b = square * float((residual * sizes).sum())
-    root = math.sqrt(b**2 + a * square * float((residual**2).sum()))
-    low, high = difference + (-b - root) / a, difference + (-b + root) / a
-    return Pair(first, second, difference, low, high, p, n, n_clusters)
+    a = sizes.sum(axis=0) ** 2 - square * (sizes**2).sum(axis=0)
+    b = square * (residual * sizes).sum(axis=0)
+    root = np.sqrt(np.maximum(b**2 + a * square * (residual**2).sum(axis=0), 0))
+    for k, (names, (difference, n, n_clusters)) in enumerate(zip(pairs, means, strict=True)):
+        if difference is None:
+            yield _untested(*names, None, n, n_clusters, "no-common-utterance")
+            continue
+        why, low, high = None, None, None
+        if constant[k]:
+            why = "no-variation-between-clusters"
+        elif a[k] <= 0:
+            why = "too-few-clusters"
+        else:
+            low = difference + float((-b[k] - root[k]) / a[k])
+            high = difference + float((-b[k] + root[k]) / a[k])
+        yield Pair(*names, difference, low, high, float(p[k]), n, n_clusters, None, why)

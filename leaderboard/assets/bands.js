@@ -1,0 +1,75 @@
+// Maps as pictures, tokens downwards, time to the right: what the viewer and the comparison share.
+"use strict";
+XB.bands = (function () {
+const { el } = XB;
+const bytes = (text) => (Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
+const decoded = new Map();
+const levels = (thing) => {
+  if (!decoded.has(thing)) decoded.set(thing, bytes(thing.data));
+  return decoded.get(thing);
+};
+
+// What a token's relevance is at a frame, and its part of the scale: its own, or that of the whole map.
+const valueAt = (map, t, f) => map.min[t] + (map.max[t] - map.min[t]) * levels(map)[t * map.shape[1] + f] / 255;
+function scaled(map, t, whole) {
+  const width = map.shape[1];
+  const row = levels(map).subarray(t * width, (t + 1) * width);
+  if (!whole) return map.max[t] > map.min[t] ? row : new Uint8Array(width);
+  const known = map.min.filter((x) => x !== null);
+  const [least, most] = [Math.min(...known), Math.max(...map.max.filter((x) => x !== null))];
+  return row.map((_, f) => Math.round(255 * (valueAt(map, t, f) - least) / (most - least || 1)));
+}
+
+const STOPS = {
+  viridis: [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
+  cividis: [[0, 34, 78], [65, 77, 107], [124, 123, 120], [187, 174, 108], [254, 232, 56]],
+  grey: [[255, 255, 255], [0, 0, 0]],
+};
+function ramp(name) {
+  const stops = STOPS[name];
+  const made = new Uint8ClampedArray(256 * 3);
+  for (let i = 0; i < 256; i++) {
+    const at = (i / 255) * (stops.length - 1);
+    const k = Math.min(Math.floor(at), stops.length - 2);
+    for (let c = 0; c < 3; c++) made[3 * i + c] = stops[k][c] + (at - k) * (stops[k + 1][c] - stops[k][c]);
+  }
+  return made;
+}
+function paint(canvas, width, height, pixel) {
+  canvas.width = width;
+  canvas.height = height;
+  const image = new ImageData(width, height);
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) pixel(image.data, 4 * (y * width + x), x, y);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+const colour = (colours, data, at, level) => {
+  data[at] = colours[3 * level];
+  data[at + 1] = colours[3 * level + 1];
+  data[at + 2] = colours[3 * level + 2];
+  data[at + 3] = 255;
+};
+
+const track = (name, kind, ...content) => el("figure", { class: "track " + kind }, el("figcaption", null, ...name), el("div", { class: "lane" }, ...content));
+const canvas = (kind, text) => el("canvas", { class: kind, role: "img", "aria-label": text });
+const tall = (one, map) => one.style.setProperty("--rows", map.shape[0]);
+
+function band(one, map, palette, whole) {
+  const colours = ramp(palette);
+  const lines = Array.from({ length: map.shape[0] }, (_, t) => scaled(map, t, whole));
+  paint(one, map.shape[1], map.shape[0], (pixels, at, x, y) => colour(colours, pixels, at, lines[y][x]));
+  tall(one, map);
+}
+// One map minus another on their scales: orange where the first is larger, blue where the second is.
+function gap(one, a, b, whole) {
+  const lines = Array.from({ length: a.shape[0] }, (_, t) => [scaled(a, t, whole), scaled(b, t, whole)]);
+  paint(one, a.shape[1], a.shape[0], (pixels, at, x, y) => {
+    const more = (lines[y][0][x] - lines[y][1][x]) / 255;
+    const [red, green, blue] = more > 0 ? [213, 94, 0] : [0, 114, 178];
+    const mix = (channel) => 255 + Math.abs(more) * (channel - 255);
+    pixels.set([mix(red), mix(green), mix(blue), 255], at);
+  });
+  tall(one, a);
+}
+
+return { bytes, levels, valueAt, scaled, STOPS, ramp, paint, colour, canvas, track, band, gap };
+})();

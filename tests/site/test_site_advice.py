@@ -1,0 +1,142 @@
+"""What the first page advises, and which costs share a front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import METHODS, result, write
+
+from xbench.site import pages
+from xbench.site.build import Options, build, slim
+from xbench.site.load import Result
+from xbench.site.overall import overall
+from xbench.site.render import leaderboard_folder
+from xbench.site.tables import Tables, tabulate
+
+SCORES = (("pearson", "spes-encoder"), ("deletion-auc", None))
+AGREEMENT, INTERVENTION = SCORES
+FAST, SLOW, OTHER, CONTROL = METHODS[0], METHODS[9], METHODS[5], METHODS[12]
+
+
+def tables(*results: dict[str, Any]) -> Tables:
+    return tabulate([Result(f"{i}.json", "0" * 64, run) for i, run in enumerate(results)])
+
+
+def planted(
+    method: Any, seconds: float, scores: dict[str, float], device: str = "cpu", **more: Any
+) -> dict[str, Any]:
+    """Return a result whose values per utterance lie closely around the wanted scores."""
+    run = result(method=method, scores=SCORES, utterances=20, clusters=10, **more)
+    for score in run["scores"]:
+        name = score["metric"] + (f"@{score['reference']}" if score["reference"] else "")
+        value = scores[score["metric"]]
+        run["utterances"][name] = [
+            round(value + 0.001 * (i % 5 - 2) + 0.0001 * len(method[0]), 6) for i in range(20)
+        ]
+        score["value"] = value
+    run["cost"] |= {"seconds": seconds, "seconds_per_audio_second": seconds, "device": device}
+    return run
+
+
+def both(agreement: float, intervention: float) -> dict[str, float]:
+    return {"pearson": agreement, "deletion-auc": intervention}
+
+
+def advised(*results: dict[str, Any]) -> Any:
+    made = tables(*results)
+    return pages._advice([overall(made, *key) for key in SCORES])
+
+
+def test_the_advice_is_the_cheapest_of_those_that_lead_on_every_score() -> None:
+    # Equal values: nobody can be told apart, so price decides; the control is cheaper and no explanation.
+    same = [both(0.6, 0.8)] * 3
+    found = advised(
+        planted(SLOW, 3.0, same[0]), planted(FAST, 0.01, same[1]), planted(CONTROL, 1e-4, same[2])
+    )
+    leaders = {s.config.method for s in found["tops"]}
+    assert found["device"] == "cpu"
+    assert len(leaders) == 1
+    assert leaders <= {"mean-heads", "occlusion"}
+    assert [s.n for s in found["tops"]] == [20, 20]
+
+
+def test_no_advice_where_the_scores_disagree() -> None:
+    found = advised(planted(FAST, 0.01, both(0.9, 0.1)), planted(SLOW, 3.0, both(0.1, 0.9)))
+    assert found["tops"] == []
+    assert len(found["tables"]) == 2
+
+
+def test_a_dearer_method_that_leads_alone_is_advised() -> None:
+    found = advised(planted(FAST, 0.01, both(0.3, 0.3)), planted(SLOW, 3.0, both(0.6, 0.8)))
+    assert [s.config.method for s in found["tops"]] == ["occlusion", "occlusion"]
+    assert found["leading"] == 1
+
+
+def test_without_results_there_is_no_advice() -> None:
+    assert pages._advice([]) is None
+
+
+def test_seconds_of_two_devices_never_share_a_front() -> None:
+    made = tables(
+        planted(FAST, 0.5, both(0.5, 0.5)),
+        planted(OTHER, 0.9, both(0.4, 0.5)),  # beaten on its own device
+        planted(SLOW, 0.2, both(0.6, 0.5), device="gpu"),  # would beat both, elsewhere
+        planted(CONTROL, 0.0001, both(0.1, 0.5)),
+    )
+    charts = pages._pareto_charts(overall(made, *AGREEMENT))
+    assert [c["label"].partition(" on ")[2] for c in charts] == [
+        "cpu (log scale)",
+        "gpu (log scale)",
+        "",
+    ]
+    on = [{line["s"].config.method: line["front"] for line in c["lines"]} for c in charts]
+    assert on[0] == {"mean-heads": True, "chefer": False, "random": False}
+    assert on[1] == {"occlusion": True}
+    assert {s.config.method for s in charts[0]["unpriced"]} == {"occlusion"}
+    beaten = {line["s"].config.method: line["beaten"] for line in charts[0]["lines"]}
+    assert beaten["chefer"].config.method == "mean-heads"
+
+
+def test_a_method_timed_on_two_devices_is_on_no_front_of_seconds() -> None:
+    results = [
+        planted(method, 0.5, both(0.5, 0.5), device=device, task=task)
+        for method in (FAST, SLOW)
+        for task, device in (
+            ("demo-asr-en", "cpu"),
+            ("demo-st", "gpu" if method is SLOW else "cpu"),
+        )
+    ]
+    table = overall(tables(*results), *AGREEMENT)
+    assert {s.config.method: s.devices for s in table.standings} == {
+        "mean-heads": ("cpu",),
+        "occlusion": ("cpu", "gpu"),
+    }
+    seconds, passes = pages._pareto_charts(table)
+    assert [line["s"].config.method for line in seconds["lines"]] == ["mean-heads"]
+    assert len(passes["lines"]) == 2
+
+
+@pytest.mark.parametrize("devices", [("cpu", "cpu"), ("cpu", "gpu")])
+def test_the_pages_say_so(tmp_path: Path, devices: tuple[str, str]) -> None:
+    runs = [
+        planted(method, 0.1, both(0.5, 0.5), device=device)
+        for method, device in zip((FAST, SLOW), devices, strict=True)
+    ]
+    build([write(tmp_path / "results", runs)], tmp_path / "site", Options())
+    home = (tmp_path / "site" / "index.html").read_text()
+    assert "Begin with " in home
+    assert "20 utterances of 10 speakers, few" in home
+    cost = (tmp_path / "site" / "cost.html").read_text()
+    # One chart of seconds per device and one of passes, for each of the two scores.
+    assert cost.count('<svg class="pareto"') == 2 * (len(set(devices)) + 1)
+
+
+def test_scripts_are_shipped_without_indentation_and_comments() -> None:
+    given = "// why\nconst a = 1;   // stays\n\n  if (a) {\n    // no\n    b('//');\n  }\n"
+    assert slim(given) == "const a = 1;   // stays\nif (a) {\nb('//');\n}\n"
+    assert slim("/* box */\n  a { b: c; } /* stays */\n") == "a { b: c; } /* stays */\n"
+    for file in (leaderboard_folder() / "assets").glob("*.js"):
+        # A text over several lines would be changed too.
+        assert all(line.count("`") % 2 == 0 for line in file.read_text().splitlines()), file.name
