@@ -151,10 +151,11 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             *about,
             "",
             "A cell names the references against which the method has a score: E is `spes-encoder`, D is "
-            "`spes-encoder-drop`, I is `spes-input`. A dash with a number is unsupported, for the reason below the table. Every family ran as "
-            "a small random checkpoint (Whisper as `xbench-tiny`), so this says what can be computed, not how good "
-            "it is. A model of the raw waveform has no spectrogram and thus no `spes-input`. `shuffled` needs two "
-            "clips with different hypotheses, and some random checkpoints write the same for both.",
+            "`spes-encoder-drop`, I is `spes-input`. A dash with a number is unsupported, for the reason below "
+            "the table. Every family ran as a small random checkpoint (Whisper as `xbench-tiny`), so this says "
+            "what can be computed, not how good it is. A model of the raw waveform has no spectrogram and thus "
+            "no `spes-input`. `shuffled` needs two clips with different hypotheses, and some random checkpoints"
+            " write the same for both.",
             "",
             table(cells),
             "",

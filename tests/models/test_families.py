@@ -305,7 +305,7 @@ def test_an_evaluation_of_a_waveform_model_has_a_null_for_the_input_reference(
         ({"model_type": "parakeet_tdt", "architectures": ["ParakeetForTDT"]}, "transducer"),
         ({"model_type": "whisper"}, "use --model whisper:"),
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "decoder-only"),
-        ({"model_type": "bert"}, "no registered family loads 'bert'; `xbench list models`"),
+        ({"model_type": "bert"}, "'moonshine:' loads 'moonshine'; `xbench list models`"),
     ],
 )
 def test_another_architecture_is_refused_with_the_reason(
@@ -316,6 +316,16 @@ def test_another_architecture_is_refused_with_the_reason(
         check_config(locate("moonshine:somebody/model"), settings, "moonshine")
     with pytest.raises(UsageError, match=message):
         load_model(f"moonshine:{tmp_path}")
+
+
+@pytest.mark.parametrize("architecture", ["Wav2Vec2ForCTC", "LlamaForCausalLM"])
+def test_a_family_with_code_of_its_own_refuses_what_has_no_cross_attention(
+    architecture: str, tmp_path: Path
+) -> None:
+    settings = {"model_type": "other", "architectures": [architecture]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match="no cross-attention to explain; `xbench list models`"):
+        load_model(f"fama:{tmp_path}", trust_remote_code=True)
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "mismatched"])

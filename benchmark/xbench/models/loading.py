@@ -116,8 +116,7 @@ def check_folder(location: Location, model_type: str | None) -> None:
             raise ValueError("it is not an object")
     except ValueError as problem:
         raise UsageError(f"model '{location.name}': config.json is not valid: {problem}") from None
-    if model_type is not None:
-        check_config(location, settings, model_type)
+    check_config(location, settings, model_type)
     if not any(folder.glob("*.safetensors")):
         if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
             raise UsageError(
@@ -151,32 +150,40 @@ _DECODER_ONLY = frozenset(
 _TRANSDUCERS = ("ForTDT", "ForRNNT", "ForTransducer")
 
 
-def check_config(location: Location, settings: Mapping[str, Any], model_type: str) -> None:
-    """Refuse a configuration of another architecture; say why where no family could ever load it."""
+def check_config(location: Location, settings: Mapping[str, Any], model_type: str | None) -> None:
+    """Refuse a configuration of another architecture; say why where no family could ever load it.
+
+    model_type: what the family loads; None where its code, and so its type, comes with the checkpoint.
+    """
     found = settings.get("model_type")
     if found == model_type:
         return
+    why = _without_cross_attention(settings)
+    if why is None and model_type is None:
+        return
+    why = why or f"'{location.family}:' loads '{model_type}'"
+    if found in registry.models.names():
+        hint = f"use --model {found}:..."
+    else:
+        hint = "`xbench list models` has models and families that can be explained"
+    raise UsageError(
+        f"model '{location.name}': its configuration says model_type '{found}', but {why}; {hint}"
+    )
+
+
+def _without_cross_attention(settings: Mapping[str, Any]) -> str | None:
+    """Say why a model of this configuration has no cross-attention from text to audio, if it has none."""
     architecture = str((settings.get("architectures") or [""])[0])
     if architecture.endswith("ForCTC"):
-        why = "it is a CTC model: without a decoder there is no cross-attention to explain"
-    elif architecture.endswith(_TRANSDUCERS):
-        why = "it is a transducer: its predictor does not attend to the encoder"
-    elif found in _DECODER_ONLY or architecture.endswith("ForCausalLM"):
-        why = (
+        return "it is a CTC model: without a decoder there is no cross-attention to explain"
+    if architecture.endswith(_TRANSDUCERS):
+        return "it is a transducer: its predictor does not attend to the encoder"
+    if settings.get("model_type") in _DECODER_ONLY or architecture.endswith("ForCausalLM"):
+        return (
             "it is a decoder-only model: audio enters as a prefix of its self-attention, so there is no "
             "cross-attention to explain"
         )
-    elif found in registry.models.names():
-        raise UsageError(
-            f"model '{location.name}': its configuration says model_type '{found}', but "
-            f"'{location.family}:' loads '{model_type}'; use --model {found}:..."
-        )
-    else:
-        why = f"'{location.family}:' loads '{model_type}' and no registered family loads '{found}'"
-    raise UsageError(
-        f"model '{location.name}': its configuration says model_type '{found}', but {why}; `xbench list models` "
-        "has the encoder-decoder models that can be explained"
-    )
+    return None
 
 
 def check_hub_config(location: Location, model_type: str, arguments: dict[str, Any]) -> None:
