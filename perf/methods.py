@@ -30,7 +30,7 @@ import torch
 from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.errors import Unsupported
 from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model

@@ -52,7 +52,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.models.loading import load_model
 from xbench.models.protocol import Hypothesis, SpeechModel
 from xbench.models.twin import twin

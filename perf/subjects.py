@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xbench.case import Case
 from xbench.data.audio import read_audio
-from xbench.data.datasets import demo_manifest
+from xbench.data.demo import demo_manifest
 from xbench.errors import UsageError, XbenchError
 from xbench.models.loading import load_model
 from xbench.spec import Decoding
