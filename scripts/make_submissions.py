@@ -167,7 +167,8 @@ def run(
 _HEAD = """Made by `python scripts/make_submissions.py cross-model --shared ../shared`: the two small models that
 were trained on real recordings, on the real clips that they understand. Few clips of few speakers: these tables show
 that the instrument runs on two families and what it says, not which method is best in general. The result files lie
-under `submissions/`."""
+under `submissions/`; so do those of `xbench-tiny` on its own clips
+(`python scripts/make_submissions.py demo`, [demo.md](demo.md))."""
 
 
 def section(track: Track, heard: dict[str, dict], results: Sequence[RunResult]) -> str:
