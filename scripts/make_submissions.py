@@ -44,6 +44,7 @@ CHEAPER = {
     "smoothgrad": "samples=4",
     "gradient-shap": "samples=4",
     "feature-ablation": "segments=40",
+    "spes": "masks=504",
 }
 KINDS = ("attention", "control", "gradient", "perturbation")
 FLOORS = {"demo": "diagonal:width=0.2", "cross-model": "diagonal:width=0.1"}
