@@ -154,7 +154,7 @@ def estimate(
     needs = ESTIMATORS[recipe.estimator].needs
     sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs)
     block = block_size(levels, sampling.block)
-    converged, next_look = None, float(_FEWEST_BLOCKS * block)
+    reference, converged, next_look = None, None, float(_FEWEST_BLOCKS * block)
     for first in range(0, recipe.masks, block):
         indices = np.arange(first, min(first + block, recipe.masks))
         numbering = number(indices, levels, recipe.design)
@@ -162,18 +162,18 @@ def estimate(
         shift = _measured(measure, numbering, hidden, segmentation, case, sampling, batch_size)
         sums.add(numbering, hidden, shift)
         sampling.watch(sums)
-        if until is None or sums.drawn < min(next_look, recipe.masks):
+        drawn_all = sums.drawn == recipe.masks
+        if not drawn_all and (until is None or sums.drawn < next_look):
             continue
         next_look = _NEXT_LOOK * sums.drawn
-        so_far = sums.reference(recipe.estimator)
-        if so_far is None:
+        reference = sums.reference(recipe.estimator)
+        if until is None or reference is None:
             continue
-        reliability = as_used(so_far, case.layout, sampling.scoring).value
+        reliability = as_used(reference, case.layout, sampling.scoring).value
         converged = reliability is not None and reliability >= until
         # A map that has no reliability (it is constant, or too short) gets none from more masks.
         if converged or reliability is None:
             break
-    reference = sums.reference(recipe.estimator)
     assert reference is not None  # _check_enough has seen to it
     return replace(reference, converged=converged)
 

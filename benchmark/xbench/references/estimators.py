@@ -29,9 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.linalg import cho_factor, cho_solve
 
 FOLDS = 4
 
@@ -60,13 +60,13 @@ class Moments:
     def empty(cls, segments: int, tokens: int, needs: Needs) -> Moments:
         """Return moments of no masks, with what an estimator needs."""
         windows = tuple(width for width in needs.windows if width <= segments)
-        features = segments + sum(segments - width + 1 for width in windows)
+        count = segments + sum(segments - width + 1 for width in windows)
         return cls(
             masks=np.zeros((2, FOLDS), dtype=np.int64),
-            hidden=np.zeros((2, FOLDS, features)),
+            hidden=np.zeros((2, FOLDS, count)),
             divergence=np.zeros((2, FOLDS, tokens)),
-            cross=np.zeros((2, FOLDS, tokens, features)),
-            gram=np.zeros((2, FOLDS, features, features)) if needs.gram else None,
+            cross=np.zeros((2, FOLDS, tokens, count)),
+            gram=np.zeros((2, FOLDS, count, count)) if needs.gram else None,
             segments=segments,
             windows=windows,
         )
@@ -83,9 +83,9 @@ class Moments:
         self.masks[half, fold] += len(design)
         self.hidden[half, fold] += design.sum(0)
         self.divergence[half, fold] += outcome.sum(0)
-        self.cross[half, fold] += outcome.T @ design
+        self.cross[half, fold] += _product(outcome.T, design)
         if self.gram is not None:
-            self.gram[half, fold] += design.T @ design
+            self.gram[half, fold] += _product(design.T, design)
 
     def of_segments(self) -> Moments:
         """Return what estimators without windows need."""
@@ -135,6 +135,16 @@ class _Sample:
     cross: Float[np.ndarray, "token feature"]
     gram: Float[np.ndarray, "feature feature"]
 
+    def __sub__(self, part: _Sample) -> _Sample:
+        """Return the moments of the masks that are not in a part."""
+        return _Sample(
+            self.masks - part.masks,
+            self.hidden - part.hidden,
+            self.divergence - part.divergence,
+            self.cross - part.cross,
+            self.gram - part.gram,
+        )
+
 
 @dataclass(frozen=True)
 class _Surrogate:
@@ -147,8 +157,8 @@ class _Surrogate:
         self, expected: Float[np.ndarray, "segment feature"]
     ) -> Float[np.ndarray, "token segment"]:
         """Return E[f | segment hidden]."""
-        given: Float[np.ndarray, "token segment"] = (
-            self.intercept[:, None] + self.slopes @ expected.T
+        given: Float[np.ndarray, "token segment"] = self.intercept[:, None] + _product(
+            self.slopes, expected.T
         )
         return given
 
@@ -169,7 +179,7 @@ def least_squares(moments: Moments, p: float) -> Sums | None:
     expected = expected_features(moments.segments, moments.windows, p)
     sums = []
     for half in (0, 1):
-        sample = _sample(moments, half, np.ones(FOLDS, dtype=bool))
+        sample = _sample(moments, half)
         sums.append(_fit(sample, 0.0).given_hidden(expected) * sample.hidden)
     return np.stack(sums)
 
@@ -181,13 +191,13 @@ def control_variate(moments: Moments, p: float) -> Sums:
     expected = expected_features(segments, moments.windows, p)
     sums = np.zeros((2, moments.cross.shape[2], segments))
     for half in (0, 1):
+        together = _sample(moments, half)
         for fold in range(FOLDS):
-            inside = np.arange(FOLDS) == fold
-            surrogate = _fit(_sample(moments, half, ~inside), ridge)
-            own = _sample(moments, half, inside)
+            own = _sample(moments, half, fold)
+            surrogate = _fit(together - own, ridge)
             hidden = own.hidden[:segments]
             predicted = surrogate.intercept[:, None] * hidden
-            predicted += surrogate.slopes @ own.gram[:, :segments]
+            predicted += _product(surrogate.slopes, own.gram[:, :segments])
             sums[half] += own.cross[:, :segments] - predicted
             sums[half] += surrogate.given_hidden(expected) * hidden
     return sums
@@ -224,8 +234,10 @@ ESTIMATORS: Mapping[str, Estimator] = {
 }
 
 
-def _sample(moments: Moments, half: int, folds: Bool[np.ndarray, " fold"]) -> _Sample:
+def _sample(moments: Moments, half: int, fold: int | None = None) -> _Sample:
+    """Return the moments of one half, of one fold or of all."""
     assert moments.gram is not None
+    folds = slice(None) if fold is None else slice(fold, fold + 1)
     return _Sample(
         int(moments.masks[half, folds].sum()),
         moments.hidden[half, folds].sum(0),
@@ -241,6 +253,16 @@ def _fit(sample: _Sample, ridge: float) -> _Surrogate:
     centred = sample.gram - np.outer(sample.hidden, sample.hidden) / masks
     centred.flat[:: len(centred) + 1] += ridge + _SMALLEST_RIDGE * masks
     cross = sample.cross - np.outer(sample.divergence, sample.hidden) / masks
-    # Not `solve`, which also estimates the condition: that takes longer than the solution.
-    slopes = cho_solve(cho_factor(centred, check_finite=False), cross.T, check_finite=False).T
+    factor = torch.linalg.cholesky(torch.from_numpy(centred))
+    slopes = torch.cholesky_solve(torch.from_numpy(cross.T), factor).T.numpy()
     return _Surrogate((sample.divergence - slopes @ sample.hidden) / masks, slopes)
+
+
+def _product(
+    left: Float[np.ndarray, "row inner"], right: Float[np.ndarray, "inner column"]
+) -> Float[np.ndarray, "row column"]:
+    """Return the matrix product, made by torch: threads of numpy's BLAS would fight those of torch for the cores."""
+    product: Float[np.ndarray, "row column"] = (
+        torch.from_numpy(left).mm(torch.from_numpy(right)).numpy()
+    )
+    return product
