@@ -23,8 +23,6 @@ _ESTIMATOR = Parameter(
     default="masked-mean",
     choices=("masked-mean", "least-squares", "control-variate"),
 )
-# Windows are runs of neighbours: frames have them, superpixels do not.
-_FRAME_ESTIMATOR = replace(_ESTIMATOR, choices=(*_ESTIMATOR.choices, "window-control-variate"))
 _ESTIMATION = (
     Parameter(
         "design",
@@ -41,7 +39,15 @@ _ESTIMATION = (
         maximum=0.999,
     ),
 )
-
+_FRAME_PARAMETERS = (
+    _MASKS,
+    Parameter(
+        "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
+    ),
+    # Windows are runs of neighbours: frames have them, superpixels do not.
+    replace(_ESTIMATOR, choices=(*_ESTIMATOR.choices, "window-control-variate")),
+    *_ESTIMATION,
+)
 _PRECISION = Parameter(
     "precision",
     "str",
@@ -56,15 +62,7 @@ SPES_ENCODER = ReferenceDescription(
     summary="mean output divergence when encoder frames are zeroed at random",
     source=_PAPI,
     implementation="xbench.references.spes:spes_encoder",
-    parameters=(
-        _MASKS,
-        Parameter(
-            "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
-        ),
-        _FRAME_ESTIMATOR,
-        *_ESTIMATION,
-        _PRECISION,
-    ),
+    parameters=(*_FRAME_PARAMETERS, _PRECISION),
     space="encoder",
     estimator="masked-mean",
 )
@@ -74,14 +72,7 @@ SPES_ENCODER_DROP = ReferenceDescription(
     summary="mean fall of the token's probability when encoder frames are zeroed at random",
     source=f"the masks of {_PAPI}; the effect of Petsiuk et al. 2018, arXiv 1806.07421",
     implementation="xbench.references.drop:spes_encoder_drop",
-    parameters=(
-        _MASKS,
-        Parameter(
-            "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
-        ),
-        _FRAME_ESTIMATOR,
-        *_ESTIMATION,
-    ),
+    parameters=_FRAME_PARAMETERS,
     space="encoder",
     estimator="masked-mean",
 )
