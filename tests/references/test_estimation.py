@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
-from xbench.maps import on_encoder_grid
+from xbench.maps import Layout, on_encoder_grid
 from xbench.metrics.agreement import pearson
+from xbench.references import estimation
 from xbench.references.divergence import Measure, Shift
 from xbench.references.estimation import Recipe, Sampling, Sums, as_used, block_size, estimate
 from xbench.references.masks import Design, draw_mask, mask_key, number
 from xbench.references.reference import Reference
+from xbench.references.reliability import Reliability
 from xbench.references.segments import Segmentation, frame_segments
 from xbench.spec import Scoring
 
@@ -245,6 +247,21 @@ def test_a_target_that_is_never_reached_stops_at_the_maximum_and_says_so(case: C
     assert (sum(reference.masks), reference.converged) == (1200, False)
     few = made(case, Recipe(30, 0.7, until=0.999))
     assert (sum(few.masks), few.converged) == (30, False)
+
+
+def test_it_judges_again_when_there_are_a_tenth_more_masks(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def judged(reference: Reference, layout: Layout, scoring: Scoring) -> Reliability:
+        looks.append(sum(reference.masks))
+        return as_used(reference, layout, scoring)
+
+    monkeypatch.setattr(estimation, "as_used", judged)
+    made(case, Recipe(2000, 0.7, until=0.999), Sampling(block=100))
+    every = list(range(200, 1200, 100))
+    assert looks == [*every, 1300, 1500, 1700, 1900, 2000]
 
 
 def test_a_constant_reference_stops_early_and_has_not_converged(case: Case) -> None:
