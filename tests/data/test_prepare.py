@@ -22,6 +22,7 @@ from xbench.data.corpora import europarl_st
 from xbench.data.corpora.clip import Clip
 from xbench.data.datasets import manifest_path
 from xbench.data.manifest import Word, read_manifest
+from xbench.data.prepared import prepared_manifest
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.spec import Dataset
 
@@ -265,7 +266,7 @@ def test_the_limit_is_per_language(fleurs: Path, capsys: pytest.CaptureFixture[s
 def test_opus_is_read(mls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, _ = run(capsys, "mls", str(mls))
     assert code == 0
-    for utterance in read_manifest(prepare.prepared_manifest("mls", "test")).utterances:
+    for utterance in read_manifest(prepared_manifest("mls", "test")).utterances:
         assert len(read_audio(utterance.audio, RATE)) == pytest.approx(RATE / 2, abs=RATE / 50)
 
 

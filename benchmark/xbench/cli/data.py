@@ -31,6 +31,7 @@ def prepare_command(
     """Write the manifest of one split of a corpus: recordings cut into clips, sha256, speakers."""
     from xbench import console
     from xbench.data import prepare
+    from xbench.data.prepared import prepared_manifest
 
     description, call, split = prepare.find_corpus(corpus, split)
     if out is not None and out.suffix != ".jsonl":
@@ -39,7 +40,7 @@ def prepare_command(
         raise UsageError(
             f"{description.name} stands for many datasets: say where with --out MANIFEST.jsonl"
         )
-    manifest = out or prepare.prepared_manifest(description.name, split)
+    manifest = out or prepared_manifest(description.name, split)
     languages, targets = _codes(language), _codes(target)
     clips = prepare.read_corpus(
         description, call, root, split, languages=languages, targets=targets, limit=limit

@@ -21,7 +21,6 @@ from typing import Any
 from xbench import registry
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.data.corpora.clip import Clip
-from xbench.data.prepared import prepared_manifest as prepared_manifest
 from xbench.description import CorpusDescription
 from xbench.errors import UsageError, UtteranceError, nearest
 from xbench.schemas import problems as problems_of
