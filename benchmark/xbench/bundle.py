@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -32,8 +32,19 @@ LARGEST = 660_000
 PUBLIC_LICENCES = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-SA-4.0", "Apache-2.0", "MIT")
 """Licences under which a clip may be published."""
 
+Publish = Literal["allow-list", "none"]
+"""Which clips go along: those whose licence allows it, or none."""
+
 _DIGITS = 9  # far finer than a byte, wherever a row varies by more than rounding (maps.CONSTANT)
 _LEVELS = 255
+
+
+def publish(text: str) -> Publish:
+    """Return what `--audio` says; raises UsageError."""
+    for choice in ("allow-list", "none"):
+        if text == choice:
+            return choice
+    raise UsageError(f"--audio '{text}' is not allow-list or none")
 
 
 def bundle_id(task: str, model: str, utterance: str, run: str) -> str:

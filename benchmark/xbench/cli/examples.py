@@ -28,8 +28,9 @@ def export_command(
     cache: Cache = None,
 ) -> None:
     """Write a bundle per utterance from results and their store, for `leaderboard build --examples`."""
-    if audio not in ("allow-list", "none"):
-        raise UsageError(f"--audio '{audio}' is not allow-list or none")
+    from xbench.bundle import publish
+
+    clips = publish(audio)
     if ids is not None and not ids.strip(","):
         raise UsageError("--ids is empty; name utterances, or leave it out to take all")
     from xbench import console
@@ -41,7 +42,7 @@ def export_command(
     from xbench.runner.examples import Options, export
 
     chosen = tuple(filter(None, (ids or "").split(",")))
-    wanted = Options(chosen, limit, data, audio, maps)  # type: ignore[arg-type]  # checked above
+    wanted = Options(chosen, limit, data, clips, maps)
     exported = export(given, opened(cache), out, wanted)
     for text in exported.left_out:
         console.warn(f"left out: {text}")

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -61,7 +61,7 @@ class Options:
     ids: tuple[str, ...] = ()
     limit: int | None = None
     data: Path | None = None
-    audio: Literal["allow-list", "none"] = "allow-list"
+    audio: bundle.Publish = "allow-list"
     maps: int = 12
 
 

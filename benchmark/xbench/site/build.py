@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench import registry
+from xbench.bundle import publish
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.schemas import schema
 from xbench.site import data, pages
@@ -121,8 +122,7 @@ def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
 
 
 def _checked(options: Options) -> str | None:
-    if options.audio not in ("allow-list", "none"):
-        raise UsageError(f"--audio '{options.audio}' is not allow-list or none")
+    publish(options.audio)
     if options.base_url is not None and not re.fullmatch(r"https?://[^\s<>\"']+", options.base_url):
         raise UsageError(f"--base-url '{options.base_url}' is not an http or https address")
     name = options.snapshot
