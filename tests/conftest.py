@@ -20,6 +20,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from command_line import Run, runner
 from planted_model import Planted
 from xbench.case import Case
 from xbench.maps import Layout
@@ -285,3 +286,9 @@ def make_trace() -> Callable[..., Trace]:
 def another_tiny_whisper() -> Callable[..., Path]:
     """Return the function that writes a tiny Whisper: write(folder, seed)."""
     return write_tiny_whisper
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return the function that calls the command line: run(arguments...)."""
+    return runner(monkeypatch, capsys)
