@@ -160,6 +160,8 @@ class MethodDescription(Description):
     fit: "module:object" of a function (xbench.fitting.FitSplit, **parameters) to what it learned from
         the dev split; the implementation then gets it as keyword `fitted`.
     families: the model families it supports; empty means all.
+    estimates: the reference whose own estimator it is; against that it shows what a second estimate
+        of the same scores, and takes no rank.
     complete: its map sums to f(x) - f(baseline) per token, with parameters `target` and `baseline`.
     cost: forward and backward passes in words, for instance "1 forward".
     """
@@ -175,6 +177,7 @@ class MethodDescription(Description):
     cost: str = field(default="1 forward", kw_only=True)
     ignores: str = field(default="", kw_only=True)
     fit: str | None = field(default=None, kw_only=True)
+    estimates: str | None = field(default=None, kw_only=True)
     complete: bool = field(default=False, kw_only=True)
 
 

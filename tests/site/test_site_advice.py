@@ -78,6 +78,37 @@ def test_without_results_there_is_no_advice() -> None:
     assert pages._advice([]) is None
 
 
+def test_the_reference_drawn_again_leads_nothing_against_itself() -> None:
+    again = ("spes-encoder", {"masks": 2000}, "perturbation", False)
+    made = tables(
+        planted(again, 0.1, both(0.9, 0.9)),
+        planted(FAST, 0.5, both(0.5, 0.5)),
+        planted(SLOW, 0.2, both(0.3, 0.3)),
+    )
+    board = made.select(metric=AGREEMENT[0], reference=AGREEMENT[1])[0]
+    assert board.rows[0].config.method == "spes-encoder"
+    assert board.rows[0].rank_reason == "the-reference-drawn-again"
+    agreement = overall(made, *AGREEMENT)
+    assert [(s.config.method, s.rank) for s in agreement.standings] == [
+        ("spes-encoder", None),
+        ("mean-heads", 1),
+        ("occlusion", 2),
+    ]
+    assert [s.config.method for s in agreement.best] == ["mean-heads"]
+    assert pages._card("", agreement)["top"].config.method == "mean-heads"
+    # It costs less than both and scores higher, and still both stand on the front.
+    chart = pages._pareto_charts(agreement)[0]
+    assert {line["s"].config.method: line["front"] for line in chart["lines"]} == {
+        "spes-encoder": False,
+        "mean-heads": True,
+        "occlusion": True,
+    }
+    assert all(line["beaten"] is None for line in chart["lines"][1:])
+    # What happens to the output is another question, and there it is a method like others.
+    intervention = overall(made, *INTERVENTION)
+    assert [s.config.method for s in intervention.best] == ["spes-encoder"]
+
+
 def test_seconds_of_two_devices_never_share_a_front() -> None:
     made = tables(
         planted(FAST, 0.5, both(0.5, 0.5)),

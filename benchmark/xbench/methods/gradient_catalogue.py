@@ -343,6 +343,7 @@ SPES = MethodDescription(
     takes="case",
     cost="`masks` forward",
     ignores=_FIXED,
+    estimates="spes-input",
 )
 SPES_ENCODER = MethodDescription(
     name="spes-encoder",
@@ -357,4 +358,5 @@ SPES_ENCODER = MethodDescription(
     takes="case",
     cost="`masks` forward (decoder only)",
     ignores=_DECODER_ONLY,
+    estimates="spes-encoder",
 )

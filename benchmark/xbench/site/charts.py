@@ -131,18 +131,41 @@ def forest_band(dots: Sequence[Dot]) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def forest_line(dot: Dot, scale: Scale, band: tuple[float, float] | None = None) -> Markup:
-    """Draw one line: dot, interval, ticks at floor and ceiling, over the leading group's band."""
-    parts = []
+def forest(dots: Sequence[Dot], led: Sequence[Dot], name: str) -> tuple[Markup, list[Markup]]:
+    """Draw the axis of a forest plot and its lines over the band of the dots that lead.
+
+    What all lines share (band, zero, floor and ceiling) stands once, in the axis, under the id `name`:
+    a page of a hundred lines would be a third larger otherwise.
+    """
+    scale = forest_scale(dots)
+    band = forest_band(led)
+    shared = []
     if band:
         x, end = scale.at(band[0]), scale.at(band[1])
-        parts.append(f'<rect class="band" x="{x}%" y="0" width="{end - x:.2f}%" height="100%"/>')
+        shared.append(f'<rect class="band" x="{x}%" y="0" width="{end - x:.2f}%" height="100%"/>')
     if scale.low < 0 < scale.high:
-        parts.append(_upright(scale.at(0), "zero", "0", "100%"))
-    if dot.floor is not None:
-        parts.append(_upright(scale.at(dot.floor), "floor", "14%", "86%"))
-    if dot.ceiling is not None:
-        parts.append(_upright(scale.at(dot.ceiling), "ceiling", "14%", "86%"))
+        shared.append(_upright(scale.at(0), "zero", "0", "100%"))
+    bounds = [_bounds(dot, scale) for dot in dots]
+    common = set(bounds) if len(set(bounds)) == 1 else set()
+    shared += common
+    under = f'<use href="#{name}"/>' if any(shared) else ""
+    lines = [
+        _line("" if own in common else own, dot, scale, under)
+        for own, dot in zip(bounds, dots, strict=True)
+    ]
+    kept = f'<defs><g id="{name}">{"".join(shared)}</g></defs>' if under else ""
+    return axis(scale, kept), lines
+
+
+def _bounds(dot: Dot, scale: Scale) -> str:
+    """Draw the ticks at floor and ceiling."""
+    ticks = (("floor", dot.floor), ("ceiling", dot.ceiling))
+    return "".join(_upright(scale.at(x), kind, "14%", "86%") for kind, x in ticks if x is not None)
+
+
+def _line(bounds: str, dot: Dot, scale: Scale, under: str) -> Markup:
+    """Draw one line: dot and interval over its bounds and over what all lines share."""
+    parts = [under, bounds]
     if dot.value is not None:
         group = []
         if dot.low is not None and dot.high is not None:
@@ -151,16 +174,16 @@ def forest_line(dot: Dot, scale: Scale, band: tuple[float, float] | None = None)
         group.append(_mark(dot.family, scale.at(dot.value), "50%"))
         hollow = " hollow" if dot.hollow else ""
         parts.append(f'<g class="f-{_family(dot.family)}{hollow}">{"".join(group)}</g>')
-    return Markup(f'<svg class="fl" aria-hidden="true" focusable="false">{"".join(parts)}</svg>')
+    return Markup(f'<svg class="fl" aria-hidden="true">{"".join(parts)}</svg>')
 
 
-def axis(scale: Scale) -> Markup:
-    """Draw the numbers of a value axis."""
+def axis(scale: Scale, kept: str = "") -> Markup:
+    """Draw the numbers of a value axis; kept: shapes that others use."""
     marks = "".join(
         f'<text x="{scale.at(t)}%" y="11">{_tick(t)}</text>{_upright(scale.at(t), "tick", "14", "18")}'
         for t in scale.ticks()
     )
-    return Markup(f'<svg class="fa" aria-hidden="true" focusable="false">{marks}</svg>')
+    return Markup(f'<svg class="fa" aria-hidden="true">{kept}{marks}</svg>')
 
 
 def _tick(value: float) -> str:

@@ -91,7 +91,9 @@ def overall(
         c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
     }
     scores = {config.slug: _values(found) for config, found in inside.items()}
-    ranking = rank(scores, higher)
+    # Against its own reference an estimator would lead by being the same thing twice.
+    own = {config.slug for config in inside if config.repeats(reference)}
+    ranking = rank({slug: v for slug, v in scores.items() if slug not in own}, higher)
     standings = []
     for config, found in inside.items():
         place = ranking.places.get(config.slug)

@@ -12,6 +12,7 @@ from xbench.results import column_name
 from xbench.site import charts, data
 from xbench.site.overall import Overall, Standing, overall
 from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
+from xbench.site.text import digest
 from xbench.stats import pareto_front
 
 FIRST_ROWS = (
@@ -144,24 +145,20 @@ def _forest(
     band: bool = True,
 ) -> dict[str, Any]:
     dots = [dot for _, _, dot, _ in lines]
-    scale = charts.forest_scale(dots)
-    leading = charts.forest_band([dot for s, _, dot, _ in lines if s.best]) if band else None
+    led = [dot for s, _, dot, _ in lines if s.best] if band else []
+    told = (metric, reference, [config.slug for _, config, _, _ in lines], dots)
+    axis, pictures = charts.forest(dots, led, f"f{digest(repr(told), 8)}")
     return {
         "metric": metric,
         "reference": reference,
         "reason": reason,
-        "axis": charts.axis(scale),
+        "axis": axis,
         "families": sorted({config.family for _, config, _, _ in lines}),
         "lines": [
-            {
-                "s": numbers,
-                "config": config,
-                "row": row,
-                "svg": charts.forest_line(dot, scale, leading),
-            }
-            for numbers, config, dot, row in lines
+            {"s": numbers, "config": config, "row": row, "svg": picture}
+            for (numbers, config, _, row), picture in zip(lines, pictures, strict=True)
         ],
-        "grouped": leading is not None,
+        "grouped": bool(led),
     }
 
 
@@ -243,7 +240,7 @@ def _cards(tables: Tables, standings: Sequence[Overall]) -> list[dict[str, Any]]
 
 def _card(title: str, table: Overall) -> dict[str, Any]:
     group = table.best
-    top = table.standings[0] if table.standings else None
+    top = next(iter(group or table.standings), None)
     return {"title": title, "table": table, "group": group, "top": top, "kind": "score"}
 
 
@@ -333,11 +330,18 @@ def _pareto(
     table: Overall, known: Sequence[tuple[Standing, Any]], label: str, small: bool
 ) -> dict[str, Any]:
     sign = 1 if table.higher else -1
+    # The reference itself beats nobody in agreeing with it.
+    rivals = [(s, c) for s, c in known if not s.config.repeats(table.reference)]
     best = pareto_front(
-        [c for _, c in known], [s.value for s, _ in known], higher_is_better=table.higher
+        [c for _, c in rivals], [s.value for s, _ in rivals], higher_is_better=table.higher
     )
     # A control may beat a method, but it is no explanation and never on the front itself.
-    lines = [(s, c, on and not s.config.control) for (s, c), on in zip(known, best, strict=True)]
+    ahead = {
+        s.config.slug
+        for (s, _), on in zip(rivals, best, strict=True)
+        if on and not s.config.control
+    }
+    lines = [(s, c, s.config.slug in ahead) for s, c in known]
     points = [
         charts.Point(s.config.label, c, s.value, s.low, s.high, s.config.family, front)
         for s, c, front in lines
@@ -350,7 +354,7 @@ def _pareto(
         "description": description,
         "label": label,
         "lines": [
-            {"s": s, "cost": c, "front": front, "beaten": _beaten(s, c, known, sign)}
+            {"s": s, "cost": c, "front": front, "beaten": _beaten(s, c, rivals, sign)}
             for s, c, front in sorted(lines, key=lambda line: line[1])
         ],
         "unpriced": [s for s in table.standings if all(s is not other for other, _ in known)],

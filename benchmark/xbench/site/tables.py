@@ -53,6 +53,7 @@ class Config:
 
     head: (layer, head) of a single head; such rows are shown but not ranked, because the best of a
     sweep is chosen on the very clips that score it. oracle: it learned from the test clips.
+    estimates: the reference whose own estimator it is, against which it has no rank.
     """
 
     slug: str
@@ -62,6 +63,7 @@ class Config:
     gradients: bool
     oracle: bool
     head: tuple[int | None, int] | None
+    estimates: str | None
     facts: Mapping[str, Any] = field(compare=False)
 
     @property
@@ -73,6 +75,10 @@ class Config:
     def ranked(self) -> bool:
         """Whether it takes part in ranks and groups."""
         return self.head is None and not self.oracle
+
+    def repeats(self, reference: str | None) -> bool:
+        """Whether it is this reference's own estimator, drawn again."""
+        return reference is not None and self.estimates == reference
 
 
 @dataclass(frozen=True)
@@ -334,6 +340,7 @@ def _configs(results: Sequence[Result]) -> dict[tuple[str, str, str, bool], Conf
             gradients=method["uses_gradients"],
             oracle=key[3],
             head=_single_head(method["params"]),
+            estimates=known.estimates if (known := described(key[0])) else None,
             facts=method,
         )
         for key, method in facts.items()
@@ -556,6 +563,8 @@ def _unranked(row: Row, newest: bool) -> str | None:
         return "single-head"
     if row.config.oracle:
         return "oracle"
+    if row.config.repeats(row.reference):
+        return "the-reference-drawn-again"
     if not newest:
         return "superseded"
     values = row.run.data["utterances"].get(column_name(row.metric, row.reference), ())
