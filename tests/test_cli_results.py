@@ -65,6 +65,20 @@ def test_score_writes_and_shows_the_same_numbers(run: Run, made: Made, tmp_path:
     assert "= " in done.out.split("method")[1]
 
 
+def test_the_reference_drawn_again_is_marked_and_leads_nothing(
+    run: Run, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    done = run(
+        *("eval", "--model", made.model, "--task", "asr", "--data", made.data, "--masks", 12),
+        *("--method", "spes-encoder:masks=400", "--method", "mean-heads", "--method", "max-heads"),
+        *("--reference", "spes-encoder", "--cache", made.cache, "--output", tmp_path / "out"),
+    )
+    assert done.code == 0, done.err
+    assert "\n ~ spes-encoder:masks=400" in done.out
+    assert "\n = m" in done.out
+
+
 def test_score_takes_metrics_and_options(run: Run, made: Made, tmp_path: Path) -> None:
     arguments = ("--cache", made.cache, "--output", tmp_path, "--json")
     done = run("score", made.results, *arguments, "--metric", "pearson-paper")

@@ -132,7 +132,7 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
 
 
 _LEGEND = (
-    "score [95 % interval]; * headline; = not distinguished from the best; "
+    "score [95 % interval]; * headline; = not distinguished from the best; ~ the reference itself, drawn again; "
     "skill = (score - floor) / (ceiling - floor); cost: seconds per second of audio; – = null, the result file says why"
 )
 
@@ -168,10 +168,13 @@ def _score_table(
     for metric in metrics[1:]:
         table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
-    best = _best_group(results, metrics[0], reference.name)
+    again = _drawn_again(results, reference.name)
+    rivals = [r for r in results if r.provenance.spec_hash not in again]
+    best = _best_group(rivals, metrics[0], reference.name)
     for result in _ranked(results, metrics[0], reference.name):
         first = result.score(metrics[0], reference.name)
-        mark = "= " if result.provenance.spec_hash in best else ""
+        id = result.provenance.spec_hash
+        mark = "= " if id in best else "~ " if id in again else ""
         cells = [
             mark + result.method.label,
             _score_cell(result, first),
@@ -241,6 +244,14 @@ def _ranked(results: Sequence[RunResult], metric: str, reference: str) -> list[R
         return score.value is None, sign * (score.value or 0.0)
 
     return sorted(results, key=position)
+
+
+def _drawn_again(results: Sequence[RunResult], reference: str) -> frozenset[str]:
+    """Return the results of this reference's own estimator, by spec hash: against itself it would lead."""
+    from xbench import registry
+
+    own = {d.name for d in registry.methods.descriptions() if d.estimates == reference}
+    return frozenset(r.provenance.spec_hash for r in results if r.method.name in own)
 
 
 def _best_group(results: Sequence[RunResult], metric: str, reference: str) -> tuple[str, ...]:
