@@ -119,9 +119,9 @@ def input_passes(
         def perturbed(
             hidden: Bool[Tensor, "batch melframe mel"],
         ) -> Float[Tensor, "batch token output"]:
-            values = features.values.repeat(len(hidden), 1, 1)
-            values[:, : features.melframes] = _hide(features, hidden)
-            return model.logits(model.encode(values.to(dtype)), case.hypothesis)
+            values = features.values.to(dtype).repeat(len(hidden), 1, 1)
+            values[:, : features.melframes] = _hide(features, hidden, dtype)
+            return model.logits(model.encode(values), case.hypothesis)
 
         return perturbed
 
@@ -131,9 +131,9 @@ def input_passes(
 
 
 def _hide(
-    features: Features, hidden: Bool[Tensor, "batch melframe mel"]
+    features: Features, hidden: Bool[Tensor, "batch melframe mel"], dtype: torch.dtype
 ) -> Float[Tensor, "batch melframe mel"]:
-    return torch.where(hidden, features.valid.mean(0), features.valid)
+    return torch.where(hidden, features.valid.mean(0).to(dtype), features.valid.to(dtype))
 
 
 def frozen_passes(case: Case) -> Build | None:
@@ -152,7 +152,7 @@ def frozen_passes(case: Case) -> Build | None:
         def perturbed(
             hidden: Bool[Tensor, "batch melframe mel"],
         ) -> Float[Tensor, "batch token output"]:
-            return frozen(_hide(case.features, hidden).to(dtype))
+            return frozen(_hide(case.features, hidden, dtype))
 
         return perturbed
 
