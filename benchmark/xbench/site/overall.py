@@ -190,15 +190,21 @@ def _standing(
 
 
 def cost_of(rows: Sequence[Row]) -> tuple[Number, Number]:
-    """Return seconds per second of audio and passes (both directions) per utterance, over all rows."""
+    """Return seconds per second of audio and passes (both directions) per utterance, over all rows.
+
+    Maps that others made come without a count: one row without it leaves the whole unknown.
+    """
     spent = audio = 0.0
-    passes = utterances = 0
     for row in rows:
-        cost = row.run.cost
-        rate = cost["seconds_per_audio_second"]
+        rate = row.run.cost["seconds_per_audio_second"]
         if rate:
-            spent += cost["seconds"]
-            audio += cost["seconds"] / rate
-        passes += cost["forward_passes"] + cost["backward_passes"]
-        utterances += len(row.run.data["utterances"]["id"])
-    return (spent / audio if audio else None), (passes / utterances if utterances else None)
+            spent += row.run.cost["seconds"]
+            audio += row.run.cost["seconds"] / rate
+    timed = all(row.run.cost["seconds"] is not None for row in rows)
+    passes = [row.run.passes for row in rows]
+    counted = [p for p in passes if p is not None]
+    utterances = sum(len(row.run.data["utterances"]["id"]) for row in rows)
+    return (
+        spent / audio if timed and audio else None,
+        sum(counted) / utterances if utterances and len(counted) == len(passes) else None,
+    )

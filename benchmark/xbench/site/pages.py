@@ -353,8 +353,20 @@ def _pareto(
             {"s": s, "cost": c, "front": front, "beaten": _beaten(s, c, known, sign)}
             for s, c, front in sorted(lines, key=lambda line: line[1])
         ],
-        "unpriced": [s for s in table.standings if all(s is not other for other, _ in known)],
+        "unpriced": [
+            (s, _why_unpriced(s, label))
+            for s in table.standings
+            if all(s is not other for other, _ in known)
+        ],
     }
+
+
+def _why_unpriced(standing: Standing, label: str) -> str:
+    """Say why a method has no place on a chart of this cost."""
+    if label.startswith("seconds") and standing.seconds:
+        return f"timed on {' and '.join(standing.devices)}"
+    known = standing.seconds if label.startswith("seconds") else standing.passes
+    return "not recorded" if known is None else "none needed"
 
 
 def _beaten(
@@ -374,7 +386,31 @@ def _beaten(
 def _cost(tables: Tables, standings: Sequence[Overall]) -> Page:
     sections = [(table, _pareto_charts(table)) for table in standings]
     devices = sorted({run.cost["device"] for run in tables.runs})
-    return Page("cost.html", "cost.html", {"sections": sections, "devices": devices})
+    context = {"sections": sections, "devices": devices, "memory": _memory(tables)}
+    return Page("cost.html", "cost.html", context)
+
+
+def _memory(tables: Tables) -> list[dict[str, Any]]:
+    """Return the peak memory of each command on each device, largest first, unknown last.
+
+    It is that of a whole process, so methods that ran together share one figure: no front of methods.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    by_id = {submission.id: submission for submission in tables.submissions}
+    for run in tables.runs:
+        groups.setdefault((run.submission, run.cost["device"]), []).append(run)
+    lines = []
+    for (id, device), runs in groups.items():
+        known = [peak for run in runs if (peak := data.peak_memory_mb(run)) is not None]
+        lines.append(
+            {
+                "submission": by_id[id],
+                "device": device,
+                "methods": len({run.config.slug for run in runs}),
+                "peak": max(known, default=None),
+            }
+        )
+    return sorted(lines, key=lambda x: (-(x["peak"] or 0), x["submission"].id, x["device"]))
 
 
 # -- lists, tasks, models, methods, heads ----------------------------------------------------------
