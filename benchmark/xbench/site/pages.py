@@ -10,6 +10,7 @@ from typing import Any
 from xbench import registry
 from xbench.results import column_name
 from xbench.site import charts, data
+from xbench.site.formulas import formula
 from xbench.site.overall import Overall, Standing, overall
 from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
 from xbench.stats import pareto_front
@@ -81,7 +82,7 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
     for task in tables.tasks:
         yield _task(tables, task, shown)
     for model in tables.models:
-        yield _model(tables, model, shown)
+        yield _model(tables, model, shown, examples)
     for method in tables.methods:
         yield _method(tables, method, shown)
     yield _heads(tables)
@@ -92,8 +93,7 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
         yield Page(f"runs/{submission.id}.html", "run.html", _submission(tables, submission))
     yield Page("examples/index.html", "examples.html", {"examples": examples})
     for example in examples:
-        context = {"example": example, "bundle": example.bundle}
-        yield Page(f"examples/{example.id}.html", "example.html", context)
+        yield Page(f"examples/{example.id}.html", "example.html", _example(tables, example))
     yield Page("about.html", "about.html", _about(tables, refused))
     yield Page("downloads.html", "downloads.html", {"tables": tables, "shown": shown})
     yield Page("changes.html", "changes.html", {"submissions": tables.submissions})
@@ -540,7 +540,12 @@ def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]) -> Page:
+def _model(
+    tables: Tables,
+    model: Model,
+    shown: Sequence[tuple[str, str | None]],
+    examples: Sequence[Example],
+) -> Page:
     sections = []
     size = 0
     for task in tables.tasks:
@@ -569,6 +574,7 @@ def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]
         "model.html",
         {
             "model": model,
+            "examples": [e for e in examples if e.bundle["model"] == model.name],
             "sections": sections,
             "qualities": [quality[slug] for slug in sorted(quality)],
             "card": next(
@@ -656,6 +662,7 @@ def _method(tables: Tables, method: Any, shown: Sequence[tuple[str, str | None]]
         "method.html",
         {
             "method": method,
+            "formula": formula(method.description),
             "forests": forests,
             "runs": len(runs),
             "failures": _failures(runs),
@@ -732,7 +739,17 @@ def _heads(tables: Tables) -> Page:
     )
 
 
-# -- results, runs, about --------------------------------------------------------------------------
+# -- examples, results, runs, about ----------------------------------------------------------------
+
+
+def _example(tables: Tables, example: Example) -> dict[str, Any]:
+    """Return an example with the tasks and models that carry its names: variants share one."""
+    return {
+        "example": example,
+        "bundle": example.bundle,
+        "tasks": [t for t in tables.tasks if t.name == example.bundle["task"]],
+        "models": [m for m in tables.models if m.name == example.bundle["model"]],
+    }
 
 
 def _results(tables: Tables) -> Page:
