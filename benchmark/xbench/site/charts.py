@@ -151,7 +151,18 @@ def forest_line(dot: Dot, scale: Scale, band: tuple[float, float] | None = None)
         group.append(_mark(dot.family, scale.at(dot.value), "50%"))
         hollow = " hollow" if dot.hollow else ""
         parts.append(f'<g class="f-{_family(dot.family)}{hollow}">{"".join(group)}</g>')
-    return Markup(f'<svg class="fl" aria-hidden="true" focusable="false">{"".join(parts)}</svg>')
+    return Markup(f'<svg class="fl" aria-hidden="true">{"".join(parts)}</svg>')
+
+
+def difference_line(
+    value: float, low: float | None, high: float | None, outcome: str, scale: Scale
+) -> Markup:
+    """Draw a difference with its interval, and the line where there is none."""
+    parts = [_upright(scale.at(0), "zero", "0", "100%"), f'<g class="d-{outcome}">']
+    if low is not None and high is not None:
+        parts.append(f'<line x1="{scale.at(low)}%" x2="{scale.at(high)}%" y1="50%" y2="50%"/>')
+    parts.append(f'<circle cx="{scale.at(value)}%" cy="50%" r="5"/></g>')
+    return Markup(f'<svg class="fl" aria-hidden="true">{"".join(parts)}</svg>')
 
 
 def axis(scale: Scale) -> Markup:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xbench import stats
-from xbench.site.ranking import SEED, Values, rank
+from xbench.site.ranking import SEED, Pair, Values, rank
 from xbench.site.tables import Config, Model, Number, Row, Tables, Task, rounded, utterance_values
 
 Cell = tuple[str, str]
@@ -52,6 +52,7 @@ class Overall:
     cells: tuple[tuple[Task, Model], ...]
     standings: tuple[Standing, ...]
     missing: tuple[tuple[Config, int, str], ...]
+    pairs: tuple[Pair, ...]
     reason: str | None
 
     @property
@@ -118,6 +119,7 @@ def overall(
         tuple(places[cell] for cell in sorted(block)),
         tuple(standings),
         tuple(sorted(missing, key=lambda item: item[0].label)),
+        ranking.pairs,
         ranking.reason,
     )
 

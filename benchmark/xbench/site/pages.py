@@ -10,6 +10,7 @@ from typing import Any
 from xbench import registry
 from xbench.results import column_name
 from xbench.site import charts, data
+from xbench.site.differences import BASE, Difference, base_of, differences
 from xbench.site.formulas import formula
 from xbench.site.overall import Overall, Standing, overall
 from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
@@ -19,6 +20,7 @@ FIRST_ROWS = (
     50  # rows that stand in the results page itself; the script adds the rest of its first 100
 )
 PAGE_MAPS = 120  # maps on the page of all heads; the others stand on the pages of their models
+PAGE_BYTES = 140_000  # of tables on a task's page, as far as they can be foreseen
 PAGE_CELLS = 1500  # weight of tables on a model's page; what goes beyond is linked (150 kB a page)
 
 
@@ -103,19 +105,21 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
 # -- forest plots ----------------------------------------------------------------------------------
 
 
-def forest_of_standings(table: Overall) -> dict[str, Any]:
-    """Return a forest plot of methods over all cells of a block."""
+def forest_of_standings(
+    table: Overall, apart: Mapping[str, Difference] | None = None
+) -> dict[str, Any]:
+    """Return a forest plot of methods over all cells of a block; apart: differences to mean-heads."""
     lines = [(s, s.config, _dot(s, s.config), None) for s in table.standings]
-    return _forest(lines, table.metric, table.reference, table.reason)
+    return _forest(lines, table.metric, table.reference, table.reason, apart=apart)
 
 
-def forest_of_board(board: Board) -> dict[str, Any]:
+def forest_of_board(board: Board, apart: Mapping[str, Difference] | None = None) -> dict[str, Any]:
     """Return a forest plot of the methods of one board, single heads left out."""
     rows = [
         row for row in board.rows if row.config.head is None and row.rank_reason != "superseded"
     ]
     lines = [(row, row.config, _dot(row, row.config), row) for row in rows]
-    return _forest(lines, board.metric, board.reference, board.reason)
+    return _forest(lines, board.metric, board.reference, board.reason, apart=apart)
 
 
 def forest_of_cells(rows: Sequence[Row]) -> dict[str, Any]:
@@ -142,8 +146,12 @@ def _forest(
     reference: str | None,
     reason: str | None,
     band: bool = True,
+    apart: Mapping[str, Difference] | None = None,
 ) -> dict[str, Any]:
     dots = [dot for _, _, dot, _ in lines]
+    apart = apart or {}
+    found = [d for _, config, _, _ in lines if (d := apart.get(config.slug))]
+    span = charts.scale_over((0.0, *(x for d in found for x in (d.value, d.low, d.high))))
     scale = charts.forest_scale(dots)
     leading = charts.forest_band([dot for s, _, dot, _ in lines if s.best]) if band else None
     return {
@@ -158,11 +166,31 @@ def _forest(
                 "config": config,
                 "row": row,
                 "svg": charts.forest_line(dot, scale, leading),
+                "apart": _apart(numbers, config, apart.get(config.slug), span),
             }
             for numbers, config, dot, row in lines
         ],
         "grouped": leading is not None,
+        "span": charts.axis(span) if found else None,
     }
+
+
+def _apart(
+    numbers: Row | Standing, config: Config, found: Difference | None, span: charts.Scale
+) -> dict[str, Any]:
+    """Return a line's difference to mean-heads with its picture, or why it has none."""
+    if found is not None:
+        svg = charts.difference_line(found.value, found.low, found.high, found.outcome, span)
+        return {"d": found, "svg": svg, "why": None}
+    return {"d": None, "svg": "", "why": _not_paired(numbers, config)}
+
+
+def _not_paired(numbers: Row | Standing | None, config: Config) -> str:
+    if config.label == BASE:
+        return "what the others are compared with"
+    if isinstance(numbers, Row):
+        return numbers.reason or numbers.rank_reason or "not compared"
+    return "not compared"
 
 
 # -- home ------------------------------------------------------------------------------------------
@@ -444,17 +472,34 @@ def _task(tables: Tables, task: Task, shown: Sequence[tuple[str, str | None]]) -
     boards = {(b.model.slug, b.metric, b.reference): b for b in tables.select(task=task)}
     models = list({b.model.slug: b.model for b in boards.values()}.values())
     present = [key for key in keys if any((m.slug, *key) in boards for m in models)]
-    sections = []
+    base = base_of(tables)
+    sections: list[dict[str, Any]] = []
+    room = PAGE_BYTES
     for key in present:
         whole = overall(tables, *key, task=task) if len(models) > 1 else None
         single = [boards[m.slug, *key] for m in models if (m.slug, *key) in boards]
+        higher = tables.metrics[key[0]].higher
+        apart = [differences(b.pairs, base.slug, higher) if base else {} for b in single]
+        together = differences(whole.pairs, base.slug, higher) if whole and base else {}
+        plain, more = _foreseen(single)
+        room -= plain
+        kept = any(apart) and more <= room
+        room -= more if kept else 0
+        if not kept:
+            apart, together = [{} for _ in single], {}
         sections.append(
             {
                 "metric": tables.metrics[key[0]],
                 "reference": key[1],
-                "whole": whole and forest_of_standings(whole),
-                "models": [(b.model, forest_of_board(b)) for b in single[:1]] if not whole else [],
-                "matrix": _models_matrix(single) if len(single) > 1 else None,
+                "apart": kept,
+                "base": base,
+                "whole": whole and forest_of_standings(whole, together),
+                "models": [
+                    (b.model, forest_of_board(b, d)) for b, d in zip(single, apart, strict=True)
+                ][:1]
+                if not whole
+                else [],
+                "matrix": _models_matrix(single, apart) if len(single) > 1 else None,
             }
         )
     return Page(
@@ -469,6 +514,13 @@ def _task(tables: Tables, task: Task, shown: Sequence[tuple[str, str | None]]) -
             "references": _references([run for run in tables.runs if run.task is task]),
         },
     )
+
+
+def _foreseen(boards: Sequence[Board]) -> tuple[int, int]:
+    """Return about how many bytes the tables of these boards take, and their differences on top."""
+    methods = {row.config.slug for b in boards for row in b.rows if row.config.head is None}
+    cells = len(methods) * len(boards) if len(boards) > 1 else 0
+    return 900 * len(methods) + 130 * cells, 350 * len(methods) + 110 * cells
 
 
 def _other_scores(
@@ -505,8 +557,10 @@ def mask_range(reference: Mapping[str, Any]) -> str:
     return f"{sum(masks)}" if masks else "none"
 
 
-def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
-    """Return methods by models of one task, metric and reference."""
+def _models_matrix(
+    boards: Sequence[Board], apart: Sequence[Mapping[str, Difference]]
+) -> dict[str, Any]:
+    """Return methods by models of one task, metric and reference; apart: differences per board."""
     rows = {
         (row.config.slug, b.model.slug): row
         for b in boards
@@ -531,8 +585,9 @@ def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
                     {
                         "row": (row := rows.get((slug, b.model.slug))),
                         "level": charts.level(row.value, low, high) if row else None,
+                        "d": found.get(slug),
                     }
-                    for b in boards
+                    for b, found in zip(boards, apart, strict=True)
                 ],
             }
             for slug in ordered
