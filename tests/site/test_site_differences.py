@@ -92,7 +92,7 @@ def loaded(file: Path) -> Any:
 
 
 ROW = r'<th scope="row">.*?<bdi>([^<]*)</bdi>.*?</tr>'
-DIFFERENCE = r'<b class="d-\w+">([^<]*)</b> <small class="ci">([^<]*)</small>'
+DIFFERENCE = r'<strong class="d-\w+">([^<]*)</strong> <small class="ci">([^<]*)</small>'
 
 
 def test_the_forest_of_one_model_says_what_the_compare_page_says(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_over_all_models_it_is_the_mean_of_paired_differences(tmp_path: Path) ->
     for name, column in values.items():
         wanted = fmean(x - y for x, y in zip(column, base, strict=True))
         (label,) = (label for label in shown if label.partition(":")[0] == name)
-        (found,) = re.findall(r'<b class="d-\w+">([^<]*)</b>', shown[label])
+        (found,) = re.findall(r'<strong class="d-\w+">([^<]*)</strong>', shown[label])
         assert float(found.replace("\N{MINUS SIGN}", "-")) == pytest.approx(wanted, abs=6e-4)
     assert "what the others are compared with" in shown["mean-heads"]
 
