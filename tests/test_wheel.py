@@ -31,6 +31,7 @@ def test_the_wheel_holds_tasks_model_and_audio(wheel: Path) -> None:
         "xbench/_tasks/_defaults.yaml",
         "xbench/_leaderboard/templates/base.html",
         "xbench/_leaderboard/assets/site.css",
+        "xbench/_methods/mean-heads.md",
         "xbench/demo/model/model.safetensors",
         "xbench/demo/test.jsonl",
         "xbench/schemas/result.schema.json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from synthetic import METHODS, result, write
 
 from xbench.site import pages
 from xbench.site.build import Options, build, slim
+from xbench.site.check import problems
 from xbench.site.load import Result
 from xbench.site.overall import overall
 from xbench.site.render import leaderboard_folder
@@ -125,7 +127,8 @@ def test_seconds_of_two_devices_never_share_a_front() -> None:
     on = [{line["s"].config.method: line["front"] for line in c["lines"]} for c in charts]
     assert on[0] == {"mean-heads": True, "chefer": False, "random": False}
     assert on[1] == {"occlusion": True}
-    assert {s.config.method for s in charts[0]["unpriced"]} == {"occlusion"}
+    said = {s.config.method: why for s, why in charts[0]["unpriced"]}
+    assert said == {"occlusion": "timed on gpu"}
     beaten = {line["s"].config.method: line["beaten"] for line in charts[0]["lines"]}
     assert beaten["chefer"].config.method == "mean-heads"
 
@@ -162,6 +165,53 @@ def test_the_pages_say_so(tmp_path: Path, devices: tuple[str, str]) -> None:
     cost = (tmp_path / "site" / "cost.html").read_text()
     # One chart of seconds per device and one of passes, for each of the two scores.
     assert cost.count('<svg class="pareto"') == 2 * (len(set(devices)) + 1)
+
+
+UNKNOWN = dict.fromkeys(
+    (
+        "forward_passes",
+        "backward_passes",
+        "seconds",
+        "seconds_per_audio_second",
+        "peak_memory_bytes",
+    )
+)
+
+
+def test_maps_that_others_made_have_no_cost_and_the_pages_say_so(tmp_path: Path) -> None:
+    runs = [planted(method, 0.1, both(0.5, 0.5)) for method in (FAST, OTHER)]
+    runs[1]["cost"] |= UNKNOWN
+    out = tmp_path / "site"
+    build([write(tmp_path / "results", runs)], out, Options())
+    assert problems(out) == []
+    cost = (out / "cost.html").read_text()
+    assert cost.count("<bdi>chefer</bdi> (not recorded)") == 4  # seconds and passes, of two scores
+    table = json.loads((out / "data/results.json").read_text())["runs"]
+    known = dict(zip(table["id"]["v"], table["memory"]["v"], strict=True))
+    assert sorted(known.values(), key=str) == [590, None]
+    assert sorted(map(str, table["passes"]["v"])) == ["1.0", "None"]
+
+
+def test_one_run_without_a_count_leaves_passes_and_seconds_unknown() -> None:
+    results = [planted(FAST, 0.5, both(0.5, 0.5), task=task) for task in ("demo-asr-en", "demo-st")]
+    results[1]["cost"] |= UNKNOWN
+    (standing,) = overall(tables(*results), *AGREEMENT).standings
+    assert (standing.seconds, standing.passes) == (None, None)
+
+
+def test_peak_memory_is_that_of_a_command_and_makes_no_front() -> None:
+    shared = [planted(method, 0.1, both(0.5, 0.5)) for method in (FAST, OTHER)]
+    alone = planted(SLOW, 0.1, both(0.5, 0.5), task="demo-st")
+    silent = planted(SLOW, 0.1, both(0.5, 0.5), task="demo-multi")
+    shared[1]["cost"]["peak_memory_bytes"] = 700_000_000
+    alone["cost"]["peak_memory_bytes"] = 2_000_000_000
+    silent["cost"]["peak_memory_bytes"] = None
+    lines = pages._memory(tables(*shared, alone, silent))
+    assert [(x["submission"].task.title, x["methods"], x["peak"]) for x in lines] == [
+        ("demo-st", 1, 2000),
+        ("demo-asr-en", 2, 700),
+        ("demo-multi", 1, None),
+    ]
 
 
 def test_scripts_are_shipped_without_indentation_and_comments() -> None:

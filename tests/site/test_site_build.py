@@ -371,6 +371,31 @@ def read_results_of(run: dict[str, Any]) -> Any:
     return [Result("x.json", "0" * 64, run)]
 
 
+def test_the_changes_stand_by_day_newest_first(tmp_path: Path) -> None:
+    days = ("2026-01-05", "2026-03-01", "2026-01-05", "2026-02-11")
+    results = [result(f"task-{n}", date=day) for n, day in enumerate(days)]
+    text = (check_site(tmp_path, results) / "changes.html").read_text()
+    assert re.findall(r"<h2><time>(.*?)</time>|<bdi>(task-\d)</bdi>", text) in [
+        [("2026-03-01", ""), ("", "task-1"), ("2026-02-11", ""), ("", "task-3"), *rest]
+        for rest in (
+            [("2026-01-05", ""), ("", "task-0"), ("", "task-2")],
+            [("2026-01-05", ""), ("", "task-2"), ("", "task-0")],
+        )
+    ]
+
+
+def test_the_page_for_lost_readers_finds_its_way_from_any_depth(tmp_path: Path) -> None:
+    inputs = write(tmp_path / "r", [result()])
+    build([inputs], tmp_path / "out", Options(base_url="https://example.org/board"))
+    assert problems(tmp_path / "out") == []
+    text = (tmp_path / "out/404.html").read_text()
+    targets = [t for t in re.findall(r'(?:href|src)="(.*?)"', text) if not t.startswith("#")]
+    assert len(targets) > 10
+    assert [t for t in targets if not t.startswith("https://example.org/board/")] == []
+    build([inputs], tmp_path / "plain")
+    assert 'href="index.html"' in (tmp_path / "plain/404.html").read_text()
+
+
 # -- the check itself, and rules for the source ----------------------------------------------------
 
 

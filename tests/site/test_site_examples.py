@@ -161,3 +161,17 @@ def test_the_page_says_how_the_clip_compares_with_the_others(tmp_path: Path, pla
     assert page(tmp_path, "clip-1").count("better than 2 of 3</small>") == 1
     (names,) = (tmp_path / "site" / "js").glob("entities.*.js")
     assert '"ex/clip-1"' in names.read_text()
+
+
+def test_models_and_their_examples_link_to_each_other(tmp_path: Path, place: Place) -> None:
+    place("clip-1", task="demo-asr-en", model="xbench-tiny")
+    bundles = place("clip-2", task="demo-asr-en", model="not-on-the-board")
+    results = write(tmp_path / "results", [result(), result(model="another")])
+    build([results], tmp_path / "site", Options(examples=bundles))
+    models = {p.stem: p.read_text() for p in (tmp_path / "site/models").glob("*.html")}
+    found = {stem: re.findall(r"examples/(clip-\d)\.html", text) for stem, text in models.items()}
+    assert found == {"index": [], "xbench-tiny": ["clip-1"], "another": []}
+    for target in ("models/xbench-tiny.html", "tasks/demo-asr-en.html"):
+        assert page(tmp_path, "clip-1").count(f'href="../{target}"') == 1
+    assert 'href="../models/xbench-tiny' not in page(tmp_path, "clip-2")
+    assert problems(tmp_path / "site") == []

@@ -177,6 +177,17 @@ def _line(bounds: str, dot: Dot, scale: Scale, under: str) -> Markup:
     return Markup(f'<svg class="fl" aria-hidden="true">{"".join(parts)}</svg>')
 
 
+def difference_line(
+    value: float, low: float | None, high: float | None, outcome: str, scale: Scale
+) -> Markup:
+    """Draw a difference with its interval, and the line where there is none."""
+    parts = [_upright(scale.at(0), "zero", "0", "100%"), f'<g class="d-{outcome}">']
+    if low is not None and high is not None:
+        parts.append(f'<line x1="{scale.at(low)}%" x2="{scale.at(high)}%" y1="50%" y2="50%"/>')
+    parts.append(f'<circle cx="{scale.at(value)}%" cy="50%" r="5"/></g>')
+    return Markup(f'<svg class="fl" aria-hidden="true">{"".join(parts)}</svg>')
+
+
 def axis(scale: Scale, kept: str = "") -> Markup:
     """Draw the numbers of a value axis; kept: shapes that others use."""
     marks = "".join(

@@ -53,10 +53,16 @@ def significant(value: float | None) -> float | None:
 
 
 def passes_per_utterance(run: Run) -> float | None:
-    """Return forward and backward passes per scored utterance."""
+    """Return forward and backward passes per scored utterance; None where nobody counted them."""
     n = len(run.data["utterances"]["id"])
-    total = run.cost["forward_passes"] + run.cost["backward_passes"]
-    return significant(total / n) if n else None
+    counted = run.passes
+    return significant(counted / n) if n and counted is not None else None
+
+
+def peak_memory_mb(run: Run) -> int | None:
+    """Return the peak memory of the process (or accelerator) that made the run, in MB."""
+    peak: int | None = run.cost["peak_memory_bytes"]
+    return None if peak is None else peak // 1_000_000
 
 
 def results_table(tables: Tables) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def results_table(tables: Tables) -> dict[str, Any]:
             "status": _coded(run.data["status"] for run in ordered),
             "seconds": {"v": [_seconds(run) for run in ordered]},
             "passes": {"v": [passes_per_utterance(run) for run in ordered]},
-            "memory": {"v": [run.cost["peak_memory_bytes"] // 1_000_000 for run in ordered]},
+            "memory": {"v": [peak_memory_mb(run) for run in ordered]},
             "device": _coded(run.cost["device"] for run in ordered),
             "date": _coded(run.date for run in ordered),
             "submission": _coded(run.submission for run in ordered),
@@ -163,7 +169,7 @@ def flat(row: Row) -> dict[str, Any]:
         "reason": row.reason,
         "seconds_per_audio_second": _seconds(run),
         "passes_per_utterance": passes_per_utterance(run),
-        "peak_memory_mb": run.cost["peak_memory_bytes"] // 1_000_000,
+        "peak_memory_mb": peak_memory_mb(run),
         "device": run.cost["device"],
         "date": run.date,
         "submission": run.submission,

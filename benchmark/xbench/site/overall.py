@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xbench import stats
-from xbench.site.ranking import SEED, Values, rank
+from xbench.site.ranking import SEED, Pair, Values, rank
 from xbench.site.tables import Config, Model, Number, Row, Tables, Task, rounded, utterance_values
 
 Cell = tuple[str, str]
@@ -52,6 +52,7 @@ class Overall:
     cells: tuple[tuple[Task, Model], ...]
     standings: tuple[Standing, ...]
     missing: tuple[tuple[Config, int, str], ...]
+    pairs: tuple[Pair, ...]
     reason: str | None
 
     @property
@@ -120,6 +121,7 @@ def overall(
         tuple(places[cell] for cell in sorted(block)),
         tuple(standings),
         tuple(sorted(missing, key=lambda item: item[0].label)),
+        ranking.pairs,
         ranking.reason,
     )
 
@@ -192,15 +194,21 @@ def _standing(
 
 
 def cost_of(rows: Sequence[Row]) -> tuple[Number, Number]:
-    """Return seconds per second of audio and passes (both directions) per utterance, over all rows."""
+    """Return seconds per second of audio and passes (both directions) per utterance, over all rows.
+
+    Maps that others made come without a count: one row without it leaves the whole unknown.
+    """
     spent = audio = 0.0
-    passes = utterances = 0
     for row in rows:
-        cost = row.run.cost
-        rate = cost["seconds_per_audio_second"]
+        rate = row.run.cost["seconds_per_audio_second"]
         if rate:
-            spent += cost["seconds"]
-            audio += cost["seconds"] / rate
-        passes += cost["forward_passes"] + cost["backward_passes"]
-        utterances += len(row.run.data["utterances"]["id"])
-    return (spent / audio if audio else None), (passes / utterances if utterances else None)
+            spent += row.run.cost["seconds"]
+            audio += row.run.cost["seconds"] / rate
+    timed = all(row.run.cost["seconds"] is not None for row in rows)
+    passes = [row.run.passes for row in rows]
+    counted = [p for p in passes if p is not None]
+    utterances = sum(len(row.run.data["utterances"]["id"]) for row in rows)
+    return (
+        spent / audio if timed and audio else None,
+        sum(counted) / utterances if utterances and len(counted) == len(passes) else None,
+    )

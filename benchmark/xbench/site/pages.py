@@ -10,6 +10,8 @@ from typing import Any
 from xbench import registry
 from xbench.results import column_name
 from xbench.site import charts, data
+from xbench.site.differences import BASE, Difference, base_of, differences
+from xbench.site.formulas import formula
 from xbench.site.overall import Overall, Standing, overall
 from xbench.site.tables import Board, Config, Model, Row, Run, Tables, Task
 from xbench.site.text import digest
@@ -19,6 +21,7 @@ FIRST_ROWS = (
     50  # rows that stand in the results page itself; the script adds the rest of its first 100
 )
 PAGE_MAPS = 120  # maps on the page of all heads; the others stand on the pages of their models
+PAGE_BYTES = 140_000  # of tables on a task's page, as far as they can be foreseen
 PAGE_CELLS = 1500  # weight of tables on a model's page; what goes beyond is linked (150 kB a page)
 
 
@@ -82,7 +85,7 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
     for task in tables.tasks:
         yield _task(tables, task, shown)
     for model in tables.models:
-        yield _model(tables, model, shown)
+        yield _model(tables, model, shown, examples)
     for method in tables.methods:
         yield _method(tables, method, shown)
     yield _heads(tables)
@@ -93,8 +96,7 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
         yield Page(f"runs/{submission.id}.html", "run.html", _submission(tables, submission))
     yield Page("examples/index.html", "examples.html", {"examples": examples})
     for example in examples:
-        context = {"example": example, "bundle": example.bundle}
-        yield Page(f"examples/{example.id}.html", "example.html", context)
+        yield Page(f"examples/{example.id}.html", "example.html", _example(tables, example))
     yield Page("about.html", "about.html", _about(tables, refused))
     yield Page("downloads.html", "downloads.html", {"tables": tables, "shown": shown})
     yield Page("changes.html", "changes.html", {"submissions": tables.submissions})
@@ -104,19 +106,21 @@ def pages(tables: Tables, examples: Sequence[Example], refused: Sequence[Any]) -
 # -- forest plots ----------------------------------------------------------------------------------
 
 
-def forest_of_standings(table: Overall) -> dict[str, Any]:
-    """Return a forest plot of methods over all cells of a block."""
+def forest_of_standings(
+    table: Overall, apart: Mapping[str, Difference] | None = None
+) -> dict[str, Any]:
+    """Return a forest plot of methods over all cells of a block; apart: differences to mean-heads."""
     lines = [(s, s.config, _dot(s, s.config), None) for s in table.standings]
-    return _forest(lines, table.metric, table.reference, table.reason)
+    return _forest(lines, table.metric, table.reference, table.reason, apart=apart)
 
 
-def forest_of_board(board: Board) -> dict[str, Any]:
+def forest_of_board(board: Board, apart: Mapping[str, Difference] | None = None) -> dict[str, Any]:
     """Return a forest plot of the methods of one board, single heads left out."""
     rows = [
         row for row in board.rows if row.config.head is None and row.rank_reason != "superseded"
     ]
     lines = [(row, row.config, _dot(row, row.config), row) for row in rows]
-    return _forest(lines, board.metric, board.reference, board.reason)
+    return _forest(lines, board.metric, board.reference, board.reason, apart=apart)
 
 
 def forest_of_cells(rows: Sequence[Row]) -> dict[str, Any]:
@@ -143,11 +147,15 @@ def _forest(
     reference: str | None,
     reason: str | None,
     band: bool = True,
+    apart: Mapping[str, Difference] | None = None,
 ) -> dict[str, Any]:
     dots = [dot for _, _, dot, _ in lines]
     led = [dot for s, _, dot, _ in lines if s.best] if band else []
     told = (metric, reference, [config.slug for _, config, _, _ in lines], dots)
     axis, pictures = charts.forest(dots, led, f"f{digest(repr(told), 8)}")
+    apart = apart or {}
+    found = [d for _, config, _, _ in lines if (d := apart.get(config.slug))]
+    span = charts.scale_over((0.0, *(x for d in found for x in (d.value, d.low, d.high))))
     return {
         "metric": metric,
         "reference": reference,
@@ -155,11 +163,36 @@ def _forest(
         "axis": axis,
         "families": sorted({config.family for _, config, _, _ in lines}),
         "lines": [
-            {"s": numbers, "config": config, "row": row, "svg": picture}
+            {
+                "s": numbers,
+                "config": config,
+                "row": row,
+                "svg": picture,
+                "apart": _apart(numbers, config, apart.get(config.slug), span),
+            }
             for (numbers, config, _, row), picture in zip(lines, pictures, strict=True)
         ],
         "grouped": bool(led),
+        "span": charts.axis(span) if found else None,
     }
+
+
+def _apart(
+    numbers: Row | Standing, config: Config, found: Difference | None, span: charts.Scale
+) -> dict[str, Any]:
+    """Return a line's difference to mean-heads with its picture, or why it has none."""
+    if found is not None:
+        svg = charts.difference_line(found.value, found.low, found.high, found.outcome, span)
+        return {"d": found, "svg": svg, "why": None}
+    return {"d": None, "svg": "", "why": _not_paired(numbers, config)}
+
+
+def _not_paired(numbers: Row | Standing | None, config: Config) -> str:
+    if config.label == BASE:
+        return "what the others are compared with"
+    if isinstance(numbers, Row):
+        return numbers.reason or numbers.rank_reason or "not compared"
+    return "not compared"
 
 
 # -- home ------------------------------------------------------------------------------------------
@@ -357,8 +390,20 @@ def _pareto(
             {"s": s, "cost": c, "front": front, "beaten": _beaten(s, c, rivals, sign)}
             for s, c, front in sorted(lines, key=lambda line: line[1])
         ],
-        "unpriced": [s for s in table.standings if all(s is not other for other, _ in known)],
+        "unpriced": [
+            (s, _why_unpriced(s, label))
+            for s in table.standings
+            if all(s is not other for other, _ in known)
+        ],
     }
+
+
+def _why_unpriced(standing: Standing, label: str) -> str:
+    """Say why a method has no place on a chart of this cost."""
+    if label.startswith("seconds") and standing.seconds:
+        return f"timed on {' and '.join(standing.devices)}"
+    known = standing.seconds if label.startswith("seconds") else standing.passes
+    return "not recorded" if known is None else "none needed"
 
 
 def _beaten(
@@ -378,7 +423,31 @@ def _beaten(
 def _cost(tables: Tables, standings: Sequence[Overall]) -> Page:
     sections = [(table, _pareto_charts(table)) for table in standings]
     devices = sorted({run.cost["device"] for run in tables.runs})
-    return Page("cost.html", "cost.html", {"sections": sections, "devices": devices})
+    context = {"sections": sections, "devices": devices, "memory": _memory(tables)}
+    return Page("cost.html", "cost.html", context)
+
+
+def _memory(tables: Tables) -> list[dict[str, Any]]:
+    """Return the peak memory of each command on each device, largest first, unknown last.
+
+    It is that of a whole process, so methods that ran together share one figure: no front of methods.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    by_id = {submission.id: submission for submission in tables.submissions}
+    for run in tables.runs:
+        groups.setdefault((run.submission, run.cost["device"]), []).append(run)
+    lines = []
+    for (id, device), runs in groups.items():
+        known = [peak for run in runs if (peak := data.peak_memory_mb(run)) is not None]
+        lines.append(
+            {
+                "submission": by_id[id],
+                "device": device,
+                "methods": len({run.config.slug for run in runs}),
+                "peak": max(known, default=None),
+            }
+        )
+    return sorted(lines, key=lambda x: (-(x["peak"] or 0), x["submission"].id, x["device"]))
 
 
 # -- lists, tasks, models, methods, heads ----------------------------------------------------------
@@ -412,17 +481,34 @@ def _task(tables: Tables, task: Task, shown: Sequence[tuple[str, str | None]]) -
     boards = {(b.model.slug, b.metric, b.reference): b for b in tables.select(task=task)}
     models = list({b.model.slug: b.model for b in boards.values()}.values())
     present = [key for key in keys if any((m.slug, *key) in boards for m in models)]
-    sections = []
+    base = base_of(tables)
+    sections: list[dict[str, Any]] = []
+    room = PAGE_BYTES
     for key in present:
         whole = overall(tables, *key, task=task) if len(models) > 1 else None
         single = [boards[m.slug, *key] for m in models if (m.slug, *key) in boards]
+        higher = tables.metrics[key[0]].higher
+        apart = [differences(b.pairs, base.slug, higher) if base else {} for b in single]
+        together = differences(whole.pairs, base.slug, higher) if whole and base else {}
+        plain, more = _foreseen(single)
+        room -= plain
+        kept = any(apart) and more <= room
+        room -= more if kept else 0
+        if not kept:
+            apart, together = [{} for _ in single], {}
         sections.append(
             {
                 "metric": tables.metrics[key[0]],
                 "reference": key[1],
-                "whole": whole and forest_of_standings(whole),
-                "models": [(b.model, forest_of_board(b)) for b in single[:1]] if not whole else [],
-                "matrix": _models_matrix(single) if len(single) > 1 else None,
+                "apart": kept,
+                "base": base,
+                "whole": whole and forest_of_standings(whole, together),
+                "models": [
+                    (b.model, forest_of_board(b, d)) for b, d in zip(single, apart, strict=True)
+                ][:1]
+                if not whole
+                else [],
+                "matrix": _models_matrix(single, apart) if len(single) > 1 else None,
             }
         )
     return Page(
@@ -437,6 +523,13 @@ def _task(tables: Tables, task: Task, shown: Sequence[tuple[str, str | None]]) -
             "references": _references([run for run in tables.runs if run.task is task]),
         },
     )
+
+
+def _foreseen(boards: Sequence[Board]) -> tuple[int, int]:
+    """Return about how many bytes the tables of these boards take, and their differences on top."""
+    methods = {row.config.slug for b in boards for row in b.rows if row.config.head is None}
+    cells = len(methods) * len(boards) if len(boards) > 1 else 0
+    return 900 * len(methods) + 130 * cells, 350 * len(methods) + 110 * cells
 
 
 def _other_scores(
@@ -473,8 +566,10 @@ def mask_range(reference: Mapping[str, Any]) -> str:
     return f"{sum(masks)}" if masks else "none"
 
 
-def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
-    """Return methods by models of one task, metric and reference."""
+def _models_matrix(
+    boards: Sequence[Board], apart: Sequence[Mapping[str, Difference]]
+) -> dict[str, Any]:
+    """Return methods by models of one task, metric and reference; apart: differences per board."""
     rows = {
         (row.config.slug, b.model.slug): row
         for b in boards
@@ -499,8 +594,9 @@ def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
                     {
                         "row": (row := rows.get((slug, b.model.slug))),
                         "level": charts.level(row.value, low, high) if row else None,
+                        "d": found.get(slug),
                     }
-                    for b in boards
+                    for b, found in zip(boards, apart, strict=True)
                 ],
             }
             for slug in ordered
@@ -508,7 +604,12 @@ def _models_matrix(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]) -> Page:
+def _model(
+    tables: Tables,
+    model: Model,
+    shown: Sequence[tuple[str, str | None]],
+    examples: Sequence[Example],
+) -> Page:
     sections = []
     size = 0
     for task in tables.tasks:
@@ -537,6 +638,7 @@ def _model(tables: Tables, model: Model, shown: Sequence[tuple[str, str | None]]
         "model.html",
         {
             "model": model,
+            "examples": [e for e in examples if e.bundle["model"] == model.name],
             "sections": sections,
             "qualities": [quality[slug] for slug in sorted(quality)],
             "card": next(
@@ -624,6 +726,7 @@ def _method(tables: Tables, method: Any, shown: Sequence[tuple[str, str | None]]
         "method.html",
         {
             "method": method,
+            "formula": formula(method.description),
             "forests": forests,
             "runs": len(runs),
             "failures": _failures(runs),
@@ -700,7 +803,17 @@ def _heads(tables: Tables) -> Page:
     )
 
 
-# -- results, runs, about --------------------------------------------------------------------------
+# -- examples, results, runs, about ----------------------------------------------------------------
+
+
+def _example(tables: Tables, example: Example) -> dict[str, Any]:
+    """Return an example with the tasks and models that carry its names: variants share one."""
+    return {
+        "example": example,
+        "bundle": example.bundle,
+        "tasks": [t for t in tables.tasks if t.name == example.bundle["task"]],
+        "models": [m for m in tables.models if m.name == example.bundle["model"]],
+    }
 
 
 def _results(tables: Tables) -> Page:

@@ -58,6 +58,10 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
 
     def render(page: Page) -> str:
         root = "../" * page.path.count("/")
+        if page.path == "404.html" and site["base_url"]:
+            root = site[
+                "base_url"
+            ]  # a host shows this page at any depth, where `../` means nothing
         return environment.get_template(page.template).render(
             page.context,
             path=page.path,

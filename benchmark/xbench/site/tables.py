@@ -138,6 +138,12 @@ class Run:
         return cost
 
     @property
+    def passes(self) -> int | None:
+        """Forward and backward passes together; None where they were not counted."""
+        both = (self.cost["forward_passes"], self.cost["backward_passes"])
+        return None if None in both else sum(both)
+
+    @property
     def gates(self) -> Sequence[Mapping[str, Any]]:
         """Sanity checks, where the result records them."""
         return self.data.get("gates") or ()
