@@ -66,17 +66,17 @@ def test_score_writes_and_shows_the_same_numbers(run: Run, made: Made, tmp_path:
 
 
 def test_the_reference_drawn_again_is_marked_and_leads_nothing(
-    run: Run, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, made: Made, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "140")
     done = run(
         *("eval", "--model", made.model, "--task", "asr", "--data", made.data, "--masks", 12),
         *("--method", "spes-encoder:masks=400", "--method", "mean-heads", "--method", "max-heads"),
         *("--reference", "spes-encoder", "--cache", made.cache, "--output", tmp_path / "out"),
     )
     assert done.code == 0, done.err
-    assert "\n ~ spes-encoder:masks=400" in done.out
-    assert "\n = m" in done.out
+    # Names are folded where the terminal is narrow. The best comes first: here the reference against itself.
+    marks = [line[1] for line in done.out.splitlines() if line[:3] in (" ~ ", " = ")]
+    assert marks == ["~", "=", "="]
 
 
 def test_score_takes_metrics_and_options(run: Run, made: Made, tmp_path: Path) -> None:
