@@ -123,7 +123,9 @@ def main() -> None:
     text = render(found)
     print(text)
     (HERE / "reference_time.md").write_text(text)
-    (HERE / "reference_time.json").write_text(json.dumps([asdict(s) for s in found], indent=1) + "\n")
+    (HERE / "reference_time.json").write_text(
+        json.dumps([asdict(s) for s in found], indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":
