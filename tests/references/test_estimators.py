@@ -221,3 +221,35 @@ def test_a_fit_knows_nothing_of_the_other_half(changed: int) -> None:
         assert second is not None
         np.testing.assert_array_equal(first[1 - changed], second[1 - changed])
         assert np.abs(first[changed] - second[changed]).max() > 0.01
+
+
+@pytest.mark.parametrize("windows", [(), (2,)])
+def test_the_control_variate_is_what_it_says_mask_by_mask(windows: tuple[int, ...]) -> None:
+    """Each mask is predicted by a ridge regression on the masks of the other three folds of its half."""
+    rng = np.random.default_rng(3)
+    segments, p, masks = 5, 0.6, 12
+    moments = Moments.empty(segments, 2, Needs(gram=True, windows=windows))
+    expected = expected_features(segments, windows, p)
+    sums = np.zeros((2, 2, segments))
+    for half in (0, 1):
+        hidden = rng.random((FOLDS, masks, segments)) < p
+        divergence = rng.gamma(1.0, size=(FOLDS, masks, 2))
+        for fold in range(FOLDS):
+            moments.add(half, fold, hidden[fold], divergence[fold])
+            others = [other for other in range(FOLDS) if other != fold]
+            design = features(np.concatenate(hidden[others]), windows)
+            outcome = np.concatenate(divergence[others])
+            ridge = np.sqrt(segments * p * (1 - p)) * np.eye(design.shape[1])
+            centre, level = design.mean(0), outcome.mean(0)
+            slopes = np.linalg.lstsq(
+                np.concatenate([design - centre, ridge]),
+                np.concatenate([outcome - level, np.zeros((len(ridge), 2))]),
+                rcond=None,
+            )[0]
+            for mask, d in zip(hidden[fold], divergence[fold], strict=True):
+                predicted = level + (features(mask[None], windows)[0] - centre) @ slopes
+                sums[half] += np.outer(d - predicted, mask)
+                sums[half] += (level + (expected - centre) @ slopes).T * mask
+    name = "window-control-variate" if windows else "control-variate"
+    found = ESTIMATORS[name](moments, p)
+    np.testing.assert_allclose(found, sums, rtol=1e-6, atol=1e-6)
