@@ -58,10 +58,9 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
 
     def render(page: Page) -> str:
         root = "../" * page.path.count("/")
+        # A host shows this page at any depth, where `../` means nothing.
         if page.path == "404.html" and site["base_url"]:
-            root = site[
-                "base_url"
-            ]  # a host shows this page at any depth, where `../` means nothing
+            root = site["base_url"]
         return environment.get_template(page.template).render(
             page.context,
             path=page.path,
