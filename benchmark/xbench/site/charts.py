@@ -120,12 +120,12 @@ class Dot:
     hollow: bool = False
 
 
-def forest_scale(dots: Sequence[Dot]) -> Scale:
+def _forest_scale(dots: Sequence[Dot]) -> Scale:
     """Return the common axis of a forest plot: all intervals, floors and ceilings."""
     return scale_over(x for d in dots for x in (d.value, d.low, d.high, d.floor, d.ceiling))
 
 
-def forest_band(dots: Sequence[Dot]) -> tuple[float, float] | None:
+def _forest_band(dots: Sequence[Dot]) -> tuple[float, float] | None:
     """Return the range that the intervals of the leading group cover."""
     known = [x for d in dots for x in (d.value, d.low, d.high) if x is not None]
     return (min(known), max(known)) if known else None
@@ -137,8 +137,8 @@ def forest(dots: Sequence[Dot], led: Sequence[Dot], name: str) -> tuple[Markup, 
     What all lines share (band, zero, floor and ceiling) stands once, in the axis, under the id `name`:
     a page of a hundred lines would be a third larger otherwise.
     """
-    scale = forest_scale(dots)
-    band = forest_band(led)
+    scale = _forest_scale(dots)
+    band = _forest_band(led)
     shared = []
     if band:
         x, end = scale.at(band[0]), scale.at(band[1])
