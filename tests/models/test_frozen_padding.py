@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from xbench.models import masked_attention
 from xbench.models.loading import load_model
 from xbench.models.masked_attention import _two_parts, _written_out
 from xbench.spec import Decoding
@@ -74,10 +75,23 @@ def test_two_parts_equal_attention_over_both() -> None:
 def test_written_out_attention_is_attention(
     dtype: torch.dtype, allowed: float, offset: float
 ) -> None:
-    """offset: moves the scores of one sequence out of the range of exp, above or below (5 * 5 * 8 = 200)."""
+    """offset: moves the scores of one sequence out of the range of 2^x, above or below (5 * 5 * 8 = 200)."""
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, n, 8).to(dtype).float() for n in (5, 9, 9))
     query[1], key[1] = query[1].round() + abs(offset), key[1].round() + offset  # exact in bfloat16
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-    found = _written_out(query.to(dtype), key.to(dtype), value.to(dtype)).float()
+    found = _written_out(query.to(dtype), key.to(dtype), value.to(dtype), 1.0).float()
     torch.testing.assert_close(found, expected.transpose(1, 2), atol=allowed, rtol=allowed)
+
+
+@pytest.mark.parametrize("scores", [1, 3 * 5 * 9, 2 * 3 * 5 * 9, 10**6])
+def test_written_out_attention_takes_any_number_of_sequences_at_a_time(
+    scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One, one, two of five (a single one is left over), all."""
+    monkeypatch.setattr(masked_attention, "_SCORES", scores)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(5, 3, n, 8) for n in (5, 9, 9))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.3)
+    found = _written_out(query, key, value, 0.3)
+    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)

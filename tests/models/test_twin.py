@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -12,13 +13,20 @@ from xbench.models import twin as twin_module
 from xbench.models.twin import Changes
 
 
+def change() -> twin_module._Change:
+    return twin_module._Change(
+        twin_module._once(torch.Tensor.clone),
+        twin_module._once(lambda inputs, clean: (inputs - clean).to(torch.bfloat16)),
+    )
+
+
 @pytest.fixture
 def layer() -> tuple[nn.Linear, nn.Linear, Changes]:
     torch.manual_seed(0)
     exact = nn.Linear(16, 8)
     rounded, changes = nn.Linear(16, 8), Changes()
     rounded.load_state_dict(exact.state_dict())
-    twin_module._add_changes(rounded, torch.bfloat16, changes)
+    twin_module._add_changes(rounded, torch.bfloat16, changes, change())
     return exact, rounded, changes
 
 
@@ -59,3 +67,67 @@ def test_without_a_clean_pass_a_layer_is_itself(layer: tuple[Any, Any, Changes])
     with changes.using(products, made=True):
         assert torch.equal(rounded(states), exact(states))
     assert not changes.clean
+
+
+@torch.inference_mode()
+def test_layers_that_share_their_way_to_changes_keep_their_inputs_apart() -> None:
+    torch.manual_seed(0)
+    changes, shared = Changes(), change()
+    layers = [nn.Linear(16, 8) for _ in range(3)]
+    alone = [(copy.deepcopy(layer), Changes()) for layer in layers]
+    for layer, (twin, own) in zip(layers, alone, strict=True):
+        twin_module._add_changes(layer, torch.bfloat16, changes, shared)
+        twin_module._add_changes(twin, torch.bfloat16, own, change())
+    one, other = torch.randn(1, 5, 16), torch.randn(1, 5, 16)
+    moved = [states + torch.randn(4, 5, 16) for states in (one, other)]
+    with changes.using({}, made=False) as products:
+        for layer, states in zip(layers, (one, one, other), strict=True):
+            layer(states)
+    with changes.using(products, made=True):
+        found = [
+            layer(states)
+            for layer, states in zip(layers, (moved[0], moved[0], moved[1]), strict=True)
+        ]
+    inputs = [(one, moved[0]), (one, moved[0]), (other, moved[1])]
+    for (twin, own), (clean, states), output in zip(alone, inputs, found, strict=True):
+        with own.using({}, made=False) as made:
+            twin(clean)
+        with own.using(made, made=True):
+            assert torch.equal(twin(states), output)
+
+
+def test_a_function_runs_once_per_input_and_again_for_others() -> None:
+    calls = []
+
+    def double(tensor: torch.Tensor) -> torch.Tensor:
+        calls.append(tensor)
+        return 2 * tensor
+
+    once = twin_module._once(double)
+    first, equal = torch.ones(2), torch.ones(2)
+    assert once(first) is once(first)
+    assert len(calls) == 1
+    assert torch.equal(once(equal), 2 * equal)
+    assert len(calls) == 2  # an equal tensor is another one, it may change
+
+
+@torch.inference_mode()
+def test_states_are_laid_out_in_order_before_the_first_layer(tiny: Any) -> None:
+    """Whisper's convolutions leave them with time last in memory, and every sum and norm after them slow."""
+
+    def entering(model: Any) -> bool:
+        seen = []
+        hook = model.network.model.encoder.layers[0].self_attn_layer_norm.register_forward_hook(
+            lambda module, inputs, output: seen.append(inputs[0].is_contiguous())
+        )
+        model.encode(torch.zeros(2, 2 * tiny.network.config.max_source_positions, mels(tiny)))
+        hook.remove()
+        return seen[0]
+
+    def mels(model: Any) -> int:
+        return int(model.network.config.num_mel_bins)
+
+    found = twin_module.twin(tiny, torch.bfloat16)
+    assert found is not None
+    assert entering(found.model)
+    assert not entering(tiny)  # the loaded model stays as transformers makes it

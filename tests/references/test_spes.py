@@ -20,7 +20,7 @@ from xbench.references.estimation import Recipe, Sampling
 from xbench.references.masks import draw_mask, mask_key
 from xbench.references.reference import Reference
 from xbench.references.segments import Segmentation, frame_segments
-from xbench.references.spes import spes_encoder, spes_input
+from xbench.references.spes import _hide, spes_encoder, spes_input
 
 CaseOf = Callable[..., Case]
 INPUT: dict[str, Any] = {
@@ -234,6 +234,18 @@ def test_hidden_cells_become_the_mean_of_their_channel_over_valid_frames(
         torch.testing.assert_close(values[:24][~cells], noisy[:24][~cells])
         torch.testing.assert_close(values[24:], noisy[24:])
     assert reference.neutral == "mean of each mel channel over the valid frames"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_hiding_takes_one_value_or_the_other_bit_for_bit(
+    planted_case: Case, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(30, 12)
+    features = replace(planted_case.features, values=values)
+    hidden = torch.rand(3, 24, 12) < 0.5
+    expected = torch.where(hidden, values[:24].mean(0).to(dtype), values[:24].to(dtype))
+    assert torch.equal(_hide(features, hidden, dtype), expected)
 
 
 @pytest.mark.parametrize("estimate", [encoder_map, input_map])

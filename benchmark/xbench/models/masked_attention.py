@@ -17,6 +17,7 @@ so one K and V serve all masks. Registered with transformers' attention interfac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ KeyValue = tuple[Tensor, Tensor]
 _LONG = 128
 # Columns of ones beside the values: one would do, but products of an odd width are slow.
 _ONES = 16
+# Scores that are looked at together, in whole sequences: those of a batch would be the largest tensor of all, and
+# those of one short sequence are less work than its calls.
+_SCORES = 1_500_000
 # Sums of exponentials between this and its inverse lose nothing to overflow or underflow.
 _SAFE = 1e30
 
@@ -55,14 +59,14 @@ def attention(
     shared: per layer of this module's stack, key and value [1, head, source, channel] beside its own.
     """
     if not module.is_causal:
-        scaled = query * arguments.get("scaling", 1.0)
+        scaling = arguments.get("scaling", 1.0)
         if frame_keep is not None and key.shape[0] == 1:
             keep = frame_keep.to(query.dtype)
-            return _masked(module, scaled, key[0], value[0], keep), None
+            return _masked(module, query * scaling, key[0], value[0], keep), None
         if shared is not None:
-            return _two_parts(scaled, key, value, *shared[module.layer_idx or 0]), None
+            return _two_parts(query * scaling, key, value, *shared[module.layer_idx or 0]), None
         if attention_mask is None and _better_written_out(query, key):
-            return _written_out(scaled, key, value), None
+            return _written_out(query, key, value, scaling), None
     plain: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, **arguments
     )
@@ -84,24 +88,39 @@ def _written_out(
     query: Float[Tensor, "batch head position channel"],
     key: Float[Tensor, "batch head source channel"],
     value: Float[Tensor, "batch head source channel"],
+    scale: float,
 ) -> Float[Tensor, "batch position head channel"]:
-    """Product, exponential, product; the weights are normalised afterwards, by a column of ones beside the values.
+    """Product, exponential, product.
 
-    This leaves out the maximum that a softmax subtracts, so scores beyond the range of exp take the softmax instead.
+    The scale meets the scores before they are rounded, over ln 2, since 2^x is faster than e^x. The weights are
+    normalised afterwards, by columns of ones beside the values. This leaves out the maximum that a softmax subtracts,
+    so scores beyond the range of 2^x take the softmax instead.
     """
-    output = query.new_empty(len(query), query.shape[2], query.shape[1], query.shape[3])
-    scores = query.new_empty(query.shape[1], query.shape[2], key.shape[2])
-    ones = value.new_ones(*value.shape[1:3], _ONES)
-    # One sequence at a time: the scores of a batch would be the largest tensor of all.
-    for row, (each, own_key) in enumerate(zip(query, key.transpose(2, 3), strict=True)):
-        torch.bmm(each, own_key, out=scores)
-        summed = scores.exp_() @ torch.cat([value[row], ones], -1)
-        total = summed[..., value.shape[-1], None]
-        if total.min() > 1 / _SAFE and total.max() < _SAFE:
-            weighted = summed[..., : value.shape[-1]] / total
-        else:
-            weighted = (each @ own_key).softmax(-1) @ value[row]
-        output[row] = weighted.transpose(0, 1)
+    batch, heads, positions, channels = query.shape
+    source = key.shape[2]
+    values = torch.cat([value, value.new_ones(batch, heads, source, _ONES)], -1).flatten(0, 1)
+    queries, keys = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+    summed = query.new_empty(*queries.shape[:2], values.shape[-1])
+    together = heads * max(1, _SCORES // (heads * positions * source))
+    scores = query.new_empty(together, positions, source)
+    for first in range(0, len(queries), together):
+        part = slice(first, first + together)
+        weights = scores[: len(queries[part])]
+        torch.baddbmm(
+            weights, queries[part], keys[part], beta=0, alpha=scale / math.log(2), out=weights
+        )
+        torch.bmm(weights.exp2_(), values[part], out=summed[part])
+    total = summed[..., channels, None]
+    output = query.new_empty(batch, positions, heads, channels)
+    weighted = output.transpose(1, 2)
+    if total.min() > 1 / _SAFE and total.max() < _SAFE:
+        torch.div(
+            summed[..., :channels].view_as(weighted), total.view_as(weighted[..., :1]), out=weighted
+        )
+    else:
+        for row in range(batch):
+            scores = (query[row] * scale) @ key[row].transpose(1, 2)
+            weighted[row] = scores.softmax(-1) @ value[row]
     return output
 
 

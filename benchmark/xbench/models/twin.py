@@ -131,36 +131,73 @@ def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn
     ours = network.config._attn_implementation == masked_attention.NAME
     in_decoder = set(network.get_decoder().modules())
 
+    round_once = _once(lambda tensor: tensor.to(dtype))
+
     def rounded(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (inputs[0].to(dtype), *inputs[1:])
+        return (round_once(inputs[0]), *inputs[1:])
 
     def widened(_: nn.Module, inputs: object, output: Tensor) -> Tensor:
         return output.to(own)
 
+    change = _Change(_once(Tensor.clone), _once(lambda inputs, clean: (inputs - clean).to(dtype)))
     for module in list(network.modules()):
         if isinstance(module, nn.Linear) and module in in_decoder:
-            _add_changes(module, dtype, changes)
+            _add_changes(module, dtype, changes, change)
         elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             module.to(dtype)
             module.register_forward_pre_hook(rounded)
             if not ours or module in in_decoder:
                 module.register_forward_hook(widened)
+        elif isinstance(module, nn.ModuleList) and len(module) and module not in in_decoder:
+            module[0].register_forward_pre_hook(_in_order)
     return network
 
 
-def _add_changes(module: nn.Linear, dtype: torch.dtype, changes: Changes) -> None:
+def _in_order(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lay out anew what convolutions left with its axes swapped: sums and norms of every layer keep such a layout."""
+    return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
+
+
+def _once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Remember the last result while the tensors are the same objects: queries, keys and values read one input.
+
+    Nothing may write into them in between; the checks of whoever uses a twin would notice.
+    """
+    last: tuple[tuple[Tensor, ...], Tensor] | None = None
+
+    def call(*tensors: Tensor) -> Tensor:
+        nonlocal last
+        if last is None or any(a is not b for a, b in zip(tensors, last[0], strict=True)):
+            last = tensors, function(*tensors)
+        return last[1]
+
+    return call
+
+
+@dataclass(frozen=True)
+class _Change:
+    """How linear layers keep a clean input and take the difference to it: once for all that read the same input."""
+
+    kept: Callable[[Tensor], Tensor]
+    rounded: Callable[[Tensor, Tensor], Tensor]
+
+
+def _add_changes(module: nn.Linear, dtype: torch.dtype, changes: Changes, change: _Change) -> None:
     """Make a linear layer add the product of a change, in a precision, to its clean output."""
     weight = module.weight.detach().to(dtype)
 
     def forward(inputs: Tensor) -> Tensor:
         clean, output = changes.clean.get(module, (None, None))
         if changes.made and clean is not None and clean.shape[1:] == inputs.shape[1:]:
-            change = (inputs - clean).to(dtype)
-            return nn.functional.linear(change, weight).to(output.dtype).add_(output)
+            return (
+                nn.functional.linear(change.rounded(inputs, clean), weight)
+                .to(output.dtype)
+                .add_(output)
+            )
         exact = nn.functional.linear(inputs, module.weight, module.bias)
         if not changes.made and len(inputs) == 1:
             # Copies: what follows may write into its input or output in place.
-            changes.clean[module] = (inputs.clone(), exact.clone())
+            changes.clean[module] = (change.kept(inputs), exact.clone())
         return exact
 
     module.forward = forward

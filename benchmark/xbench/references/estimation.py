@@ -221,12 +221,13 @@ def _measured(
     """Return what every mask of a block does, measured in batches."""
     device = case.features.values.device
     labels = torch.from_numpy(segmentation.labels).long().to(device)
-    cells = labels.shape[1:]
     divergence, kept = [], []
     for first in range(0, len(hidden), batch_size):
-        levels = torch.from_numpy(numbering.level[first : first + batch_size]).to(device)
         batch = torch.from_numpy(hidden[first : first + batch_size]).to(device)
-        shift = measure(batch.gather(1, labels.flatten(1)[levels]).unflatten(1, cells))
+        levels = numbering.level[first : first + batch_size]
+        shift = measure(
+            torch.stack([mask[labels[level]] for mask, level in zip(batch, levels, strict=True)])
+        )
         if not torch.isfinite(shift.divergence).all():
             raise UtteranceError(
                 "non-finite-divergence", "the perturbed output distribution is not finite"
