@@ -34,12 +34,12 @@ CASES = (
 KINDS = (
     ("vocabulary", ("divergence.py",)),
     ("statistics", ("estimators.py", "reliability.py", "linalg", "cholesky", "method 'mm'")),
-    ("attention", ("masked_attention.py", "bmm", "exp_'", "softmax", "scaled_dot_product")),
+    ("attention", ("masked_attention.py", "bmm", "exp2_'", "softmax", "scaled_dot_product")),
     ("linear layers", ("linear", "addmm")),
     ("convolutions", ("conv1d", "conv2d")),
     ("norms and activations", ("layer_norm", "gelu", "relu")),
     ("casts and copies", ("method 'to'", "cat}", "contiguous", "copy", "clone", "repeat")),
-    ("masks", ("masks.py", "gather", "where", "spes.py")),
+    ("masks", ("masks.py", "stack", "where", "spes.py")),
 )
 _REST = "the rest: residual sums, Python"
 
