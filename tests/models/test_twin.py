@@ -14,10 +14,7 @@ from xbench.models.twin import Changes
 
 
 def change() -> twin_module._Change:
-    return twin_module._Change(
-        twin_module._once(torch.Tensor.clone),
-        twin_module._once(lambda inputs, clean: (inputs - clean).to(torch.bfloat16)),
-    )
+    return twin_module._Change.in_precision(torch.bfloat16)
 
 
 @pytest.fixture
@@ -42,6 +39,35 @@ def test_the_error_is_relative_to_the_change(layer: tuple[Any, Any, Changes]) ->
     assert (moved - change @ exact.weight.T).abs().max() < 1e-4  # float32 of 100 leaves 1e-5
     bfloat16 = (clean + change).bfloat16() @ exact.weight.T.bfloat16()
     assert (bfloat16 + exact.bias - exact(clean + change)).abs().max() > 1e-1
+
+
+@torch.inference_mode()
+def test_a_clean_pass_outlives_writes_into_its_input_and_output(
+    layer: tuple[Any, Any, Changes],
+) -> None:
+    exact, rounded, changes = layer
+    clean = torch.randn(1, 5, 16)
+    states = clean.clone()
+    with changes.using({}, made=False) as products:
+        rounded(states).zero_()
+        states.zero_()
+    with changes.using(products, made=True):
+        torch.testing.assert_close(rounded(clean.expand(3, -1, -1)), exact(clean).expand(3, -1, -1))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(3, 7, 16), (1, 7, 16), (7, 16), (2, 3, 7, 16)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_layer_as_a_convolution_is_itself(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, states = nn.Linear(16, 8, bias=bias).bfloat16(), torch.randn(shape).bfloat16()
+    wanted = nn.functional.linear(
+        states.float(), layer.weight.float(), layer.bias.float() if bias else None
+    )
+    twin_module._as_convolution(layer)
+    output = layer(states)
+    assert output.is_contiguous()
+    torch.testing.assert_close(output.float(), wanted, rtol=2**-7, atol=2**-7)
 
 
 @torch.inference_mode()

@@ -249,7 +249,7 @@ def test_a_target_that_is_never_reached_stops_at_the_maximum_and_says_so(case: C
     assert (sum(few.masks), few.converged) == (30, False)
 
 
-def test_it_judges_again_when_there_are_a_tenth_more_masks(
+def test_it_judges_again_when_there_are_a_twentieth_more_masks(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
@@ -259,9 +259,9 @@ def test_it_judges_again_when_there_are_a_tenth_more_masks(
         return as_used(reference, layout, scoring)
 
     monkeypatch.setattr(estimation, "as_used", judged)
-    made(case, Recipe(2000, 0.7, until=0.999), Sampling(block=100))
-    every = list(range(200, 1200, 100))
-    assert looks == [*every, 1300, 1500, 1700, 1900, 2000]
+    made(case, Recipe(2600, 0.7, until=0.999), Sampling(block=100))
+    every = list(range(200, 2200, 100))
+    assert looks == [*every, 2300, 2500, 2600]
 
 
 def test_a_constant_reference_stops_early_and_has_not_converged(case: Case) -> None:

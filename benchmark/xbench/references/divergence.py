@@ -5,7 +5,7 @@ d[i] = KL( p_i || q_i ) = sum_v p_i(v) (log p_i(v) - log q_i(v))      in nats, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,8 @@ class Shift:
 Measure = Callable[[Bool[Tensor, "batch *cells"]], Shift]
 # hidden cells to what the model's `logits` gives: logits [batch, token, vocab], of a twin states [batch, token, dim]
 Perturbed = Callable[[Bool[Tensor, "batch *cells"]], Float[Tensor, "batch token output"]]
+# first and last of a block of the vocabulary to d there, which `_shift` may overwrite
+Block = Callable[[int, int], Float[Tensor, "batch token block"]]
 
 
 def against(
@@ -38,10 +40,13 @@ def against(
 ) -> Measure:
     """Return the function from hidden cells to the shift away from the clean logits."""
     log_p = clean.float().log_softmax(-1)
+    p, top = log_p.exp(), log_p.argmax(-1)
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
         logits = perturbed(hidden).float()
-        moved = _shift(log_p, logits - clean.float(), tokens)
+        change = logits - clean.float()
+        at_top = change.gather(-1, top.expand(len(change), -1)[..., None])
+        moved = _shift(log_p, p, tokens, len(change), lambda i, j: change[..., i:j] - at_top)
         return Shift(moved.divergence, logits.argmax(-1) == tokens)
 
     return measure
@@ -66,56 +71,50 @@ def against_states(
     clean_states: what the perturbed passes give when nothing is hidden, in their precision.
     """
     log_p = clean.float().log_softmax(-1)
+    p = log_p.exp()
+    top = embeddings[log_p.argmax(-1)].float()
 
     def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
         change = (perturbed(hidden).float() - clean_states.float()).to(embeddings.dtype)
-        return _shift(log_p, change, tokens, embeddings)
+        rows, at_top = change.flatten(0, 1), (change.float() * top).sum(-1, keepdim=True)
+
+        def block(first: int, last: int) -> Float[Tensor, "batch token block"]:
+            moved = (rows @ embeddings[first:last].T).float().unflatten(0, change.shape[:2])
+            return moved.sub_(at_top)
+
+        return _shift(log_p, p, tokens, len(change), block)
 
     return measure
 
 
 def _shift(
     log_p: Float[Tensor, "token vocab"],
-    change: Float[Tensor, "batch token dim"],
+    p: Float[Tensor, "token vocab"],
     tokens: Int[Tensor, " token"],
-    embeddings: Float[Tensor, "vocab dim"] | None = None,
+    batch: int,
+    block: Block,
 ) -> Shift:
-    """Go through the vocabulary in blocks; change: that of logits, or of the states that meet the embeddings.
+    """Go through the vocabulary in blocks.
 
-    With d_v the change of logit v less about that of the clean maximum (which a divergence does not see),
+    With d_v the change of logit v less that of the clean maximum (which a divergence does not see),
 
         KL = log sum_v p_v e^d_v - sum_v p_v d_v = (log(1 + a) - a) + sum_v p_v (e^d_v - 1 - d_v)
         a = sum_v p_v (e^d_v - 1)
 
     The last sum has no negative term, so nothing of first order cancels: the first form is noise in float32 for
     divergences of 1e-5 nats and less. It is taken where a >= 1 (KL is not small), and blockwise where e^d overflows.
+    All sums are over the same rounded d: the mean of exact ones (which needs no vocabulary) left tokens at 0.99.
     """
-    top = log_p.argmax(-1)
-    if embeddings is None:
-        reference = change.gather(-1, top.expand(len(change), -1)[..., None])
-    else:
-        reference = (change.float() * embeddings[top].float()).sum(-1, keepdim=True)
-
-    def blocks(change: Tensor, reference: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield first and last token of a block, and d there [batch, token, block]."""
-        rows = change.flatten(0, 1)
-        width = max(256, _BLOCK // len(rows))
-        for first in range(0, log_p.shape[1], width):
-            last = min(first + width, log_p.shape[1])
-            if embeddings is None:
-                moved = change[..., first:last]
-            else:
-                moved = (rows @ embeddings[first:last].T).float().unflatten(0, change.shape[:2])
-            yield first, last, moved - reference
-
-    p = log_p.exp()
-    mean, excess = (torch.zeros_like(reference[..., 0]) for _ in range(2))
+    width = max(256, _BLOCK // (batch * len(log_p)))
+    bounds = [(i, min(i + width, log_p.shape[1])) for i in range(0, log_p.shape[1], width)]
+    mean, excess = (log_p.new_zeros(batch, len(log_p)) for _ in range(2))
     highest, own = (torch.full_like(mean, -torch.inf) for _ in range(2))
-    for first, last, d in blocks(change, reference):
+    for first, last in bounds:
+        d = block(first, last)
         z = d + log_p[:, first:last]
         # From the same product, so that an unmoved maximum is not lost to rounding.
         inside = (tokens >= first) & (tokens < last)
-        at = (tokens - first).clamp(0, last - first - 1).expand(len(change), -1)
+        at = (tokens - first).clamp(0, last - first - 1).expand(batch, -1)
         own = torch.where(inside, z.gather(-1, at[..., None])[..., 0], own)
         highest = torch.maximum(highest, z.amax(-1))
         # Not einsum: a batch of strided matrix-vector products takes five times as long.
@@ -127,7 +126,8 @@ def _shift(
     rest = ~divergence.isfinite().all(1)
     if rest.any():
         total = torch.zeros_like(mean[rest])
-        for first, last, d in blocks(change[rest], reference[rest]):
-            total += (d + (log_p[:, first:last] - highest[rest][..., None])).exp().sum(-1)
+        for first, last in bounds:
+            z = block(first, last)[rest] + log_p[:, first:last]
+            total += (z - highest[rest][..., None]).exp().sum(-1)
         divergence[rest] = highest[rest] + total.log() - mean[rest]
     return Shift(divergence.clamp_min(0), own >= highest)

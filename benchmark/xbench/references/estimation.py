@@ -5,7 +5,7 @@ float64 product; blocks are added in their order. A map therefore depends neithe
 size, beyond the rounding of the passes themselves.
 
 With `until` masks are drawn until the reliability of the map as used (pooled and normalised as the task scores it)
-reaches the target, judged after the second block and then whenever there are a tenth more. Stopping at the first
+reaches the target, judged after the second block and then whenever there are a twentieth more. Stopping at the first
 success favours utterances that look reliable by chance: see docs/references.md for how much.
 """
 
@@ -33,7 +33,7 @@ from xbench.spec import Scoring
 BLOCK = 500
 _FEWEST_BLOCKS = 2
 # `until` looks again when there are this many times the masks of its last look.
-_NEXT_LOOK = 1.1
+_NEXT_LOOK = 1.05
 
 
 @dataclass(frozen=True)
