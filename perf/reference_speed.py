@@ -76,6 +76,7 @@ OWN, CAPTUM = "plain", ("FeatureAblation", "KernelShap")
 USERS = OWN + AS_USERS
 _CPU_TIME = "XBENCH_PERF_CPU_TIME"  # inherited by the processes started here
 _PAPER = 20_000  # masks of the paper's protocol
+_TURNS = 5  # measurements of others before and after a reference
 
 
 def now() -> float:
@@ -494,17 +495,16 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any] | 
     each: dict[str, list[float]] = {OWN: [], USERS: []}
 
     def others() -> None:
-        each[OWN].append(_again(lambda: run(hidden[:size])) / size)
-        users.send(OWN)
-        each[USERS].append(users.recv())
+        for _ in range(_TURNS):
+            each[OWN].append(_again(lambda: run(hidden[:size])) / size)
+            users.send(OWN)
+            each[USERS].append(users.recv())
 
     # Before and after, so that a machine that slows down slows both.
-    others()
     others()
     started = now()
     reference = make(case, Sampling(scoring=task.scoring), **options)
     seconds = now() - started
-    others()
     others()
     users.send(None)
     process.join()
