@@ -35,8 +35,9 @@ KINDS = (
     ("vocabulary", ("divergence.py",)),
     ("statistics", ("estimators.py", "reliability.py", "linalg", "cholesky", "method 'mm'")),
     ("attention", ("masked_attention.py", "bmm", "exp2_'", "softmax", "scaled_dot_product")),
-    ("linear layers", ("linear", "addmm")),
-    ("convolutions", ("conv1d", "conv2d")),
+    # conv2d: as `models.twin` runs linear layers of an encoder; these models have no other.
+    ("linear layers", ("linear", "addmm", "conv2d")),
+    ("convolutions", ("conv1d",)),
     ("norms and activations", ("layer_norm", "gelu", "relu")),
     ("casts and copies", ("method 'to'", "cat}", "contiguous", "copy", "clone", "repeat")),
     ("masks", ("masks.py", "stack", "where", "spes.py")),
