@@ -135,6 +135,9 @@ def test_a_function_runs_once_per_input_and_again_for_others() -> None:
     assert len(calls) == 1
     assert torch.equal(once(equal), 2 * equal)
     assert len(calls) == 2  # an equal tensor is another one, it may change
+    less = twin_module._once(torch.sub)
+    assert torch.equal(less(first, equal), torch.zeros(2))
+    assert torch.equal(less(first, calls[0] * 3), -2 * first)  # one of two is another
 
 
 @torch.inference_mode()
