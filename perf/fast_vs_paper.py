@@ -318,7 +318,7 @@ def main() -> None:
     models = ["xbench-tiny", "whisper-micro"]
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=models)
     parser.add_argument("--clips", type=int, default=6, help="clips per model, spes-encoder")
-    parser.add_argument("--input-clips", type=int, default=1, help="clips per model, spes-input")
+    parser.add_argument("--input-clips", type=int, default=5, help="clips per model, spes-input")
     parser.add_argument("--masks", type=int, help="masks of `paper`; the preset's own: 20,000")
     parser.add_argument(
         "--kinds",
