@@ -112,6 +112,23 @@ def test_bfloat16_holds_for_a_token_that_hardly_diverges() -> None:
         assert torch.corrcoef(pair)[0, 1] > 0.999
 
 
+def test_bfloat16_holds_where_all_logits_move_together() -> None:
+    """What all logits share is rounded with them; it must not come back as the square of its rounding."""
+    torch.manual_seed(8)
+    shared = torch.randn(64)
+    embeddings = (torch.randn(400, 64) + shared).bfloat16().float()
+    clean = torch.randn(TOKENS, 64) + 0.5 * (embeddings[7] - shared)  # a confident token
+    states = clean + 0.05 * torch.randn(64, TOKENS, 64) + 0.05 * torch.rand(64, 1, 1) * shared
+    logits, tokens = clean @ embeddings.T, torch.full((TOKENS,), 7)
+    hidden = torch.zeros(64, 1, dtype=torch.bool)
+    plain = against(logits, tokens, lambda _: states @ embeddings.T)(hidden).divergence
+    fast = against_states(logits, clean, embeddings.bfloat16(), tokens, lambda _: states)(hidden)
+    assert plain.mean(0).min() < 1e-4
+    for token in range(TOKENS):
+        pair = torch.stack([plain[:, token], fast.divergence[:, token]])
+        assert torch.corrcoef(pair)[0, 1] > 0.999
+
+
 def test_a_tiny_divergence_is_no_noise() -> None:
     """Against float64: first-order terms of 1e-2 must not drown a divergence of 1e-7 nats."""
     torch.manual_seed(6)

@@ -103,7 +103,8 @@ def _shift(
 
     The last sum has no negative term, so nothing of first order cancels: the first form is noise in float32 for
     divergences of 1e-5 nats and less. It is taken where a >= 1 (KL is not small), and blockwise where e^d overflows.
-    All sums are over the same rounded d: the mean of exact ones (which needs no vocabulary) left tokens at 0.99.
+    Both sums take the same rounded d. The mean of exact ones would need no pass over the vocabulary, but the rounding
+    of what all logits share would then stay in the other sum, squared.
     """
     width = max(256, _BLOCK // (batch * len(log_p)))
     bounds = [(i, min(i + width, log_p.shape[1])) for i in range(0, log_p.shape[1], width)]
