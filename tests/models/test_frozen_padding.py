@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from xbench.models import masked_attention
 from xbench.models.loading import load_model
-from xbench.models.masked_attention import _two_parts, _written_out
 from xbench.spec import Decoding
 
 
@@ -53,45 +51,3 @@ def test_frozen_passes_are_exact_where_padding_hears_no_audio(
     exact, frozen = ways()
     assert (exact[1:] - exact[0]).abs().max() > 0.1
     torch.testing.assert_close(frozen, exact, atol=1e-4, rtol=1e-4)
-
-
-def test_two_parts_equal_attention_over_both() -> None:
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(3, 2, n, 4) for n in (5, 6, 6))
-    shared_key, shared_value = torch.randn(1, 2, 7, 4), torch.randn(1, 2, 7, 4)
-
-    def joined(own: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-        return torch.cat([own, shared.expand(3, -1, -1, -1)], 2)
-
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, joined(key, shared_key), joined(value, shared_value), scale=1.0
-    )
-    found = _two_parts(query, key, value, shared_key, shared_value)
-    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("offset", [0.0, 4.0, -4.0])
-@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
-def test_written_out_attention_is_attention(
-    dtype: torch.dtype, allowed: float, offset: float
-) -> None:
-    """offset: moves the scores of one sequence out of the range of 2^x, above or below (2 * 4 * 4 * 8 = 256)."""
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 3, n, 8).to(dtype).float() for n in (5, 9, 9))
-    query[1], key[1] = query[1].round() + abs(offset), key[1].round() + offset  # exact in bfloat16
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=2.0)
-    found = _written_out(query.to(dtype), key.to(dtype), value.to(dtype), 2.0).float()
-    torch.testing.assert_close(found, expected.transpose(1, 2), atol=allowed, rtol=allowed)
-
-
-@pytest.mark.parametrize("scores", [1, 3 * 5 * 9, 2 * 3 * 5 * 9, 10**6])
-def test_written_out_attention_takes_any_number_of_sequences_at_a_time(
-    scores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One, one, two of five (a single one is left over), all."""
-    monkeypatch.setattr(masked_attention, "_SCORES", scores)
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(5, 3, n, 8) for n in (5, 9, 9))
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.3)
-    found = _written_out(query, key, value, 0.3)
-    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
