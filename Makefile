@@ -46,7 +46,7 @@ bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*
 	$(BIN)/python perf/reference_speed.py
 	$(BIN)/python perf/reference_speed.py --time-to-reliability
 	$(BIN)/python perf/reference_time.py
-	$(BIN)/python perf/compiled.py
+	$(BIN)/python perf/encoders.py
 	$(BIN)/python perf/reliability.py
 	$(BIN)/python perf/fast_vs_paper.py
 

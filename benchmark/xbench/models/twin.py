@@ -163,7 +163,7 @@ def _in_order(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 def _as_convolution(module: nn.Linear) -> None:
     """Make a linear layer a convolution of width one, [1, channel, batch, position] with channels last in memory.
 
-    On a CPU oneDNN then adds the bias within the product, and blocks it better: `perf/reference_speed.md`.
+    On a CPU oneDNN then adds the bias within the product, and blocks it better: `perf/encoders.md`.
     """
     weight = module.weight.detach()[:, :, None, None]
 

@@ -1,11 +1,12 @@
-"""Whether torch.compile pays for perturbed passes: encoders in bfloat16, as the twin runs them and compiled.
+"""Ways to run an encoder in bfloat16: the twin's choices against others, torch.compile among them.
 
-    python perf/compiled.py                  writes perf/compiled.md and perf/compiled.json
-    python perf/compiled.py --device cuda    the same on a GPU
+    python perf/encoders.py                  writes perf/encoders.md and perf/encoders.json
+    python perf/encoders.py --device cuda    the same on a GPU (never run: none was there)
 
-`eager` and `compiled` are the encoder that transformers makes, all of it in bfloat16, with SDPA: nothing stands in the
-compiler's way, and it keeps less precision than the twin, whose residual streams and norms stay in float32. `graphs`
-replays it as CUDA graphs, where there is a GPU. Compiling needs a C++ compiler; its time is not in the ratios.
+`linear` is the twin without linear layers as convolutions. `eager` and `compiled` are the encoder that transformers
+makes, all of it in bfloat16, with SDPA: nothing stands in the compiler's way, and it keeps less precision than the
+twin, whose residual streams and norms stay in float32. `graphs` replays it as CUDA graphs, where there is a GPU.
+Compiling needs a C++ compiler; its time is not in the ratios.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from xbench.allocator import keep_freed_memory
+from xbench.models import twin as twins
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
-from xbench.models.twin import twin
 
 sys.path.insert(0, str(Path(__file__).parent))
 from methods import medians, whisper_tiny_sized
@@ -36,8 +38,10 @@ SIZES = (("xbench-tiny", 20), ("Whisper-tiny size", 4))
 
 def ways(model: SpeechModel, batch: int) -> dict[str, Callable[[], object]]:
     """Return passes over one batch of random features [batch, melframe, mel]."""
-    found = twin(model, torch.bfloat16)
-    assert found is not None
+    ours = twins.twin(model, torch.bfloat16)
+    with patch.object(twins, "_as_convolution", lambda module: None):
+        linear = twins._twin.__wrapped__(model, torch.bfloat16)
+    assert ours is not None
     network = copy.deepcopy(model.network).bfloat16()  # type: ignore[attr-defined]
     network.set_attn_implementation("sdpa")
     encoder, device = network.get_encoder(), next(network.parameters()).device
@@ -54,7 +58,8 @@ def ways(model: SpeechModel, batch: int) -> dict[str, Callable[[], object]]:
         return once
 
     passes = {
-        "ours": run(found.model.encode, values),
+        "ours": run(ours.model.encode, values),
+        "linear": run(linear.model.encode, values),
         "eager": run(encoder),
         "compiled": run(torch.compile(encoder, dynamic=False)),
     }
@@ -78,9 +83,9 @@ def render(device: str, report: dict[str, dict[str, float]]) -> str:
     """Return the report as Markdown."""
     ways_ = list(next(iter(report.values())))
     lines = [
-        "# Does torch.compile pay?",
+        "# Ways to run an encoder",
         "",
-        f"Made by `python perf/compiled.py` on {device}: encoders in bfloat16, ms per mask, and how fast against ours.",
+        f"Made by `python perf/encoders.py` on {device}: bfloat16, ms per mask, and how fast against ours.",
         "",
         f"| | {' | '.join(ways_)} |",
         "|---|" + "---|" * len(ways_),
@@ -101,23 +106,22 @@ def main() -> None:
     report = {}
     for name, batch in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder)
+            source = name
             if name != "xbench-tiny":
-                whisper_tiny_sized(path)
-            source = "xbench-tiny" if name == "xbench-tiny" else f"whisper:{folder}"
-            report[name] = measured(
-                load_model(source, device=arguments.device), batch, arguments.repeats
-            )
+                whisper_tiny_sized(Path(folder))
+                source = f"whisper:{folder}"
+            model = load_model(source, device=arguments.device)
+            report[name] = measured(model, batch, arguments.repeats)
         print(name, report[name], flush=True)
     device = (
         torch.cuda.get_device_name()
         if arguments.device == "cuda"
         else f"{torch.get_num_threads()} CPU cores"
     )
-    (HERE / "compiled.json").write_text(
+    (HERE / "encoders.json").write_text(
         json.dumps({"device": device, "sizes": report}, indent=2) + "\n"
     )
-    (HERE / "compiled.md").write_text(render(device, report))
+    (HERE / "encoders.md").write_text(render(device, report))
 
 
 if __name__ == "__main__":
