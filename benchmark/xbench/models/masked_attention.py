@@ -17,6 +17,7 @@ so one K and V serve all masks. Registered with transformers' attention interfac
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -188,12 +189,18 @@ def cross_cache(modules: list[Any], encoded: Float[Tensor, "batch source dim"]) 
     return [(heads(m, m.k_proj), heads(m, m.v_proj)) for m in modules]
 
 
-def decoder_cache(projected: list[KeyValue]) -> EncoderDecoderCache:
-    """Return a cache whose cross-attention half holds these keys and values, so that none are made."""
+def projected_once(decoder: Any, projected: list[KeyValue]) -> dict[str, EncoderDecoderCache]:
+    """Return the arguments with which a decoder takes these keys and values for its cross-attention.
+
+    They fill the cross-attention half of a cache, so the decoder makes none of its own. The keyword is
+    `cache` from transformers 5.24 on, and `past_key_values` before.
+    """
     cross = DynamicCache()
     for layer, (key, value) in enumerate(projected):
         cross.update(key, value, layer)
-    return EncoderDecoderCache(DynamicCache(), cross)
+    known = inspect.signature(decoder.forward).parameters
+    keyword = "cache" if "cache" in known else "past_key_values"
+    return {keyword: EncoderDecoderCache(DynamicCache(), cross)}
 
 
 AttentionInterface.register(NAME, attention)

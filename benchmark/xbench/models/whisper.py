@@ -32,7 +32,7 @@ from xbench.models.loading import (
     folder_revision,
 )
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
-from xbench.models.masked_attention import cross_cache, decoder_cache
+from xbench.models.masked_attention import cross_cache, projected_once
 from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
 from xbench.models.text import check_source, decoder_input, predicting, read_hypothesis
 from xbench.spec import Decoding
@@ -207,7 +207,7 @@ class WhisperModel:
             states = decoder(
                 input_ids=ids.expand(len(keep), -1),
                 encoder_hidden_states=encoded,
-                past_key_values=decoder_cache(projected),
+                **projected_once(decoder, projected),
                 use_cache=True,
                 frame_keep=keep.to(encoded.dtype),
             ).last_hidden_state
@@ -243,7 +243,7 @@ class WhisperModel:
             states = decoder(
                 input_ids=ids.expand(batch, -1),
                 encoder_hidden_states=states,
-                past_key_values=decoder_cache(cross_cache(cross, states)),
+                **projected_once(decoder, cross_cache(cross, states)),
                 use_cache=True,
                 shared=cross_padding,
             ).last_hidden_state
