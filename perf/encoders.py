@@ -23,8 +23,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from xbench.allocator import keep_freed_memory
-from xbench.models import twin as twins
+from xbench.hiding import twin as twins
+from xbench.models.allocator import keep_freed_memory
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
 
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from methods import medians, whisper_tiny_sized
 
 HERE = Path(__file__).parent
-# Model and masks per pass, as `references.batching` begins with them on a CPU.
+# Model and masks per pass, as `hiding.batching` begins with them on a CPU.
 SIZES = (("xbench-tiny", 20), ("Whisper-tiny size", 4))
 
 

@@ -30,9 +30,10 @@ from scipy.spatial.distance import cosine, jensenshannon
 from scipy.stats import kendalltau, pearsonr, spearmanr, wasserstein_distance
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xbench import allocator, registry
+from xbench import registry
 from xbench.maps import GridMap, Layout
 from xbench.metrics.batch import Maps, batches, score_all
+from xbench.models import allocator
 from xbench.spec import Call, Scoring
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@
 Every part is written when it is done, so an interrupted run keeps what it has; the report names what is missing.
 
 Each figure is a ratio of medians of interleaved repeats, (a), (b), (c) as follows; every way runs twice in its turn
-and the second is timed. Precision is forced, since random weights say nothing about it (`references.passes` checks it
+and the second is timed. Precision is forced, since random weights say nothing about it (`hiding.passes` checks it
 on trained ones).
 
 (a) the plain way: eager float32 attention, one full forward per batch of masked inputs, keys and values projected for
@@ -53,13 +53,14 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.demo import demo_manifest
+from xbench.hiding import passes
+from xbench.hiding.effect import kl_divergence
+from xbench.hiding.segments import Segmentation, frame_segments, superpixels
+from xbench.hiding.twin import twin
 from xbench.models.loading import load_model
 from xbench.models.protocol import Hypothesis, SpeechModel
-from xbench.models.twin import twin
-from xbench.references import passes, spes
-from xbench.references.divergence import kl_divergence
+from xbench.references import spes
 from xbench.references.estimation import Sampling
-from xbench.references.segments import Segmentation, frame_segments, superpixels
 from xbench.spec import Decoding
 from xbench.tasks import load_task
 

@@ -35,7 +35,7 @@ KINDS = (
     ("vocabulary", ("divergence.py",)),
     ("statistics", ("estimators.py", "reliability.py", "linalg", "cholesky", "method 'mm'")),
     ("attention", ("masked_attention.py", "bmm", "exp2_'", "softmax", "scaled_dot_product")),
-    # conv2d: as `models.twin` runs linear layers of an encoder; these models have no other.
+    # conv2d: as `hiding.twin` runs linear layers of an encoder; these models have no other.
     ("linear layers", ("linear", "addmm", "conv2d")),
     ("convolutions", ("conv1d",)),
     ("norms and activations", ("layer_norm", "gelu", "relu")),

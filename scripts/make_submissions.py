@@ -20,8 +20,8 @@ from pathlib import Path
 from xbench import registry
 from xbench.data.manifest import Utterance, read_manifest
 from xbench.errors import UtteranceError
+from xbench.metrics.quality import utterance_quality
 from xbench.models.loading import load_model
-from xbench.quality import utterance_quality
 from xbench.results import RunResult, short_labels
 from xbench.runner.evaluate import evaluate
 from xbench.runner.keys import Job

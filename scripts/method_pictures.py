@@ -14,8 +14,8 @@ from pathlib import Path
 from xbench import registry
 from xbench.data.demo import demo_manifest
 from xbench.errors import UsageError
-from xbench.explain import explain
 from xbench.plot import save_explanation
+from xbench.runner.clip import explain
 from xbench.spec import Call
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images" / "methods"

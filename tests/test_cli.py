@@ -243,7 +243,7 @@ def test_environment_problems_exit_three(
 
 
 def test_a_bug_exits_three_with_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xbench import listing
+    from xbench.cli import listing
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError

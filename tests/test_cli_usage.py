@@ -30,7 +30,7 @@ def test_bad_arguments_are_told_and_exit_two(run: Run, arguments: str, message: 
 def test_an_interruption_exits_130_without_a_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xbench import listing
+    from xbench.cli import listing
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

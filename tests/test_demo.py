@@ -13,8 +13,8 @@ import torch
 from xbench.data.audio import read_audio
 from xbench.data.demo import demo_manifest
 from xbench.data.manifest import Utterance, read_manifest
+from xbench.metrics.quality import corpus_quality
 from xbench.models.loading import load_model
-from xbench.quality import corpus_quality
 from xbench.spec import Decoding, Quality, Selection
 
 DEMO = demo_manifest("test").parent

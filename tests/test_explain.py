@@ -11,9 +11,9 @@ import soundfile
 
 from xbench import cli
 from xbench.errors import EnvironmentProblem, UsageError
-from xbench.explain import Explanation, explain
 from xbench.plot import figure
 from xbench.plot.explanation import save_explanation
+from xbench.runner.clip import Explanation, explain
 from xbench.spec import Call
 
 METHOD = Call.parse("mean-heads")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from xbench.quality import corpus_quality, is_poor, utterance_quality
+from xbench.metrics.quality import corpus_quality, is_poor, utterance_quality
 from xbench.spec import Quality
 
 WER, BLEU, CHRF = Quality("wer", 50.0), Quality("bleu", 10.0), Quality("chrf", 30.0)

@@ -93,7 +93,7 @@ def test_attention_of_the_aligned_layer_lies_on_the_words(
 
     from xbench.data.audio import read_audio
     from xbench.methods.attention import mean_heads
-    from xbench.models.whisper import WhisperModel
+    from xbench.models.families.whisper import WhisperModel
     from xbench.spec import Decoding
 
     assert isinstance(micro, WhisperModel)

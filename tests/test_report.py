@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from xbench import report, tasks
+from xbench import tasks
+from xbench.cli import replication as report
 from xbench.errors import UsageError
 from xbench.results import (
     CeilingRecord,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xbench import scaffold
+from xbench.cli import scaffold
 from xbench.errors import UsageError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "last-layer"

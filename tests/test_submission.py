@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, store
+from xbench.cli.listing import file_problems
+from xbench.cli.submission import next_steps, submit
 from xbench.errors import EnvironmentProblem, UsageError
-from xbench.listing import file_problems
-from xbench.submission import next_steps, submit
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_the_wheel_holds_tasks_model_and_audio(wheel: Path) -> None:
         "xbench/demo/model/model.safetensors",
         "xbench/demo/test.jsonl",
         "xbench/schemas/result.schema.json",
-        "xbench/models/whisper.yaml",
+        "xbench/models/families/whisper.yaml",
     ):
         assert name in names
     assert any(name.startswith("xbench/demo/audio/") for name in names)

@@ -14,11 +14,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xbench.explain import Explanation as Explanation
-    from xbench.explain import explain as explain
     from xbench.models.loading import load_model as load_model
     from xbench.results import RunResult as RunResult
     from xbench.results import load_results as load_results
+    from xbench.runner.clip import Explanation as Explanation
+    from xbench.runner.clip import explain as explain
     from xbench.runner.evaluate import evaluate as evaluate
     from xbench.spec import Call as Call
     from xbench.spec import ExecutionOptions as ExecutionOptions
@@ -31,9 +31,9 @@ _HOMES = {
     "RunResult": "xbench.results",
     "RunSpec": "xbench.spec",
     "Selection": "xbench.spec",
-    "Explanation": "xbench.explain",
+    "Explanation": "xbench.runner.clip",
     "evaluate": "xbench.runner.evaluate",
-    "explain": "xbench.explain",
+    "explain": "xbench.runner.clip",
     "load_model": "xbench.models.loading",
     "load_results": "xbench.results",
 }

@@ -1,19 +1,14 @@
-"""How maps, references and results show themselves in Jupyter: HTML without scripts, all text escaped."""
+"""Pictures of maps and tables for Jupyter: HTML without scripts, all text escaped."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-
-if TYPE_CHECKING:
-    from xbench.explain import Explanation
-    from xbench.results import Interval, RunResult
 
 _ROW_PIXELS = 12
 _WIDEST = 900
@@ -50,52 +45,16 @@ def _png(grey: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def explanation_html(explanation: Explanation) -> str:
-    """Return the hypothesis of one clip and its map."""
-    caption = (
-        f"{explanation.method} of {explanation.model.name}: {explanation.audio}, "
-        f"{explanation.seconds:.2f} s: {explanation.text}"
-    )
-    return map_html(explanation.values, caption, explanation.tokens)
-
-
-def result_html(result: RunResult) -> str:
-    """Return a table of all scores of one run with intervals, floor, ceiling and skill."""
-    rows = [
-        [
-            f"{s.metric}@{s.reference}" if s.reference else s.metric,
-            _number(s.value, s.ci, s.reason),
-            _interval(s.floor),
-            _number(s.ceiling.value, s.ceiling.ci, s.ceiling.reason),
-            _interval(s.skill),
-            f"{s.n} in {s.n_clusters} clusters",
-        ]
-        for s in result.scores
-    ]
-    facts = {
-        "task": f"{result.task.name} ({result.task.preset})",
-        "model": result.model.name,
-        "status": result.status + (f": {result.reason}" if result.reason else ""),
-    }
-    head = ["metric", "score", "floor", "ceiling", "skill", "utterances"]
-    return _table(f"{result.method.label}; {_listed(facts)}", head, rows)
-
-
-def _listed(facts: Mapping[str, str]) -> str:
-    return "; ".join(f"{name} {value}" for name, value in facts.items())
-
-
-def _interval(interval: Interval) -> str:
-    return _number(interval.value, interval.ci, interval.reason)
-
-
-def _number(value: float | None, ci: Sequence[float] | None, reason: str | None) -> str:
+def number_text(value: float | None, ci: Sequence[float] | None, reason: str | None) -> str:
+    """Return a number with its interval, or a dash with the reason why there is none."""
     if value is None:
         return f"– ({reason})"
     return f"{value:.3f}" + (f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci else "")
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; all text is escaped."""
+
     def cells(tag: str, row: Sequence[str]) -> str:
         return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from xbench.case import Case
+from xbench.hiding.masks import draw_mask, mask_key
 from xbench.methods import perturbation
 from xbench.methods.target import Scores
 from xbench.references import contender, spes
 from xbench.references.estimation import Sampling
-from xbench.references.masks import draw_mask, mask_key
 
 SPACES = ("input", "encoder")
 

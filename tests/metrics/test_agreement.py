@@ -16,7 +16,7 @@ from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics import Score
 from xbench.metrics.agreement import pearson, pearson_paper
-from xbench.metrics.catalogue import PEARSON, PEARSON_PAPER
+from xbench.metrics.agreement_catalogue import PEARSON, PEARSON_PAPER
 from xbench.spec import Scoring
 
 DEFAULT = Scoring()
@@ -314,7 +314,7 @@ def test_descriptions_point_to_the_code() -> None:
 
 
 def test_scoring_imports_no_torch() -> None:
-    modules = "xbench.stats, xbench.metrics.catalogue, xbench.references.reliability"
+    modules = "xbench.stats, xbench.metrics.agreement_catalogue, xbench.references.reliability"
     program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run(
         [sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)}

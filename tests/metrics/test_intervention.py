@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xbench import quality as judged
 from xbench.metrics import intervention as iv
+from xbench.metrics import quality as judged
 from xbench.metrics.sanity import largest_difference, max_sensitivity, similarity, specificity
 from xbench.spec import Quality
 

@@ -432,13 +432,13 @@ def test_a_broken_family_is_found(
 
 
 def without_encoder(network: Any) -> Any:
-    from xbench.models.speech_to_text import FAMILY
+    from xbench.models.families.speech_to_text import FAMILY
 
     return {name: s for name, s in FAMILY.stacks(network).items() if name != "encoder"}
 
 
 def with_wrong_scale(network: Any) -> Any:
-    from xbench.models.speech_to_text import FAMILY
+    from xbench.models.families.speech_to_text import FAMILY
 
     stacks = dict(FAMILY.stacks(network))
     wrong = lambda module, query, key, seen: (2 * query, key, None)  # noqa: E731

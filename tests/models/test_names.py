@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 import xbench
-from xbench import listing, registry
+from xbench import registry
+from xbench.cli import listing
 
 CHECKPOINTS = [c for family in registry.models.descriptions() for c in family.checkpoints]
 
@@ -58,7 +59,7 @@ def test_the_sizes_that_the_issue_names_are_there() -> None:
 
 def test_data_files_hold_no_unknown_field() -> None:
     known = {"hub_id", "revision", "packaged", "parameters", "languages", "tasks", "licence"}
-    for path in (Path(xbench.__file__).parent / "models").glob("*.yaml"):
+    for path in (Path(xbench.__file__).parent / "models" / "families").glob("*.yaml"):
         if path.stem == "iso639":
             continue
         listed = yaml.safe_load(path.read_text("utf-8"))
@@ -68,7 +69,7 @@ def test_data_files_hold_no_unknown_field() -> None:
 
 
 def test_language_codes_are_of_two_and_three_letters() -> None:
-    path = Path(xbench.__file__).parent / "models" / "iso639.yaml"
+    path = Path(xbench.__file__).parent / "models" / "families" / "iso639.yaml"
     codes = yaml.safe_load(path.read_text("utf-8"))
     assert codes["en"] == "eng"
     assert codes["no"] == "nob"  # a word that YAML 1.1 takes for false, unless it is quoted
@@ -100,7 +101,7 @@ def test_what_nobody_could_run_is_labelled_untested_with_the_source_of_its_loade
 
 def test_listing_models_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom xbench import listing\nlisting.rows('models', ['models'])\n"
+        "import sys\nfrom xbench.cli import listing\nlisting.rows('models', ['models'])\n"
         "listing.facts('model', 'canary-1b-v2')\n"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     )

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError, UtteranceError
+from xbench.models.families.whisper import WhisperModel
 from xbench.models.loading import folder_revision, load_model, locate
 from xbench.models.protocol import Hypothesis, SpeechModel
-from xbench.models.whisper import WhisperModel
 from xbench.spec import Decoding
 from xbench.trace import AttentionBlock, Trace, crop
 

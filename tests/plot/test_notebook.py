@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from xbench.hiding.segments import frame_segments
 from xbench.maps import GridMap
 from xbench.notebook import map_html
 from xbench.references.reference import Reference
-from xbench.references.segments import frame_segments
 from xbench.results import RunResult
 
 

@@ -163,7 +163,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
 def test_the_command_draws_files_and_folders(
     results: list[RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from xbench import results as module
+    from xbench.results import result as module
 
     monkeypatch.setattr(module, "problems", lambda kind, data: [])
     for index, result in enumerate(results):

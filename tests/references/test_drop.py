@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from xbench.case import Case
-from xbench.models.whisper import WhisperModel
+from xbench.hiding.masks import draw_mask, mask_key
+from xbench.models.families.whisper import WhisperModel
 from xbench.references.drop import probability_drop, spes_encoder_drop
 from xbench.references.estimation import Sampling
-from xbench.references.masks import draw_mask, mask_key
 from xbench.references.spes import encoder_passes, spes_encoder
 
 

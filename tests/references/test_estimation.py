@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
+from xbench.hiding.effect import Measure, Shift
+from xbench.hiding.masks import Design, draw_mask, mask_key, number
+from xbench.hiding.segments import Segmentation, frame_segments
 from xbench.maps import Layout, on_encoder_grid
 from xbench.metrics.agreement import pearson
 from xbench.references import estimation
-from xbench.references.divergence import Measure, Shift
 from xbench.references.estimation import Recipe, Sampling, Sums, as_used, block_size, estimate
-from xbench.references.masks import Design, draw_mask, mask_key, number
 from xbench.references.reference import Reference
 from xbench.references.reliability import Reliability
-from xbench.references.segments import Segmentation, frame_segments
 from xbench.spec import Scoring
 
 CaseOf = Callable[..., Case]

@@ -13,13 +13,13 @@ from scipy.stats import entropy
 
 from xbench.case import Case
 from xbench.errors import UsageError, UtteranceError
+from xbench.hiding.batching import Batched
+from xbench.hiding.effect import Shift, against, kl_divergence
+from xbench.hiding.masks import draw_mask, mask_key
+from xbench.hiding.segments import Segmentation, frame_segments
 from xbench.references import estimation
-from xbench.references.batching import Batched
-from xbench.references.divergence import Shift, against, kl_divergence
 from xbench.references.estimation import Recipe, Sampling
-from xbench.references.masks import draw_mask, mask_key
 from xbench.references.reference import Reference
-from xbench.references.segments import Segmentation, frame_segments
 from xbench.references.spes import _hide, spes_encoder, spes_input
 
 CaseOf = Callable[..., Case]

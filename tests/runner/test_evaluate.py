@@ -14,8 +14,8 @@ import pytest
 
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError, UtteranceError
+from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import layout
-from xbench.models.whisper import WhisperModel
 from xbench.references import spes
 from xbench.results import read_result
 from xbench.runner import keys
@@ -705,7 +705,7 @@ def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:
 def test_a_target_that_is_missed_is_flagged(
     spec: RunSpec, options: ExecutionOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xbench.console import show_results
+    from xbench.cli.console import show_results
 
     result = run(spec, options)
     for reference in result.references:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from xbench.maps import Layout
+from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import Hypothesis
-from xbench.models.whisper import WhisperModel
 from xbench.results import RunResult, read_result
 from xbench.runner.evaluate import choose_partner, evaluate
 from xbench.runner.keys import Decoded, Job
@@ -177,7 +177,7 @@ def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
 def test_an_oracle_says_so_on_the_table(
     options: ExecutionOptions, make_manifest: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xbench import console
+    from xbench.cli import console
 
     results = evaluate(own_data(("best-head",), make_manifest({"a": 1.5, "b": 1.8})), options)
     console.show_results(results, Path(options.output))

@@ -17,7 +17,7 @@ from xbench import Call, ExecutionOptions, RunResult, RunSpec, evaluate, registr
 from xbench.data.manifest import Selection, read_manifest
 from xbench.metrics import Score
 from xbench.metrics import intervention as iv
-from xbench.quality import corpus_quality
+from xbench.metrics.quality import corpus_quality
 from xbench.runner import intervene, stages
 from xbench.runner.assemble_interventions import corpus_estimate
 from xbench.runner.keys import Decoded, Job

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    from xbench import console
+    from xbench.cli import console
 
     console.error(message)
     sys.exit(exit_code)

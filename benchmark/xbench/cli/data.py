@@ -29,7 +29,7 @@ def prepare_command(
     workers: Annotated[int | None, Option(min=1, help="Threads; default: cores.")] = None,
 ) -> None:
     """Write the manifest of one split of a corpus: recordings cut into clips, sha256, speakers."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.data import prepare
     from xbench.data.prepared import prepared_manifest
 

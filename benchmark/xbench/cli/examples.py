@@ -33,7 +33,7 @@ def export_command(
     clips = publish(audio)
     if ids is not None and not ids.strip(","):
         raise UsageError("--ids is empty; name utterances, or leave it out to take all")
-    from xbench import console
+    from xbench.cli import console
     from xbench.results import load_results
 
     given = load_results(*results)

@@ -34,7 +34,7 @@ def build_command(
     ] = False,
 ) -> None:
     """Build the leaderboard from result files; it opens from a folder or any static host."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.site.build import Options, build
 
     wanted = Options(base_url, snapshot, examples, max_examples, audio, strict)
@@ -50,7 +50,7 @@ def build_command(
 @app.command("check")
 def check_command(site: Site) -> None:
     """Check links, sizes, hashes, and that every page says what the data files say."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.site.check import problems
 
     found = problems(site)
@@ -67,7 +67,7 @@ def serve_command(
     port: Annotated[int, Option(min=0, max=65535, help="0: any that is free.")] = 8000,
 ) -> None:
     """Show the site on this machine only; audio can be wound (HTTP ranges)."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.site.serve import server
 
     if not (site / "index.html").is_file():

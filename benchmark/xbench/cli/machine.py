@@ -10,8 +10,8 @@ app = Typer()
 @app.command("doctor")
 def doctor_command(as_json: AsJson = False) -> None:
     """Say what this machine can and cannot do."""
-    from xbench import console
-    from xbench.doctor import examine
+    from xbench.cli import console
+    from xbench.cli.doctor import examine
 
     facts = examine()
     console.emit_json(facts) if as_json else console.show_facts(facts)
@@ -22,6 +22,6 @@ def version_command() -> None:
     """Print the version."""
     from importlib.metadata import version
 
-    from xbench import console
+    from xbench.cli import console
 
     console.say(version("xbench"))

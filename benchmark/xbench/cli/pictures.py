@@ -22,7 +22,7 @@ def explain_command(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Transcribe one clip and show where a method says each token came from."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.models.loading import locate
     from xbench.plot.explanation import save_explanation
     from xbench.plot.figure import check_target
@@ -30,7 +30,7 @@ def explain_command(
     locate(model)
     if out:
         check_target(out)
-    from xbench.explain import explain
+    from xbench.runner.clip import explain
 
     explanation = explain(
         audio,
@@ -60,7 +60,7 @@ def plot_command(
     ] = None,
 ) -> None:
     """Draw results: forest, heatmap (methods x models), heads (layer x head), pareto, compare."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.plot.figure import check_target
     from xbench.plot.results import draw
     from xbench.results import load_results

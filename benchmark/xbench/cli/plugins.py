@@ -23,7 +23,8 @@ def check_command(
     as_json: AsJson = False,
 ) -> None:
     """Run the contract battery that built-ins and plugins must pass."""
-    from xbench import console, registry
+    from xbench import registry
+    from xbench.cli import console
 
     # An unknown name is told before torch is loaded.
     if kind == "method":
@@ -58,7 +59,7 @@ def new_command(
     folder: Annotated[Path, Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
 ) -> None:
     """Make a working plugin package with a test."""
-    from xbench import console, scaffold
+    from xbench.cli import console, scaffold
 
     for file in scaffold.new(kind, name, folder):
         console.say(str(file))

@@ -17,7 +17,7 @@ def list_command(
     kind: Annotated[str, Argument(help=", ".join(KINDS))], as_json: AsJson = False
 ) -> None:
     """List what is registered."""
-    from xbench import console, listing
+    from xbench.cli import console, listing
 
     rows = listing.rows(kind, KINDS)
     console.emit_json(rows) if as_json else console.show_rows(kind, rows)
@@ -30,7 +30,7 @@ def show_command(
     as_json: AsJson = False,
 ) -> None:
     """Show everything known about one thing."""
-    from xbench import console, listing
+    from xbench.cli import console, listing
 
     facts = listing.facts(kind, name)
     console.emit_json(facts) if as_json else console.show_facts(facts)
@@ -43,7 +43,7 @@ def validate_command(
     ],
 ) -> None:
     """Check task files, manifests, results and bundles; tell every problem with its place."""
-    from xbench import console, listing
+    from xbench.cli import console, listing
 
     files = [file for path in paths for file in listing.files_below(path)]
     broken = [problem for file in files for problem in listing.file_problems(file)]

@@ -18,8 +18,8 @@ def replication_command(
     ] = None,
 ) -> None:
     """Put a run of the suite `paper` beside the numbers that were published."""
-    from xbench import console
-    from xbench.report import replication
+    from xbench.cli import console
+    from xbench.cli.replication import replication
     from xbench.results import load_results
     from xbench.store import write_atomically
 

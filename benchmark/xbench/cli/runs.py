@@ -70,7 +70,7 @@ def evaluate_command(
         gates=tuple(filter(None, (gates or "").split(","))),
     )
     execution = ExecutionOptions(output, cache, device, _batch_size(batch_size))
-    from xbench import console
+    from xbench.cli import console
     from xbench.runner.plan import prepare
 
     prepare(spec)  # every complaint about names and files comes before torch is loaded
@@ -124,7 +124,7 @@ def score_command(
     as_json: AsJson = False,
 ) -> None:
     """Score again from stored maps, references and hypotheses; loads no model."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.results import load_results
 
     given = _some(load_results(*results), results)
@@ -168,7 +168,7 @@ def compare_references_command(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the ranking of methods survives another reference, pooling or metric (Kendall's tau-b)."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.results import load_results
 
     given = _some(load_results(*results), results)
@@ -189,8 +189,8 @@ def submit_command(
     to: Annotated[Path, Option(metavar="DIR", help="Folder of submissions.")] = Path("submissions"),
 ) -> None:
     """Check a result, place it under submissions/ and say what to do next."""
-    from xbench import console
-    from xbench.submission import next_steps, submit
+    from xbench.cli import console
+    from xbench.cli.submission import next_steps, submit
 
     console.say(next_steps(submit(result, to)))
 
@@ -208,7 +208,7 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Run utterances of a result again from nothing and compare hypotheses and scores."""
-    from xbench import console
+    from xbench.cli import console
     from xbench.results import read_result
 
     stored = read_result(result)

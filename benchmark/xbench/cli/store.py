@@ -23,7 +23,7 @@ def opened(folder: str | None) -> "Store":
 @app.command("info")
 def info_command(cache: Cache = None, as_json: AsJson = False) -> None:
     """Say where the store is and what it holds."""
-    from xbench import console
+    from xbench.cli import console
 
     store = opened(cache)
     facts: dict[str, Any] = {"folder": str(store.folder)}
@@ -35,7 +35,7 @@ def info_command(cache: Cache = None, as_json: AsJson = False) -> None:
 @app.command("verify")
 def verify_command(cache: Cache = None) -> None:
     """Read every artefact and compare its checksum."""
-    from xbench import console
+    from xbench.cli import console
 
     problems = opened(cache).verify()
     for problem in problems:
@@ -50,7 +50,7 @@ def clear_command(
     cache: Cache = None, yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False
 ) -> None:
     """Delete every artefact of the store."""
-    from xbench import console
+    from xbench.cli import console
 
     store = opened(cache)
     if not yes and not confirm(f"Delete all artefacts in {store.folder}?"):

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 
 from xbench.maps import standardise
 from xbench.metrics import Score
-from xbench.quality import of_statistics
+from xbench.metrics.quality import of_statistics
 from xbench.spec import Quality
 
 PERCENT = tuple(range(0, 101, 5))

@@ -1,1 +1,1 @@
-"""Speech-to-text models: one file per family over the protocol in `models.protocol`."""
+"""Speech-to-text models: the protocol, loading and capture; a family each in `models.families`."""

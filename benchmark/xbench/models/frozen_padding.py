@@ -3,7 +3,7 @@
 A model that pads to a window computes mostly padding for a short clip. Here the padding keeps the keys and values
 of the clean pass, in every encoder layer and in the decoder's cross-attention, and only valid frames are queries.
 This is an approximation (in the exact pass, padding frames hear the perturbed audio too), so whoever uses it
-compares it with the exact pass first, per token (`references.checks`).
+compares it with the exact pass first, per token (`hiding.checks`).
 """
 
 from __future__ import annotations

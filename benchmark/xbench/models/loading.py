@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xbench import registry
-from xbench.allocator import keep_freed_memory
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError
+from xbench.models.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from xbench.models.protocol import SpeechModel

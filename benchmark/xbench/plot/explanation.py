@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xbench.plot.figure import new_figure
 
 if TYPE_CHECKING:
-    from xbench.explain import Explanation
+    from xbench.runner.clip import Explanation
 
 
 def save_explanation(explanation: Explanation, path: str, dpi: int = 150) -> None:

@@ -1,1 +1,1 @@
-"""Reference saliency by perturbation: masks, segments, the estimator, reliability and ceilings."""
+"""Reference saliency by perturbation: estimators, the references made of them, reliability and ceilings."""

@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.references.batching import Batched, starting_size
-from xbench.references.divergence import Measure, Perturbed, Shift
+from xbench.hiding.batching import Batched, starting_size
+from xbench.hiding.effect import Measure, Perturbed, Shift
+from xbench.hiding.masks import Design
 from xbench.references.estimation import Recipe, Sampling, estimate
-from xbench.references.masks import Design
 from xbench.references.reference import Reference
 from xbench.references.spes import encoder_passes
 

@@ -21,13 +21,13 @@ from jaxtyping import Bool, Float
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
+from xbench.hiding.effect import Measure, Shift
+from xbench.hiding.masks import Design, Numbering, draw_mask, mask_key, number
+from xbench.hiding.segments import Segmentation
 from xbench.maps import Layout, on_encoder_grid
-from xbench.references.divergence import Measure, Shift
 from xbench.references.estimators import ESTIMATORS, FOLDS, Moments, Needs
-from xbench.references.masks import Design, Numbering, draw_mask, mask_key, number
 from xbench.references.reference import Reference
 from xbench.references.reliability import Reliability, utterance_reliability
-from xbench.references.segments import Segmentation
 from xbench.spec import Scoring
 
 BLOCK = 500

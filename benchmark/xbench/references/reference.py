@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
+from xbench.hiding.segments import Segmentation
 from xbench.notebook import map_html
-from xbench.references.segments import Segmentation
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Reference:
     counts: [half, segment], how many masks hid it. masks: masks per half. kept: [token], share of
     masks under which the hypothesis token stayed the most likely one. neutral: the value a hidden
     cell takes. converged: whether the reliability asked for was reached; None where none was asked for.
-    computation: how the passes were run, where it is not the plain way (`references.passes`).
+    computation: how the passes were run, where it is not the plain way (`hiding.passes`).
     Halves hold whole masks (antithetic ones: whole pairs) and share none. Estimators other than the masked
     mean leave adjusted sums, whose quotient with the counts is their estimate.
     """

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from xbench.case import Case
 from xbench.errors import Unsupported, UsageError
+from xbench.hiding.effect import Perturbed
+from xbench.hiding.masks import Design
+from xbench.hiding.passes import Build, Chosen, Plan, choose_padding, choose_precision
+from xbench.hiding.segments import Segmentation, frame_segments, superpixels
 from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
 from xbench.models.protocol import NO_SPECTROGRAM, Features, SpeechModel
-from xbench.references.divergence import Perturbed
 from xbench.references.estimation import Recipe, Sampling, estimate
-from xbench.references.masks import Design
-from xbench.references.passes import Build, Chosen, Plan, choose_padding, choose_precision
 from xbench.references.reference import Reference
-from xbench.references.segments import Segmentation, frame_segments, superpixels
 
 
 @torch.inference_mode()
@@ -42,7 +42,7 @@ def spes_encoder(
 ) -> Reference:
     """Estimate relevance of encoder frames by zeroing them; cells are [frame].
 
-    precision: `float32`, `bfloat16` or `auto` (`references.passes`).
+    precision: `float32`, `bfloat16` or `auto` (`hiding.passes`).
     """
     plan, build = encoder_passes(case, sampling, p)
     recipe = Recipe(masks, p, estimator, design, until)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from statistics import median
 from typing import Any, Literal
 
 from xbench import registry, stats
-from xbench.data.manifest import Utterance
 from xbench.fitting import Fitted
 from xbench.metrics import Score
+from xbench.metrics.quality import corpus_quality, is_poor, utterance_quality
 from xbench.models.protocol import ModelInfo
-from xbench.quality import corpus_quality, is_poor, utterance_quality
 from xbench.references.reliability import RELIABLE_ROW, Ceiling
 from xbench.results import (
     CeilingRecord,
     Cost,
     DatasetRecord,
-    Failure,
     FittedRecord,
     Interval,
     MaskCounts,
@@ -41,34 +38,11 @@ from xbench.runner.assemble_interventions import (
     metric_params,
     without_reference,
 )
-from xbench.runner.keys import Decoded
-from xbench.runner.plan import Method, TaskPlan
+from xbench.runner.outcome import Outcome, TaskOutcome
+from xbench.runner.plan import Method
 from xbench.runner.provenance import provenance
-from xbench.runner.stages import Column, Scored, columns
+from xbench.runner.stages import Column, columns
 from xbench.spec import Call, RunSpec
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One utterance that was scored."""
-
-    utterance: Utterance
-    decoded: Decoded
-    scored: Scored
-
-
-@dataclass(frozen=True)
-class TaskOutcome:
-    """Everything one task produced: scored utterances, failures, unsupported methods."""
-
-    plan: TaskPlan
-    outcomes: Sequence[Outcome]
-    failures: Sequence[Failure]
-    unsupported: Mapping[Call, str]
-    fitted: Mapping[Call, Fitted]
-    floor: Method
-    started: datetime
-    peak_memory_bytes: int | None
 
 
 def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) -> RunResult:

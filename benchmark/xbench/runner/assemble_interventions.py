@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -19,12 +19,10 @@ from xbench import stats
 from xbench.description import MetricDescription, load_object
 from xbench.metrics import Score
 from xbench.results import CeilingRecord, Interval, ScoreRecord, column_name, undefined_counts
+from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
 from xbench.runner.stages import Column
 from xbench.spec import Call, Quality, Scalar, TaskSpec
-
-if TYPE_CHECKING:
-    from xbench.runner.assemble import Outcome, TaskOutcome
 
 Corpus = Callable[[Float[np.ndarray, "step statistic"], Quality], float]
 

@@ -16,10 +16,11 @@ from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel, WritesEncoded
 from xbench.results import GateRecord, RunResult
 from xbench.runner import intervene, record, stages
-from xbench.runner.assemble import Outcome, TaskOutcome, assemble
+from xbench.runner.assemble import assemble
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Decoded, Job, Partner
+from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
 from xbench.runner.walk import Walk

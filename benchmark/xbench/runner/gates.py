@@ -18,6 +18,7 @@ from jaxtyping import Float
 from xbench import stats
 from xbench.case import Case
 from xbench.errors import Unsupported
+from xbench.hiding.masks import mask_key
 from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.methods.corpus import stretch
@@ -31,7 +32,6 @@ from xbench.metrics.sanity import (
     specificity,
 )
 from xbench.models.protocol import Features, Hypothesis, RandomisesParts, SpeechModel
-from xbench.references.masks import mask_key
 from xbench.results import GateRecord
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, gate_key

@@ -31,6 +31,8 @@ from xbench import registry
 from xbench.case import Case
 from xbench.description import MetricDescription
 from xbench.errors import UtteranceError
+from xbench.hiding.batching import starting_size
+from xbench.hiding.masks import mask_key
 from xbench.maps import Layout, on_encoder_grid, standardise
 from xbench.methods.target import read_out
 from xbench.metrics import Score
@@ -43,10 +45,8 @@ from xbench.metrics.intervention import (
     ranks,
     sentence_mean,
 )
+from xbench.metrics.quality import statistics
 from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
-from xbench.quality import statistics
-from xbench.references.batching import starting_size
-from xbench.references.masks import mask_key
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
 from xbench.runner.plan import Method

@@ -11,8 +11,8 @@ from typing import Any
 from xbench import registry
 from xbench.data.manifest import Manifest, Utterance, Word
 from xbench.description import Description
+from xbench.hiding.precision import bfloat16_is_fast
 from xbench.maps import Layout
-from xbench.models.precision import bfloat16_is_fast
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.runner.plan import Method
 from xbench.spec import Call, Scoring, TaskSpec

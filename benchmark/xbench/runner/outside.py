@@ -26,8 +26,9 @@ from xbench.description import MethodDescription
 from xbench.errors import UsageError, nearest
 from xbench.maps import Layout
 from xbench.results import Failure, RunResult
-from xbench.runner.assemble import Outcome, TaskOutcome, assemble
+from xbench.runner.assemble import assemble
 from xbench.runner.keys import Decoded, map_key
+from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.rescore import Change, score_stored, stored_run
 from xbench.schemas import InvalidFile, problems

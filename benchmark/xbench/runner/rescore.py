@@ -13,9 +13,10 @@ from xbench.fitting import Fitted, Learned
 from xbench.models.protocol import ModelInfo
 from xbench.results import RunResult
 from xbench.runner import intervene, stages
-from xbench.runner.assemble import Outcome, TaskOutcome, assemble
+from xbench.runner.assemble import assemble
 from xbench.runner.evaluate import choose_partner
 from xbench.runner.keys import Decoded, Job, Partner, fit_key, hypothesis_key, reference_key
+from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method, TaskPlan, with_metrics
 from xbench.runner.record import RunRecord, find
 from xbench.spec import Call, Scoring, TaskSpec, content_hash

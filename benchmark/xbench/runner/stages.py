@@ -18,6 +18,7 @@ from xbench.data.audio import read_audio
 from xbench.data.manifest import Utterance
 from xbench.description import load_object
 from xbench.errors import Unsupported, XbenchError
+from xbench.hiding.segments import Segmentation
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.methods.word_window import words_of_tokens
@@ -35,7 +36,6 @@ from xbench.models.protocol import (
 from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.references.reliability import Ceiling, Reliability, utterance_reliability
-from xbench.references.segments import Segmentation
 from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault

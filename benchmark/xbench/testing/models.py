@@ -33,10 +33,10 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from xbench.errors import UtteranceError, XbenchError
+from xbench.hiding.effect import kl_divergence
 from xbench.maps import on_encoder_grid
 from xbench.models.loading import load_model
 from xbench.models.protocol import Features, Hypothesis, Inspectable, SpeechModel, layout
-from xbench.references.divergence import kl_divergence
 from xbench.spec import Decoding, Scoring
 from xbench.testing.methods import CheckResult, demo_audio, model_state
 from xbench.trace import CAPTURES, Trace

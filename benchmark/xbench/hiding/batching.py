@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from xbench.errors import EnvironmentProblem
-from xbench.references.divergence import Measure, Shift
+from xbench.hiding.effect import Measure, Shift
 
 # Rows (positions of all masks of a batch) beyond which a batch is no faster, only larger.
 _ROWS = {"cpu": 6144, "cuda": 65_536}

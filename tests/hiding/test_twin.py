@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from xbench.models import twin as twin_module
-from xbench.models.twin import Changes
+from xbench.hiding import twin as twin_module
+from xbench.hiding.twin import Changes
 
 
 def change() -> twin_module._Change:

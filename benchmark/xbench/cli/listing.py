@@ -271,9 +271,9 @@ def file_problems(path: Path) -> list[str]:
 
 
 def _json_problems(path: Path) -> list[str]:
-    from xbench.aggregates import aggregate_problems
     from xbench.bundle import FILE, read_bundle
     from xbench.results import read_result
+    from xbench.results.aggregates import aggregate_problems
 
     if path.name == FILE:
         read_bundle(path)

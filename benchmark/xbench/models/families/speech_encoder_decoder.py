@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xbench.errors import UsageError
 from xbench.models.capture import Stack
+from xbench.models.families.waveform import waveform_audio, waveform_inputs
 from xbench.models.loading import Location
 from xbench.models.seq2seq import (
     Audio,
@@ -27,7 +28,6 @@ from xbench.models.seq2seq import (
     load_family,
     start_prompt,
 )
-from xbench.models.waveform import waveform_audio, waveform_inputs
 
 _LONGEST = 30  # seconds: the networks have no window, their training segments were shorter
 _PLAIN = frozenset({"wav2vec2", "hubert"})  # self-attention without relative positions

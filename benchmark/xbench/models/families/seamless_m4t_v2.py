@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from xbench.models.families.seamless_m4t import family
 from xbench.models.loading import Location
-from xbench.models.seamless_m4t import family
 from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 FAMILY = family("seamless_m4t_v2", "SeamlessM4Tv2ForSpeechToText")

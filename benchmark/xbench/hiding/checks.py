@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xbench.hiding.effect import Measure
+from xbench.hiding.masks import draw_mask
+from xbench.hiding.segments import Segmentation
 from xbench.maps import standardise
-from xbench.references.divergence import Measure
-from xbench.references.masks import draw_mask
-from xbench.references.segments import Segmentation
 
 MASKS = 24  # eight per level of spes-input
 PRECISION = 0.999

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xbench.models.capture import Seen, Stack
+from xbench.models.families.moonshine import decoder_stacks
+from xbench.models.families.waveform import waveform_audio
 from xbench.models.loading import Location
-from xbench.models.moonshine import decoder_stacks
 from xbench.models.seq2seq import (
     Audio,
     Family,
@@ -27,7 +28,6 @@ from xbench.models.seq2seq import (
     start_token,
     valid_mask,
 )
-from xbench.models.waveform import waveform_audio
 
 _STRIDE = 4
 _LONGEST = 30  # seconds, as for the other Moonshine models

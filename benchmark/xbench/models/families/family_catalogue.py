@@ -13,7 +13,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _checkpoints(family: str) -> tuple[Checkpoint, ...]:
-    text = files("xbench.models").joinpath(f"{family}.yaml").read_text("utf-8")
+    text = files("xbench.models.families").joinpath(f"{family}.yaml").read_text("utf-8")
     listed = yaml.load(text, Loader=_LOADER)
     return tuple(
         Checkpoint(
@@ -38,7 +38,7 @@ WHISPER = FamilyDescription(
     version="1",
     summary="OpenAI Whisper and everything with its architecture: fine-tunes, distilled models",
     source="Radford et al. 2023, arXiv 2212.04356; transformers `WhisperForConditionalGeneration`",
-    implementation="xbench.models.whisper:load",
+    implementation="xbench.models.families.whisper:load",
     architecture="WhisperForConditionalGeneration",
     checkpoints=_checkpoints("whisper"),
 )

@@ -1,25 +1,12 @@
-"""The result of one run, as dataclasses and as schema-checked JSON (`xbench.result/1`).
-
-What each field means stands in `schemas/result.schema.json`, the public contract; a test holds the
-two against each other.
-"""
+"""The parts of a result as dataclasses; what each field means stands in `schemas/result.schema.json`."""
 
 from __future__ import annotations
 
-import json
-import types
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from xbench.errors import UsageError
-from xbench.notebook import result_html
-from xbench.schemas import InvalidFile, problems
-from xbench.spec import Call, Scalar, slug
-from xbench.store import write_atomically
-
-SCHEMA = "xbench.result/1"
+from xbench.spec import Call, Scalar
 
 
 @dataclass(frozen=True)
@@ -248,106 +235,6 @@ class GateRecord:
     threshold: float | None
     n: int
     reason: str | None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """One model, one method, one task: scores with their uncertainty, and where they came from."""
-
-    status: Literal["complete", "partial", "unsupported", "failed"]
-    reason: str | None
-    task: TaskRecord
-    model: ModelRecord
-    method: MethodRecord
-    references: list[ReferenceRecord]
-    quality: QualityRecord
-    scores: list[ScoreRecord]
-    utterances: dict[str, list[Any]]
-    failures: list[Failure]
-    cost: Cost
-    provenance: Provenance
-    padding_mass: float | None = None
-    gates: list[GateRecord] = field(default_factory=list)
-    schema: str = field(default=SCHEMA)
-
-    def score(self, metric: str, reference: str | None = None) -> ScoreRecord:
-        """Return the score of this metric (and reference, where several have it)."""
-        for record in self.scores:
-            if record.metric == metric and reference in (None, record.reference):
-                return record
-        have = ", ".join(f"{s.metric}@{s.reference}" for s in self.scores) or "none"
-        raise UsageError(f"the result has no score '{metric}@{reference}'; it has {have}")
-
-    def path(self) -> Path:
-        """Return `<task>/<model>/<method>-<hash>.json`, relative to the results folder."""
-        params = "-".join(f"{k}-{v}" for k, v in self.method.params.items())
-        method = slug(f"{self.method.name}-{params}") if params else slug(self.method.name)
-        name = f"{method}-{self.provenance.spec_hash[:8]}.json"
-        return Path(slug(self.task.name)) / slug(self.model.name) / name
-
-    def _repr_html_(self) -> str:
-        return result_html(self)
-
-    def to_json(self) -> str:
-        """Serialise; raises ValueError on NaN or infinity, which no result may hold."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def write(self, folder: Path) -> Path:
-        """Check against the schema and write atomically under `folder`; return the file's path."""
-        text = self.to_json()
-        found = problems("result", json.loads(text))
-        if found:
-            raise AssertionError(f"xbench made a result that breaks its own schema: {found[0]}")
-        path = folder / self.path()
-        write_atomically(path, text.encode())
-        return path
-
-
-def read_result(path: Path) -> RunResult:
-    """Read and check one result file; raises UsageError with every problem in it."""
-    try:
-        data = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
-    except OSError as problem:
-        raise UsageError(f"{path}: {problem.strerror}") from None
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{path}: not valid JSON: {problem}") from None
-    found = problems("result", data)
-    if found:
-        raise InvalidFile(str(path), found)
-    result = _build(RunResult, data)
-    assert isinstance(result, RunResult)
-    return result
-
-
-def load_results(*paths: str | Path) -> list[RunResult]:
-    """Read result files, and all result files below folders, in the order of their paths."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise UsageError(f"{path}: there is no such file or folder")
-        found += sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    return [read_result(path) for path in found]
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not allowed; a missing value is null with a reason")
-
-
-def _build(kind: Any, data: Any) -> Any:
-    """Build nested dataclasses from plain data that the schema has already accepted."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        known = {f.name for f in fields(kind)}
-        return kind(**{k: _build(hints[k], v) for k, v in data.items() if k in known})
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        plain = [a for a in arguments if a is not type(None)]
-        return data if data is None or len(plain) > 1 else _build(plain[0], data)
-    if origin is list:
-        return [_build(arguments[0], item) for item in data]
-    if origin is dict:
-        return {key: _build(arguments[1], item) for key, item in data.items()}
-    return data
 
 
 def short_labels(methods: Sequence[MethodRecord]) -> list[str]:

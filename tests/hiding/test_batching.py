@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from xbench.errors import EnvironmentProblem
-from xbench.references.batching import Batched, out_of_memory, starting_size
-from xbench.references.divergence import Shift
+from xbench.hiding.batching import Batched, out_of_memory, starting_size
+from xbench.hiding.effect import Shift
 
 HIDDEN = torch.rand(23, 5, generator=torch.Generator().manual_seed(0)) < 0.5
 

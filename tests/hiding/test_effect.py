@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xbench.references import divergence
-from xbench.references.divergence import Measure, Shift, against, against_states
+from xbench.hiding import effect as divergence
+from xbench.hiding.effect import Measure, Shift, against, against_states
 
 TOKENS, DIM = 4, 6
 

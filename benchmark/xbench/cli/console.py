@@ -20,8 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from xbench.explain import Explanation
     from xbench.results import ReferenceRecord, RunResult, ScoreRecord
+    from xbench.runner.clip import Explanation
     from xbench.runner.stability import Stability
 
 # Rich takes 80 columns where there is no terminal; a table in a log has more room.

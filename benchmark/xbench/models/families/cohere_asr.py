@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers.models.cohere_asr.processing_cohere_asr import LANGUAGES
 
-from xbench.models import conformer
+from xbench.models.families import conformer
 from xbench.models.loading import Location
 from xbench.models.seq2seq import Audio, Family, Languages, Loaded, Seq2SeqModel, load_family
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.models.moonshine.modeling_moonshine import apply_rotary_pos_emb
 
 from xbench.models.capture import NormNames, Seen, Stack, feed_forward, pre_norms
+from xbench.models.families.waveform import convolved, waveform_audio, waveform_inputs
 from xbench.models.loading import Location
 from xbench.models.seq2seq import (
     Family,
@@ -23,7 +24,6 @@ from xbench.models.seq2seq import (
     load_family,
     start_token,
 )
-from xbench.models.waveform import convolved, waveform_audio, waveform_inputs
 
 _CONVOLUTIONS = ((127, 64), (7, 3), (3, 2))
 _HOP = 384

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from xbench import registry
-from xbench.aggregates import aggregate_problems
 from xbench.errors import UsageError
 from xbench.results import RunResult, read_result
+from xbench.results.aggregates import aggregate_problems
 from xbench.schemas import InvalidFile
 from xbench.store import write_atomically
 from xbench.tasks import resolve_tasks

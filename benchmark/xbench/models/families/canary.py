@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from transformers.models.canary.processing_canary import LANGUAGE_CODE_TO_NAME
 
-from xbench.models import conformer
+from xbench.models.families import conformer
 from xbench.models.loading import Location
 from xbench.models.seq2seq import Audio, Family, Languages, Loaded, Seq2SeqModel, load_family
 

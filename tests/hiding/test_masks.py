@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from xbench.references.masks import draw_mask, mask_key
+from xbench.hiding.masks import draw_mask, mask_key
 
 
 def test_a_mask_follows_from_seed_utterance_and_index_alone() -> None:
@@ -19,7 +19,7 @@ def test_a_mask_follows_from_seed_utterance_and_index_alone() -> None:
 
 def test_masks_are_the_same_in_another_process() -> None:
     code = (
-        "from xbench.references.masks import *; "
+        "from xbench.hiding.masks import *; "
         "print(draw_mask(mask_key(5, 'ütterance'), 12, 40, 0.3).astype(int).tolist())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

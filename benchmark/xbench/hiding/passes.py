@@ -19,15 +19,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.models.precision import bfloat16_is_fast
+from xbench.hiding import checks
+from xbench.hiding.batching import Batched, starting_size
+from xbench.hiding.effect import Measure, Perturbed, against, against_states
+from xbench.hiding.masks import mask_key
+from xbench.hiding.precision import bfloat16_is_fast
+from xbench.hiding.segments import Segmentation
+from xbench.hiding.twin import Twin, twin
 from xbench.models.protocol import SpeechModel
-from xbench.models.twin import Twin, twin
-from xbench.references import checks
-from xbench.references.batching import Batched, starting_size
-from xbench.references.divergence import Measure, Perturbed, against, against_states
 from xbench.references.estimation import Sampling
-from xbench.references.masks import mask_key
-from xbench.references.segments import Segmentation
 
 # One way to run passes: a model (or its twin) and its precision, to hidden cells -> what its `logits` give.
 Build = Callable[[SpeechModel, torch.dtype], Perturbed]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from xbench.models.families.whisper import bart_like_stacks
 from xbench.models.loading import Location
 from xbench.models.seq2seq import (
     Audio,
@@ -27,7 +28,6 @@ from xbench.models.seq2seq import (
     start_token,
     valid_mask,
 )
-from xbench.models.whisper import bart_like_stacks
 
 _HOP = 160
 _WINDOW = 400

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xbench.references.segments import Segmentation, frame_segments, superpixels
+from xbench.hiding.segments import Segmentation, frame_segments, superpixels
 
 PAPER: dict[str, Any] = {
     "rates": (400, 500, 600),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from xbench.models.capture import Seen, Stack
+from xbench.models.families.waveform import convolved, waveform_audio, waveform_inputs
 from xbench.models.loading import Location
 from xbench.models.seq2seq import (
     Audio,
@@ -25,7 +26,6 @@ from xbench.models.seq2seq import (
     load_family,
     start_token,
 )
-from xbench.models.waveform import convolved, waveform_audio, waveform_inputs
 
 
 def _audio(loaded: Loaded) -> Audio:

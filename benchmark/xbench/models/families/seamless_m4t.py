@@ -42,7 +42,7 @@ _LANGUAGE = re.compile(r"__[a-z]{3}(_[A-Z][a-z]+)?__")
 @cache
 def _three_letters() -> dict[str, str]:
     """Return the ISO 639-3 code, as Seamless writes it, of each ISO 639-1 code."""
-    text = files("xbench.models").joinpath("iso639.yaml").read_text("utf-8")
+    text = files("xbench.models.families").joinpath("iso639.yaml").read_text("utf-8")
     return dict(yaml.safe_load(text))
 
 

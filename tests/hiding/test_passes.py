@@ -13,9 +13,9 @@ import torch
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.errors import UsageError
-from xbench.models import twin as twin_module
+from xbench.hiding import checks, passes
+from xbench.hiding import twin as twin_module
 from xbench.models.metered import MeteredModel
-from xbench.references import checks, passes
 from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.references.spes import spes_encoder, spes_input

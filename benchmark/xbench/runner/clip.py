@@ -16,7 +16,7 @@ from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model
 from xbench.models.protocol import ModelInfo
-from xbench.notebook import explanation_html
+from xbench.notebook import map_html
 from xbench.spec import Call, Decoding, Scoring
 
 _SILENCE = 10 ** (-60 / 20)  # -60 dB below full scale
@@ -41,7 +41,10 @@ class Explanation:
     seconds: float
 
     def _repr_html_(self) -> str:
-        return explanation_html(self)
+        caption = (
+            f"{self.method} of {self.model.name}: {self.audio}, {self.seconds:.2f} s: {self.text}"
+        )
+        return map_html(self.values, caption, self.tokens)
 
 
 def explain(

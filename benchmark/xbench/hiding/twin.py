@@ -1,7 +1,7 @@
 """A twin of a loaded model for perturbed passes: another precision, and no projection onto the vocabulary.
 
 `logits` and `frame_masking` of a twin give the states h that meet the output embeddings E, where logits = h E^T + b:
-a divergence needs less than all of a log-softmax (`references.divergence`). This takes nothing from a family but its
+a divergence needs less than all of a log-softmax (`hiding.effect`). This takes nothing from a family but its
 `with_network` and what transformers asks of it, `get_output_embeddings`; whether logits really are that product is
 checked on the clean pass by whoever uses a twin. The model itself is never changed.
 

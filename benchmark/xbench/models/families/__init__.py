@@ -1,0 +1,1 @@
+"""One file per model family, with the data file that lists its registered checkpoints."""

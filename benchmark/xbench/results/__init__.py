@@ -1,0 +1,58 @@
+"""Result files: their records, how they are written and read, and their aggregates recomputed.
+
+The dataclasses mirror `schemas/result.schema.json`, the public contract; a test holds the two against each other.
+"""
+
+from xbench.results.records import (
+    CeilingRecord,
+    Cost,
+    DatasetRecord,
+    Failure,
+    FittedRecord,
+    GateRecord,
+    Interval,
+    MaskCounts,
+    MethodRecord,
+    ModelRecord,
+    Provenance,
+    QualityRecord,
+    ReferenceRecord,
+    ScoreRecord,
+    TaskRecord,
+    UnreliableRows,
+    column_name,
+    short_labels,
+    undefined_counts,
+)
+from xbench.results.result import (
+    SCHEMA,
+    RunResult,
+    load_results,
+    read_result,
+)
+
+__all__ = [
+    "SCHEMA",
+    "CeilingRecord",
+    "Cost",
+    "DatasetRecord",
+    "Failure",
+    "FittedRecord",
+    "GateRecord",
+    "Interval",
+    "MaskCounts",
+    "MethodRecord",
+    "ModelRecord",
+    "Provenance",
+    "QualityRecord",
+    "ReferenceRecord",
+    "RunResult",
+    "ScoreRecord",
+    "TaskRecord",
+    "UnreliableRows",
+    "column_name",
+    "load_results",
+    "read_result",
+    "short_labels",
+    "undefined_counts",
+]

@@ -1,0 +1,149 @@
+"""The result of one run: written as schema-checked JSON (`xbench.result/1`), read back, shown in Jupyter."""
+
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from xbench.errors import UsageError
+from xbench.notebook import number_text, table_html
+from xbench.results.records import (
+    Cost,
+    Failure,
+    GateRecord,
+    MethodRecord,
+    ModelRecord,
+    Provenance,
+    QualityRecord,
+    ReferenceRecord,
+    ScoreRecord,
+    TaskRecord,
+    column_name,
+)
+from xbench.schemas import InvalidFile, problems
+from xbench.spec import slug
+from xbench.store import write_atomically
+
+SCHEMA = "xbench.result/1"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One model, one method, one task: scores with their uncertainty, and where they came from."""
+
+    status: Literal["complete", "partial", "unsupported", "failed"]
+    reason: str | None
+    task: TaskRecord
+    model: ModelRecord
+    method: MethodRecord
+    references: list[ReferenceRecord]
+    quality: QualityRecord
+    scores: list[ScoreRecord]
+    utterances: dict[str, list[Any]]
+    failures: list[Failure]
+    cost: Cost
+    provenance: Provenance
+    padding_mass: float | None = None
+    gates: list[GateRecord] = field(default_factory=list)
+    schema: str = field(default=SCHEMA)
+
+    def score(self, metric: str, reference: str | None = None) -> ScoreRecord:
+        """Return the score of this metric (and reference, where several have it)."""
+        for record in self.scores:
+            if record.metric == metric and reference in (None, record.reference):
+                return record
+        have = ", ".join(f"{s.metric}@{s.reference}" for s in self.scores) or "none"
+        raise UsageError(f"the result has no score '{metric}@{reference}'; it has {have}")
+
+    def path(self) -> Path:
+        """Return `<task>/<model>/<method>-<hash>.json`, relative to the results folder."""
+        params = "-".join(f"{k}-{v}" for k, v in self.method.params.items())
+        method = slug(f"{self.method.name}-{params}") if params else slug(self.method.name)
+        name = f"{method}-{self.provenance.spec_hash[:8]}.json"
+        return Path(slug(self.task.name)) / slug(self.model.name) / name
+
+    def _repr_html_(self) -> str:
+        """Return a table of all scores with intervals, floor, ceiling and skill."""
+        facts = {
+            "task": f"{self.task.name} ({self.task.preset})",
+            "model": self.model.name,
+            "status": self.status + (f": {self.reason}" if self.reason else ""),
+        }
+        listed = "; ".join(f"{name} {value}" for name, value in facts.items())
+        head = ["metric", "score", "floor", "ceiling", "skill", "utterances"]
+        rows = [
+            [
+                column_name(s.metric, s.reference),
+                number_text(s.value, s.ci, s.reason),
+                number_text(s.floor.value, s.floor.ci, s.floor.reason),
+                number_text(s.ceiling.value, s.ceiling.ci, s.ceiling.reason),
+                number_text(s.skill.value, s.skill.ci, s.skill.reason),
+                f"{s.n} in {s.n_clusters} clusters",
+            ]
+            for s in self.scores
+        ]
+        return table_html(f"{self.method.label}; {listed}", head, rows)
+
+    def to_json(self) -> str:
+        """Serialise; raises ValueError on NaN or infinity, which no result may hold."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Check against the schema and write atomically under `folder`; return the file's path."""
+        text = self.to_json()
+        found = problems("result", json.loads(text))
+        if found:
+            raise AssertionError(f"xbench made a result that breaks its own schema: {found[0]}")
+        path = folder / self.path()
+        write_atomically(path, text.encode())
+        return path
+
+
+def read_result(path: Path) -> RunResult:
+    """Read and check one result file; raises UsageError with every problem in it."""
+    try:
+        data = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+    except OSError as problem:
+        raise UsageError(f"{path}: {problem.strerror}") from None
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"{path}: not valid JSON: {problem}") from None
+    found = problems("result", data)
+    if found:
+        raise InvalidFile(str(path), found)
+    result = _build(RunResult, data)
+    assert isinstance(result, RunResult)
+    return result
+
+
+def load_results(*paths: str | Path) -> list[RunResult]:
+    """Read result files, and all result files below folders, in the order of their paths."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file or folder")
+        found += sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    return [read_result(path) for path in found]
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not allowed; a missing value is null with a reason")
+
+
+def _build(kind: Any, data: Any) -> Any:
+    """Build nested dataclasses from plain data that the schema has already accepted."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        known = {f.name for f in fields(kind)}
+        return kind(**{k: _build(hints[k], v) for k, v in data.items() if k in known})
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        plain = [a for a in arguments if a is not type(None)]
+        return data if data is None or len(plain) > 1 else _build(plain[0], data)
+    if origin is list:
+        return [_build(arguments[0], item) for item in data]
+    if origin is dict:
+        return {key: _build(arguments[1], item) for key, item in data.items()}
+    return data
