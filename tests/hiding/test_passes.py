@@ -17,7 +17,7 @@ from xbench.hiding import checks, passes
 from xbench.hiding import twin as twin_module
 from xbench.models.metered import MeteredModel
 from xbench.references.estimation import Sampling
-from xbench.references.reference import Reference
+from xbench.references.sampled import SampledReference
 from xbench.references.spes import spes_encoder, spes_input
 from xbench.spec import Decoding
 
@@ -48,11 +48,11 @@ def digits(micro: Any, shared_folder: Any) -> Case:
     return Case(micro, features, micro.decode(features, "en", None, Decoding()), "digits")
 
 
-def encoder(case: Case, masks: int = 12, **options: Any) -> Reference:
+def encoder(case: Case, masks: int = 12, **options: Any) -> SampledReference:
     return spes_encoder(case, Sampling(), masks=masks, p=0.7, **options)
 
 
-def frozen(case: Case, **options: Any) -> Reference:
+def frozen(case: Case, **options: Any) -> SampledReference:
     return spes_input(case, Sampling(), masks=6, padding="frozen", **INPUT, **options)
 
 

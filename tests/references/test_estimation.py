@@ -19,8 +19,8 @@ from xbench.maps import Layout, on_encoder_grid
 from xbench.metrics.agreement import pearson
 from xbench.references import estimation
 from xbench.references.estimation import Recipe, Sampling, Sums, as_used, block_size, estimate
-from xbench.references.reference import Reference
 from xbench.references.reliability import Reliability
+from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
 
 CaseOf = Callable[..., Case]
@@ -51,7 +51,9 @@ def case(planted: Any, case_of: CaseOf) -> Case:
     return case_of(replace(planted, total=FRAMES, frames=pieces))
 
 
-def made(case: Case, recipe: Recipe, sampling: Sampling | None = None, **changes: Any) -> Reference:
+def made(
+    case: Case, recipe: Recipe, sampling: Sampling | None = None, **changes: Any
+) -> SampledReference:
     options: dict[str, Any] = {"batch_size": 64, "neutral": "x"} | changes
     segmentation = options.pop("segmentation", frame_segments(FRAMES))
     measure = options.pop("measure", planted_measure())
@@ -99,7 +101,7 @@ def test_neither_batch_size_nor_blocks_change_a_map(
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_first_masks_of_many_are_the_masks_of_few(case: Case, estimator: str) -> None:
-    seen: dict[int, Reference | None] = {}
+    seen: dict[int, SampledReference | None] = {}
 
     def watch(sums: Sums) -> None:
         seen[sums.drawn] = sums.reference(estimator)
@@ -254,7 +256,7 @@ def test_it_judges_again_when_there_are_a_twentieth_more_masks(
 ) -> None:
     looks: list[int] = []
 
-    def judged(reference: Reference, layout: Layout, scoring: Scoring) -> Reliability:
+    def judged(reference: SampledReference, layout: Layout, scoring: Scoring) -> Reliability:
         looks.append(sum(reference.masks))
         return as_used(reference, layout, scoring)
 
@@ -301,7 +303,7 @@ def test_the_scoring_options_decide_when_to_stop(case: Case) -> None:
 # -- is the reliability true ----------------------------------------------------------------------
 
 
-def as_map(reference: Reference, case: Case) -> Any:
+def as_map(reference: SampledReference, case: Case) -> Any:
     return on_encoder_grid(reference.mean(), case.layout, Scoring())
 
 

@@ -19,7 +19,7 @@ from xbench.hiding.batching import Batched, starting_size
 from xbench.hiding.effect import Measure, Perturbed, Shift
 from xbench.hiding.masks import Design
 from xbench.references.estimation import Recipe, Sampling, estimate
-from xbench.references.reference import Reference
+from xbench.references.sampled import SampledReference
 from xbench.references.spes import encoder_passes
 
 
@@ -33,7 +33,7 @@ def spes_encoder_drop(
     estimator: str = "masked-mean",
     design: Design = "independent",
     until: float | None = None,
-) -> Reference:
+) -> SampledReference:
     """Estimate how far zeroing an encoder frame lowers the token's probability; cells are [frame]."""
     plan, build = encoder_passes(case, sampling, p)
     tokens = torch.tensor(case.hypothesis.tokens, device=plan.clean.device)

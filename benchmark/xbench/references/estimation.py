@@ -26,8 +26,8 @@ from xbench.hiding.masks import Design, Numbering, draw_mask, mask_key, number
 from xbench.hiding.segments import Segmentation
 from xbench.maps import Layout, on_encoder_grid
 from xbench.references.estimators import ESTIMATORS, FOLDS, Moments, Needs
-from xbench.references.reference import Reference
 from xbench.references.reliability import Reliability, utterance_reliability
+from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
 
 BLOCK = 500
@@ -111,7 +111,7 @@ class Sums:
             self.masks[1] + in_half_one,
         )
 
-    def reference(self, estimator: str) -> Reference | None:
+    def reference(self, estimator: str) -> SampledReference | None:
         """Return what these masks say; None while they are too few for the estimator."""
         offsets = np.cumsum((0, *self.segmentation.sizes))
         tokens = len(self.kept)
@@ -124,7 +124,7 @@ class Sums:
             columns = slice(offsets[level], offsets[level + 1])
             sums[:, :, columns] = estimate
             counts[:, columns] = moments.counts
-        return Reference(
+        return SampledReference(
             segmentation=self.segmentation,
             sums=sums,
             counts=counts,
@@ -143,7 +143,7 @@ def estimate(
     *,
     batch_size: int,
     neutral: str,
-) -> Reference:
+) -> SampledReference:
     """Draw masks block by block and return the reference they make.
 
     measure: what hiding cells [batch, *cells] does to each token. Raises UtteranceError
@@ -238,7 +238,7 @@ def _measured(
     return Shift(torch.cat(divergence), torch.cat(kept))
 
 
-def as_used(reference: Reference, layout: Layout, scoring: Scoring) -> Reliability:
+def as_used(reference: SampledReference, layout: Layout, scoring: Scoring) -> Reliability:
     """Return the reliability of a reference after pooling and normalisation."""
     first, second = (on_encoder_grid(reference.half(index), layout, scoring) for index in (0, 1))
     return utterance_reliability(first, second, layout)

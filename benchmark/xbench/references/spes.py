@@ -25,7 +25,7 @@ from xbench.hiding.segments import Segmentation, frame_segments, superpixels
 from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
 from xbench.models.protocol import NO_SPECTROGRAM, Features, SpeechModel
 from xbench.references.estimation import Recipe, Sampling, estimate
-from xbench.references.reference import Reference
+from xbench.references.sampled import SampledReference
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def spes_encoder(
     design: Design = "independent",
     until: float | None = None,
     precision: str = "float32",
-) -> Reference:
+) -> SampledReference:
     """Estimate relevance of encoder frames by zeroing them; cells are [frame].
 
     precision: `float32`, `bfloat16` or `auto` (`hiding.passes`).
@@ -85,7 +85,7 @@ def spes_input(
     until: float | None = None,
     precision: str = "float32",
     padding: str = "exact",
-) -> Reference:
+) -> SampledReference:
     """Estimate relevance of spectrogram cells by hiding superpixels; cells are [melframe, mel].
 
     A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
@@ -174,7 +174,7 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> Reference:
+def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> SampledReference:
     reference = estimate(
         chosen.measure,
         plan.segmentation,

@@ -183,7 +183,7 @@ def _reference_record(
         kept=_mean(f.kept for f in facts),
         forward_passes=sum(f.forward_passes for f in facts),
         seconds=round(sum(f.seconds for f in facts), 3),
-        masks_per_utterance=_mask_counts([sum(f.masks) for f in facts]),
+        masks_per_utterance=_mask_counts([sum(f.masks) for f in facts if any(f.masks)]),
         converged_share=_mean(float(r) for r in reached),
         unreliable_rows=_unreliable_rows([r for f in facts for r in f.reliability.rows]),
         computation=_computation([f.computation for f in facts]),
