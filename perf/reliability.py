@@ -25,7 +25,7 @@ import numpy as np
 
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.references import spes
-from xbench.references.estimation import Sampling, Sums, as_used
+from xbench.references.estimation import Accumulated, Sampling, as_used
 from xbench.references.reliability import ceiling_pearson_paper, row_reliability
 from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
@@ -108,14 +108,14 @@ def trace_curve(subject: Subject, space: str, masks: int, design: str) -> Curve:
     )
     spent = [0.0, time.perf_counter()]
 
-    def watch(sums: Sums) -> None:
+    def watch(sums: Accumulated) -> None:
         spent[0] += time.perf_counter() - spent[1]
         before = curve.masks[-1] if curve.masks else 0
         if sums.drawn >= masks or any(before < c <= sums.drawn for c in CHECKPOINTS):
             look(sums)
         spent[1] = time.perf_counter()
 
-    def look(sums: Sums) -> None:
+    def look(sums: Accumulated) -> None:
         curve.segments = sums.segmentation.sizes
         curve.distinct = len(set(sums.segmentation.distinct))
         curve.masks.append(sums.drawn)

@@ -14,15 +14,16 @@ from scipy.stats import entropy
 
 from xbench.case import Case
 from xbench.errors import UsageError, UtteranceError
-from xbench.hiding.batching import Batched
-from xbench.hiding.effect import Shift, against, kl_divergence
+from xbench.hiding.batching import Batched, batched_measure
+from xbench.hiding.cells import replaced
+from xbench.hiding.effect import Clean, Shift, divergence, from_logits, kl_divergence
 from xbench.hiding.masks import draw_mask, mask_key
 from xbench.hiding.segments import Segmentation, frame_segments
 from xbench.references import estimation
 from xbench.references.estimation import Recipe, Sampling
 from xbench.references.reference import Reference
 from xbench.references.sampled import SampledReference, restore
-from xbench.references.spes import _hide, spes_encoder, spes_input
+from xbench.references.spes import spes_encoder, spes_input
 
 CaseOf = Callable[..., Case]
 INPUT: dict[str, Any] = {
@@ -202,7 +203,8 @@ def test_hidden_frames_become_zero_and_padding_is_never_touched(
 
     monkeypatch.setattr(type(planted), "logits", logits)
     encoder_map(case, 12, Sampling(batch_size=12))
-    clean, batch = sorted(seen, key=len)
+    clean = seen[0]
+    (batch,) = (encoded for encoded in seen if len(encoded) == 12)
     key = mask_key(0, case.key)
     for index, encoded in enumerate(batch):
         hidden = draw_mask(key, index, 12, 0.7)
@@ -244,10 +246,10 @@ def test_hiding_takes_one_value_or_the_other_bit_for_bit(
 ) -> None:
     torch.manual_seed(0)
     values = torch.randn(30, 12)
-    features = replace(planted_case.features, values=values)
     hidden = torch.rand(3, 24, 12) < 0.5
     expected = torch.where(hidden, values[:24].mean(0).to(dtype), values[:24].to(dtype))
-    assert torch.equal(_hide(features, hidden, dtype), expected)
+    neutral = values[:24].mean(0).to(dtype)
+    assert torch.equal(replaced(values[:24].to(dtype), neutral, hidden), expected)
 
 
 @pytest.mark.parametrize("estimate", [encoder_map, input_map])
@@ -260,9 +262,9 @@ def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
     found: list[torch.Tensor] = []
     measure = Batched.__call__
 
-    def keep(self: Batched, hidden: torch.Tensor) -> Shift:
+    def keep(self: Batched[Shift], hidden: torch.Tensor) -> Shift:
         shift = measure(self, hidden)
-        found.append(shift.divergence)
+        found.append(shift.value)
         return shift
 
     monkeypatch.setattr(estimation, "draw_mask", draw)
@@ -426,12 +428,11 @@ def test_the_estimate_takes_any_segmentation(planted_case: Case) -> None:
     clean = perturbed(torch.zeros(1, 5, dtype=torch.bool))[0]
     tokens = torch.tensor(planted_case.hypothesis.tokens)
     reference = estimation.estimate(
-        against(clean, tokens, perturbed),
+        batched_measure(from_logits(divergence, Clean(clean, tokens), perturbed), 64),
         frame_segments(5),
         planted_case,
         Sampling(),
         Recipe(200, 0.5),
-        batch_size=64,
         neutral="x",
     )
     assert reference.mean()[0].argmax() == 2

@@ -70,6 +70,11 @@ class Twin:
         """The precision of its passes."""
         return self.embeddings.dtype
 
+    def logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """Return states times embeddings, plus bias, in float32."""
+        logits = states.float() @ self.embeddings.float().T
+        return logits if self.bias is None else logits + self.bias.float()
+
     @contextmanager
     def clean_pass(self) -> Iterator[Clean]:
         """Keep what the decoder's linear layers make within the context (the last call of each layer)."""

@@ -294,13 +294,17 @@ class ReferenceFacts:
 
 @dataclass(frozen=True)
 class Scored:
-    """All scores of one utterance: per method and (metric, reference), and their ceilings."""
+    """All scores of one utterance: per method and (metric, reference), and their ceilings.
+
+    computations: how the passes of interventions were run, per method and metric (`hiding.passes`).
+    """
 
     scores: Mapping[Call, Mapping[Column, Score]]
     ceilings: Mapping[Column, Ceiling]
     references: Mapping[str, ReferenceFacts] = field(default_factory=dict)
     maps: Mapping[Call, Mapping[str, Any]] = field(default_factory=dict)
     map_hashes: Mapping[Call, str] = field(default_factory=dict)
+    computations: Mapping[Call, Mapping[Column, Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
