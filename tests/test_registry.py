@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from xbench import registry
+from xbench.description import load_object
 from xbench.errors import UnknownName, UsageError
 from xbench.spec import Call
 
@@ -146,3 +148,16 @@ def test_resolving_checks_parameters() -> None:
     assert dict(call.params) == {"layer": 1, "head": 0}
     with pytest.raises(UsageError, match="'layer' is required"):
         registry.methods.resolve(Call("raw-attention"))
+
+
+def test_every_function_that_a_built_in_names_is_there() -> None:
+    """Descriptions name functions as text, so only this notices one that was moved or renamed."""
+    named = [
+        value
+        for group in registry.ALL
+        for description in group.descriptions()
+        for value in vars(description).values()
+        if isinstance(value, str) and re.fullmatch(r"xbench[\w.]+:\w+", value)
+    ]
+    assert len(named) > 60
+    assert all(callable(load_object(path)) for path in named)
