@@ -34,7 +34,7 @@ METRICS = (*FORCED, *EFFECTS, "size")
 
 
 def method(text: str) -> Method:
-    return Method(*registry.methods.resolve(Call.parse(text)))
+    return Method.registered(Call.parse(text))
 
 
 @pytest.fixture

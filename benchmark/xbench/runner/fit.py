@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from xbench import registry
@@ -90,7 +91,7 @@ def fit_methods(
             stored = store.get(key)
             assert stored is not None
         outcome = Fitted(Learned(stored.facts["learned"], stored.arrays), kind, stored.facts["n"])
-        fitted.append(Method(method.description, method.call, outcome))
+        fitted.append(replace(method, fitted=outcome))
     return tuple(fitted), unsupported
 
 
