@@ -26,7 +26,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,9 +50,9 @@ from xbench.models.protocol import SpeechModel
 from xbench.references.estimation import Sampling
 from xbench.references.spes import spes_encoder
 from xbench.spec import Call, Decoding, Scalar, Scoring, Selection
+from xbench.testing.battery import CheckResult
 from xbench.trace import CAPTURES
 
-Status = Literal["passed", "failed", "expected", "skipped"]
 Map = Float32[np.ndarray, "token *cells"]
 _State = dict[str, dict[str, Any]]
 
@@ -61,20 +61,6 @@ _SAME = 1e-4  # of the largest value of a row: rounding of the same computation 
 _OTHER = 1e-3
 _LONGEST = 300  # characters of a detail
 _MASKS = 64  # of the reference that methods with a `fit` learn from
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """One check of one method. detail: the reason, empty where it passed."""
-
-    check: str
-    status: Status
-    detail: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """False only for a failure that nobody declared."""
-        return self.status != "failed"
 
 
 class _Broken(Exception):

@@ -37,7 +37,7 @@ from xbench.metrics import Score
 from xbench.metrics.batch import Maps, Spans, score_all
 from xbench.references.reliability import Ceiling
 from xbench.spec import Call, Scalar, Scoring
-from xbench.testing.methods import CheckResult
+from xbench.testing.battery import CheckResult
 
 _SCORING = Scoring()
 _TOKENS, _SPECIAL, _FRAMES = 6, 1, 30

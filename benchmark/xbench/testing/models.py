@@ -38,7 +38,8 @@ from xbench.maps import on_encoder_grid
 from xbench.models.loading import load_model
 from xbench.models.protocol import Features, Hypothesis, Inspectable, SpeechModel, layout
 from xbench.spec import Decoding, Scoring
-from xbench.testing.methods import CheckResult, demo_audio, model_state
+from xbench.testing.battery import CheckResult
+from xbench.testing.methods import demo_audio, model_state
 from xbench.trace import CAPTURES, Trace
 
 _SAME = 1e-5  # nats
