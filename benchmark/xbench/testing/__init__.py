@@ -1,7 +1,8 @@
 """Contract batteries: what built-ins and plugins must both pass. For use in tests and by `xbench check`."""
 
 from xbench.testing.battery import CheckResult, problems
-from xbench.testing.methods import check_method, demo_cases
+from xbench.testing.demo_clips import demo_cases
+from xbench.testing.methods import check_method
 from xbench.testing.metrics import check_metric
 from xbench.testing.models import check_model
 
