@@ -64,7 +64,7 @@ constraints:  ## constraints.txt: the newest versions that pyproject.toml allows
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 	  "$$folder/bin/python" -m pip install --quiet uv && \
 	  echo pip | "$$folder/bin/uv" pip compile pyproject.toml - --extra test --extra dev --extra plot --upgrade \
-	    --universal --python-version $(firstword $(PYTHONS)) --no-annotate --no-config --quiet \
+	    --universal --fork-strategy fewest --python-version $(firstword $(PYTHONS)) --no-annotate --no-config --quiet \
 	    --custom-compile-command 'make constraints' --output-file constraints.txt
 
 bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*.md (see perf/README.md)

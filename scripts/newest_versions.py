@@ -39,7 +39,7 @@ def outcome(reports: dict[str, list[Any]], exit_status: int) -> str:
     broken = [report.nodeid for kind in ("error", "failed") for report in reports.get(kind, ())]
     said = "green"
     if broken:
-        said = f"RED (not blocking), {len(set(broken))} tests fail, first: {broken[0]}"
+        said = f"RED (not blocking), failing tests: {len(set(broken))}, first: {broken[0]}"
     elif exit_status:
         said = f"RED (not blocking), pytest stopped with {exit_status}"
     met = [
