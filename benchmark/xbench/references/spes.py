@@ -22,7 +22,7 @@ from xbench.hiding.effect import Perturbed
 from xbench.hiding.masks import Design
 from xbench.hiding.passes import Build, Chosen, Plan, choose_padding, choose_precision
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
-from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
+from xbench.models.optional import FreezesPadding, offers
 from xbench.models.protocol import NO_SPECTROGRAM, Features, SpeechModel
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.reference import Reference
@@ -89,7 +89,7 @@ def spes_input(
     """Estimate relevance of spectrogram cells by hiding superpixels; cells are [melframe, mel].
 
     A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
-    padding: `exact` or `frozen` (`models.frozen_padding`).
+    padding: `exact` or `frozen` (`models.optional.FreezesPadding`).
     """
     if not case.model.info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)
@@ -143,7 +143,7 @@ def _hide(
 
 def frozen_passes(case: Case) -> Build | None:
     """Return passes over frozen padding; None for a clip that fills the window; raises UsageError."""
-    if not has_frozen_padding(case.model):
+    if not offers(case.model, FreezesPadding):
         raise UsageError(
             f"spes-input: 'padding=frozen' is not possible with model '{case.model.info.name}': its family "
             "offers no passes over frozen padding; use padding=exact"
@@ -152,7 +152,8 @@ def frozen_passes(case: Case) -> Build | None:
         return None
 
     def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        frozen = frozen_padding(model, case.features, case.hypothesis)
+        assert offers(model, FreezesPadding)
+        frozen = model.frozen_padding(case.features, case.hypothesis)
 
         def perturbed(
             hidden: Bool[Tensor, "batch melframe mel"],

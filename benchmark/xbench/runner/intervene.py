@@ -46,7 +46,8 @@ from xbench.metrics.intervention import (
     sentence_mean,
 )
 from xbench.metrics.quality import statistics
-from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
 from xbench.runner.plan import Method
@@ -172,7 +173,7 @@ def measure(
     for method in methods if metrics and not decoded.empty else ():
         subject = _subject(model.info, store, job, decoded, method, partner)
         for metric in metrics:
-            if metric.takes in ("deleted", "inserted") and not isinstance(model, WritesEncoded):
+            if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
                 continue
             if _why_not(metric, subject):
                 continue
@@ -334,7 +335,7 @@ def _texts(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Mea
         values = hearing.spectrograms(cells)
         encoded = torch.cat([hearing.model.encode(part) for part in values.split(size)])
     job = hearing.job
-    assert isinstance(hearing.model, WritesEncoded)
+    assert offers(hearing.model, WritesEncoded)
     texts = hearing.model.decode_encoded(
         encoded, job.utterance.language, job.task.target_language, job.task.decoding
     )

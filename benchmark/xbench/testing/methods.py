@@ -124,7 +124,7 @@ def check_method(
     if unknown:
         raise UsageError(f"{description.name}: there is no check '{min(unknown)}' to expect of")
     loaded = cases[0].model if cases and model is None else model
-    if not isinstance(loaded, SpeechModel):
+    if loaded is None or isinstance(loaded, str):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
     chosen = sorted(cases or demo_cases(loaded), key=lambda c: len(c.hypothesis.tokens))
     subject = _Subject(description, call, tuple(chosen))

@@ -36,7 +36,8 @@ from xbench.errors import UtteranceError, XbenchError
 from xbench.hiding.effect import kl_divergence
 from xbench.maps import on_encoder_grid
 from xbench.models.loading import load_model
-from xbench.models.protocol import Features, Hypothesis, Inspectable, SpeechModel, layout
+from xbench.models.optional import Inspectable, offers
+from xbench.models.protocol import Features, Hypothesis, SpeechModel, layout
 from xbench.spec import Decoding, Scoring
 from xbench.testing.methods import CheckResult, demo_audio, model_state
 from xbench.trace import CAPTURES, Trace
@@ -71,7 +72,7 @@ def check_model(
     clips: two of different length, at the model's sampling rate; by default packaged ones.
     Raises UsageError or EnvironmentProblem where the model does not load.
     """
-    if not isinstance(model, SpeechModel):
+    if isinstance(model, str):
         model = load_model(model, device="cpu", trust_remote_code=trust_remote_code)
     given = demo_audio(model.info.sampling_rate) if clips is None else clips
     short, long = sorted(given, key=len)[:2]
@@ -237,7 +238,7 @@ def _check_hypothesis(subject: _Subject) -> None:
 
 
 def _inspectable(subject: _Subject) -> Inspectable:
-    if not isinstance(subject.model, Inspectable):
+    if not offers(subject.model, Inspectable):
         raise _NotApplicable("the model does not show its own forward pass")
     return subject.model
 
