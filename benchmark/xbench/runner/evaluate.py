@@ -12,7 +12,8 @@ from pathlib import Path
 from xbench.errors import UsageError, UtteranceError
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import load_model
-from xbench.models.protocol import SpeechModel, WritesEncoded
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import SpeechModel
 from xbench.results import GateRecord, RunResult
 from xbench.runner import intervene, record, stages
 from xbench.runner.assemble import assemble
@@ -135,7 +136,7 @@ def run_task(
             of_job,
             usable,
             partner,
-            absent="not-measured" if isinstance(model, WritesEncoded) else "unsupported",
+            absent="not-measured" if offers(model, WritesEncoded) else "unsupported",
         )
         return Outcome(job.utterance, of_job, scored)
 

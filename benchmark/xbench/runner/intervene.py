@@ -50,7 +50,8 @@ from xbench.metrics.intervention import (
     sentence_mean,
 )
 from xbench.metrics.quality import statistics
-from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
 from xbench.runner.plan import Method
@@ -181,7 +182,7 @@ def measure(
     for method in methods if metrics and not decoded.empty else ():
         subject = _subject(model.info, store, job, decoded, method, partner)
         for metric in metrics:
-            if metric.takes in ("deleted", "inserted") and not isinstance(model, WritesEncoded):
+            if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
                 continue
             if _why_not(metric, subject):
                 continue
@@ -256,7 +257,7 @@ class Hearing:
     def texts(self, space: str, hidden: Hidden) -> list[str]:
         """Return what the model writes while cells are hidden; one batch for all masks, where it fits into memory."""
         model, job, cells = self.model, self.job, self._cells[space]
-        assert isinstance(model, WritesEncoded)
+        assert offers(model, WritesEncoded)
 
         def written(masks: Any) -> list[str]:
             found: list[str] = model.decode_encoded(

@@ -80,7 +80,7 @@ def check_method(
     """
     description, call = _resolve(method)
     loaded = cases[0].model if cases and model is None else model
-    if not isinstance(loaded, SpeechModel):
+    if loaded is None or isinstance(loaded, str):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
     chosen = sorted(cases or demo_cases(loaded), key=lambda c: len(c.hypothesis.tokens))
     subject = _Subject(description, call, tuple(chosen))
