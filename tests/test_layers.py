@@ -177,7 +177,7 @@ RULES = {
     "references/*.py": ("runner", "methods", "results", *TOP),
     "metrics/*.py": ("runner", "methods", "references", "models", "results", *TOP),
     "runner/*.py": TOP,
-    "site/*.py": ("runner", "models", "methods", "references", "metrics", "trace", "case"),
+    "site/**/*.py": ("runner", "models", "methods", "references", "metrics", "trace", "case"),
 }
 
 
