@@ -19,7 +19,7 @@ from xbench.references import spes
 from xbench.results import read_result
 from xbench.runner.plan import plan_tasks
 from xbench.runner.provenance import without_folders
-from xbench.runner.verify import spec_of
+from xbench.runner.verify import plan_of
 from xbench.schemas import problems
 from xbench.spec import TaskSpec
 from xbench.store import Store
@@ -497,7 +497,7 @@ def test_tokens_left_out_are_added_up(spec: RunSpec, options: ExecutionOptions) 
     assert other.score("spearman").tokens_left_out == {}
     assert other.score("topk-overlap").metric_params == {"share": 0.5}
     # `verify` asks for the same again.
-    asked = spec_of(other, model=spec.model, data=spec.data).metrics
+    asked = plan_of(other, model=spec.model, data=spec.data).spec.metrics
     assert asked == (Call("spearman"), Call("topk-overlap", (("share", 0.5),)))
 
 
@@ -526,7 +526,7 @@ def test_bad_usage_is_told_before_a_model_is_loaded(
     error: type[UsageError],
     message: str,
 ) -> None:
-    monkeypatch.setattr("xbench.runner.evaluate.load_model", None)
+    monkeypatch.setattr("xbench.runner.evaluate.load_located", None)
     with pytest.raises(error, match=message):
         evaluate(replace(spec, **change), options)
 

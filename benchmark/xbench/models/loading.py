@@ -74,7 +74,19 @@ def load_model(
     trust_remote_code: bool = False,
 ) -> SpeechModel:
     """Load a model by name; raises UsageError (bad name or checkpoint) or EnvironmentProblem."""
-    location = locate(name)
+    return load_located(
+        locate(name), device=device, precision=precision, trust_remote_code=trust_remote_code
+    )
+
+
+def load_located(
+    location: Location,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    trust_remote_code: bool = False,
+) -> SpeechModel:
+    """Load the checkpoint that a name stands for; raises as `load_model`."""
     keep_freed_memory()
     load = registry.models.get(location.family).load()
     model: SpeechModel = load(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xbench.errors import UsageError, UtteranceError
 from xbench.metrics.sanity import gates_named
-from xbench.models.loading import load_model
+from xbench.models.loading import load_located
 from xbench.models.protocol import SpeechModel, WritesEncoded
 from xbench.results import GateRecord, RunResult
 from xbench.runner import intervene, record, stages
@@ -20,7 +20,7 @@ from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Decoded, Job, Partner
 from xbench.runner.outcome import Outcome, TaskOutcome
-from xbench.runner.plan import Method, TaskPlan, expand, prepare
+from xbench.runner.plan import Method, Plan, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
 from xbench.runner.walk import Walk
 from xbench.spec import ExecutionOptions, RunSpec, content_hash
@@ -37,27 +37,46 @@ def evaluate(
     What is already in the store is not computed again. Raises UsageError before anything heavy
     starts; an utterance that fails is counted in the results and the others go on.
     """
+    return carry_out(prepare(spec), options, reporter)
+
+
+def carry_out(
+    plan: Plan,
+    options: ExecutionOptions | None = None,
+    reporter: Reporter | None = None,
+) -> list[RunResult]:
+    """Do what `evaluate` does, for a run whose plan is already made."""
     options = options or ExecutionOptions()
     reporter = reporter or Silent()
-    methods, plans = prepare(spec)
-    store = Store(Path(options.cache) if options.cache else default_folder())
-    model = load_model(
-        spec.model,
-        device=options.device,
-        precision=spec.precision,
-        trust_remote_code=spec.trust_remote_code,
-    )
-    methods = expand(methods, model.info.decoder_layers, model.info.heads)
+    spec = plan.spec
+    store = store_of(options)
+    model = load_planned(plan, options)
+    methods = expand(plan.methods, model.info.decoder_layers, model.info.heads)
     results = []
-    for plan in plans:
-        outcome = run_task(plan, methods, model, store, spec.seed, options.batch_size, reporter)
-        record.keep(store, plan, model.info, spec)
+    for of_task in plan.tasks:
+        outcome = run_task(of_task, methods, model, store, spec.seed, options.batch_size, reporter)
+        record.keep(store, of_task, model.info, spec)
         for method in methods:
             gates = _gates(outcome, method, model, store, spec, reporter)
             result = replace(assemble(outcome, method, model.info, spec), gates=gates)
             result.write(Path(options.output))
             results.append(result)
     return results
+
+
+def store_of(options: ExecutionOptions) -> Store:
+    """Return the store that a run reads and writes."""
+    return Store(Path(options.cache) if options.cache else default_folder())
+
+
+def load_planned(plan: Plan, options: ExecutionOptions) -> SpeechModel:
+    """Load the model of a run; raises UsageError or EnvironmentProblem."""
+    return load_located(
+        plan.location,
+        device=options.device,
+        precision=plan.spec.precision,
+        trust_remote_code=plan.spec.trust_remote_code,
+    )
 
 
 def _gates(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from xbench import registry
+from xbench.data.audio import audio_sha256
 from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.description import MethodDescription
 from xbench.errors import UsageError
 from xbench.metrics.sanity import gates_named
-from xbench.models.loading import locate
+from xbench.models.loading import Location, locate
 from xbench.spec import Call, RunSpec, Selection, TaskSpec
 from xbench.tasks import in_order, resolve_tasks
 
@@ -49,24 +51,40 @@ class Method:
         return cls(description, complete, registry.methods.entry(call.name).distribution)
 
 
-def prepare(spec: RunSpec) -> tuple[tuple[Method, ...], tuple[TaskPlan, ...]]:
-    """Check model name, methods, tasks and manifests without loading anything heavy."""
-    locate(spec.model)
+@dataclass(frozen=True)
+class Plan:
+    """A run before anything heavy starts: all that its spec names was found and checked.
+
+    It is made once and handed on, since making it reads every clip to hash it. methods: sweeps
+    (`layer=*`) are in it as they were written, since only the loaded model says how many layers there are.
+    """
+
+    spec: RunSpec
+    location: Location
+    methods: tuple[Method, ...]
+    tasks: tuple[TaskPlan, ...]
+
+
+def prepare(spec: RunSpec) -> Plan:
+    """Check model name, methods, tasks and manifests without loading anything heavy; raises UsageError."""
+    location = locate(spec.model)
     gates_named(spec.gates)
     methods = plan_methods(spec)
-    return methods, plan_tasks(spec, fit=any(m.description.fit for m in methods))
+    fit = any(method.description.fit for method in methods)
+    return Plan(spec, location, methods, plan_tasks(spec, fit=fit))
 
 
 def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
     """Resolve every task with the run's overrides and read the manifests; raises UsageError."""
     plans = []
+    hashed = cache(audio_sha256)  # tasks may share clips
     for task in resolve_tasks(spec.tasks, spec.preset):
         changed = _with_overrides(task, spec)
-        manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split)
+        manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split, hashed)
         dev_split = changed.dataset.dev_split
         dev = None
         if fit and dev_split and spec.data is None:
-            dev = utterances_for(changed, None, Selection(), dev_split)
+            dev = utterances_for(changed, None, Selection(), dev_split, hashed)
         plans.append(TaskPlan(changed, manifest, dev))
     return tuple(plans)
 
