@@ -90,9 +90,7 @@ def references(
         call = next(c for c in task.references if c.name == name)
         started = time.perf_counter()
         sampling = Sampling(seed, scoring=task.scoring)
-        reference = registry.references.get(name).load()(
-            subject.case, sampling, **dict(call.params)
-        )
+        reference = registry.references.get(name).load()(subject.case, sampling, **call.given)
         found.seconds[preset] = time.perf_counter() - started
         found.masks[preset] = sum(reference.masks)
         made[preset] = reference

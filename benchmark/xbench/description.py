@@ -122,7 +122,7 @@ class Description:
     def resolve(self, call: Call) -> Call:
         """Return `call` with every parameter checked and every default filled in."""
         known = {p.name: p for p in self.parameters}
-        given = dict(call.params)
+        given = call.given
         for name in given:
             if name not in known:
                 valid = f"; it takes {', '.join(known)}" if known else "; it takes no parameters"

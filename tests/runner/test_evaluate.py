@@ -614,9 +614,9 @@ def test_results_hold_neither_nan_nor_infinity(
 
 def test_the_precision_of_a_run_is_that_of_its_references(spec: RunSpec) -> None:
     (plan,) = plan_tasks(replace(spec, precision="float32"))
-    assert all(dict(call.params)["precision"] == "float32" for call in plan.task.references)
+    assert all(call.given["precision"] == "float32" for call in plan.task.references)
     (plan,) = plan_tasks(spec)
-    assert all(dict(call.params)["precision"] == "auto" for call in plan.task.references)
+    assert all(call.given["precision"] == "auto" for call in plan.task.references)
 
 
 def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:

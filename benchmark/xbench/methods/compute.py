@@ -25,7 +25,7 @@ def compute_map(
     check_supported(description, case.model.info)
     given = case.trace if description.takes == "trace" else case
     learned = {"fitted": fitted} if description.fit else {}
-    values = description.load()(given, **dict(call.params), **learned)
+    values = description.load()(given, **call.given, **learned)
     array: np.ndarray = values.detach().float().cpu().numpy()
     _check(array, description, call, case.layout)
     return array

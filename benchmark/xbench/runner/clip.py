@@ -63,7 +63,7 @@ def explain(
         raise UsageError(
             f"'{method}' needs other utterances; use `xbench eval`, explain has one clip"
         )
-    if "*" in dict(call.params).values():
+    if "*" in call.given.values():
         raise UsageError(f"'{method}': explain shows one map; give a number instead of *")
     path = Path(audio)
     try:

@@ -54,11 +54,11 @@ def _of_task(
     for call in task.references:
         if stages.unsupported_reference(model.info, call.name):
             continue
-        masks = int(dict(call.params)["masks"])
+        masks = int(call.given["masks"])
         compute = registry.references.get(call.name).load()
         sampling = Sampling(seed, batch_size)
         timed = min(masks, _TIMED_MASKS)
-        few = dict(call.with_params(masks=timed).params)
+        few = call.with_params(masks=timed).given
         if "estimator" in few:
             few["estimator"] = (
                 "masked-mean"  # others may refuse so few masks, and cost no more passes
@@ -73,9 +73,8 @@ def _of_task(
         "task": task.name,
         "utterances": count,
         "methods": len(methods),
-        "masks": {call.name: dict(call.params)["masks"] for call in task.references},
-        "forward passes": count
-        * (1 + sum(int(dict(c.params)["masks"]) + 1 for c in task.references)),
+        "masks": {call.name: call.given["masks"] for call in task.references},
+        "forward passes": count * (1 + sum(int(c.given["masks"]) + 1 for c in task.references)),
         "intervention passes, at most (not in the seconds)": count
         * most_passes(Job(task, plan.manifest.utterances[0], seed), len(methods), content),
         "expected seconds": round(seconds * count, 1),

@@ -182,7 +182,7 @@ class Explanation:
         call, own = self.method.call, self.result.method
         if not self.prefix:
             return own
-        return replace(own, name=call.name, params=dict(call.params), fitted=None)
+        return replace(own, name=call.name, params=call.given, fitted=None)
 
     @property
     def control(self) -> bool:
@@ -499,7 +499,7 @@ def _named(kind: str, label: str, short: str, call: Call, reference: str | None)
         "label": short,
         "kind": kind,
         "method": call.name,
-        "params": dict(call.params),
+        "params": call.given,
         "reference": reference,
         "space": "encoder",
     }

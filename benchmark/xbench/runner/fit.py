@@ -41,7 +41,7 @@ def decode_and_refer(
         lambda job, progress: stages.refer(
             model, store, job, decoded[job.utterance.id], batch_size, progress
         ),
-        steps=sum(int(dict(call.params)["masks"]) for call in references),
+        steps=sum(int(call.given["masks"]) for call in references),
     )
     return {id_: value for id_, value in decoded.items() if id_ not in walk.failures}
 
@@ -76,9 +76,7 @@ def fit_methods(
         if stored is None:
             split = split or _split(plan.task, manifest, model, store, seed, batch_size, reporter)
             try:
-                learned: Learned = load_object(method.description.fit)(
-                    split, **dict(method.call.params)
-                )
+                learned: Learned = load_object(method.description.fit)(split, **method.call.given)
             except Unsupported as problem:
                 unsupported[method.call] = str(problem)
                 fitted.append(method)
@@ -129,7 +127,7 @@ def _split(
 
     def score(grid: GridMap, case: FitCase) -> Score:
         value: Score = compute(
-            grid, case.reference, case.trace.layout, task.scoring, **dict(metric_call.params)
+            grid, case.reference, case.trace.layout, task.scoring, **metric_call.given
         )
         return value
 

@@ -325,7 +325,7 @@ def _convergence_delta(subject: Subject) -> Found:
     description = subject.method.description
     if not description.complete:
         raise Unsupported("the method does not claim that its map sums to f(x) - f(baseline)")
-    params = dict(subject.method.call.params)
+    params = subject.method.call.given
     values = []
     for clip in subject.clips:
         case, array = subject.values(clip)

@@ -386,7 +386,7 @@ def _score(
     if reason:
         return Score(None, reason)
     compute = metric.load()
-    params = dict(call.params)
+    params = call.given
     if metric.takes == "map":
         score: Score = compute(subject.rows(metric.space), **params)
         return score

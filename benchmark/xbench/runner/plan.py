@@ -129,18 +129,16 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
     calls = task.references
     if spec.references:
         own = {reference.name: reference for reference in task.references}
-        calls = tuple(
-            own.get(c.name, Call(c.name)).with_params(**dict(c.params)) for c in spec.references
-        )
+        calls = tuple(own.get(c.name, Call(c.name)).with_params(**c.given) for c in spec.references)
     if spec.masks is not None:
         calls = tuple(call.with_params(masks=spec.masks) for call in calls)
     once("reference", calls)
     if spec.precision != "auto":
-        said = {c.name for c in spec.references if "precision" in dict(c.params)}
+        said = {c.name for c in spec.references if "precision" in c.given}
         calls = tuple(c if c.name in said else _in_precision(c, spec.precision) for c in calls)
     resolved = tuple(registry.references.resolve(call)[1] for call in calls)
     for call in resolved:
-        if task.preset == "paper" and dict(call.params).get("padding") == "frozen":
+        if task.preset == "paper" and call.given.get("padding") == "frozen":
             raise UsageError(
                 f"{call.name}: 'padding=frozen' is an approximation, and the preset `paper` takes none; "
                 "leave it out, or use --preset fast"
@@ -169,7 +167,7 @@ def expand(methods: tuple[Method, ...], layers: int, heads: int) -> tuple[Method
     for method in methods:
         calls = [method.call]
         for parameter in method.description.parameters:
-            if parameter.sweep and dict(method.call.params).get(parameter.name) == "*":
+            if parameter.sweep and method.call.given.get(parameter.name) == "*":
                 indices = range(sizes[parameter.sweep])
                 calls = [c.with_params(**{parameter.name: i}) for c in calls for i in indices]
         expanded |= {call: replace(method, call=call) for call in calls if call not in expanded}

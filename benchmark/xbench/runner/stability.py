@@ -159,7 +159,7 @@ def _map_views(
             )
     ids = results[0].utterances["id"]
     scoring = stored.record.task.scoring
-    params = {c.name: dict(c.params) for c in stored.record.task.metrics}
+    params = {c.name: c.given for c in stored.record.task.metrics}
     views = {}
     for metric in dict.fromkeys(metrics):
         description = registry.metrics.get(metric)

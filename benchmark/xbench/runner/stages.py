@@ -129,7 +129,7 @@ def refer(
     """Estimate and store every reference of the task that is not there yet."""
     case = None
     for call in job.task.references:
-        masks = int(dict(call.params)["masks"])
+        masks = int(call.given["masks"])
         if unsupported_reference(model.info, call.name):
             progress(masks)
             continue
@@ -146,7 +146,7 @@ def refer(
         started = time.perf_counter()
         estimate = registry.references.get(call.name).load()
         sampling = Sampling(job.seed, batch_size, progress, job.task.scoring)
-        reference: Reference = estimate(case, sampling, **dict(call.params))
+        reference: Reference = estimate(case, sampling, **call.given)
         progress(masks - sum(reference.masks))  # not drawn where `until` was reached
         store.put(
             key,
@@ -332,7 +332,7 @@ def score(
     ceilings: dict[Column, Ceiling] = {}
     references, targets = {}, {}
     metrics = [
-        (metric, dict(call.params))
+        (metric, call.given)
         for call in job.task.metrics
         if (metric := registry.metrics.get(call.name)).takes == "reference"
     ]

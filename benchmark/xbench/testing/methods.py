@@ -149,7 +149,7 @@ def _resolve(method: str | Call | MethodDescription) -> tuple[MethodDescription,
     needed = {
         p.name: _some_value(p)
         for p in description.parameters
-        if p.required and p.name not in dict(given.params)
+        if p.required and p.name not in given.given
     }
     return description, description.resolve(given.with_params(**needed))
 
@@ -217,7 +217,7 @@ class _Subject:
         """What the method learned from the cases themselves, if it learns."""
         if self.description.fit is None:
             return None
-        learned = load_object(self.description.fit)(_split(self.cases), **dict(self.call.params))
+        learned = load_object(self.description.fit)(_split(self.cases), **self.call.given)
         return Fitted(learned, "oracle", len(self.cases))
 
     @cached_property
@@ -298,7 +298,7 @@ def _check_deterministic(subject: _Subject) -> None:
 
 
 def _check_seed(subject: _Subject) -> None:
-    params = dict(subject.call.params)
+    params = subject.call.given
     if "seed" not in params:
         raise _NotApplicable("it has no parameter 'seed'")
     if np.array_equal(

@@ -67,7 +67,7 @@ def check_metric(metric: str | Call | MetricDescription) -> list[CheckResult]:
     if description.family != "agreement":
         detail = f"its family is {description.family}: it does not compare a map with a reference"
         return [CheckResult(name, "skipped", detail) for name in CHECKS]
-    subject = _Subject(description, dict(call.params))
+    subject = _Subject(description, call.given)
     return [_outcome(name, check, subject) for name, check in CHECKS.items()]
 
 
