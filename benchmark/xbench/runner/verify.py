@@ -92,8 +92,8 @@ def plan_of(
 def _spec_of(result: RunResult, sample: int | None, model: str | None, data: str | None) -> RunSpec:
     if result.status not in ("complete", "partial"):
         raise UsageError(f"a result that is {result.status} has nothing to verify")
-    registered = {c.name for family in registry.models.descriptions() for c in family.checkpoints}
-    if model is None and result.model.source == "local" and result.model.name not in registered:
+    unknown = result.model.source == "local" and registry.checkpoint(result.model.name) is None
+    if model is None and unknown:
         raise UsageError(
             f"{result.model.name} was a local folder; say where it is with --model whisper:FOLDER"
         )

@@ -641,15 +641,7 @@ def _model(
             "examples": [e for e in examples if e.bundle["model"] == model.name],
             "sections": sections,
             "qualities": [quality[slug] for slug in sorted(quality)],
-            "card": next(
-                (
-                    c
-                    for f in registry.models.descriptions()
-                    for c in f.checkpoints
-                    if c.name == model.name
-                ),
-                None,
-            ),
+            "card": card[1] if (card := registry.checkpoint(model.name)) else None,
             "padding": next(
                 (
                     r.data.get("padding_mass")
