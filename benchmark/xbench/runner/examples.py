@@ -464,13 +464,7 @@ def _method(
     if not np.isfinite(values).all():
         return None
     signed = method.description.signed
-    grid = on_encoder_grid(
-        values,
-        decoded.layout,
-        job.task.scoring,
-        signed=signed,
-        distribution=method.description.distribution,
-    )
+    grid = method.on_grid(values, decoded.layout, job.task.scoring)
     kind = "control" if explanation.control else "method"
     entry = {
         **_named(kind, label, run.short[label], method.call, None),

@@ -19,7 +19,6 @@ from xbench import stats
 from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.hiding.masks import mask_key
-from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.methods.corpus import stretch
 from xbench.methods.gradients import convergence_delta
@@ -100,14 +99,7 @@ class Subject:
     def rows(self, clip: Clip, **changed: Any) -> Rows:
         """Return the content rows of the map on encoder frames."""
         case, values = self.values(clip, **changed)
-        description = self.method.description
-        grid = on_encoder_grid(
-            values,
-            case.layout,
-            clip.job.task.scoring,
-            signed=description.signed,
-            distribution=description.distribution,
-        )
+        grid = self.method.on_grid(values, case.layout, clip.job.task.scoring)
         return grid.values[list(case.layout.content)]
 
     def clean(self, clip: Clip) -> Rows:

@@ -33,7 +33,7 @@ from xbench.description import MetricDescription
 from xbench.errors import UtteranceError
 from xbench.hiding.batching import starting_size
 from xbench.hiding.masks import mask_key
-from xbench.maps import Layout, on_encoder_grid, standardise
+from xbench.maps import Layout, standardise
 from xbench.methods.target import read_out
 from xbench.metrics import Score
 from xbench.metrics.intervention import (
@@ -81,15 +81,9 @@ class Subject:
         if space == "input":
             values = np.abs(self.values) if description.signed else self.values
             return values[content].reshape(len(content), -1).astype(np.float64)
-        grid = on_encoder_grid(
-            self.values,
-            self.layout,
-            # A frame that is never hidden would leave log p(100) with evidence in it.
-            replace(self.job.task.scoring, last_frame="keep"),
-            signed=description.signed,
-            distribution=description.distribution,
-        )
-        return grid.values[content]
+        # A frame that is never hidden would leave log p(100) with evidence in it.
+        scoring = replace(self.job.task.scoring, last_frame="keep")
+        return self.method.on_grid(self.values, self.layout, scoring).values[content]
 
     @property
     def additive(self) -> Float[np.ndarray, "token frame"]:

@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float
+
 from xbench import registry
 from xbench.data.audio import audio_sha256
 from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.description import MethodDescription
 from xbench.errors import UsageError
+from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import Location, locate
-from xbench.spec import Call, RunSpec, Selection, TaskSpec
+from xbench.spec import Call, RunSpec, Scoring, Selection, TaskSpec
 from xbench.tasks import in_order, resolve_tasks
 
 if TYPE_CHECKING:
@@ -49,6 +53,19 @@ class Method:
         """Return the registered method that a call names; raises UsageError for a name or a parameter."""
         description, complete = registry.methods.resolve(call)
         return cls(description, complete, registry.methods.entry(call.name).distribution)
+
+    def on_grid(
+        self, values: Float[np.ndarray, "token *cells"], layout: Layout, scoring: Scoring
+    ) -> GridMap:
+        """Bring a map of this method onto the encoder grid, by what its description says of the values."""
+        description = self.description
+        return on_encoder_grid(
+            values,
+            layout,
+            scoring,
+            signed=description.signed,
+            distribution=description.distribution,
+        )
 
 
 @dataclass(frozen=True)

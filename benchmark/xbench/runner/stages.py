@@ -318,13 +318,7 @@ def score(
     for method in methods:
         stored = stored_artefact(store, map_key(info, job, decoded, method, partner))
         values = stored.arrays["values"]
-        maps[method.call] = on_encoder_grid(
-            values,
-            axes,
-            scoring,
-            signed=method.description.signed,
-            distribution=method.description.distribution,
-        )
+        maps[method.call] = method.on_grid(values, axes, scoring)
         map_facts[method.call] = stored.facts
         map_hashes[method.call] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
