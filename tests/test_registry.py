@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from installed_plugin import DESCRIPTION, Install, plugin
 from xbench import registry
+from xbench.description import load_object
 from xbench.errors import UnknownName, UsageError
 from xbench.spec import Call
 
@@ -104,3 +106,16 @@ def test_resolving_checks_parameters() -> None:
     assert call.given == {"layer": 1, "head": 0}
     with pytest.raises(UsageError, match="'layer' is required"):
         registry.methods.resolve(Call("raw-attention"))
+
+
+def test_every_function_that_a_built_in_names_is_there() -> None:
+    """Descriptions name functions as text, so only this notices one that was moved or renamed."""
+    named = [
+        value
+        for group in registry.ALL
+        for description in group.descriptions()
+        for value in vars(description).values()
+        if isinstance(value, str) and re.fullmatch(r"xbench[\w.]+:\w+", value)
+    ]
+    assert len(named) > 60
+    assert all(callable(load_object(path)) for path in named)

@@ -44,21 +44,64 @@ def installed(package: Path, site: Path) -> Path:
     return site
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[] if kind == "task" else pytest.mark.slow)
-        for kind in scaffold.KINDS
-    ],
-)
+def own_tests(package: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    return run(package, site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+
+
+def quick_for_tasks(kind: str, *values: str) -> object:
+    return pytest.param(kind, *values, marks=[] if kind == "task" else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", [quick_for_tasks(kind) for kind in scaffold.KINDS])
 def test_a_new_package_works_and_passes_its_own_test(kind: str, tmp_path: Path) -> None:
     files = scaffold.new(kind, "my-thing", tmp_path)
     package = tmp_path / "my-thing"
     assert all(file.is_relative_to(package) for file in files)
     assert not [file for file in files if "$" in file.read_text()]
-    site = installed(package, tmp_path / "site")
-    done = run(package, site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    done = own_tests(package, installed(package, tmp_path / "site"))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Kind, what is changed into what, and what the package's own test then says.
+BREAKS = {
+    "method": (
+        "trace.cross_attention[-1].mean(0)",
+        "trace.cross_attention[-1].mean(0) - 1",
+        "map: method 'my-thing' returned negative relevance but does not declare itself signed",
+    ),
+    "metric": (
+        "Score(float(np.mean(same)))",
+        "Score(2 * float(np.mean(same)))",
+        "range: the reference itself: 2 lies outside the declared range [0.0, 1.0]",
+    ),
+    "model": (
+        "network.lm_head(states)",
+        "network.lm_head(2 * states)",
+        "own-forward: against the network's own forward pass: KL",
+    ),
+    "task": ("version: 1", "version: one", "version: "),
+}
+
+
+def test_every_kind_is_broken_on_purpose() -> None:
+    assert set(BREAKS) == set(scaffold.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "sentence"),
+    [quick_for_tasks(kind, *change) for kind, change in BREAKS.items()],
+)
+def test_a_package_that_is_broken_fails_its_own_test_with_the_reason(
+    kind: str, right: str, wrong: str, sentence: str, tmp_path: Path
+) -> None:
+    files = scaffold.new(kind, "my-thing", tmp_path)
+    (file,) = (f for f in files if right in f.read_text() and "tests" not in f.parts)
+    file.write_text(file.read_text().replace(right, wrong))
+    package = tmp_path / "my-thing"
+    done = own_tests(package, installed(package, tmp_path / "site"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert sentence in done.stdout
+    assert "AttributeError" not in done.stdout
 
 
 @pytest.mark.parametrize(

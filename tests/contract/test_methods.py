@@ -332,7 +332,8 @@ def test_a_declared_failure_carries_its_reason(
     outcome: Callable[..., dict[str, CheckResult]],
 ) -> None:
     found = outcome(infinite, {"finite": "divides by zero on silence"})
-    assert found["finite"] == CheckResult("finite", "expected", "divides by zero on silence")
+    told = "divides by zero on silence (1 values are not finite, the first at [1, 2])"
+    assert found["finite"] == CheckResult("finite", "expected", told)
     assert found["finite"].ok
 
 

@@ -46,9 +46,11 @@ def check_command(
         results = check_model(name, language=language, trust_remote_code=trust_remote_code)
     else:
         raise UsageError(f"cannot check a '{kind}'; there is a battery for: method, metric, model")
+    from xbench.testing import problems
+
     rows = [asdict(result) for result in results]
     console.emit_json(rows) if as_json else console.show_rows("checks", rows)
-    if not all(result.ok for result in results) or all(r.status == "skipped" for r in results):
+    if problems(results):
         raise Exit(1)
 
 

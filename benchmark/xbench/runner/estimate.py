@@ -10,6 +10,7 @@ from xbench.case import Case
 from xbench.errors import UtteranceError
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.references.estimation import Sampling
+from xbench.references.reference import Reference
 from xbench.runner import stages
 from xbench.runner.evaluate import load_planned, store_of
 from xbench.runner.intervene import most_passes
@@ -18,7 +19,7 @@ from xbench.runner.plan import Method, Plan, TaskPlan, expand
 from xbench.spec import ExecutionOptions
 from xbench.store import Store
 
-_TIMED_MASKS = 48
+_TIMED_PASSES = 48
 
 
 def estimate(plan: Plan, options: ExecutionOptions) -> list[dict[str, Any]]:
@@ -54,27 +55,25 @@ def _of_task(
     for call in task.references:
         if stages.unsupported_reference(model.info, call.name):
             continue
-        masks = int(call.given["masks"])
-        compute = registry.references.get(call.name).load()
+        description = registry.references.get(call.name)
+        passes = stages.steps_of(call)
+        timed = min(passes, _TIMED_PASSES)
+        few, compute = description.timed(call, timed), description.load()
         sampling = Sampling(seed, batch_size)
-        timed = min(masks, _TIMED_MASKS)
-        few = call.with_params(masks=timed).given
-        if "estimator" in few:
-            few["estimator"] = (
-                "masked-mean"  # others may refuse so few masks, and cost no more passes
-            )
-        compute(case, sampling, **few)  # warms up
+        compute(case, sampling, **few.given)  # warms up
         started = time.perf_counter()
-        reference = compute(case, sampling, **few)
-        seconds += (time.perf_counter() - started) * masks / timed
-        bytes_each += reference.sums.nbytes + reference.counts.nbytes
-        bytes_each += reference.segmentation.labels.nbytes
+        reference: Reference = compute(case, sampling, **few.given)
+        seconds += (time.perf_counter() - started) * passes / timed
+        bytes_each += sum(array.nbytes for array in reference.to_artefact()[0].values())
     return {
         "task": task.name,
         "utterances": count,
         "methods": len(methods),
-        "masks": {call.name: call.given["masks"] for call in task.references},
-        "forward passes": count * (1 + sum(int(c.given["masks"]) + 1 for c in task.references)),
+        "masks": {
+            call.name: registry.references.get(call.name).most_passes(call)
+            for call in task.references
+        },
+        "forward passes": count * (1 + sum(stages.steps_of(c) + 1 for c in task.references)),
         "intervention passes, at most (not in the seconds)": count
         * most_passes(Job(task, plan.manifest.utterances[0], seed), len(methods), content),
         "expected seconds": round(seconds * count, 1),

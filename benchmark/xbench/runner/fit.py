@@ -41,7 +41,7 @@ def decode_and_refer(
         lambda job, progress: stages.refer(
             model, store, job, decoded[job.utterance.id], batch_size, progress
         ),
-        steps=sum(int(call.given["masks"]) for call in references),
+        steps=sum(stages.steps_of(call) for call in references),
     )
     return {id_: value for id_, value in decoded.items() if id_ not in walk.failures}
 
@@ -122,7 +122,7 @@ def _split(
         traced = stages.traced(model, job, of_job, ())
         assert traced.trace is not None
         stored = stages.stored_artefact(store, reference_key(model.info, job, of_job, call))
-        mean = stages.read_reference(stored).mean()
+        mean = stages.read_reference(call, stored).mean()
         return FitCase(traced.trace, on_encoder_grid(mean, of_job.layout, task.scoring))
 
     def score(grid: GridMap, case: FitCase) -> Score:

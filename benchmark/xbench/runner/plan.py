@@ -148,7 +148,9 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
         own = {reference.name: reference for reference in task.references}
         calls = tuple(own.get(c.name, Call(c.name)).with_params(**c.given) for c in spec.references)
     if spec.masks is not None:
-        calls = tuple(call.with_params(masks=spec.masks) for call in calls)
+        calls = tuple(
+            registry.references.get(call.name).bounded(call, spec.masks) for call in calls
+        )
     once("reference", calls)
     if spec.precision != "auto":
         said = {c.name for c in spec.references if "precision" in c.given}

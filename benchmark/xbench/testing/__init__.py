@@ -1,7 +1,9 @@
 """Contract batteries: what built-ins and plugins must both pass. For use in tests and by `xbench check`."""
 
-from xbench.testing.methods import CheckResult, check_method, demo_cases
+from xbench.testing.battery import CheckResult, problems
+from xbench.testing.demo_clips import demo_cases
+from xbench.testing.methods import check_method
 from xbench.testing.metrics import check_metric
 from xbench.testing.models import check_model
 
-__all__ = ["CheckResult", "check_method", "check_metric", "check_model", "demo_cases"]
+__all__ = ["CheckResult", "check_method", "check_metric", "check_model", "demo_cases", "problems"]

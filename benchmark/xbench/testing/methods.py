@@ -22,24 +22,18 @@ a failure, so that declarations do not outlive their reason.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
-from torch import Tensor, nn
 
 from xbench import registry
 from xbench.case import Case
-from xbench.data.audio import read_audio
-from xbench.data.demo import demo_manifest
-from xbench.data.manifest import read_manifest
-from xbench.description import MethodDescription, Parameter, load_object
-from xbench.errors import Unsupported, UsageError, XbenchError
+from xbench.description import MethodDescription, load_object
+from xbench.errors import Unsupported
 from xbench.fitting import FitCase, FitSplit, Fitted
 from xbench.maps import GridMap, on_encoder_grid
 from xbench.methods.compute import compute_map
@@ -49,59 +43,25 @@ from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
 from xbench.references.estimation import Sampling
 from xbench.references.spes import spes_encoder
-from xbench.spec import Call, Decoding, Scalar, Scoring, Selection
+from xbench.spec import Call, Scalar, Scoring
+from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
+from xbench.testing.calls import completed
+from xbench.testing.demo_clips import demo_cases
+from xbench.testing.state import (
+    State,
+    data_state,
+    hook_state,
+    refuse_changes,
+    surroundings,
+    weight_state,
+)
 from xbench.trace import CAPTURES
 
-Status = Literal["passed", "failed", "expected", "skipped"]
 Map = Float32[np.ndarray, "token *cells"]
-_State = dict[str, dict[str, Any]]
 
-_DEMO_CLIPS = ("en-0001", "en-0002")
 _SAME = 1e-4  # of the largest value of a row: rounding of the same computation in other company
 _OTHER = 1e-3
-_LONGEST = 300  # characters of a detail
 _MASKS = 64  # of the reference that methods with a `fit` learn from
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """One check of one method. detail: the reason, empty where it passed."""
-
-    check: str
-    status: Status
-    detail: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """False only for a failure that nobody declared."""
-        return self.status != "failed"
-
-
-class _Broken(Exception):
-    """A check found the contract broken; the message says how."""
-
-
-class _NotApplicable(Exception):
-    """A check has nothing to look at; the message says why."""
-
-
-def demo_audio(rate: int) -> list[Float32[np.ndarray, " sample"]]:
-    """Read two packaged clips of different length."""
-    manifest = read_manifest(demo_manifest("test"), selection=Selection(ids=_DEMO_CLIPS))
-    return [read_audio(utterance.audio, rate) for utterance in manifest.utterances]
-
-
-def demo_cases(model: SpeechModel) -> list[Case]:
-    """Decode two packaged clips of different length."""
-    manifest = read_manifest(demo_manifest("test"), selection=Selection(ids=_DEMO_CLIPS))
-    cases = []
-    for utterance in manifest.utterances:
-        features = model.features(read_audio(utterance.audio, model.info.sampling_rate))
-        hypothesis = model.decode(features, utterance.language, None, Decoding())
-        cases.append(
-            Case(model, features, hypothesis, utterance.audio_sha256, words=utterance.words)
-        )
-    return cases
 
 
 def check_method(
@@ -119,25 +79,13 @@ def check_method(
     Raises UsageError for an unknown method, parameter or check.
     """
     description, call = _resolve(method)
-    declared = dict(expected_failures or {})
-    unknown = set(declared) - set(CHECKS)
-    if unknown:
-        raise UsageError(f"{description.name}: there is no check '{min(unknown)}' to expect of")
     loaded = cases[0].model if cases and model is None else model
     if not isinstance(loaded, SpeechModel):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
     chosen = sorted(cases or demo_cases(loaded), key=lambda c: len(c.hypothesis.tokens))
     subject = _Subject(description, call, tuple(chosen))
-
-    try:
-        first = _outcome("map", _check_map, subject, declared)
-    except Unsupported as reason:
-        detail = f"unsupported by model '{loaded.info.name}': {reason}"
-        return [CheckResult(name, "skipped", detail) for name in CHECKS]
-    rest = [name for name in CHECKS if name != "map"]
-    if first.status in ("failed", "expected"):
-        return [first, *(CheckResult(name, "skipped", "there is no map") for name in rest)]
-    return [first, *(_outcome(name, CHECKS[name], subject, declared) for name in rest)]
+    refusal = f"unsupported by model '{loaded.info.name}'"
+    return BATTERY.run(subject, expected_failures, refusal=refusal)
 
 
 def _resolve(method: str | Call | MethodDescription) -> tuple[MethodDescription, Call]:
@@ -146,44 +94,7 @@ def _resolve(method: str | Call | MethodDescription) -> tuple[MethodDescription,
     else:
         given = Call.parse(method) if isinstance(method, str) else method
         description = registry.methods.get(given.name)
-    needed = {
-        p.name: _some_value(p)
-        for p in description.parameters
-        if p.required and p.name not in given.given
-    }
-    return description, description.resolve(given.with_params(**needed))
-
-
-def _some_value(parameter: Parameter) -> Scalar:
-    if parameter.choices:
-        return parameter.choices[0]
-    of_type: dict[str, Scalar] = {"bool": True, "str": "all", "indices": "all"}
-    return of_type.get(parameter.type, int(parameter.minimum or 0))
-
-
-def _outcome(
-    name: str,
-    check: Callable[[_Subject], None],
-    subject: _Subject,
-    declared: Mapping[str, str],
-) -> CheckResult:
-    try:
-        check(subject)
-    except _NotApplicable as reason:
-        return CheckResult(name, "skipped", str(reason))
-    except Unsupported:
-        if name == "map":
-            raise  # the whole method is not for this model
-        return CheckResult(name, "failed", "it refuses a model that it explained before")
-    except Exception as problem:  # noqa: BLE001  # a plugin may fail in any way
-        if name in declared:
-            return CheckResult(name, "expected", declared[name])
-        own = isinstance(problem, _Broken | XbenchError)
-        detail = str(problem) if own else f"{type(problem).__name__}: {problem}"
-        return CheckResult(name, "failed", detail.splitlines()[0][:_LONGEST])
-    if name in declared:
-        return CheckResult(name, "failed", f"it passes, but was declared to fail: {declared[name]}")
-    return CheckResult(name, "passed")
+    return description, completed(description, given)
 
 
 @dataclass(frozen=True)
@@ -226,7 +137,7 @@ class _Subject:
         return (self.first[0], *(self.map(self.traced(i)) for i in range(1, len(self.cases))))
 
     @cached_property
-    def first(self) -> tuple[Map, _State, _State]:
+    def first(self) -> tuple[Map, dict[str, State], dict[str, State]]:
         """The first map of all, and what everything around it was before and after."""
         case = self.traced(0)
         before = _state(case)
@@ -275,17 +186,17 @@ def _check_finite(subject: _Subject) -> None:
     for values in subject.maps:
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
-            raise _Broken(f"{len(bad)} values are not finite, the first at {bad[0].tolist()}")
+            raise Broken(f"{len(bad)} values are not finite, the first at {bad[0].tolist()}")
 
 
 def _check_distribution(subject: _Subject) -> None:
     if not subject.description.distribution:
-        raise _NotApplicable("it is not declared a distribution")
+        raise NotApplicable("it is not declared a distribution")
     for values in subject.maps:
         sums = values.reshape(len(values), -1).sum(1, dtype=np.float64)
         worst = int(np.abs(sums - 1).argmax())
         if abs(sums[worst] - 1) > 1e-3:
-            raise _Broken(f"row {worst} sums to {sums[worst]:.6g}, not to 1")
+            raise Broken(f"row {worst} sums to {sums[worst]:.6g}, not to 1")
 
 
 # -- the same again -------------------------------------------------------------------------------
@@ -294,132 +205,48 @@ def _check_distribution(subject: _Subject) -> None:
 def _check_deterministic(subject: _Subject) -> None:
     case, first = subject.traced(0), subject.maps[0]
     if not _same(subject.map(case), first):
-        raise _Broken("two calls with the same parameters give different maps")
+        raise Broken("two calls with the same parameters give different maps")
 
 
 def _check_seed(subject: _Subject) -> None:
     params = subject.call.given
     if "seed" not in params:
-        raise _NotApplicable("it has no parameter 'seed'")
+        raise NotApplicable("it has no parameter 'seed'")
     if np.array_equal(
         subject.map(subject.traced(0), seed=int(params["seed"]) + 1), subject.maps[0]
     ):
-        raise _Broken("another seed gives the same map")
+        raise Broken("another seed gives the same map")
 
 
 def _check_independent(subject: _Subject) -> None:
     if len({len(case.hypothesis.tokens) for case in subject.cases}) < 2:
-        raise _NotApplicable("it takes two cases of different length")
+        raise NotApplicable("it takes two cases of different length")
     for index in reversed(range(len(subject.cases))):
         if not _same(subject.map(subject.traced(index)), subject.maps[index]):
-            raise _Broken(f"the map of case {index} depends on the calls before it")
+            raise Broken(f"the map of case {index} depends on the calls before it")
 
 
 def _check_one_pass(subject: _Subject) -> None:
     if not _same(subject.map(subject.traced(0, CAPTURES)), subject.maps[0]):
-        raise _Broken("the map changes when the trace also holds what other methods need")
+        raise Broken("the map changes when the trace also holds what other methods need")
 
 
 # -- what must stay as it was ---------------------------------------------------------------------
 
 
-def _modules(model: SpeechModel) -> Iterator[tuple[str, nn.Module]]:
-    owned = {"network": getattr(model, "network", None), **vars(model)}
-    for owner, value in owned.items():
-        if isinstance(value, nn.Module):
-            yield from ((f"{owner}.{name}", module) for name, module in value.named_modules())
-
-
-def _bytes(tensor: Tensor) -> str:
-    raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return hashlib.sha256(raw.numpy().tobytes()).hexdigest()
-
-
-def _hook_state(model: SpeechModel) -> dict[str, Any]:
-    state: dict[str, Any] = {}
-    for name, module in _modules(model):
-        attributes = vars(module)
-        state[f"{name}: attributes"] = sorted(attributes)
-        for kind, hooks in attributes.items():
-            if "hooks" in kind and isinstance(hooks, Mapping):
-                state[f"{name}: {kind}"] = list(hooks)
-    shared = vars(torch.nn.modules.module)
-    state |= {k: list(v) for k, v in shared.items() if k.startswith("_global_") and "hooks" in k}
-    return state
-
-
-def model_state(model: SpeechModel) -> dict[str, Any]:
-    """Return hooks, weights and flags of a model's modules, for comparison."""
-    return _hook_state(model) | _model_state(model)
-
-
-def _model_state(model: SpeechModel) -> dict[str, Any]:
-    state: dict[str, Any] = {}
-    for name, module in _modules(model):
-        state[f"{name}: training mode"] = module.training
-        for key, tensor in module.named_buffers(recurse=False):
-            state[f"{name}.{key}"] = _bytes(tensor)
-        for key, parameter in module.named_parameters(recurse=False):
-            state[f"{name}.{key}"] = _bytes(parameter)
-            state[f"{name}.{key}: requires_grad"] = parameter.requires_grad
-            state[f"{name}.{key}: gradient"] = parameter.grad is not None
-        if config := getattr(module, "config", None):
-            state[f"{name}: configuration"] = str(config)
-            state[f"{name}: attention"] = getattr(config, "_attn_implementation", None)
-    return state
-
-
-def _data_state(case: Case) -> dict[str, Any]:
-    state: dict[str, Any] = {"hypothesis": case.hypothesis}
-    for owner in (case.features, case.trace):
-        _add(state, type(owner).__name__.lower(), owner)
-    return state
-
-
-def _add(state: dict[str, Any], name: str, value: Any) -> None:
-    """Flatten dataclasses, mappings and sequences of tensors into one dictionary."""
-    if isinstance(value, Tensor):
-        state[name] = (tuple(value.shape), value.requires_grad, _bytes(value))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _add(state, f"{name}.{key}", item)
-    elif isinstance(value, tuple):
-        for key, item in enumerate(value):
-            _add(state, f"{name}[{key}]", item)
-    elif hasattr(value, "__dataclass_fields__"):
-        for item in fields(value):
-            _add(state, f"{name}.{item.name}", getattr(value, item.name))
-
-
-def _surroundings() -> dict[str, Any]:
-    generator: Any = np.random.get_state(legacy=True)
+def _state(case: Case) -> dict[str, State]:
     return {
-        "torch's random numbers": _bytes(torch.get_rng_state()),
-        "numpy's random numbers": str(generator) + str(np.asarray(generator[1]).tobytes()),
-        "gradient mode": torch.is_grad_enabled(),
-        "inference mode": torch.is_inference_mode_enabled(),
-        "default type": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _state(case: Case) -> _State:
-    return {
-        "hooks": _hook_state(case.model),
-        "model": _model_state(case.model),
-        "trace": _data_state(case),
-        "surroundings": _surroundings(),
+        "hooks": hook_state(case.model),
+        "model": weight_state(case.model),
+        "trace": data_state(case),
+        "surroundings": surroundings(),
     }
 
 
 def _unchanged(what: str) -> Callable[[_Subject], None]:
     def check(subject: _Subject) -> None:
         before, after = (state[what] for state in subject.first[1:])
-        keys = before.keys() | after.keys()
-        changed = sorted(k for k in keys if before.get(k) != after.get(k))
-        if changed:
-            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-            raise _Broken(f"the call changed {changed[0]}{more}")
+        refuse_changes(before, after)
 
     return check
 
@@ -430,23 +257,23 @@ def _unchanged(what: str) -> Callable[[_Subject], None]:
 def _check_target(subject: _Subject) -> None:
     has_target = any(p.name == "target" for p in subject.description.parameters)
     if not (has_target or subject.description.uses_gradients):
-        raise _NotApplicable("it does not say that it explains a target")
+        raise NotApplicable("it does not say that it explains a target")
     case = subject.cases[0]
     row = len(case.hypothesis.tokens) // 2
     asked = subject.maps[0]
     other = subject.map(subject.retraced(_with_other_token(case, row)))
     if _difference(other[row], asked[row]) < _OTHER:
-        raise _Broken(f"another token {row} leaves its row as it was")
+        raise Broken(f"another token {row} leaves its row as it was")
     for earlier in range(row):
         if _difference(other[earlier], asked[earlier]) > 10 * _SAME:
-            raise _Broken(f"another token {row} changes row {earlier}, which comes before it")
+            raise Broken(f"another token {row} changes row {earlier}, which comes before it")
 
 
 def _with_other_token(case: Case, row: int) -> Case:
     hypothesis = case.hypothesis
     others = [i for i in hypothesis.content if hypothesis.tokens[i] != hypothesis.tokens[row]]
     if not others:
-        raise _NotApplicable("the hypothesis has only one kind of token")
+        raise NotApplicable("the hypothesis has only one kind of token")
     tokens, texts = list(hypothesis.tokens), list(hypothesis.texts)
     tokens[row], texts[row] = tokens[others[-1]], texts[others[-1]]
     changed = replace(hypothesis, tokens=tuple(tokens), texts=tuple(texts))
@@ -476,12 +303,12 @@ def _check_refuses(subject: _Subject) -> None:
         found = subject.map(foreign)
     except Unsupported as reason:
         if not str(reason).strip():
-            raise _Broken("it refuses a foreign model without a reason") from None
+            raise Broken("it refuses a foreign model without a reason") from None
     else:
         if subject.description.families:
-            raise _Broken("it explains a family that it does not declare")
+            raise Broken("it explains a family that it does not declare")
         if not _same(found, subject.maps[0]):
-            raise _Broken("a foreign model with the same outputs gives another map")
+            raise Broken("a foreign model with the same outputs gives another map")
     for parameter in subject.description.parameters:
         if parameter.type != "indices" and parameter.sweep is None:
             continue
@@ -490,7 +317,7 @@ def _check_refuses(subject: _Subject) -> None:
             subject.map(case, **{parameter.name: value})
         except Unsupported:
             continue
-        raise _Broken(f"{parameter.name}={value} does not exist, and it does not say so")
+        raise Broken(f"{parameter.name}={value} does not exist, and it does not say so")
 
 
 CHECKS: Mapping[str, Callable[[_Subject], None]] = {
@@ -508,3 +335,4 @@ CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "target": _check_target,
     "refuses": _check_refuses,
 }
+BATTERY = Battery(CHECKS, {"map": "there is no map"})

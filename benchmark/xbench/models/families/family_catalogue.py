@@ -53,7 +53,7 @@ def _family(
         version="1",
         summary=summary,
         source=f"{source}; transformers `{architecture}`",
-        implementation=f"xbench.models.{module}:load",
+        implementation=f"xbench.models.families.{module}:load",
         architecture=architecture,
         checkpoints=_checkpoints(module),
     )

@@ -1,0 +1,4 @@
+"""The sizes that small checkpoints share."""
+
+MELS = 16
+WIDTH = 32
