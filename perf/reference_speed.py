@@ -483,7 +483,7 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any] | 
     size = best_batch(run, hidden)
     task = load_task("asr", "fast")
     call = next(c for c in task.references if c.name == f"spes-{space}")
-    options = {**dict(call.params), "precision": "auto"}
+    options = {**call.given, "precision": "auto"}
     make = registry.references.get(call.name).load()
     # As in a run, where an utterance before this one has made the twin of the model.
     make(case, Sampling(scoring=task.scoring), **{**options, "masks": 64})

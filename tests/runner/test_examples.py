@@ -88,7 +88,7 @@ def test_no_model_is_loaded_and_every_utterance_has_a_bundle(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(evaluation, "load_model", refuse)
+    monkeypatch.setattr(evaluation, "load_located", refuse)
     results, store, _ = made
     out = tmp_path / "deep" / "out"
     done = export(results, store, out)

@@ -47,14 +47,14 @@ def test_heads_are_selected_on_dev_and_said_so(options: ExecutionOptions) -> Non
 
 
 def test_the_dev_clips_are_never_among_the_scored_ones(options: ExecutionOptions) -> None:
-    _, (plan,) = prepare(demo("best-head"))
+    (plan,) = prepare(demo("best-head")).tasks
     assert plan.dev is not None
     (result,) = evaluate(demo("best-head"), options)
     assert not {u.id for u in plan.dev.utterances} & set(result.utterances["id"])
 
 
 def test_without_a_fitted_method_no_dev_clip_is_touched(options: ExecutionOptions) -> None:
-    _, (plan,) = prepare(demo("mean-heads"))
+    (plan,) = prepare(demo("mean-heads")).tasks
     assert plan.dev is None
     (result,) = evaluate(demo("mean-heads"), options)
     assert result.method.fitted is None
@@ -154,7 +154,7 @@ def test_a_broken_fit_costs_only_its_own_results(
 
 
 def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
-    _, (plan,) = prepare(demo("shuffled", selection=Selection()))
+    (plan,) = prepare(demo("shuffled", selection=Selection())).tasks
 
     def decoded(number: int) -> Decoded:
         hypothesis = Hypothesis((), (number,), ("x",), (0,), "x", truncated=False)

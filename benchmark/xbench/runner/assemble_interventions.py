@@ -90,7 +90,7 @@ def computation(
 
 def metric_params(task: TaskSpec, metric: str) -> dict[str, Scalar]:
     """Return the parameters a task gives to one of its metrics."""
-    return next(dict(call.params) for call in task.metrics if call.name == metric)
+    return next(call.given for call in task.metrics if call.name == metric)
 
 
 def left_out_counts(scores: Iterable[Score]) -> dict[str, int]:

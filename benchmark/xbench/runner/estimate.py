@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from xbench import registry
 from xbench.case import Case
 from xbench.errors import UtteranceError
-from xbench.models.loading import load_model
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.runner import stages
+from xbench.runner.evaluate import load_planned, store_of
 from xbench.runner.intervene import most_passes
 from xbench.runner.keys import Job
-from xbench.runner.plan import Method, TaskPlan, expand, prepare
-from xbench.spec import ExecutionOptions, RunSpec
-from xbench.store import Store, default_folder
+from xbench.runner.plan import Method, Plan, TaskPlan, expand
+from xbench.spec import ExecutionOptions
+from xbench.store import Store
 
 _TIMED_PASSES = 48
 
 
-def estimate(spec: RunSpec, options: ExecutionOptions) -> list[dict[str, Any]]:
+def estimate(plan: Plan, options: ExecutionOptions) -> list[dict[str, Any]]:
     """Return one row per task: utterances, passes, expected seconds, expected bytes.
 
     Seconds and bytes are extrapolated from the first utterance that the model takes: it is decoded (and
@@ -31,16 +30,12 @@ def estimate(spec: RunSpec, options: ExecutionOptions) -> list[dict[str, Any]]:
     unless utterances turn out too long or empty. With `until` all are upper limits.
     What the store already holds is not subtracted.
     """
-    methods, plans = prepare(spec)
-    store = Store(Path(options.cache) if options.cache else default_folder())
-    model = load_model(
-        spec.model,
-        device=options.device,
-        precision=spec.precision,
-        trust_remote_code=spec.trust_remote_code,
-    )
-    methods = expand(methods, model.info.decoder_layers, model.info.heads)
-    return [_of_task(plan, methods, model, store, spec.seed, options.batch_size) for plan in plans]
+    store, seed = store_of(options), plan.spec.seed
+    model = load_planned(plan, options)
+    methods = expand(plan.methods, model.info.decoder_layers, model.info.heads)
+    return [
+        _of_task(of_task, methods, model, store, seed, options.batch_size) for of_task in plan.tasks
+    ]
 
 
 def _of_task(
@@ -65,9 +60,9 @@ def _of_task(
         timed = min(passes, _TIMED_PASSES)
         few, compute = description.timed(call, timed), description.load()
         sampling = Sampling(seed, batch_size)
-        compute(case, sampling, **dict(few.params))  # warms up
+        compute(case, sampling, **few.given)  # warms up
         started = time.perf_counter()
-        reference: Reference = compute(case, sampling, **dict(few.params))
+        reference: Reference = compute(case, sampling, **few.given)
         seconds += (time.perf_counter() - started) * passes / timed
         bytes_each += sum(array.nbytes for array in reference.to_artefact()[0].values())
     return {

@@ -9,22 +9,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xbench.errors import UsageError, UtteranceError
+from xbench.errors import Unsupported, UsageError, UtteranceError
+from xbench.methods.compute import check_supported
 from xbench.metrics.sanity import gates_named
-from xbench.models.loading import load_model
+from xbench.models.loading import load_located
 from xbench.models.optional import WritesEncoded, offers
-from xbench.models.protocol import SpeechModel
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.results import GateRecord, RunResult
 from xbench.runner import intervene, record, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Decoded, Job, Partner
-from xbench.runner.outcome import Outcome, TaskOutcome
-from xbench.runner.plan import Method, TaskPlan, expand, prepare
+from xbench.runner.outcome import Outcome, TaskOutcome, first_reasons
+from xbench.runner.plan import Method, Plan, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
 from xbench.runner.walk import Walk
-from xbench.spec import ExecutionOptions, RunSpec, content_hash
+from xbench.spec import Call, ExecutionOptions, RunSpec, content_hash
 from xbench.store import Store, default_folder
 
 
@@ -38,27 +39,46 @@ def evaluate(
     What is already in the store is not computed again. Raises UsageError before anything heavy
     starts; an utterance that fails is counted in the results and the others go on.
     """
+    return carry_out(prepare(spec), options, reporter)
+
+
+def carry_out(
+    plan: Plan,
+    options: ExecutionOptions | None = None,
+    reporter: Reporter | None = None,
+) -> list[RunResult]:
+    """Do what `evaluate` does, for a run whose plan is already made."""
     options = options or ExecutionOptions()
     reporter = reporter or Silent()
-    methods, plans = prepare(spec)
-    store = Store(Path(options.cache) if options.cache else default_folder())
-    model = load_model(
-        spec.model,
-        device=options.device,
-        precision=spec.precision,
-        trust_remote_code=spec.trust_remote_code,
-    )
-    methods = expand(methods, model.info.decoder_layers, model.info.heads)
+    spec = plan.spec
+    store = store_of(options)
+    model = load_planned(plan, options)
+    methods = expand(plan.methods, model.info.decoder_layers, model.info.heads)
     results = []
-    for plan in plans:
-        outcome = run_task(plan, methods, model, store, spec.seed, options.batch_size, reporter)
-        record.keep(store, plan, model.info, spec)
+    for of_task in plan.tasks:
+        outcome = run_task(of_task, methods, model, store, spec.seed, options.batch_size, reporter)
+        record.keep(store, of_task, model.info, spec)
         for method in methods:
             gates = _gates(outcome, method, model, store, spec, reporter)
             result = replace(assemble(outcome, method, model.info, spec), gates=gates)
             result.write(Path(options.output))
             results.append(result)
     return results
+
+
+def store_of(options: ExecutionOptions) -> Store:
+    """Return the store that a run reads and writes."""
+    return Store(Path(options.cache) if options.cache else default_folder())
+
+
+def load_planned(plan: Plan, options: ExecutionOptions) -> SpeechModel:
+    """Load the model of a run; raises UsageError or EnvironmentProblem."""
+    return load_located(
+        plan.location,
+        device=options.device,
+        precision=plan.spec.precision,
+        trust_remote_code=plan.spec.trust_remote_code,
+    )
 
 
 def _gates(
@@ -114,34 +134,29 @@ def run_task(
     walk = Walk(reporter)
 
     decoded = decode_and_refer(walk, task.name, jobs, model, store, batch_size)
-    with_floor, unsupported = fit_methods(
-        with_floor, plan, model, store, seed, batch_size, reporter
+    beyond_model = unsupported_by(with_floor, model.info)
+    fitted, unfit = fit_methods(
+        [m for m in with_floor if m.call not in beyond_model],
+        plan,
+        model,
+        store,
+        seed,
+        batch_size,
+        reporter,
     )
+    able = [m for m in fitted if m.call not in unfit]
     partners: dict[str, Partner | None] = {}
-    if any("partner" in m.description.needs for m in with_floor):
+    if any("partner" in m.description.needs for m in able):
         partners = {job.utterance.id: choose_partner(job, jobs, decoded) for job in jobs}
 
-    def explain_and_score(job: Job, _: Callable[[int], None]) -> Outcome:
+    def explained(job: Job, _: Callable[[int], None]) -> Outcome:
         of_job, partner = decoded[job.utterance.id], partners.get(job.utterance.id)
-        if not of_job.empty:
-            supported = [m for m in with_floor if m.call not in unsupported]
-            unsupported.update(stages.explain(model, store, job, of_job, supported, partner))
-        usable = [m for m in with_floor if m.call not in unsupported]
-        intervene.measure(model, store, job, of_job, usable, partner, batch_size)
-        scored = intervene.with_interventions(
-            stages.score(model.info, store, job, of_job, usable, partner),
-            model.info,
-            store,
-            job,
-            of_job,
-            usable,
-            partner,
-            absent="not-measured" if offers(model, WritesEncoded) else "unsupported",
-        )
-        return Outcome(job.utterance, of_job, scored)
+        return explain_and_score(model, store, job, of_job, able, partner, batch_size)
 
     remaining = [job for job in jobs if job.utterance.id in decoded]
-    outcomes = walk.each(f"{task.name}: score", remaining, explain_and_score)
+    found = walk.each(f"{task.name}: score", remaining, explained)
+    outcomes = [found[j.utterance.id] for j in jobs if j.utterance.id in found]
+    unsupported = {**beyond_model, **unfit, **first_reasons(outcomes)}
     for call, reason in unsupported.items():
         reporter.note(f"{call}: unsupported: {reason}")
     if floor.call in unsupported:
@@ -150,14 +165,53 @@ def run_task(
         reporter.note(f"{failure.id}: {failure.reason}: {failure.message}")
     return TaskOutcome(
         plan=plan,
-        outcomes=[outcomes[j.utterance.id] for j in jobs if j.utterance.id in outcomes],
+        outcomes=outcomes,
         failures=[walk.failures[j.utterance.id] for j in jobs if j.utterance.id in walk.failures],
         unsupported=unsupported,
-        fitted={m.call: m.fitted for m in with_floor if m.fitted},
+        fitted={m.call: m.fitted for m in fitted if m.fitted},
         floor=floor,
         started=started,
         peak_memory_bytes=peak_memory_bytes(model.info.device),
     )
+
+
+def explain_and_score(
+    model: SpeechModel,
+    store: Store,
+    job: Job,
+    decoded: Decoded,
+    methods: Sequence[Method],
+    partner: Partner | None,
+    batch_size: int | None,
+) -> Outcome:
+    """Explain one utterance by every method and score those that can, whatever befell other utterances."""
+    unsupported = {}
+    if not decoded.empty:
+        unsupported = stages.explain(model, store, job, decoded, methods, partner)
+    able = [m for m in methods if m.call not in unsupported]
+    intervene.measure(model, store, job, decoded, able, partner, batch_size)
+    scored = intervene.with_interventions(
+        stages.score(model.info, store, job, decoded, able, partner),
+        model.info,
+        store,
+        job,
+        decoded,
+        able,
+        partner,
+        absent="not-measured" if offers(model, WritesEncoded) else "unsupported",
+    )
+    return Outcome(job.utterance, decoded, scored, unsupported)
+
+
+def unsupported_by(methods: Sequence[Method], info: ModelInfo) -> dict[Call, str]:
+    """Return the methods that ask for what a model does not have, with the reason."""
+    found = {}
+    for method in methods:
+        try:
+            check_supported(method.description, info)
+        except Unsupported as problem:
+            found[method.call] = str(problem)
+    return found
 
 
 def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
@@ -188,8 +242,10 @@ def choose_partner(own: Job, jobs: Sequence[Job], decoded: Mapping[str, Decoded]
     ]
     return min(
         others,
-        key=lambda p: content_hash(
-            [own.seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]
+        # The id decides between two utterances of the same audio, so that the order of clips never does.
+        key=lambda p: (
+            content_hash([own.seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]),
+            p.job.utterance.id,
         ),
         default=None,
     )

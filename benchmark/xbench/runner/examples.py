@@ -182,7 +182,7 @@ class Explanation:
         call, own = self.method.call, self.result.method
         if not self.prefix:
             return own
-        return replace(own, name=call.name, params=dict(call.params), fitted=None)
+        return replace(own, name=call.name, params=call.given, fitted=None)
 
     @property
     def control(self) -> bool:
@@ -461,13 +461,7 @@ def _method(
     if not np.isfinite(values).all():
         return None
     signed = method.description.signed
-    grid = on_encoder_grid(
-        values,
-        decoded.layout,
-        job.task.scoring,
-        signed=signed,
-        distribution=method.description.distribution,
-    )
+    grid = method.on_grid(values, decoded.layout, job.task.scoring)
     kind = "control" if explanation.control else "method"
     entry = {
         **_named(kind, label, run.short[label], method.call, None),
@@ -496,7 +490,7 @@ def _named(kind: str, label: str, short: str, call: Call, reference: str | None)
         "label": short,
         "kind": kind,
         "method": call.name,
-        "params": dict(call.params),
+        "params": call.given,
         "reference": reference,
         "space": "encoder",
     }

@@ -76,9 +76,7 @@ def fit_methods(
         if stored is None:
             split = split or _split(plan.task, manifest, model, store, seed, batch_size, reporter)
             try:
-                learned: Learned = load_object(method.description.fit)(
-                    split, **dict(method.call.params)
-                )
+                learned: Learned = load_object(method.description.fit)(split, **method.call.given)
             except Unsupported as problem:
                 unsupported[method.call] = str(problem)
                 fitted.append(method)
@@ -129,7 +127,7 @@ def _split(
 
     def score(grid: GridMap, case: FitCase) -> Score:
         value: Score = compute(
-            grid, case.reference, case.trace.layout, task.scoring, **dict(metric_call.params)
+            grid, case.reference, case.trace.layout, task.scoring, **metric_call.given
         )
         return value
 

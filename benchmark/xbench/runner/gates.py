@@ -19,7 +19,6 @@ from xbench import stats
 from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.hiding.masks import mask_key
-from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.methods.corpus import stretch
 from xbench.methods.gradients import convergence_delta
@@ -101,14 +100,7 @@ class Subject:
     def rows(self, clip: Clip, **changed: Any) -> Rows:
         """Return the content rows of the map on encoder frames."""
         case, values = self.values(clip, **changed)
-        description = self.method.description
-        grid = on_encoder_grid(
-            values,
-            case.layout,
-            clip.job.task.scoring,
-            signed=description.signed,
-            distribution=description.distribution,
-        )
+        grid = self.method.on_grid(values, case.layout, clip.job.task.scoring)
         return grid.values[list(case.layout.content)]
 
     def clean(self, clip: Clip) -> Rows:
@@ -326,7 +318,7 @@ def _convergence_delta(subject: Subject) -> Found:
     description = subject.method.description
     if not description.complete:
         raise Unsupported("the method does not claim that its map sums to f(x) - f(baseline)")
-    params = dict(subject.method.call.params)
+    params = subject.method.call.given
     values = []
     for clip in subject.clips:
         case, array = subject.values(clip)

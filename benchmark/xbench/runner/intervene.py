@@ -38,7 +38,7 @@ from xbench.hiding.effect import log_probability
 from xbench.hiding.masks import mask_key
 from xbench.hiding.passes import Chosen, choose
 from xbench.hiding.precision import bfloat16_is_fast
-from xbench.maps import Layout, on_encoder_grid, standardise
+from xbench.maps import Layout, standardise
 from xbench.metrics import Score
 from xbench.metrics.intervention import (
     PERCENT,
@@ -86,15 +86,9 @@ class Subject:
         if space == "input":
             values = np.abs(self.values) if description.signed else self.values
             return values[content].reshape(len(content), -1).astype(np.float64)
-        grid = on_encoder_grid(
-            self.values,
-            self.layout,
-            # A frame that is never hidden would leave log p(100) with evidence in it.
-            replace(self.job.task.scoring, last_frame="keep"),
-            signed=description.signed,
-            distribution=description.distribution,
-        )
-        return grid.values[content]
+        # A frame that is never hidden would leave log p(100) with evidence in it.
+        scoring = replace(self.job.task.scoring, last_frame="keep")
+        return self.method.on_grid(self.values, self.layout, scoring).values[content]
 
     @property
     def additive(self) -> Float[np.ndarray, "token frame"]:
@@ -283,7 +277,7 @@ def precision(task: TaskSpec) -> str | None:
 
     So `paper` stays in float32, and `--precision` holds for whatever hides cells.
     """
-    asked = [dict(call.params).get("precision") for call in task.references]
+    asked = [call.given.get("precision") for call in task.references]
     return next((str(value) for value in asked if value is not None), None)
 
 
@@ -406,7 +400,7 @@ def _score(
     if reason:
         return Score(None, reason), {}
     compute = metric.load()
-    params = dict(call.params)
+    params = call.given
     if metric.takes == "map":
         return compute(subject.rows(metric.space), **params), {}
     stored = store.get(_key(metric, subject))

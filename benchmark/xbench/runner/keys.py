@@ -124,10 +124,10 @@ def hypothesis_key(info: ModelInfo, job: Job) -> Key:
 def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Key:
     """Return the key of a reference of this hypothesis."""
     shared = _explanation(info, job, decoded, _code(registry.references, call.name), call)
-    if "until" in dict(call.params):
+    if "until" in call.given:
         # The map as scored decides when to stop.
         shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
-    if dict(call.params).get("precision") == "auto":
+    if call.given.get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)
     # SLIC's superpixels have changed between releases of scikit-image before.
@@ -210,7 +210,7 @@ def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method,
             "utterances": manifest.fingerprint,
             "seed": seed,
             **_code_of(method),
-            "params": dict(method.call.params),
+            "params": method.call.given,
             # What it learns to match: the reference, as the metric compares with it.
             "from": [
                 _code(registry.references, task.headline.reference),
@@ -231,5 +231,5 @@ def _explanation(
         "prompt": hypothesis.prompt,
         "tokens": hypothesis.tokens,
         **code,
-        "params": dict(call.params),
+        "params": call.given,
     }

@@ -18,7 +18,6 @@ from typing import Any
 
 from xbench import registry, stats
 from xbench.errors import UsageError, nearest
-from xbench.maps import on_encoder_grid
 from xbench.results import RunResult, column_name
 from xbench.runner import stages
 from xbench.runner.keys import map_key
@@ -150,16 +149,11 @@ def _map_views(
         for position, name in enumerate(names):
             one = stored.methods[position]
             key = map_key(stored.record.info, job, decoded, one, stored.partners.get(id_))
-            grids[name][id_] = on_encoder_grid(
-                stages.stored_artefact(store, key).arrays["values"],
-                decoded.layout,
-                job.task.scoring,
-                signed=one.description.signed,
-                distribution=one.description.distribution,
-            )
+            values = stages.stored_artefact(store, key).arrays["values"]
+            grids[name][id_] = one.on_grid(values, decoded.layout, job.task.scoring)
     ids = results[0].utterances["id"]
     scoring = stored.record.task.scoring
-    params = {c.name: dict(c.params) for c in stored.record.task.metrics}
+    params = {c.name: c.given for c in stored.record.task.metrics}
     views = {}
     for metric in dict.fromkeys(metrics):
         description = registry.metrics.get(metric)

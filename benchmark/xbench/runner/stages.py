@@ -152,7 +152,7 @@ def refer(
         told = Told(progress, expected)
         estimate = registry.references.get(call.name).load()
         sampling = Sampling(job.seed, batch_size, told.passes, job.task.scoring)
-        reference: Reference = estimate(case, sampling, **dict(call.params))
+        reference: Reference = estimate(case, sampling, **call.given)
         told.rest()
         arrays, facts = reference.to_artefact()
         cost = {
@@ -332,13 +332,7 @@ def score(
     for method in methods:
         stored = stored_artefact(store, map_key(info, job, decoded, method, partner))
         values = stored.arrays["values"]
-        maps[method.call] = on_encoder_grid(
-            values,
-            axes,
-            scoring,
-            signed=method.description.signed,
-            distribution=method.description.distribution,
-        )
+        maps[method.call] = method.on_grid(values, axes, scoring)
         map_facts[method.call] = stored.facts
         map_hashes[method.call] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
@@ -346,7 +340,7 @@ def score(
     ceilings: dict[Column, Ceiling] = {}
     references, targets = {}, {}
     metrics = [
-        (metric, dict(call.params))
+        (metric, call.given)
         for call in job.task.metrics
         if (metric := registry.metrics.get(call.name)).takes == "reference"
     ]

@@ -128,7 +128,7 @@ class _Subject:
         """What the method learned from the cases themselves, if it learns."""
         if self.description.fit is None:
             return None
-        learned = load_object(self.description.fit)(_split(self.cases), **dict(self.call.params))
+        learned = load_object(self.description.fit)(_split(self.cases), **self.call.given)
         return Fitted(learned, "oracle", len(self.cases))
 
     @cached_property
@@ -209,7 +209,7 @@ def _check_deterministic(subject: _Subject) -> None:
 
 
 def _check_seed(subject: _Subject) -> None:
-    params = dict(subject.call.params)
+    params = subject.call.given
     if "seed" not in params:
         raise NotApplicable("it has no parameter 'seed'")
     if np.array_equal(

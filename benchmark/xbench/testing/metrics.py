@@ -75,7 +75,7 @@ def check_metric(
         )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return BATTERY.run(_Subject(description, dict(call.params)), expected_failures)
+        return BATTERY.run(_Subject(description, call.given), expected_failures)
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,14 @@ def model_page(
         run.task.slug: (run.task, run.data["quality"]) for run in tables.runs if run.model is model
     }
     paddings = (run.data.get("padding_mass") for run in tables.runs if run.model is model)
-    checkpoints = (c for f in registry.models.descriptions() for c in f.checkpoints)
+    registered = registry.checkpoint(model.name)
     return ModelPage(
         path=f"models/{model.slug}.html",
         model=model,
         examples=[e for e in examples if e.bundle["model"] == model.name],
         sections=_sections(tables, model, shown),
         qualities=[quality[slug] for slug in sorted(quality)],
-        card=next((c for c in checkpoints if c.name == model.name), None),
+        card=registered and registered[1],
         padding=next((p for p in paddings if p is not None), None),
     )
 
