@@ -1,20 +1,33 @@
 # Two commands are enough: `make demo` and `make test`. The rest is for people who work on xbench.
 PYTHON ?= python3
+PYTHONS := 3.11 3.12 3.13
 VENV := .venv
+NEWEST := .venv-newest
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.installed-$(subst /,-,$(PYTHON))
 SOURCES := benchmark tests scripts perf
 
-.PHONY: demo test test-slow check format wheel bench clean
+.PHONY: demo test test-slow test-newest check format constraints wheel bench clean
 
-$(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "make: xbench needs Python 3.11 or newer, and '$(PYTHON)' is not; use make PYTHON=python3.12"; exit 3; }
-	@free=$$(df -Pk . | awk 'NR==2 {print $$4}'); [ "$$free" -gt 4000000 ] || \
-	  { echo "make: the packages need 4 GB of disk space here, $$((free / 1000)) MB are free"; exit 3; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev,plot]'
+# $(call environment,FOLDER) makes a virtual environment; one of another Python that is there already goes.
+define environment
+	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	  case " $(PYTHONS) " in *" $$version "*) ;; *) \
+	  echo "make: xbench is tested with Python $(firstword $(PYTHONS)) to $(lastword $(PYTHONS)) and refuses others;" \
+	    "'$(PYTHON)' is $${version:-no Python that runs}; use make PYTHON=python$(lastword $(PYTHONS))"; exit 3;; esac
+	@free=$$(df -Pk . | awk 'NR==2 {print $$4}'); [ "$$free" -gt 6000000 ] || \
+	  { echo "make: the packages need 6 GB of disk space here, $$((free / 1000)) MB are free"; exit 3; }
+	@[ "$$($(1)/bin/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" ] || rm -rf $(1)
+	$(PYTHON) -m venv $(1)
+endef
+
+# Pins without hashes: pip refuses to install this folder as editable when a constraint has a hash, and a build of
+# torch for processors only has another hash than the one of the package index.
+$(STAMP): pyproject.toml constraints.txt
+	$(call environment,$(VENV))
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt \
+	  --editable '.[test,dev,plot]'
 	@touch $@
 
 demo: $(STAMP)  ## the embedded model on three tasks: tables, result files and the site
@@ -30,6 +43,14 @@ test: $(STAMP)  ## the tests, under 15 minutes
 test-slow: $(STAMP)  ## the long tests
 	$(BIN)/python -m pytest -q -m slow -n auto
 
+# Deprecations pass here, so that what is broken already stands out; the last line counts those that our calls meet.
+test-newest:  ## the tests with the newest versions that pyproject.toml allows, in an environment of their own
+	$(call environment,$(NEWEST))
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test,plot]'
+	PYTHONPATH=scripts $(NEWEST)/bin/python -m pytest -q -n auto -p newest_versions -W default::DeprecationWarning \
+	  -W default::PendingDeprecationWarning -W default::FutureWarning
+
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -38,6 +59,13 @@ check: $(STAMP)  ## style and types
 format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+constraints:  ## constraints.txt: the newest versions that pyproject.toml allows become the tested ones
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	  "$$folder/bin/python" -m pip install --quiet uv && \
+	  echo pip | "$$folder/bin/uv" pip compile pyproject.toml - --extra test --extra dev --extra plot --upgrade \
+	    --universal --fork-strategy fewest --python-version $(firstword $(PYTHONS)) --no-annotate --no-config --quiet \
+	    --custom-compile-command 'make constraints' --output-file constraints.txt
 
 bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*.md (see perf/README.md)
 	$(BIN)/python perf/significance.py
@@ -51,7 +79,7 @@ bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*
 	$(BIN)/python perf/fast_vs_paper.py
 
 wheel: $(STAMP)  ## dist/xbench-*.whl
-	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(NEWEST) dist build

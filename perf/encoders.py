@@ -40,8 +40,11 @@ def ways(model: SpeechModel, batch: int) -> dict[str, Callable[[], object]]:
     """Return passes over one batch of random features [batch, melframe, mel]."""
     ours = twins.twin(model, torch.bfloat16)
     with patch.object(twins, "_as_convolution", lambda module: None):
-        linear = twins._twin.__wrapped__(model, torch.bfloat16)
+        # A copy of the network is another network, so this twin is not the one above.
+        copied = model.with_network(copy.copy(model.network))  # type: ignore[attr-defined]
+        linear = twins.twin(copied, torch.bfloat16)
     assert ours is not None
+    assert linear is not None
     network = copy.deepcopy(model.network).bfloat16()  # type: ignore[attr-defined]
     network.set_attn_implementation("sdpa")
     encoder, device = network.get_encoder(), next(network.parameters()).device

@@ -29,8 +29,8 @@ from xbench.maps import GridMap, on_encoder_grid, standardise
 from xbench.methods.compute import compute_map
 from xbench.metrics.agreement import pearson, pearson_paper
 from xbench.references.estimation import Sampling, as_used
-from xbench.references.reference import Reference
 from xbench.references.reliability import RELIABLE_ROW
+from xbench.references.sampled import SampledReference
 from xbench.spec import Call, TaskSpec
 from xbench.tasks import load_task
 
@@ -82,7 +82,7 @@ def presets(masks: int | None) -> dict[str, TaskSpec]:
 
 def references(
     subject: Subject, name: str, tasks: dict[str, TaskSpec], found: Utterance
-) -> dict[str, Reference]:
+) -> dict[str, SampledReference]:
     """Make one reference under both presets and note what it took."""
     made = {}
     for preset, seed in PRESETS.items():

@@ -25,9 +25,9 @@ import numpy as np
 
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.references import spes
-from xbench.references.estimation import Sampling, Sums, as_used
-from xbench.references.reference import Reference
+from xbench.references.estimation import Accumulated, Sampling, as_used
 from xbench.references.reliability import ceiling_pearson_paper, row_reliability
+from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -76,7 +76,7 @@ class Curve:
     milliseconds_per_mask: float = 0.0
 
 
-def full_map(reference: Reference, layout: Layout) -> float | None:
+def full_map(reference: SampledReference, layout: Layout) -> float | None:
     """Return the reliability at full resolution: cells are frames, or (melframe, mel) pairs."""
     halves = [reference.half(i)[list(layout.content)] for i in (0, 1)]
     rows = row_reliability(*(half.reshape(len(half), -1) for half in halves))
@@ -89,7 +89,7 @@ def mean_of(values: Any) -> float | None:
     return math.fsum(defined) / len(defined) if defined else None
 
 
-def judged(space: str) -> dict[str, Callable[[Reference, Layout], float | None]]:
+def judged(space: str) -> dict[str, Callable[[SampledReference, Layout], float | None]]:
     """Return the maps whose reliability is asked for."""
     if space == "spes-encoder":
         return {"as used": lambda r, axes: as_used(r, axes, MAX).value}
@@ -108,14 +108,14 @@ def trace_curve(subject: Subject, space: str, masks: int, design: str) -> Curve:
     )
     spent = [0.0, time.perf_counter()]
 
-    def watch(sums: Sums) -> None:
+    def watch(sums: Accumulated) -> None:
         spent[0] += time.perf_counter() - spent[1]
         before = curve.masks[-1] if curve.masks else 0
         if sums.drawn >= masks or any(before < c <= sums.drawn for c in CHECKPOINTS):
             look(sums)
         spent[1] = time.perf_counter()
 
-    def look(sums: Sums) -> None:
+    def look(sums: Accumulated) -> None:
         curve.segments = sums.segmentation.sizes
         curve.distinct = len(set(sums.segmentation.distinct))
         curve.masks.append(sums.drawn)

@@ -9,7 +9,7 @@ install_import_hook("xbench", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 
 # ruff: noqa: E402
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hypothesis import settings
 from torch import Tensor
 
 from command_line import Run, runner
+from installed_plugin import Install, installer
 from planted_model import Planted
 from xbench.case import Case
 from xbench.maps import Layout
@@ -292,3 +293,9 @@ def another_tiny_whisper() -> Callable[..., Path]:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return the function that calls the command line: run(arguments...)."""
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Return the function that installs a plugin: install(distribution, module, points, code)."""
+    yield from installer(tmp_path, monkeypatch)

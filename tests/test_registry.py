@@ -1,55 +1,15 @@
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import re
+from collections.abc import Iterator
 
 import pytest
 
+from installed_plugin import DESCRIPTION, Install, plugin
 from xbench import registry
+from xbench.description import load_object
 from xbench.errors import UnknownName, UsageError
 from xbench.spec import Call
-
-DESCRIPTION = """
-from xbench.description import MethodDescription
-{name} = MethodDescription(
-    name="{method}", version="7", summary="a test", source="here", implementation="{module}:run",
-    kind="control", distribution=True,
-)
-"""
-
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Return a function that installs a distribution with entry points and one module."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    modules: list[str] = []
-
-    def write(distribution: str, module: str, points: dict[str, str], code: str) -> None:
-        info = tmp_path / f"{distribution.replace('-', '_')}-2.5.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n"
-        )
-        lines = [f"{name} = {target}" for name, target in points.items()]
-        (info / "entry_points.txt").write_text("\n".join(["[xbench.methods]", *lines]) + "\n")
-        (tmp_path / f"{module}.py").write_text(code)
-        modules.append(module)
-        importlib.invalidate_caches()
-        registry._load.cache_clear()
-
-    yield write
-    for module in modules:
-        sys.modules.pop(module, None)
-    registry._load.cache_clear()
-
-
-def plugin(install: Install, distribution: str, module: str, method: str) -> None:
-    code = DESCRIPTION.format(name="METHOD", method=method, module=module)
-    install(distribution, module, {method: f"{module}:METHOD"}, code)
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +106,16 @@ def test_resolving_checks_parameters() -> None:
     assert dict(call.params) == {"layer": 1, "head": 0}
     with pytest.raises(UsageError, match="'layer' is required"):
         registry.methods.resolve(Call("raw-attention"))
+
+
+def test_every_function_that_a_built_in_names_is_there() -> None:
+    """Descriptions name functions as text, so only this notices one that was moved or renamed."""
+    named = [
+        value
+        for group in registry.ALL
+        for description in group.descriptions()
+        for value in vars(description).values()
+        if isinstance(value, str) and re.fullmatch(r"xbench[\w.]+:\w+", value)
+    ]
+    assert len(named) > 60
+    assert all(callable(load_object(path)) for path in named)

@@ -183,10 +183,33 @@ class MethodDescription(Description):
 
 @dataclass(frozen=True)
 class ReferenceDescription(Description):
-    """A reference saliency: estimator, the space its cells live in, and how a pass is perturbed."""
+    """A reference saliency: `implementation` maps (case, sampling, **parameters) to a `Reference`.
+
+    space: where its cells live: `encoder` = [token, frame], `input` = [token, melframe, mel].
+    estimator: how it is computed, in a word; a parameter of this name tells it more exactly.
+    restore: "module:object" of the function (arrays, facts) that makes a stored reference again.
+    bound: the parameter that bounds how many perturbed passes one utterance takes; the command line's
+        `--masks` sets it, and `--plan` reads it. None: the number is not known before it runs.
+    trial: values of other parameters with which a few passes can be timed; any passes take as long.
+    """
 
     space: Literal["encoder", "input"] = field(kw_only=True)
     estimator: str = field(kw_only=True)
+    restore: str = field(default="xbench.references.sampled:restore", kw_only=True)
+    bound: str | None = field(default=None, kw_only=True)
+    trial: Mapping[str, Scalar] = field(default_factory=dict, kw_only=True)
+
+    def most_passes(self, call: Call) -> int | None:
+        """Return the most perturbed passes that a call takes per utterance; None where it is not known."""
+        return None if self.bound is None else int(dict(call.params)[self.bound])
+
+    def bounded(self, call: Call, passes: int) -> Call:
+        """Return the call with at most this many passes, or as it is where nothing bounds them."""
+        return call if self.bound is None else call.with_params(**{self.bound: passes})
+
+    def timed(self, call: Call, passes: int) -> Call:
+        """Return a call of at most this many passes whose time per pass is that of `call`."""
+        return self.bounded(call, passes).with_params(**self.trial)
 
 
 @dataclass(frozen=True)

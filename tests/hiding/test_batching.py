@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xbench.errors import EnvironmentProblem
-from xbench.hiding.batching import Batched, out_of_memory, starting_size
+from xbench.errors import UtteranceError
+from xbench.hiding.batching import Batched, batched_measure, out_of_memory, starting_size
 from xbench.hiding.effect import Shift
 
 HIDDEN = torch.rand(23, 5, generator=torch.Generator().manual_seed(0)) < 0.5
 
 
-def limited(limit: int, problem: Exception, seen: list[int]) -> Batched:
+def limited(limit: int, problem: Exception, seen: list[int]) -> Batched[Shift]:
     """Return passes that fail in this way beyond `limit` masks."""
 
     def measure(hidden: torch.Tensor) -> Shift:
@@ -19,7 +19,7 @@ def limited(limit: int, problem: Exception, seen: list[int]) -> Batched:
         seen.append(len(hidden))
         return Shift(hidden.float() * torch.arange(5.0), hidden)
 
-    return Batched(measure, 16)
+    return batched_measure(measure, 16)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,9 @@ def limited(limit: int, problem: Exception, seen: list[int]) -> Batched:
     [
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
         torch.OutOfMemoryError("CUDA out of memory"),
     ],
 )
@@ -36,7 +39,7 @@ def test_batches_shrink_until_they_fit_and_no_mask_is_lost(problem: Exception) -
     shift = batched(HIDDEN)
     assert batched.size == 4
     assert seen == [4, 4, 4, 4, 4, 3]
-    assert torch.equal(shift.divergence, HIDDEN.float() * torch.arange(5.0))
+    assert torch.equal(shift.value, HIDDEN.float() * torch.arange(5.0))
     assert torch.equal(shift.kept, HIDDEN)
 
 
@@ -46,9 +49,21 @@ def test_what_fits_is_not_split_further() -> None:
     assert seen == [16, 7]
 
 
-def test_one_mask_that_does_not_fit_is_the_machines_problem() -> None:
-    with pytest.raises(EnvironmentProblem, match="does not fit into memory"):
+def test_one_mask_that_does_not_fit_costs_the_clip_alone() -> None:
+    with pytest.raises(UtteranceError, match="does not fit into memory") as refused:
         limited(0, MemoryError(), [])(HIDDEN)
+    assert refused.value.reason == "out-of-memory"
+
+
+def test_whatever_is_made_of_masks_shrinks_alike() -> None:
+    def written(hidden: torch.Tensor) -> list[str]:
+        if len(hidden) > 3:
+            raise MemoryError
+        return [str(int(row.sum())) for row in hidden]
+
+    batched: Batched[list[str]] = Batched(written, lambda parts: [t for p in parts for t in p], 23)
+    assert batched(HIDDEN) == [str(int(row.sum())) for row in HIDDEN]
+    assert batched.size == 2
 
 
 def test_other_errors_are_not_hidden() -> None:

@@ -13,11 +13,11 @@ import torch
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.errors import UsageError
-from xbench.hiding import checks, passes
+from xbench.hiding import checks, passes, way
 from xbench.hiding import twin as twin_module
 from xbench.models.metered import MeteredModel
 from xbench.references.estimation import Sampling
-from xbench.references.reference import Reference
+from xbench.references.sampled import SampledReference
 from xbench.references.spes import spes_encoder, spes_input
 from xbench.spec import Decoding
 
@@ -48,11 +48,11 @@ def digits(micro: Any, shared_folder: Any) -> Case:
     return Case(micro, features, micro.decode(features, "en", None, Decoding()), "digits")
 
 
-def encoder(case: Case, masks: int = 12, **options: Any) -> Reference:
+def encoder(case: Case, masks: int = 12, **options: Any) -> SampledReference:
     return spes_encoder(case, Sampling(), masks=masks, p=0.7, **options)
 
 
-def frozen(case: Case, **options: Any) -> Reference:
+def frozen(case: Case, **options: Any) -> SampledReference:
     return spes_input(case, Sampling(), masks=6, padding="frozen", **INPUT, **options)
 
 
@@ -136,7 +136,7 @@ def test_logits_that_are_no_product_of_the_states_take_the_plain_way(
     monkeypatch.setattr(model, "_read_out", scaled)
     found = encoder(tiny_case)
     assert not np.allclose(found.sums, straight.sums, rtol=0.1)
-    monkeypatch.setattr(passes, "twin", lambda model, dtype: None)
+    monkeypatch.setattr(way, "twin", lambda model, dtype: None)
     np.testing.assert_array_equal(found.sums, encoder(tiny_case).sums)
 
 
@@ -180,18 +180,18 @@ def test_frozen_padding_is_refused_where_one_content_token_disagrees(
     def one_token_hears_padding(measure: Any) -> Any:
         def other(hidden: torch.Tensor) -> Any:
             shift = measure(hidden)
-            wrong = shift.divergence.clone()
+            wrong = shift.value.clone()
             wrong[:, digits.hypothesis.content[0]] = torch.rand(len(hidden))
-            return replace(shift, divergence=wrong)
+            return replace(shift, value=wrong)
 
         return other
 
-    agreement = passes.Plan.agreement
+    agreement = checks.lowest_agreement
 
-    def planted_failure(self: Any, exact: Any, fast: Any) -> float | None:
-        return agreement(self, exact, one_token_hears_padding(fast))
+    def planted_failure(exact: Any, fast: Any, *rest: Any) -> float | None:
+        return agreement(exact, one_token_hears_padding(fast), *rest)
 
-    monkeypatch.setattr(passes.Plan, "agreement", planted_failure)
+    monkeypatch.setattr(checks, "lowest_agreement", planted_failure)
     found = frozen(digits)
     assert (found.computation["padding"], found.computation["padding_reason"]) == (
         "exact",

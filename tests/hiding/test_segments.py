@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xbench.hiding.segments import Segmentation, frame_segments, superpixels
+from xbench.hiding.segments import Segmentation, frame_segments, grid_segments, superpixels
 
 PAPER: dict[str, Any] = {
     "rates": (400, 500, 600),
@@ -90,3 +90,11 @@ def test_frame_segments_are_one_level_of_single_frames() -> None:
     segmentation = frame_segments(4)
     assert segmentation.labels.tolist() == [[0, 1, 2, 3]]
     assert segmentation.sizes == (4,)
+
+
+def test_a_grid_is_time_by_bands() -> None:
+    grid = grid_segments(5, 4, 2, 2)
+    assert grid.labels.tolist() == [[[0, 0, 1, 1]] * 3 + [[2, 2, 3, 3]] * 2]
+    assert grid.sizes == (4,)
+    assert grid_segments(3, 2, 50, 1).labels[0].tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert grid_segments(1, 2, 4, 9).labels[0].tolist() == [[0, 1]]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from xbench import registry
 from xbench.case import Case
 from xbench.data.manifest import Utterance, Word, read_manifest
 from xbench.errors import Unsupported
@@ -203,7 +202,7 @@ def utterance(make_manifest: Callable[..., Path]) -> Utterance:
 
 
 def method(name: str) -> Method:
-    return Method(*registry.methods.resolve(Call(name)))
+    return Method.registered(Call(name))
 
 
 def explained(planted: Any, store: Store, utterance: Utterance, task: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from PIL import Image
 from xbench.hiding.segments import frame_segments
 from xbench.maps import GridMap
 from xbench.notebook import map_html
-from xbench.references.reference import Reference
+from xbench.references.sampled import SampledReference
 from xbench.results import RunResult
 
 
@@ -34,7 +34,7 @@ def test_maps_and_references_show_themselves() -> None:
     assert "map of 2 tokens by 3 encoder frames" in GridMap(np.eye(2, 3))._repr_html_()
     sums = np.zeros((2, 1, 4))
     sums[:, 0, 1] = 2.0
-    reference = Reference(
+    reference = SampledReference(
         frame_segments(4), sums, np.full((2, 4), 2), (5, 5), np.ones(1), "zero vector"
     )
     html = reference._repr_html_()

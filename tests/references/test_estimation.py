@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
+from xbench.hiding.batching import batched_measure
 from xbench.hiding.effect import Measure, Shift
 from xbench.hiding.masks import Design, draw_mask, mask_key, number
 from xbench.hiding.segments import Segmentation, frame_segments
 from xbench.maps import Layout, on_encoder_grid
 from xbench.metrics.agreement import pearson
 from xbench.references import estimation
-from xbench.references.estimation import Recipe, Sampling, Sums, as_used, block_size, estimate
-from xbench.references.reference import Reference
+from xbench.references.estimation import (
+    Accumulated,
+    Recipe,
+    Sampling,
+    as_used,
+    block_size,
+    estimate,
+)
 from xbench.references.reliability import Reliability
+from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
 
 CaseOf = Callable[..., Case]
@@ -51,11 +59,16 @@ def case(planted: Any, case_of: CaseOf) -> Case:
     return case_of(replace(planted, total=FRAMES, frames=pieces))
 
 
-def made(case: Case, recipe: Recipe, sampling: Sampling | None = None, **changes: Any) -> Reference:
-    options: dict[str, Any] = {"batch_size": 64, "neutral": "x"} | changes
-    segmentation = options.pop("segmentation", frame_segments(FRAMES))
-    measure = options.pop("measure", planted_measure())
-    return estimate(measure, segmentation, case, sampling or Sampling(), recipe, **options)
+def made(
+    case: Case, recipe: Recipe, sampling: Sampling | None = None, **changes: Any
+) -> SampledReference:
+    segmentation = changes.get("segmentation", frame_segments(FRAMES))
+    measure = batched_measure(
+        changes.get("measure", planted_measure()), changes.get("batch_size", 64)
+    )
+    return estimate(
+        measure, segmentation, case, sampling or Sampling(), recipe, neutral="zero vector"
+    )
 
 
 # -- blocks ---------------------------------------------------------------------------------------
@@ -99,9 +112,9 @@ def test_neither_batch_size_nor_blocks_change_a_map(
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_first_masks_of_many_are_the_masks_of_few(case: Case, estimator: str) -> None:
-    seen: dict[int, Reference | None] = {}
+    seen: dict[int, SampledReference | None] = {}
 
-    def watch(sums: Sums) -> None:
+    def watch(sums: Accumulated) -> None:
         seen[sums.drawn] = sums.reference(estimator)
 
     made(case, Recipe(1500, 0.7, estimator), Sampling(watch=watch))
@@ -192,7 +205,7 @@ def test_equal_levels_are_one_level_with_more_masks(case: Case) -> None:
         level = n % 3
         hidden = draw_mask(key, n, segmentation.sizes[level], 0.7)[labels[level]]
         shift = planted_measure()(torch.from_numpy(hidden[None]))
-        sums += shift.divergence.numpy().T * hidden
+        sums += shift.value.numpy().T * hidden
         counts += hidden
     np.testing.assert_allclose(reference.mean(), sums / counts, rtol=1e-5)
 
@@ -216,7 +229,7 @@ def test_least_squares_with_too_few_masks_is_refused_before_any_pass(case: Case)
 def test_it_stops_in_whole_blocks_once_the_map_as_used_is_reliable(case: Case) -> None:
     seen: list[float] = []
 
-    def watch(sums: Sums) -> None:
+    def watch(sums: Accumulated) -> None:
         so_far = sums.reference("masked-mean")
         assert so_far is not None
         seen.append(as_used(so_far, case.layout, Scoring()).value or 0.0)
@@ -254,7 +267,7 @@ def test_it_judges_again_when_there_are_a_twentieth_more_masks(
 ) -> None:
     looks: list[int] = []
 
-    def judged(reference: Reference, layout: Layout, scoring: Scoring) -> Reliability:
+    def judged(reference: SampledReference, layout: Layout, scoring: Scoring) -> Reliability:
         looks.append(sum(reference.masks))
         return as_used(reference, layout, scoring)
 
@@ -278,7 +291,7 @@ def test_a_single_token_can_reach_a_target(planted: Any, case_of: CaseOf) -> Non
 
     def measure(hidden: torch.Tensor) -> Shift:
         shift = planted_measure()(hidden)
-        return Shift(shift.divergence[:, :1], shift.kept[:, :1])
+        return Shift(shift.value[:, :1], shift.kept[:, :1])
 
     assert made(case, Recipe(20_000, 0.7, until=0.7), measure=measure).converged is True
 
@@ -301,7 +314,7 @@ def test_the_scoring_options_decide_when_to_stop(case: Case) -> None:
 # -- is the reliability true ----------------------------------------------------------------------
 
 
-def as_map(reference: Reference, case: Case) -> Any:
+def as_map(reference: SampledReference, case: Case) -> Any:
     return on_encoder_grid(reference.mean(), case.layout, Scoring())
 
 

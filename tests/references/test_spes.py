@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,14 +14,16 @@ from scipy.stats import entropy
 
 from xbench.case import Case
 from xbench.errors import UsageError, UtteranceError
-from xbench.hiding.batching import Batched
-from xbench.hiding.effect import Shift, against, kl_divergence
+from xbench.hiding.batching import Batched, batched_measure
+from xbench.hiding.cells import replaced
+from xbench.hiding.effect import Clean, Shift, divergence, from_logits, kl_divergence
 from xbench.hiding.masks import draw_mask, mask_key
 from xbench.hiding.segments import Segmentation, frame_segments
 from xbench.references import estimation
 from xbench.references.estimation import Recipe, Sampling
 from xbench.references.reference import Reference
-from xbench.references.spes import _hide, spes_encoder, spes_input
+from xbench.references.sampled import SampledReference, restore
+from xbench.references.spes import spes_encoder, spes_input
 
 CaseOf = Callable[..., Case]
 INPUT: dict[str, Any] = {
@@ -42,11 +45,11 @@ def tiny_case(tiny: Any, case_of: CaseOf, clip: Callable[..., np.ndarray]) -> Ca
     return case_of(tiny, clip(0.6, 3))
 
 
-def input_map(case: Case, masks: int, sampling: Sampling | None = None) -> Reference:
+def input_map(case: Case, masks: int, sampling: Sampling | None = None) -> SampledReference:
     return spes_input(case, sampling or Sampling(), masks=masks, **INPUT)
 
 
-def encoder_map(case: Case, masks: int, sampling: Sampling | None = None) -> Reference:
+def encoder_map(case: Case, masks: int, sampling: Sampling | None = None) -> SampledReference:
     return spes_encoder(case, sampling or Sampling(), masks=masks, p=0.7)
 
 
@@ -148,7 +151,7 @@ def test_the_weighted_formula_is_exact_for_two_frames(
 def test_levels_are_added_up_before_the_division() -> None:
     # One cell, hidden twice on level 0 (sum 3) and six times on level 1 (sum 1): 4/8, not 3/2 + 1/6.
     segmentation = Segmentation(np.zeros((2, 1), dtype=np.int32), (1, 1))
-    reference = Reference(
+    reference = SampledReference(
         segmentation,
         sums=np.array([[[3.0, 1.0]], [[0.0, 0.0]]]),
         counts=np.array([[2, 6], [0, 0]]),
@@ -200,7 +203,8 @@ def test_hidden_frames_become_zero_and_padding_is_never_touched(
 
     monkeypatch.setattr(type(planted), "logits", logits)
     encoder_map(case, 12, Sampling(batch_size=12))
-    clean, batch = sorted(seen, key=len)
+    clean = seen[0]
+    (batch,) = (encoded for encoded in seen if len(encoded) == 12)
     key = mask_key(0, case.key)
     for index, encoded in enumerate(batch):
         hidden = draw_mask(key, index, 12, 0.7)
@@ -242,15 +246,15 @@ def test_hiding_takes_one_value_or_the_other_bit_for_bit(
 ) -> None:
     torch.manual_seed(0)
     values = torch.randn(30, 12)
-    features = replace(planted_case.features, values=values)
     hidden = torch.rand(3, 24, 12) < 0.5
     expected = torch.where(hidden, values[:24].mean(0).to(dtype), values[:24].to(dtype))
-    assert torch.equal(_hide(features, hidden, dtype), expected)
+    neutral = values[:24].mean(0).to(dtype)
+    assert torch.equal(replaced(values[:24].to(dtype), neutral, hidden), expected)
 
 
 @pytest.mark.parametrize("estimate", [encoder_map, input_map])
 def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
-    tiny_case: Case, estimate: Callable[..., Reference], monkeypatch: pytest.MonkeyPatch
+    tiny_case: Case, estimate: Callable[..., SampledReference], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         return draw_mask(key, index, size, p if index % 2 else 0.0)
@@ -258,9 +262,9 @@ def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
     found: list[torch.Tensor] = []
     measure = Batched.__call__
 
-    def keep(self: Batched, hidden: torch.Tensor) -> Shift:
+    def keep(self: Batched[Shift], hidden: torch.Tensor) -> Shift:
         shift = measure(self, hidden)
-        found.append(shift.divergence)
+        found.append(shift.value)
         return shift
 
     monkeypatch.setattr(estimation, "draw_mask", draw)
@@ -276,7 +280,7 @@ def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
 
 @pytest.mark.parametrize("estimate", [encoder_map, input_map])
 def test_the_batch_size_changes_nothing(
-    tiny_case: Case, estimate: Callable[..., Reference]
+    tiny_case: Case, estimate: Callable[..., SampledReference]
 ) -> None:
     one = estimate(tiny_case, 36, Sampling(batch_size=1))
     many = estimate(tiny_case, 36, Sampling(batch_size=16))
@@ -289,7 +293,7 @@ def test_the_batch_size_changes_nothing(
 
 
 @pytest.mark.parametrize("estimate", [encoder_map, input_map])
-def test_the_seed_decides(planted_case: Case, estimate: Callable[..., Reference]) -> None:
+def test_the_seed_decides(planted_case: Case, estimate: Callable[..., SampledReference]) -> None:
     first, again, other = (estimate(planted_case, 60, Sampling(seed=s)) for s in (3, 3, 4))
     np.testing.assert_array_equal(first.sums, again.sums)
     assert np.abs(first.mean() - other.mean()).max() > 0.01
@@ -299,7 +303,7 @@ def test_the_seed_decides(planted_case: Case, estimate: Callable[..., Reference]
 
 @pytest.mark.parametrize(("estimate", "levels"), [(encoder_map, 1), (input_map, 3)])
 def test_halves_hold_alternate_masks_of_every_level(
-    planted_case: Case, estimate: Callable[..., Reference], levels: int
+    planted_case: Case, estimate: Callable[..., SampledReference], levels: int
 ) -> None:
     masks = 44  # not a multiple of 2 * 3
     reference = estimate(planted_case, masks, Sampling(batch_size=7))
@@ -387,7 +391,7 @@ def test_a_single_token_hypothesis_has_a_reference(planted: Any, case_of: CaseOf
 def test_logits_that_are_not_finite_refuse_the_utterance(
     planted: Any,
     planted_case: Case,
-    estimate: Callable[..., Reference],
+    estimate: Callable[..., SampledReference],
     bad: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -424,13 +428,28 @@ def test_the_estimate_takes_any_segmentation(planted_case: Case) -> None:
     clean = perturbed(torch.zeros(1, 5, dtype=torch.bool))[0]
     tokens = torch.tensor(planted_case.hypothesis.tokens)
     reference = estimation.estimate(
-        against(clean, tokens, perturbed),
+        batched_measure(from_logits(divergence, Clean(clean, tokens), perturbed), 64),
         frame_segments(5),
         planted_case,
         Sampling(),
         Recipe(200, 0.5),
-        batch_size=64,
         neutral="x",
     )
     assert reference.mean()[0].argmax() == 2
     np.testing.assert_array_equal(reference.mean()[1:], np.zeros((2, 5)))
+
+
+# -- what every reference can do ------------------------------------------------------------------
+
+
+def test_a_stored_reference_is_made_again_bit_for_bit(planted_case: Case) -> None:
+    made = input_map(planted_case, 24)
+    assert isinstance(made, Reference)
+    arrays, facts = made.to_artefact()
+    again = restore(arrays, json.loads(json.dumps(facts)))
+    for before, after in zip(
+        (made.mean(), *made.halves()), (again.mean(), *again.halves()), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+    assert again.facts().masks == made.facts().masks == (12, 12)
+    assert again.facts().computation == made.facts().computation

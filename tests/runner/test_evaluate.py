@@ -15,14 +15,10 @@ import pytest
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError, UtteranceError
 from xbench.models.families.whisper import WhisperModel
-from xbench.models.protocol import layout
 from xbench.references import spes
 from xbench.results import read_result
-from xbench.runner import keys
-from xbench.runner.keys import Decoded, Job, reference_key
-from xbench.runner.plan import plan_methods, plan_tasks
+from xbench.runner.plan import plan_tasks
 from xbench.runner.provenance import without_folders
-from xbench.runner.stages import read_features
 from xbench.runner.verify import spec_of
 from xbench.schemas import problems
 from xbench.spec import TaskSpec
@@ -616,75 +612,6 @@ def test_results_hold_neither_nan_nor_infinity(
 # -- keys -----------------------------------------------------------------------------------------
 
 
-def test_every_fact_about_the_model_that_changes_its_output_is_in_the_keys(
-    tiny: WhisperModel, spec: RunSpec
-) -> None:
-    (plan,) = plan_tasks(spec)
-    job = keys.Job(plan.task, plan.manifest.utterances[0], 0)
-    base = keys.hypothesis_key(tiny.info, job).digest
-    for change in ({"revision": "x"}, {"precision": "bfloat16"}, {"source": "x"}, {"family": "x"}):
-        assert keys.hypothesis_key(replace(tiny.info, **change), job).digest != base
-    for same in ({"name": "x"}, {"device": "cuda"}):
-        assert keys.hypothesis_key(replace(tiny.info, **same), job).digest == base
-    other = replace(job, utterance=replace(job.utterance, audio_sha256="0" * 64))
-    assert keys.hypothesis_key(tiny.info, other).digest != base
-    english = replace(job, utterance=replace(job.utterance, language="it"))
-    assert keys.hypothesis_key(tiny.info, english).digest != base
-    decoding = replace(job, task=replace(job.task, decoding=replace(job.task.decoding, beams=1)))
-    assert keys.hypothesis_key(tiny.info, decoding).digest != base
-
-
-def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
-    tiny: WhisperModel, spec: RunSpec, clip: Callable[..., np.ndarray]
-) -> None:
-    (plan,), (method,) = plan_tasks(spec), plan_methods(spec)
-    job = keys.Job(plan.task, plan.manifest.utterances[0], 0)
-    features = tiny.features(clip(0.6))
-    hypothesis = tiny.decode(features, "en", None, plan.task.decoding)
-    decoded = keys.Decoded(hypothesis, layout(features, hypothesis), 0.6)
-    call = plan.task.references[0]
-    reference = keys.reference_key(tiny.info, job, decoded, call).digest
-    explained = keys.map_key(tiny.info, job, decoded, method).digest
-    assert reference != explained
-
-    other_audio = replace(job, utterance=replace(job.utterance, audio_sha256="0" * 64))
-    jobs = [(tiny.info, other_audio, decoded), (replace(tiny.info, revision="x"), job, decoded)]
-    for change in ({"tokens": hypothesis.tokens[1:]}, {"prompt": hypothesis.prompt[1:]}):
-        changed = replace(decoded, hypothesis=replace(hypothesis, **change))
-        jobs.append((tiny.info, job, changed))
-    for info, job_, decoded_ in jobs:
-        assert keys.reference_key(info, job_, decoded_, call).digest != reference
-        assert keys.map_key(info, job_, decoded_, method).digest != explained
-    more = call.with_params(p=0.5)
-    assert keys.reference_key(tiny.info, job, decoded, more).digest != reference
-    newer = replace(method, description=replace(method.description, version="2"))
-    assert keys.map_key(tiny.info, job, decoded, newer).digest != explained
-    seeded = replace(job, seed=1)
-    assert keys.reference_key(tiny.info, seeded, decoded, call).digest != reference
-    assert keys.map_key(tiny.info, seeded, decoded, method).digest == explained
-
-
-def test_the_key_of_a_reference_holds_what_determines_its_passes(
-    spec: RunSpec, tiny: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (plan,) = plan_tasks(spec)
-    job = Job(plan.task, plan.manifest.utterances[0], 0)
-    features, _ = read_features(tiny, job.utterance)
-    hypothesis = tiny.decode(features, "en", None, job.task.decoding)
-    decoded = Decoded(hypothesis, layout(features, hypothesis), 1.0)
-    call = next(c for c in plan.task.references if c.name == "spes-input")
-
-    def digest(**params: str) -> str:
-        return str(reference_key(tiny.info, job, decoded, call.with_params(**params)).digest)
-
-    found = {digest(precision=p) for p in ("auto", "float32", "bfloat16")}
-    assert len({*found, digest(padding="frozen")}) == 4
-    for fast in (True, False):
-        monkeypatch.setattr(keys, "bfloat16_is_fast", lambda device, fast=fast: fast)
-        found.add(digest(precision="auto"))
-    assert len(found) == 4  # `auto` on this machine, and on the other kind
-
-
 def test_the_precision_of_a_run_is_that_of_its_references(spec: RunSpec) -> None:
     (plan,) = plan_tasks(replace(spec, precision="float32"))
     assert all(dict(call.params)["precision"] == "float32" for call in plan.task.references)
@@ -751,22 +678,3 @@ def test_without_a_target_nothing_is_said_about_reaching_one(
     assert {(r.converged, r.converged_share, r.estimator) for r in result.references} == {
         (None, None, "masked-mean")
     }
-
-
-def test_scoring_enters_the_key_of_a_reference_only_with_a_target(
-    tiny: WhisperModel, spec: RunSpec, clip: Callable[..., np.ndarray]
-) -> None:
-    (plan,) = plan_tasks(spec)
-    other = replace(plan.task, scoring=replace(plan.task.scoring, pool_time="mean"))
-    utterance = plan.manifest.utterances[0]
-    features = tiny.features(clip(0.6))
-    hypothesis = tiny.decode(features, "en", None, plan.task.decoding)
-    decoded = keys.Decoded(hypothesis, layout(features, hypothesis), 0.6)
-    with_target = plan.task.references[0]
-    without = Call.make(with_target.name, {k: v for k, v in with_target.params if k != "until"})
-    for call, same in ((with_target, False), (without, True)):
-        digests = {
-            keys.reference_key(tiny.info, keys.Job(task, utterance, 0), decoded, call).digest
-            for task in (plan.task, other)
-        }
-        assert (len(digests) == 1) is same

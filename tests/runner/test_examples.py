@@ -124,7 +124,7 @@ def test_maps_and_scores_are_those_of_the_store_and_the_results(
             }
         for call in job.task.references:
             key = reference_key(stored.record.info, job, decoded, call)
-            reference = stages.read_reference(stages.stored_artefact(store, key))
+            reference = stages.read_reference(call, stages.stored_artefact(store, key))
             grid = on_encoder_grid(reference.mean(), decoded.layout, scoring)
             name = map_id("reference", str(call))
             expected[name] = grid.values

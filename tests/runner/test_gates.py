@@ -14,7 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from xbench import Call, ExecutionOptions, RunSpec, evaluate, registry
+from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.case import Case
 from xbench.cli.console import show_results
 from xbench.data.manifest import read_manifest
@@ -79,11 +79,11 @@ def broken(name: str, **changes: Any) -> Method:
         takes="case",
     )
     params = changes.pop("params", {})
-    return Method(replace(plain, **changes), Call.make(plain.name, params))
+    return Method(replace(plain, **changes), Call.make(plain.name, params), "tests")
 
 
 def method(text: str) -> Method:
-    return Method(*registry.methods.resolve(Call.parse(text)))
+    return Method.registered(Call.parse(text))
 
 
 @pytest.fixture(scope="module")

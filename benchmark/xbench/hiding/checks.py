@@ -45,10 +45,7 @@ def lowest_agreement(
     None where a content token diverges by the same amount, or not finitely, under every mask.
     """
     return lowest_correlation(
-        *(
-            way(hidden).divergence.double().cpu().numpy()[:, list(content)].T
-            for way in (exact, fast)
-        )
+        *(way(hidden).value.double().cpu().numpy()[:, list(content)].T for way in (exact, fast))
     )
 
 

@@ -1,55 +1,127 @@
-"""How far a perturbed pass moves the output: KL per token, and whether the token stayed the most likely.
+"""What hiding cells does to the output, token by token.
 
-d[i] = KL( p_i || q_i ) = sum_v p_i(v) (log p_i(v) - log q_i(v))      in nats, full next-token distribution
+    divergence        KL( p_i || q_i ) = sum_v p_i(v) (log p_i(v) - log q_i(v))     in nats, full distribution
+    probability drop  p_i(y_i) - q_i(y_i)
+    log-probability   log q_i(y_i)
+    logit             z_i(y_i), before the softmax
+
+p_i is the distribution of token i in the clean pass, q_i the one while cells are hidden, y_i the hypothesis token.
+
+All four are read from one pass through the vocabulary (`Passage`). The pass is made of logits, or of the states h that
+meet the output embeddings E of a twin (`hiding.twin`; logits = h E^T + b), which spares making all logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from xbench.models.protocol import Hypothesis
+
 # Elements of rows times vocabulary that are looked at together: in float32 they fit a core's share of cache.
 _BLOCK = 2**20
+
+# Per cell: whether it is hidden, or the share of its value that the neutral value takes (0: as it is, 1: hidden).
+Hidden = Bool[Tensor, "batch *cells"] | Float[Tensor, "batch *cells"]
+# hidden cells to what the model's `logits` gives: logits [batch, token, vocab], of a twin states [batch, token, dim]
+Perturbed = Callable[[Hidden], Float[Tensor, "batch token output"]]
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What a batch of perturbed passes did to every token.
+    """What was measured of every token, one row per mask.
 
-    divergence: KL from the clean distribution, in nats. kept: the hypothesis token stayed the most likely one.
+    value: the quantity that was asked for. kept: the hypothesis token stayed the most likely one.
     """
 
-    divergence: Float[Tensor, "batch token"]
+    value: Float[Tensor, "batch token"]
     kept: Bool[Tensor, "batch token"]
 
 
-# hidden cells [batch, *cells] to what hiding them does
-Measure = Callable[[Bool[Tensor, "batch *cells"]], Shift]
-# hidden cells to what the model's `logits` gives: logits [batch, token, vocab], of a twin states [batch, token, dim]
-Perturbed = Callable[[Bool[Tensor, "batch *cells"]], Float[Tensor, "batch token output"]]
-# first and last of a block of the vocabulary to d there, which `_shift` may overwrite
-Block = Callable[[int, int], Float[Tensor, "batch token block"]]
+# hidden cells to what is measured of every token while they are hidden
+Measure = Callable[[Hidden], Shift]
 
 
-def against(
-    clean: Float[Tensor, "token vocab"], tokens: Int[Tensor, " token"], perturbed: Perturbed
-) -> Measure:
-    """Return the function from hidden cells to the shift away from the clean logits."""
-    log_p = clean.float().log_softmax(-1)
-    p, top = log_p.exp(), log_p.argmax(-1)
+@dataclass(frozen=True)
+class Clean:
+    """The clean pass: its logits, and the ids of the hypothesis tokens."""
 
-    def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
-        logits = perturbed(hidden).float()
-        change = logits - clean.float()
-        at_top = change.gather(-1, top.expand(len(change), -1)[..., None])
-        moved = _shift(log_p, p, tokens, len(change), lambda i, j: change[..., i:j] - at_top)
-        return Shift(moved.divergence, logits.argmax(-1) == tokens)
+    logits: Float[Tensor, "token vocab"]
+    tokens: Int[Tensor, " token"]
 
-    return measure
+    @cached_property
+    def log_p(self) -> Float[Tensor, "token vocab"]:
+        """The log-distribution of every token."""
+        return self.logits.float().log_softmax(-1)
+
+    @cached_property
+    def p(self) -> Float[Tensor, "token vocab"]:
+        """The distribution of every token."""
+        return self.log_p.exp()
+
+    def of_tokens(self, values: Float[Tensor, "token vocab"]) -> Float[Tensor, " token"]:
+        """Return the entry of each hypothesis token."""
+        return values.gather(-1, self.tokens[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one pass through the vocabulary says of a batch of masks.
+
+    With d_v the change of logit v less that of the clean maximum, which no distribution sees:
+
+    top: change of the clean maximum. own: log p(y) + d_y. highest: maximum over v of log p_v + d_v.
+    log_total: log sum_v p_v e^d_v. linear: sum_v p_v d_v, rounded as `log_total` is.
+    """
+
+    top: Float[Tensor, "batch token"]
+    own: Float[Tensor, "batch token"]
+    highest: Float[Tensor, "batch token"]
+    log_total: Float[Tensor, "batch token"]
+    linear: Float[Tensor, "batch token"]
+
+
+Quantity = Callable[[Clean, Passage], Float[Tensor, "batch token"]]
+
+
+def divergence(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
+    """Return KL(p || q) in nats; rounding below zero becomes zero."""
+    return (passage.log_total - passage.linear).clamp_min(0)
+
+
+def log_probability(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
+    """Return log q(y)."""
+    return passage.own - passage.log_total
+
+
+def probability_drop(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
+    """Return p(y) - q(y); negative where hiding helps the token."""
+    return clean.of_tokens(clean.p) - log_probability(clean, passage).exp()
+
+
+def logit(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
+    """Return z(y), the clean one and its change."""
+    change = passage.own - clean.of_tokens(clean.log_p) + passage.top
+    return clean.of_tokens(clean.logits.float()) + change
+
+
+# What gradient and perturbation methods explain, by the name of their parameter `target`.
+TARGETS: Mapping[str, Quantity] = {"logit": logit, "log-probability": log_probability}
+
+
+def read_out(
+    hypothesis: Hypothesis, target: str, logits: Float[Tensor, "batch token vocab"]
+) -> Float[Tensor, "batch token"]:
+    """Return z(y), or z(y) - log sum_v exp z(v) for target `log-probability`, with gradients."""
+    logits = logits.float()
+    ids = torch.tensor(hypothesis.tokens, device=logits.device)
+    chosen = logits.gather(-1, ids.expand(len(logits), -1)[..., None])[..., 0]
+    return chosen - logits.logsumexp(-1) if target == "log-probability" else chosen
 
 
 def kl_divergence(
@@ -59,22 +131,41 @@ def kl_divergence(
     return (log_p.exp() * (log_p - log_q)).sum(-1).clamp_min(0)
 
 
-def against_states(
-    clean: Float[Tensor, "token vocab"],
+# -- measures -------------------------------------------------------------------------------------
+
+# first and last of a block of the vocabulary to d there, which the pass may overwrite
+Block = Callable[[int, int], Float[Tensor, "batch token block"]]
+
+
+def from_logits(quantity: Quantity, clean: Clean, perturbed: Perturbed) -> Measure:
+    """Return the function from hidden cells to a quantity of the model's logits."""
+    top = clean.log_p.argmax(-1)
+
+    def measure(hidden: Hidden) -> Shift:
+        logits = perturbed(hidden).float()
+        change = logits - clean.logits.float()
+        at_top = change.gather(-1, top.expand(len(change), -1)[..., None])
+        passage = _through_vocabulary(clean, at_top[..., 0], lambda i, j: change[..., i:j] - at_top)
+        return Shift(quantity(clean, passage), logits.argmax(-1) == clean.tokens)
+
+    return measure
+
+
+def from_states(
+    quantity: Quantity,
+    clean: Clean,
     clean_states: Float[Tensor, "token dim"],
     embeddings: Float[Tensor, "vocab dim"],
-    tokens: Int[Tensor, " token"],
     perturbed: Perturbed,
 ) -> Measure:
-    """Return the function from hidden cells to the shift away from the clean logits, from states alone.
+    """Return the function from hidden cells to a quantity of states, logits being states times embeddings.
 
-    clean_states: what the perturbed passes give when nothing is hidden, in their precision.
+    clean_states: what the perturbed passes give when nothing is hidden, in their precision. Only the change from there
+    meets the embeddings, so the error of rounding is relative to the change.
     """
-    log_p = clean.float().log_softmax(-1)
-    p = log_p.exp()
-    top = embeddings[log_p.argmax(-1)].float()
+    top = embeddings[clean.log_p.argmax(-1)].float()
 
-    def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
+    def measure(hidden: Hidden) -> Shift:
         change = (perturbed(hidden).float() - clean_states.float()).to(embeddings.dtype)
         rows, at_top = change.flatten(0, 1), (change.float() * top).sum(-1, keepdim=True)
 
@@ -82,30 +173,24 @@ def against_states(
             moved = (rows @ embeddings[first:last].T).float().unflatten(0, change.shape[:2])
             return moved.sub_(at_top)
 
-        return _shift(log_p, p, tokens, len(change), block)
+        passage = _through_vocabulary(clean, at_top[..., 0], block)
+        return Shift(quantity(clean, passage), passage.own >= passage.highest)
 
     return measure
 
 
-def _shift(
-    log_p: Float[Tensor, "token vocab"],
-    p: Float[Tensor, "token vocab"],
-    tokens: Int[Tensor, " token"],
-    batch: int,
-    block: Block,
-) -> Shift:
+def _through_vocabulary(clean: Clean, top: Float[Tensor, "batch token"], block: Block) -> Passage:
     """Go through the vocabulary in blocks.
 
-    With d_v the change of logit v less that of the clean maximum (which a divergence does not see),
+        log_total - linear = (log(1 + a) - a) + sum_v p_v (e^d_v - 1 - d_v),     a = sum_v p_v (e^d_v - 1)
 
-        KL = log sum_v p_v e^d_v - sum_v p_v d_v = (log(1 + a) - a) + sum_v p_v (e^d_v - 1 - d_v)
-        a = sum_v p_v (e^d_v - 1)
-
-    The last sum has no negative term, so nothing of first order cancels: the first form is noise in float32 for
-    divergences of 1e-5 nats and less. It is taken where a >= 1 (KL is not small), and blockwise where e^d overflows.
+    The last sum, `excess`, has no negative term, so nothing of first order cancels: log_total less sum_v p_v d_v is
+    noise in float32 for divergences of 1e-5 nats and less. `linear` is therefore a - excess, and the plain sum where
+    a >= 1 (the divergence is not small) or where e^d overflows.
     Both sums take the same rounded d. The mean of exact ones would need no pass over the vocabulary, but the rounding
-    of what all logits share would then stay in the other sum, squared.
+    of what all logits share would then stay in `excess`, squared.
     """
+    log_p, p, tokens, batch = clean.log_p, clean.p, clean.tokens, len(top)
     width = max(256, _BLOCK // (batch * len(log_p)))
     bounds = [(i, min(i + width, log_p.shape[1])) for i in range(0, log_p.shape[1], width)]
     mean, excess = (log_p.new_zeros(batch, len(log_p)) for _ in range(2))
@@ -123,12 +208,12 @@ def _shift(
         excess += torch.expm1(d, out=z).sub_(d).mul_(here).sum(-1)
         mean += d.mul_(here).sum(-1)
     a = excess + mean
-    divergence = a.log1p() - torch.where(a < 1, a - excess, mean)
-    rest = ~divergence.isfinite().all(1)
+    log_total, linear = a.log1p(), torch.where(a < 1, a - excess, mean)
+    rest = ~(log_total - linear).isfinite().all(1)
     if rest.any():
         total = torch.zeros_like(mean[rest])
         for first, last in bounds:
             z = block(first, last)[rest] + log_p[:, first:last]
             total += (z - highest[rest][..., None]).exp().sum(-1)
-        divergence[rest] = highest[rest] + total.log() - mean[rest]
-    return Shift(divergence.clamp_min(0), own >= highest)
+        log_total[rest], linear[rest] = highest[rest] + total.log(), mean[rest]
+    return Passage(top, own, highest, log_total, linear)

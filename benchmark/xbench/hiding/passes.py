@@ -1,156 +1,165 @@
-"""How the perturbed passes of a reference are run: precision, padding and batch size, each checked and recorded.
+"""How passes over hidden cells are run: precision, padding and batch size, each checked and recorded.
 
-Facts of a computation, stored with the reference:
+Facts of a computation, stored with what it was made for:
 
     precision         float32 or bfloat16: what the perturbed passes ran in (the clean pass keeps the model's own)
     precision_reason  requested, check-passed, check-failed, slow-here (no bfloat16 hardware), no-twin
     precision_check   lowest correlation of a content token's divergence with the exact one, same masks
-    padding           exact or frozen; padding_reason, padding_check likewise
+    padding           exact or frozen; padding_reason, padding_check likewise (only where it was a choice)
     batch_size        masks per pass at the end, after any back-off
+
+Whatever is chosen, `hiding.trust` has first seen once per loaded model that hiding does what it should.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
-from xbench.case import Case
 from xbench.hiding import checks
-from xbench.hiding.batching import Batched, starting_size
-from xbench.hiding.effect import Measure, Perturbed, against, against_states
+from xbench.hiding.batching import Batched, batched_measure, starting_size
+from xbench.hiding.cells import Cells, SpectrogramCells
+from xbench.hiding.effect import Measure, Perturbed, Quantity, Shift, divergence
 from xbench.hiding.masks import mask_key
 from xbench.hiding.precision import bfloat16_is_fast
 from xbench.hiding.segments import Segmentation
-from xbench.hiding.twin import Twin, twin
-from xbench.models.protocol import SpeechModel
-from xbench.references.estimation import Sampling
+from xbench.hiding.trust import trust
+from xbench.hiding.way import Way, frozen_way, way_in
 
-# One way to run passes: a model (or its twin) and its precision, to hidden cells -> what its `logits` give.
-Build = Callable[[SpeechModel, torch.dtype], Perturbed]
+Facts = dict[str, str | float | None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a reference asks of its passes.
+class Trial:
+    """The masks on which a faster way is compared with the exact one; nothing else draws them.
 
-    clean: logits of the clean pass. rows: positions that one mask takes through the network.
+    segmentation: what a mask hides as one. p: the probability that a segment is hidden.
     """
 
-    case: Case
-    sampling: Sampling
     segmentation: Segmentation
     p: float
-    clean: Float[Tensor, "token vocab"]
-    rows: int
+    seed: int = 0
 
-    def measure(self, build: Build, dtype: torch.dtype) -> Batched | None:
-        """Return passes in this precision; None where the model cannot run them in it."""
-        found = _measure(self, build, dtype)
-        if found is None:
-            return None
-        size = self.sampling.batch_size or starting_size(self.clean.device, self.rows)
-        return Batched(found, size)
-
-    def agreement(self, exact: Measure, fast: Measure) -> float | None:
-        """Compare two ways on masks that the reference itself does not draw."""
-        key = mask_key(self.sampling.seed, f"check:{self.case.key}")
-        hidden = checks.check_masks(self.segmentation, key, self.p, self.clean.device)
-        return checks.lowest_agreement(exact, fast, hidden, self.case.hypothesis.content)
+    def hidden(self, cells: Cells) -> torch.Tensor:
+        """Draw the masks: [mask, *cells]."""
+        key = mask_key(self.seed, f"check:{cells.case.key}")
+        device = cells.case.features.values.device
+        return checks.check_masks(self.segmentation, key, self.p, device)
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Passes that were chosen, and the facts to record."""
+    """A measure in the way that was chosen, and the facts to record."""
 
-    measure: Batched
-    dtype: torch.dtype
-    facts: dict[str, str | float | None]
+    measure: Batched[Shift]
+    choice: Facts
 
-
-def choose_precision(plan: Plan, build: Build, requested: str) -> Chosen:
-    """Return passes in the requested precision; `auto`: bfloat16 where it is fast and the check passes."""
-    own = getattr(torch, plan.case.model.info.precision)
-    wanted = own if requested == "auto" else getattr(torch, requested)
-    measure = plan.measure(build, wanted)
-    if measure is None:
-        measure = plan.measure(build, own)
-        assert measure is not None
-        return _chosen(measure, own, "no-twin", None)
-    if requested != "auto" or own != torch.float32:
-        return _chosen(measure, wanted, "requested", None)
-    if not bfloat16_is_fast(plan.case.model.info.device):
-        return _chosen(measure, own, "slow-here", None)
-    fast = plan.measure(build, torch.bfloat16)
-    if fast is None:
-        return _chosen(measure, own, "no-twin", None)
-    check = plan.agreement(measure, fast)
-    if check is not None and check >= checks.PRECISION:
-        return _chosen(fast, torch.bfloat16, "check-passed", check)
-    return _chosen(measure, own, "check-failed", check)
+    @property
+    def facts(self) -> Facts:
+        """The choice, and the batch size as it is now."""
+        return {**self.choice, "batch_size": self.measure.size}
 
 
-def _chosen(measure: Batched, dtype: torch.dtype, reason: str, check: float | None) -> Chosen:
-    name = str(dtype).removeprefix("torch.")
-    return Chosen(
-        measure,
-        dtype,
-        {"precision": name, "precision_reason": reason, "precision_check": check},
-    )
+def choose(
+    cells: Cells,
+    quantity: Quantity,
+    *,
+    precision: str | None = None,
+    padding: str = "exact",
+    batch_size: int | None = None,
+    trial: Trial | None = None,
+) -> Chosen:
+    """Return how a quantity is measured while cells are hidden.
+
+    precision: `float32`, `bfloat16`, None for the model's own, or `auto`: bfloat16 where it is fast and a trial of this
+    utterance passes. padding: `exact`, or `frozen` where a trial passes (spectrogram cells only).
+    batch_size: masks per pass to begin with; None: found. trial: by default segments of `Cells.trial_segments`.
+    Raises XbenchError where hiding does not do in the model what it should (`hiding.trust`).
+    """
+    passes = _Passes(cells, quantity, batch_size, trial or Trial(cells.trial_segments(), 0.5))
+    exact, chosen = passes.in_precision(precision)
+    if padding == "exact":
+        return chosen
+    return passes.with_frozen_padding(chosen, exact)
 
 
-def choose_padding(plan: Plan, exact: Chosen, frozen: Build | None) -> Chosen:
-    """Return passes over frozen padding where the check against the exact ones passes, else the exact ones."""
+@dataclass(frozen=True)
+class _Passes:
+    """What is measured of which cells, before it is known how."""
 
-    def facts(padding: str, reason: str, check: float | None) -> dict[str, str | float | None]:
-        return exact.facts | {
-            "padding": padding,
-            "padding_reason": reason,
-            "padding_check": check,
+    cells: Cells
+    quantity: Quantity
+    batch_size: int | None
+    trial: Trial
+
+    def in_precision(self, requested: str | None) -> tuple[Way, Chosen]:
+        """Return passes in the requested precision, or in the model's own where it cannot run in another."""
+        model = self.cells.case.model
+        own: torch.dtype = getattr(torch, model.info.precision)
+        wanted = own if requested in (None, "auto") else getattr(torch, requested)
+        way = way_in(self.cells, wanted)
+        if way is None:
+            return self._chosen(_certain(way_in(self.cells, own)), "no-twin", None)
+        if requested != "auto" or own != torch.float32:
+            return self._chosen(way, "requested", None)
+        if not bfloat16_is_fast(model.info.device):
+            return self._chosen(way, "slow-here", None)
+        fast = way_in(self.cells, torch.bfloat16)
+        if fast is None:
+            return self._chosen(way, "no-twin", None)
+        check = self._agreement(way, fast)
+        if check is not None and check >= checks.PRECISION:
+            return self._chosen(fast, "check-passed", check)
+        return self._chosen(way, "check-failed", check)
+
+    def with_frozen_padding(self, chosen: Chosen, exact: Way) -> Chosen:
+        """Return passes over frozen padding where the trial against the exact ones passes, else the exact ones."""
+        assert isinstance(self.cells, SpectrogramCells)
+        frozen = frozen_way(self.cells, exact.dtype)
+        if frozen is None:
+            return _with_padding(chosen, "exact", "no-padding", None)
+        check = self._agreement(exact, frozen)
+        if check is not None and check >= checks.PADDING:
+            rows = self.cells.case.features.frames
+            return _with_padding(
+                Chosen(self._batched(frozen, rows), chosen.choice), "frozen", "check-passed", check
+            )
+        return _with_padding(chosen, "exact", "check-failed", check)
+
+    def _chosen(self, way: Way, reason: str, check: float | None) -> tuple[Way, Chosen]:
+        trust(self.cells, way)
+        choice: Facts = {
+            "precision": str(way.dtype).removeprefix("torch."),
+            "precision_reason": reason,
+            "precision_check": check,
         }
+        return way, Chosen(self._batched(way, self.cells.positions), choice)
 
-    valid = replace(plan, rows=plan.case.features.frames)
-    measure = frozen and valid.measure(frozen, exact.dtype)
-    if measure is None:
-        return Chosen(exact.measure, exact.dtype, facts("exact", "no-padding", None))
-    check = plan.agreement(exact.measure, measure)
-    if check is not None and check >= checks.PADDING:
-        return Chosen(measure, exact.dtype, facts("frozen", "check-passed", check))
-    return Chosen(exact.measure, exact.dtype, facts("exact", "check-failed", check))
+    def _batched(self, way: Way, rows: int, quantity: Quantity | None = None) -> Batched[Shift]:
+        size = self.batch_size or starting_size(self.cells.clean.logits.device, rows)
+        return batched_measure(way.measure(quantity or self.quantity, self.cells.clean), size)
 
-
-def _measure(plan: Plan, build: Build, dtype: torch.dtype) -> Measure | None:
-    model, clean = plan.case.model, plan.clean
-    tokens = torch.tensor(plan.case.hypothesis.tokens, device=clean.device)
-    found = twin(model, dtype)
-    if found is not None:
-        with found.clean_pass() as products:
-            perturbed = build(found.model, dtype)
-            states = perturbed(_nothing(plan))[0]
-        if _gives(found, states, clean):
-            changed = found.beside(products, perturbed)
-            return against_states(clean, states, found.embeddings, tokens, changed)
-    if dtype != getattr(torch, model.info.precision):
-        return None
-    return against(clean, tokens, build(model, dtype))
+    def _agreement(self, exact: Way, fast: Way) -> float | None:
+        """Compare the divergence under two ways on the masks of the trial."""
+        rows = self.cells.positions
+        return checks.lowest_agreement(
+            self._batched(exact, rows, divergence),
+            self._batched(fast, rows, divergence),
+            self.trial.hidden(self.cells),
+            self.cells.case.hypothesis.content,
+        )
 
 
-def _nothing(plan: Plan) -> Bool[Tensor, "1 *cells"]:
-    cells = plan.segmentation.labels.shape[1:]
-    return torch.zeros(1, *cells, dtype=torch.bool, device=plan.clean.device)
+def _with_padding(chosen: Chosen, padding: str, reason: str, check: float | None) -> Chosen:
+    facts: Facts = {"padding": padding, "padding_reason": reason, "padding_check": check}
+    return Chosen(chosen.measure, {**chosen.choice, **facts})
 
 
-def _gives(
-    found: Twin, states: Float[Tensor, "token dim"], clean: Float[Tensor, "token vocab"]
-) -> bool:
-    """Say whether logits are these states times the output embeddings, to the precision of the passes."""
-    if states.shape[-1] != found.embeddings.shape[1]:
-        return False
-    logits = states.float() @ found.embeddings.float().T
-    if found.bias is not None:
-        logits += found.bias.float()
-    allowed = torch.finfo(found.dtype).eps ** 0.5 * clean.abs().max()
-    return bool((logits - clean).abs().max() <= allowed)
+def _certain(way: Way | None) -> Way:
+    """The model's own precision is always possible."""
+    assert way is not None
+    return way
+
+
+__all__ = ["Chosen", "Facts", "Measure", "Perturbed", "Trial", "choose"]

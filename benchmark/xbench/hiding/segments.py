@@ -1,4 +1,4 @@
-"""Divide a spectrogram into superpixels, or an encoder output into frames.
+"""Divide a spectrogram into superpixels or a grid, or an encoder output into frames.
 
 Source of the superpixels: SPES (Fucci et al. 2024, arXiv 2411.01710), which follows MFPP
 (Yang et al. 2020): SLIC at several granularities. scikit-image's SLIC rounds its grid step, so nearby rates can
@@ -48,6 +48,18 @@ class Segmentation:
 def frame_segments(frames: int) -> Segmentation:
     """Return one level with one segment per encoder frame."""
     return Segmentation(np.arange(frames, dtype=np.int32)[None], (frames,))
+
+
+def grid_segments(frames: int, channels: int, in_time: int, bands: int) -> Segmentation:
+    """Divide [frame, channel] into equal parts of time by equal parts of the channels, one level.
+
+    There are at most as many parts as frames and channels.
+    """
+    in_time, bands = min(in_time, frames), min(bands, channels)
+    part = np.arange(frames) * in_time // frames
+    band = np.arange(channels) * bands // channels
+    labels = (part[:, None] * bands + band).astype(np.int32)
+    return Segmentation(labels[None], (in_time * bands,))
 
 
 def superpixels(

@@ -20,7 +20,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -28,6 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xbench.models import masked_attention
+from xbench.models.derived import once_per_network
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import SpeechModel
 
@@ -70,6 +70,11 @@ class Twin:
         """The precision of its passes."""
         return self.embeddings.dtype
 
+    def logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """Return states times embeddings, plus bias, in float32."""
+        logits = states.float() @ self.embeddings.float().T
+        return logits if self.bias is None else logits + self.bias.float()
+
     @contextmanager
     def clean_pass(self) -> Iterator[Clean]:
         """Keep what the decoder's linear layers make within the context (the last call of each layer)."""
@@ -89,22 +94,35 @@ class Twin:
 def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
     """Return the twin in this precision; None for a model without output embeddings to take off.
 
-    In the model's own precision the twin shares all weights. Passes of a metered model's twin count with it.
+    In the model's own precision the twin shares all weights. It is made once, and kept as long as the model's network.
+    Passes of a metered model's twin count with it.
     """
     if isinstance(model, MeteredModel):
         found = twin(model.measured, dtype)
         return found and replace(found, model=model.beside(found.model))
-    found = _twin(model, dtype)  # type: ignore[arg-type]  # models hash by identity
-    return found
-
-
-@lru_cache(maxsize=2)  # the two precisions of the model that a run has loaded
-def _twin(model: Any, dtype: torch.dtype) -> Twin | None:
     network = getattr(model, "network", None)
     with_network = getattr(model, "with_network", None)
     if not isinstance(network, nn.Module) or with_network is None:
         return None
-    find = getattr(network, "get_output_embeddings", None)
+    made = _twin(network, dtype)
+    if made is None:
+        return None
+    return Twin(with_network(made.network), made.embeddings, made.bias, made.changes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a twin has beside the model around its network."""
+
+    network: nn.Module
+    embeddings: Float[Tensor, "vocab dim"]
+    bias: Float[Tensor, " vocab"] | None
+    changes: Changes
+
+
+@once_per_network(at_most=2)  # a reference compares two precisions
+def _twin(network: nn.Module, dtype: torch.dtype) -> _Made | None:
+    find: Any = getattr(network, "get_output_embeddings", None)
     projection = find() if find else None
     if not isinstance(projection, nn.Linear):
         return None
@@ -113,8 +131,8 @@ def _twin(model: Any, dtype: torch.dtype) -> Twin | None:
     changes = Changes()
     if dtype != projection.weight.dtype:
         network = _products_in(copy.deepcopy(network), dtype, changes)
-    return Twin(
-        model=with_network(network),
+    return _Made(
+        network,
         embeddings=projection.weight.detach().to(dtype),
         bias=None if projection.bias is None else projection.bias.detach(),
         changes=changes,

@@ -22,6 +22,7 @@ Barkan et al. 2021; Selvaraju et al. 2017.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from xbench.case import Case
 from xbench.description import indices
-from xbench.methods.target import read_out
+from xbench.hiding.effect import read_out
 from xbench.models.attention_gradients import BlockGradient, attention_gradients
 
 # One block, a token of the chunk, its position: relevance of every source.
@@ -65,7 +66,7 @@ def _cross_rows(case: Case, row: Row, layers: str, target: str) -> Float[Tensor,
         case.model,
         case.features,
         case.hypothesis,
-        read_out(case.hypothesis, target),
+        partial(read_out, case.hypothesis, target),
         whole_network=False,
     ):
         cross = blocks["cross"]
@@ -83,7 +84,7 @@ def chefer(case: Case, *, target: str) -> Float[Tensor, "token frame"]:
         case.model,
         case.features,
         case.hypothesis,
-        read_out(case.hypothesis, target),
+        partial(read_out, case.hypothesis, target),
         whole_network=True,
     ):
         for token in range(tokens.stop - tokens.start):

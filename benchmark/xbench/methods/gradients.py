@@ -40,7 +40,8 @@ from torch import Tensor, nn
 
 from xbench.case import Case
 from xbench.errors import Unsupported
-from xbench.methods.target import Scores, Space, in_both_spaces, seeded
+from xbench.hiding.cells import Space
+from xbench.methods.target import Scores, in_both_spaces, seeded
 from xbench.models.attention_gradients import differentiable_attention
 
 Map = Float[Tensor, "token frame"] | Float[Tensor, "token melframe mel"]

@@ -29,9 +29,39 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.methods.target import Scores, Space, in_both_spaces, seeded
+from xbench.hiding.batching import Batched
+from xbench.hiding.cells import Cells, Space, cells_of
+from xbench.hiding.effect import TARGETS, Hidden, Shift
+from xbench.hiding.passes import choose
+from xbench.hiding.segments import grid_segments
+from xbench.methods.target import in_both_spaces, seeded
 
 Map = Float[Tensor, "token frame"] | Float[Tensor, "token melframe mel"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of all tokens while cells are hidden. target: `logit` or `log-probability`."""
+
+    cells: Cells
+    measure: Batched[Shift]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, case: Case, space: Space, target: str, baseline: str) -> Scored:
+        """Hide cells of a space behind a baseline, in the model's own precision."""
+        cells = cells_of(case, space, baseline)
+        return cls(cells, choose(cells, TARGETS[target]).measure)
+
+    @torch.no_grad()
+    def __call__(self, hidden: Hidden) -> Float[Tensor, "batch token"]:
+        """Return the score of every token under each mask."""
+        return self.measure(hidden).value
+
+    @property
+    def batch_size(self) -> int:
+        """How many masks one pass takes now."""
+        return self.measure.size
 
 
 # -- windows --------------------------------------------------------------------------------------
@@ -41,17 +71,15 @@ def occlusion(
     case: Case, *, space: Space, target: str, baseline: str, window: int, step: int, bands: int = 1
 ) -> Map:
     """Slide a window of `window` frames by `step` over each band; the map is the loss of score."""
-    scores = Scores.of(case, space, target)
-    frames, channels = scores.point.shape
-    width = min(window, frames)
-    height = -(-channels // min(bands, channels))
-    attributions = Occlusion(scores.evaluate).attribute(
-        scores.point[None],
-        sliding_window_shapes=(width, height),
-        strides=(min(step, width), height),
-        baselines=scores.baseline(baseline)[None],
+    scored = Scored.of(case, space, target, baseline)
+    shape = scored.cells.shape
+    width = min(window, shape[0])
+    heights = [-(-channels // min(bands, channels)) for channels in shape[1:]]
+    return Occlusion(lambda on: scored(on == 0)).attribute(
+        torch.ones(1, *shape, device=scored.cells.values.device),
+        sliding_window_shapes=(width, *heights),
+        strides=(min(step, width), *heights),
     )
-    return _on_cells(scores, attributions)
 
 
 # -- groups ---------------------------------------------------------------------------------------
@@ -59,14 +87,13 @@ def occlusion(
 
 @dataclass(frozen=True)
 class Switches:
-    """The scores as a function of which groups are on; each distinct setting is evaluated once.
+    """The scores as a function of which groups of cells are on; each distinct setting is evaluated once.
 
     labels: the group of every cell, from 0.
     """
 
-    scores: Scores
-    labels: Int[Tensor, "position channel"]
-    off: Float[Tensor, "position channel"]
+    scored: Scored
+    labels: Int[Tensor, "*cells"]
     seen: dict[bytes, Float[Tensor, " token"]] = field(default_factory=dict)
 
     @property
@@ -75,14 +102,14 @@ class Switches:
         return int(self.labels.max()) + 1
 
     def __call__(self, on: Float[Tensor, "batch group"]) -> Float[Tensor, "batch token"]:
-        """Return the score of every token for settings of 1 (as it is) and 0 (baseline)."""
+        """Return the score of every token for settings of 1 (as it is) and 0 (hidden)."""
         keys = [row.to(torch.bool).numpy().tobytes() for row in on]
         missing = {key: row for key, row in zip(keys, on, strict=True) if key not in self.seen}
         rows = list(missing.values())
-        for first in range(0, len(rows), self.scores.batch_size):
-            part = torch.stack(rows[first : first + self.scores.batch_size])
+        for first in range(0, len(rows), self.scored.batch_size):
+            part = torch.stack(rows[first : first + self.scored.batch_size])
             kept = part.bool().to(self.labels.device)[:, self.labels]
-            found = self.scores.evaluate(torch.where(kept, self.scores.point, self.off)).cpu()
+            found = self.scored(~kept).cpu()
             self.seen.update(zip(list(missing)[first : first + len(part)], found, strict=True))
         return torch.stack([self.seen[key] for key in keys])
 
@@ -92,25 +119,17 @@ class Switches:
 
     def to_map(self, values: Float[Tensor, "token group"]) -> Map:
         """Give every cell the value of its group."""
-        values = values.to(self.labels.device)
-        return _on_cells(self.scores, values[:, self.labels])
-
-
-def grid(frames: int, channels: int, segments: int, bands: int) -> Int[Tensor, "frame channel"]:
-    """Label cells by equal parts of time and of the channels, at most one per frame and channel."""
-    segments, bands = min(segments, frames), min(bands, channels)
-    in_time = torch.arange(frames) * segments // frames
-    in_band = torch.arange(channels) * bands // channels
-    return in_time[:, None] * bands + in_band
+        return values.to(self.labels.device)[:, self.labels].float()
 
 
 def _switches(
     case: Case, space: Space, target: str, baseline: str, segments: int, bands: int
 ) -> Switches:
-    scores = Scores.of(case, space, target)
-    frames, channels = scores.point.shape
-    labels = grid(frames, channels, segments, bands).to(scores.point.device)
-    return Switches(scores, labels, scores.baseline(baseline))
+    scored = Scored.of(case, space, target, baseline)
+    frames, channels = (*scored.cells.shape, 1)[:2]
+    labels = grid_segments(frames, channels, segments, bands).labels[0]
+    on_cells = torch.from_numpy(labels).long().reshape(scored.cells.shape)
+    return Switches(scored, on_cells.to(scored.cells.values.device))
 
 
 def feature_ablation(
@@ -172,7 +191,7 @@ def _fit(method: Any, switches: Switches, case: Case, samples: int, seed: int) -
                     baselines=torch.zeros(1, switches.groups),
                     additional_forward_args=(token,),
                     n_samples=samples,
-                    perturbations_per_eval=switches.scores.batch_size,
+                    perturbations_per_eval=switches.scored.batch_size,
                     return_input_shape=False,
                 )
             )
@@ -195,18 +214,17 @@ def rise(
     bands: int = 1,
 ) -> Map:
     """Correlate scores with smooth random masks of grid cells that are `cell` frames wide."""
-    scores = Scores.of(case, space, target)
-    frames, channels = scores.point.shape
+    scored = Scored.of(case, space, target, baseline)
+    frames, channels = (*scored.cells.shape, 1)[:2]
     weighted, weight, total, masked = (torch.zeros(()) for _ in range(4))
-    off = scores.baseline(baseline)
-    for first in range(0, samples, scores.batch_size):
-        indices = range(first, min(first + scores.batch_size, samples))
+    for first in range(0, samples, scored.batch_size):
+        indices = range(first, min(first + scored.batch_size, samples))
         drawn = [smooth_mask(case.key, seed, n, frames, channels, cell, bands, p) for n in indices]
-        masks = torch.from_numpy(np.stack(drawn)).to(scores.point.device)
-        values = scores.evaluate(masks * scores.point + (1 - masks) * off).double()
-        in_map = masks if space == "input" else masks[:, :, 0]
-        weighted = weighted + torch.einsum("nt,n...->t...", values, in_map.double())
-        weight = weight + in_map.double().sum(0)
+        stacked = torch.from_numpy(np.stack(drawn)).to(scored.cells.values.device)
+        masks = stacked.reshape(len(drawn), *scored.cells.shape)
+        values = scored(1 - masks).double()
+        weighted = weighted + torch.einsum("nt,n...->t...", values, masks.double())
+        weight = weight + masks.double().sum(0)
         total = total + values.sum(0)
         masked = masked + len(values)
     mean = (total / masked).reshape(-1, *[1] * weight.ndim)
@@ -239,11 +257,6 @@ def _interpolated(
     share = (places - low)[:, None].astype(np.float32)
     found: np.ndarray = (1 - share) * values[low] + share * values[low + 1]
     return found.astype(np.float32)
-
-
-def _on_cells(scores: Scores, values: Float[Tensor, "token position channel"]) -> Map:
-    """Return per-cell values as a map; on the encoder output all channels of a frame share theirs."""
-    return values.float() if scores.space == "input" else values[..., 0].float()
 
 
 occlusion_input, occlusion_encoder = in_both_spaces(occlusion)

@@ -7,8 +7,7 @@ z_i are the scores at the position that predicts token y_i, with the hypothesis 
 valid cells only: [melframe, mel] in space `input`, [frame, channel] in space `encoder`. Padding stays
 what it was, so no method explains or perturbs it.
 
-A baseline is the x of "nothing was heard": `channel-mean` (mean of each channel over the valid
-frames), `zero`, or, on the spectrogram, `minimum` (its smallest value: silence where the scale is logarithmic).
+A baseline is the x of "nothing was heard": every cell has a neutral value (`hiding.cells`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,83 +24,51 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xbench.case import Case
+from xbench.hiding.batching import batched_tensor, starting_size
+from xbench.hiding.cells import Cells, Space, cells_of, neutral_value
+from xbench.hiding.effect import read_out
 from xbench.models.attention_gradients import (
-    ReadOut,
     differentiable_attention,
     tokens_per_pass,
     vector_jacobian_products,
 )
-from xbench.models.protocol import Hypothesis
-
-Space = Literal["input", "encoder"]
-
-_BATCH_BYTES = 32 * 2**20
-_LARGEST_BATCH = 32
-
-
-def read_out(hypothesis: Hypothesis, target: str) -> ReadOut:
-    """Return the function from logits to the explained scores."""
-    return partial(_read_out, hypothesis, target)
-
-
-def _read_out(
-    hypothesis: Hypothesis, target: str, logits: Float[Tensor, "batch token vocab"]
-) -> Float[Tensor, "batch token"]:
-    logits = logits.float()
-    ids = torch.tensor(hypothesis.tokens, device=logits.device)
-    chosen = logits.gather(-1, ids.expand(len(logits), -1)[..., None])[..., 0]
-    return chosen - logits.logsumexp(-1) if target == "log-probability" else chosen
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of a case's tokens as a function of its valid cells.
+    """The scores of a case's tokens as a function of its valid cells, with gradients."""
 
-    point: the cells as they are. padding: the cells after the valid ones, which stay.
-    """
-
-    case: Case
-    space: Space
+    cells: Cells
     target: str
-    point: Float[Tensor, "position channel"]
-    padding: Float[Tensor, "rest channel"]
 
     @classmethod
-    @torch.no_grad()
     def of(cls, case: Case, space: Space, target: str) -> Scores:
-        """Take the spectrogram, or run the encoder once."""
-        features = case.features
-        if space == "input":
-            cells, valid = features.values, features.melframes
-        else:
-            cells, valid = case.model.encode(features.values[None])[0], features.frames
-        return cls(case, space, target, cells[:valid].float(), cells[valid:].float())
+        """Return the scores as a function of the cells of a space."""
+        return cls(cells_of(case, space), target)
+
+    @property
+    def space(self) -> Space:
+        """Where the cells lie."""
+        return self.cells.space
+
+    @property
+    def point(self) -> Float[Tensor, "position channel"]:
+        """The cells as they are."""
+        return self.cells.values.float()
 
     def __call__(
         self, cells: Float[Tensor, "batch position channel"]
     ) -> Float[Tensor, "batch token"]:
         """Return the score of every token for each setting of the valid cells."""
-        model, hypothesis = self.case.model, self.case.hypothesis
-        whole = torch.cat([cells, self.padding.expand(len(cells), -1, -1)], dim=1)
-        if self.space == "input":
-            encoded = model.encode(whole)
-        else:
-            parameter_type = getattr(torch, model.info.precision)
-            encoded = whole.to(parameter_type)
-        return _read_out(hypothesis, self.target, model.logits(encoded, hypothesis))
+        return read_out(self.cells.case.hypothesis, self.target, self.cells.logits(cells))
 
     @torch.no_grad()
     def evaluate(
         self, cells: Float[Tensor, "batch position channel"]
     ) -> Float[Tensor, "batch token"]:
         """Return the scores without gradients, in batches that fit into memory."""
-        return torch.cat([self(part) for part in cells.split(self.batch_size)])
-
-    @property
-    def batch_size(self) -> int:
-        """How many settings one forward pass takes."""
-        per_setting = 4 * max(self.point.numel() + self.padding.numel(), 1)
-        return int(max(1, min(_LARGEST_BATCH, _BATCH_BYTES // per_setting)))
+        size = starting_size(cells.device, self.cells.positions)
+        return batched_tensor(self.__call__, size)(cells)
 
     def gradients(
         self, cells: Float[Tensor, "position channel"]
@@ -111,20 +77,17 @@ class Scores:
         cells = cells.detach().clone().requires_grad_()
         with differentiable_attention():
             scores = self(cells[None])
-        model, features = self.case.model, self.case.features
-        sources = -(-len(features.values) // features.stride)
+        case = self.cells.case
+        sources = -(-len(case.features.values) // case.features.stride)
         through = sources if self.space == "input" else scores.shape[1]
-        per_pass = tokens_per_pass(model, through, sources)
+        per_pass = tokens_per_pass(case.model, through, sources)
         parts = vector_jacobian_products(scores, [cells], per_pass)
         return torch.cat([gradients[0] for _, gradients in parts])
 
     def baseline(self, name: str) -> Float[Tensor, "position channel"]:
         """Return the cells of a named baseline."""
-        if name == "zero":
-            return torch.zeros_like(self.point)
-        if name == "minimum":
-            return torch.full_like(self.point, self.point.min().item())
-        return self.point.mean(0).expand_as(self.point)
+        point = self.point
+        return neutral_value(point, name).expand_as(point)
 
     def to_map(
         self, values: Float[Tensor, "token position channel"]

@@ -9,10 +9,8 @@ utterance. So nothing here depends on how a network treats padding; `own_forward
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from transformers import GenerationMixin
 
 from xbench.errors import UsageError, UtteranceError
 from xbench.models.capture import Stack, captured_trace
+from xbench.models.derived import reinitialised
 from xbench.models.loading import (
     Location,
     check_folder,
@@ -243,7 +242,7 @@ class Seq2SeqModel:
 
     def randomised(self, seed: int) -> Seq2SeqModel:
         """Initialise the architecture anew, as transformers does before training."""
-        return _randomised(self, seed)
+        return self.with_network(reinitialised(self.network, seed))
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Capture projections by hooks and rebuild attention from them, whatever kernel runs."""
@@ -296,16 +295,6 @@ def start_prompt(network: Any) -> tuple[int, ...]:
 def valid_mask(lengths: Int[Tensor, " batch"], size: int) -> Int[Tensor, "batch {size}"]:
     """Return 1 for the first `lengths` positions of each row, else 0."""
     return (torch.arange(size, device=lengths.device) < lengths[:, None]).long()
-
-
-@lru_cache(maxsize=1)  # every utterance of a run asks for the same one
-def _randomised(model: Seq2SeqModel, seed: int) -> Seq2SeqModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = type(model.network)(copy.deepcopy(model.network.config))
-    network = network.to(model.network.device, model.network.dtype).eval().requires_grad_(False)
-    network.generation_config = model.network.generation_config
-    return model.with_network(network)
 
 
 def load_family(

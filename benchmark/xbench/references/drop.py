@@ -11,16 +11,15 @@ Sources: as `xbench.references.spes`; the effect is that of Petsiuk et al. 2018,
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from xbench.case import Case
-from xbench.hiding.batching import Batched, starting_size
-from xbench.hiding.effect import Measure, Perturbed, Shift
+from xbench.hiding.cells import EncoderFrames
+from xbench.hiding.effect import probability_drop
 from xbench.hiding.masks import Design
-from xbench.references.estimation import Recipe, Sampling, estimate
-from xbench.references.reference import Reference
-from xbench.references.spes import encoder_passes
+from xbench.hiding.segments import frame_segments
+from xbench.references.estimation import Recipe, Sampling
+from xbench.references.sampled import SampledReference
+from xbench.references.spes import sampled
 
 
 @torch.inference_mode()
@@ -33,34 +32,8 @@ def spes_encoder_drop(
     estimator: str = "masked-mean",
     design: Design = "independent",
     until: float | None = None,
-) -> Reference:
+) -> SampledReference:
     """Estimate how far zeroing an encoder frame lowers the token's probability; cells are [frame]."""
-    plan, build = encoder_passes(case, sampling, p)
-    tokens = torch.tensor(case.hypothesis.tokens, device=plan.clean.device)
-    own = getattr(torch, case.model.info.precision)
-    measure = probability_drop(plan.clean, tokens, build(case.model, own))
-    size = sampling.batch_size or starting_size(plan.clean.device, plan.rows)
-    return estimate(
-        Batched(measure, size),
-        plan.segmentation,
-        case,
-        sampling,
-        Recipe(masks, p, estimator, design, until),
-        batch_size=size,
-        neutral="zero vector",
-    )
-
-
-def probability_drop(
-    clean: Float[Tensor, "token vocab"], tokens: Int[Tensor, " token"], perturbed: Perturbed
-) -> Measure:
-    """Return the function from hidden cells to the fall of each token's probability, as a shift."""
-    place = tokens[:, None]
-    before = clean.float().softmax(-1).gather(-1, place)[:, 0]
-
-    def measure(hidden: Bool[Tensor, "batch *cells"]) -> Shift:
-        after = perturbed(hidden).float().softmax(-1)
-        own = after.gather(-1, place.expand(len(after), -1, -1))[..., 0]
-        return Shift(before - own, after.argmax(-1) == tokens)
-
-    return measure
+    recipe = Recipe(masks, p, estimator, design, until)
+    segments = frame_segments(case.features.frames)
+    return sampled(EncoderFrames(case), probability_drop, sampling, recipe, segments)

@@ -11,7 +11,7 @@ success favours utterances that look reliable by chance: see docs/references.md 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -21,13 +21,14 @@ from jaxtyping import Bool, Float
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
-from xbench.hiding.effect import Measure, Shift
+from xbench.hiding.batching import Batched
+from xbench.hiding.effect import Shift
 from xbench.hiding.masks import Design, Numbering, draw_mask, mask_key, number
 from xbench.hiding.segments import Segmentation
 from xbench.maps import Layout, on_encoder_grid
 from xbench.references.estimators import ESTIMATORS, FOLDS, Moments, Needs
-from xbench.references.reference import Reference
 from xbench.references.reliability import Reliability, utterance_reliability
+from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
 
 BLOCK = 500
@@ -51,7 +52,7 @@ class Sampling:
     progress: Callable[[int], None] = lambda masks: None
     scoring: Scoring = field(default_factory=Scoring)
     block: int = BLOCK
-    watch: Callable[[Sums], None] = lambda sums: None
+    watch: Callable[[Accumulated], None] = lambda sums: None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Recipe:
 
 
 @dataclass
-class Sums:
+class Accumulated:
     """The moments of all masks so far, per level; equal levels are added to the first of them."""
 
     segmentation: Segmentation
@@ -79,7 +80,7 @@ class Sums:
     @classmethod
     def empty(
         cls, segmentation: Segmentation, tokens: int, p: float, neutral: str, needs: Needs
-    ) -> Sums:
+    ) -> Accumulated:
         """Return the sums of no masks, with what an estimator needs."""
         moments = {
             level: Moments.empty(segmentation.sizes[level], tokens, needs)
@@ -96,14 +97,14 @@ class Sums:
         self, numbering: Numbering, hidden: Bool[np.ndarray, "mask segment"], shift: Shift
     ) -> None:
         """Add one block of masks and what they did."""
-        divergence = shift.divergence.numpy()
+        values = shift.value.numpy()
         distinct = np.asarray(self.segmentation.distinct)[numbering.level]
         fold = numbering.pair % FOLDS
         for level, moments in self.moments.items():
             size = self.segmentation.sizes[level]
             for half, which in product((0, 1), range(FOLDS)):
                 rows = (distinct == level) & (numbering.half == half) & (fold == which)
-                moments.add(half, which, hidden[rows, :size], divergence[rows])
+                moments.add(half, which, hidden[rows, :size], values[rows])
         self.kept += shift.kept.sum(0).double().numpy()
         in_half_one = int(numbering.half.sum())
         self.masks = (
@@ -111,7 +112,7 @@ class Sums:
             self.masks[1] + in_half_one,
         )
 
-    def reference(self, estimator: str) -> Reference | None:
+    def reference(self, estimator: str) -> SampledReference | None:
         """Return what these masks say; None while they are too few for the estimator."""
         offsets = np.cumsum((0, *self.segmentation.sizes))
         tokens = len(self.kept)
@@ -124,7 +125,7 @@ class Sums:
             columns = slice(offsets[level], offsets[level + 1])
             sums[:, :, columns] = estimate
             counts[:, columns] = moments.counts
-        return Reference(
+        return SampledReference(
             segmentation=self.segmentation,
             sums=sums,
             counts=counts,
@@ -135,31 +136,32 @@ class Sums:
 
 
 def estimate(
-    measure: Measure,
+    measure: Batched[Shift],
     segmentation: Segmentation,
     case: Case,
     sampling: Sampling,
     recipe: Recipe,
     *,
-    batch_size: int,
     neutral: str,
-) -> Reference:
+    computation: Callable[[], Mapping[str, str | float | None]] = dict,
+) -> SampledReference:
     """Draw masks block by block and return the reference they make.
 
-    measure: what hiding cells [batch, *cells] does to each token. Raises UtteranceError
+    measure: what hiding cells [batch, *cells] does to each token. computation: called when all passes are made, since
+    batches may have become smaller by then. Raises UtteranceError
     `non-finite-divergence`, and `too-few-masks` before any pass when the estimator needs more.
     """
     _check_enough(segmentation, recipe)
     levels, until = len(segmentation.sizes), recipe.until
     needs = ESTIMATORS[recipe.estimator].needs
-    sums = Sums.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs)
+    sums = Accumulated.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs)
     block = block_size(levels, sampling.block)
     reference, converged, next_look = None, None, float(_FEWEST_BLOCKS * block)
     for first in range(0, recipe.masks, block):
         indices = np.arange(first, min(first + block, recipe.masks))
         numbering = number(indices, levels, recipe.design)
         hidden = _draw(numbering, segmentation, case, sampling, recipe.p)
-        shift = _measured(measure, numbering, hidden, segmentation, case, sampling, batch_size)
+        shift = _measured(measure, numbering, hidden, segmentation, case, sampling)
         sums.add(numbering, hidden, shift)
         sampling.watch(sums)
         drawn_all = sums.drawn == recipe.masks
@@ -175,7 +177,7 @@ def estimate(
         if converged or reliability is None:
             break
     assert reference is not None  # _check_enough has seen to it
-    return replace(reference, converged=converged)
+    return replace(reference, converged=converged, computation=computation())
 
 
 def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:
@@ -210,35 +212,35 @@ def _draw(
 
 
 def _measured(
-    measure: Measure,
+    measure: Batched[Shift],
     numbering: Numbering,
     hidden: Bool[np.ndarray, "mask segment"],
     segmentation: Segmentation,
     case: Case,
     sampling: Sampling,
-    batch_size: int,
 ) -> Shift:
     """Return what every mask of a block does, measured in batches."""
+    size = measure.size
     device = case.features.values.device
     labels = torch.from_numpy(segmentation.labels).long().to(device)
-    divergence, kept = [], []
-    for first in range(0, len(hidden), batch_size):
-        batch = torch.from_numpy(hidden[first : first + batch_size]).to(device)
-        levels = numbering.level[first : first + batch_size]
+    values, kept = [], []
+    for first in range(0, len(hidden), size):
+        batch = torch.from_numpy(hidden[first : first + size]).to(device)
+        levels = numbering.level[first : first + size]
         shift = measure(
             torch.stack([mask[labels[level]] for mask, level in zip(batch, levels, strict=True)])
         )
-        if not torch.isfinite(shift.divergence).all():
+        if not torch.isfinite(shift.value).all():
             raise UtteranceError(
                 "non-finite-divergence", "the perturbed output distribution is not finite"
             )
-        divergence.append(shift.divergence.double().cpu())
+        values.append(shift.value.double().cpu())
         kept.append(shift.kept.cpu())
         sampling.progress(len(batch))
-    return Shift(torch.cat(divergence), torch.cat(kept))
+    return Shift(torch.cat(values), torch.cat(kept))
 
 
-def as_used(reference: Reference, layout: Layout, scoring: Scoring) -> Reliability:
+def as_used(reference: SampledReference, layout: Layout, scoring: Scoring) -> Reliability:
     """Return the reliability of a reference after pooling and normalisation."""
     first, second = (on_encoder_grid(reference.half(index), layout, scoring) for index in (0, 1))
     return utterance_reliability(first, second, layout)

@@ -1,65 +1,53 @@
-"""A reference saliency: sums and counts per segment in two independent halves, and the maps they give."""
+"""What a reference saliency is to the rest of xbench, however it was made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from xbench.hiding.segments import Segmentation
-from xbench.notebook import map_html
+Relevance = Float[np.ndarray, "token frame"] | Float[np.ndarray, "token melframe mel"]
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Masked means of a divergence, kept as sufficient statistics per segment.
+class Facts:
+    """What a result file says of how a reference of one utterance was made.
 
-    sums: [half, token, segment], divergence added up over the masks that hide the segment.
-    counts: [half, segment], how many masks hid it. masks: masks per half. kept: [token], share of
-    masks under which the hypothesis token stayed the most likely one. neutral: the value a hidden
-    cell takes. converged: whether the reliability asked for was reached; None where none was asked for.
-    computation: how the passes were run, where it is not the plain way (`hiding.passes`).
-    Halves hold whole masks (antithetic ones: whole pairs) and share none. Estimators other than the masked
-    mean leave adjusted sums, whose quotient with the counts is their estimate.
+    masks: random masks of each half; (0, 0) where none were drawn. kept: [token], the share of masks under which
+    the hypothesis token stayed the most likely one; None where that was not looked at. neutral: the value a hidden
+    cell takes; None where no cell is hidden. converged: whether the reliability that was asked for was reached;
+    None where none was asked for. computation: how the passes were run (`hiding.passes`).
     """
 
-    segmentation: Segmentation
-    sums: Float[np.ndarray, "2 token segment"]
-    counts: Int[np.ndarray, "2 segment"]
-    masks: tuple[int, int]
-    kept: Float[np.ndarray, " token"]
-    neutral: str
+    masks: tuple[int, int] = (0, 0)
+    kept: Float[np.ndarray, " token"] | None = None
+    neutral: str | None = None
     converged: bool | None = None
     computation: Mapping[str, str | float | None] = field(default_factory=dict)
 
-    def mean(self) -> Float[np.ndarray, "token *cells"]:
-        """Return the map from all masks."""
-        return self._assemble(self.sums.sum(0), self.counts.sum(0))
 
-    def half(self, index: int) -> Float[np.ndarray, "token *cells"]:
-        """Return the map from half 0 or half 1."""
-        return self._assemble(self.sums[index], self.counts[index])
+@runtime_checkable
+class Reference(Protocol):
+    """The relevance of every cell for every generated token, as a method's map is judged by it.
 
-    def _repr_html_(self) -> str:
-        values = self.mean()
-        # Spectrogram cells are shown as time by tokens, the mel channels averaged.
-        shown = values if values.ndim == 2 else values.mean(axis=-1)
-        return map_html(
-            shown, f"reference from {sum(self.masks)} masks, hidden cells: {self.neutral}"
-        )
+    `ReferenceDescription.restore` names the function that makes it again from what `to_artefact` returns.
+    """
 
-    def _assemble(
-        self, sums: Float[np.ndarray, "token segment"], counts: Int[np.ndarray, " segment"]
-    ) -> Float[np.ndarray, "token *cells"]:
-        """Masked mean per cell, all levels together: sum_l sums / sum_l counts, 0 where never hidden."""
-        flat = self.segmentation.flat
-        cells = self.segmentation.labels.shape[1:]
-        numerator = np.zeros((len(sums), flat.shape[1]))
-        denominator = np.zeros(flat.shape[1])
-        for labels in flat:
-            numerator += sums[:, labels]
-            denominator += counts[labels]
-        values = numerator / np.maximum(denominator, 1)
-        return values.reshape(len(sums), *cells)
+    def mean(self) -> Relevance:
+        """Return the map: [token, frame], or [token, melframe, mel] where the description's space is `input`."""
+
+    def halves(self) -> tuple[Relevance, Relevance] | None:
+        """Return two independent estimates of the same map, from which reliability and ceilings follow.
+
+        None where there is nothing to halve (human alignments, exact Shapley values): such a reference has neither
+        reliability nor ceiling, hence no skill.
+        """
+
+    def facts(self) -> Facts:
+        """Say how it was made."""
+
+    def to_artefact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, and the facts that JSON can hold, from which it can be made again."""

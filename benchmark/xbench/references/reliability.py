@@ -39,6 +39,10 @@ class Reliability:
         return self.rows.count(None)
 
 
+# Of a reference without halves nothing is known: neither its reliability nor a ceiling.
+NO_RELIABILITY = Reliability(None, "no-halves")
+
+
 @dataclass(frozen=True)
 class Ceiling:
     """The highest score that a map without error could reach against one reference.

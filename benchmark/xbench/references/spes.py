@@ -10,22 +10,19 @@ Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from xbench.case import Case
 from xbench.errors import Unsupported, UsageError
-from xbench.hiding.effect import Perturbed
+from xbench.hiding.cells import Cells, EncoderFrames, SpectrogramCells, neutral_words
+from xbench.hiding.effect import Quantity, divergence
 from xbench.hiding.masks import Design
-from xbench.hiding.passes import Build, Chosen, Plan, choose_padding, choose_precision
+from xbench.hiding.passes import Trial, choose
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
-from xbench.models.frozen_padding import frozen_padding, has_frozen_padding
-from xbench.models.protocol import NO_SPECTROGRAM, Features, SpeechModel
+from xbench.models.frozen_padding import has_frozen_padding
+from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.references.estimation import Recipe, Sampling, estimate
-from xbench.references.reference import Reference
+from xbench.references.sampled import SampledReference
 
 
 @torch.inference_mode()
@@ -39,34 +36,14 @@ def spes_encoder(
     design: Design = "independent",
     until: float | None = None,
     precision: str = "float32",
-) -> Reference:
+) -> SampledReference:
     """Estimate relevance of encoder frames by zeroing them; cells are [frame].
 
     precision: `float32`, `bfloat16` or `auto` (`hiding.passes`).
     """
-    plan, build = encoder_passes(case, sampling, p)
     recipe = Recipe(masks, p, estimator, design, until)
-    return _estimate(plan, choose_precision(plan, build, precision), recipe, "zero vector")
-
-
-def encoder_passes(case: Case, sampling: Sampling, p: float) -> tuple[Plan, Build]:
-    """Run the encoder and a clean pass; return how passes over hidden encoder frames are made."""
-    encoded = case.model.encode(case.features.values[None])
-    frames = case.features.frames
-
-    def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        masked = model.frame_masking(encoded, case.hypothesis)
-
-        def perturbed(hidden: Bool[Tensor, "batch frame"]) -> Float[Tensor, "batch token output"]:
-            keep = encoded.new_ones(len(hidden), encoded.shape[1])
-            keep[:, :frames] = (~hidden).to(keep)
-            return masked(keep)
-
-        return perturbed
-
-    rows = len(case.hypothesis.prompt) + len(case.hypothesis.tokens)
-    clean = case.model.logits(encoded, case.hypothesis)[0]
-    return Plan(case, sampling, frame_segments(frames), p, clean, rows), build
+    segments = frame_segments(case.features.frames)
+    return sampled(EncoderFrames(case), divergence, sampling, recipe, segments, precision)
 
 
 @torch.inference_mode()
@@ -85,7 +62,7 @@ def spes_input(
     until: float | None = None,
     precision: str = "float32",
     padding: str = "exact",
-) -> Reference:
+) -> SampledReference:
     """Estimate relevance of spectrogram cells by hiding superpixels; cells are [melframe, mel].
 
     A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
@@ -93,7 +70,12 @@ def spes_input(
     """
     if not case.model.info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)
-    segmentation = superpixels(
+    if padding == "frozen" and not has_frozen_padding(case.model):
+        raise UsageError(
+            f"spes-input: 'padding=frozen' is not possible with model '{case.model.info.name}': its family "
+            "offers no passes over frozen padding; use padding=exact"
+        )
+    segments = superpixels(
         case.features.valid.float().cpu().numpy(),
         case.features.melframes * case.features.melframe_seconds,
         rates=_rates(rates),
@@ -101,67 +83,41 @@ def spes_input(
         compactness=compactness,
         sigma=sigma,
     )
-    plan, build = input_passes(case, sampling, p, segmentation)
-    chosen = choose_precision(plan, build, precision)
-    if padding == "frozen":
-        chosen = choose_padding(plan, chosen, frozen_passes(case))
-    neutral = "mean of each mel channel over the valid frames"
-    return _estimate(plan, chosen, Recipe(masks, p, estimator, design, until), neutral)
+    recipe = Recipe(masks, p, estimator, design, until)
+    cells = SpectrogramCells(case)
+    return sampled(cells, divergence, sampling, recipe, segments, precision, padding)
 
 
-def input_passes(
-    case: Case, sampling: Sampling, p: float, segmentation: Segmentation
-) -> tuple[Plan, Build]:
-    """Run the clean pass; return how passes over hidden spectrogram cells are made."""
-    features = case.features
+def sampled(
+    cells: Cells,
+    quantity: Quantity,
+    sampling: Sampling,
+    recipe: Recipe,
+    segments: Segmentation,
+    precision: str | None = None,
+    padding: str = "exact",
+) -> SampledReference:
+    """Return the mean of a quantity over random masks that hide each segment.
 
-    def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        def perturbed(
-            hidden: Bool[Tensor, "batch melframe mel"],
-        ) -> Float[Tensor, "batch token output"]:
-            values = features.values.to(dtype).repeat(len(hidden), 1, 1)
-            values[:, : features.melframes] = _hide(features, hidden, dtype)
-            return model.logits(model.encode(values), case.hypothesis)
-
-        return perturbed
-
-    encoded = case.model.encode(features.values[None])
-    clean = case.model.logits(encoded, case.hypothesis)[0]
-    return Plan(case, sampling, segmentation, p, clean, encoded.shape[1]), build
-
-
-def _hide(
-    features: Features, hidden: Bool[Tensor, "batch melframe mel"], dtype: torch.dtype
-) -> Float[Tensor, "batch melframe mel"]:
-    """Take the neutral value where a cell is hidden; `torch.where` takes 20 times as long on a CPU."""
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
-    valid = features.valid.to(dtype).view(bits)
-    neutral = features.valid.mean(0).to(dtype).view(bits)
-    hide = hidden.to(bits).neg_()
-    return (valid ^ (hide & (valid ^ neutral))).view(dtype)
-
-
-def frozen_passes(case: Case) -> Build | None:
-    """Return passes over frozen padding; None for a clip that fills the window; raises UsageError."""
-    if not has_frozen_padding(case.model):
-        raise UsageError(
-            f"spes-input: 'padding=frozen' is not possible with model '{case.model.info.name}': its family "
-            "offers no passes over frozen padding; use padding=exact"
-        )
-    if case.features.melframes >= len(case.features.values):
-        return None
-
-    def build(model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        frozen = frozen_padding(model, case.features, case.hypothesis)
-
-        def perturbed(
-            hidden: Bool[Tensor, "batch melframe mel"],
-        ) -> Float[Tensor, "batch token output"]:
-            return frozen(_hide(case.features, hidden, dtype))
-
-        return perturbed
-
-    return build
+    precision: None for the model's own.
+    """
+    chosen = choose(
+        cells,
+        quantity,
+        precision=precision,
+        padding=padding,
+        batch_size=sampling.batch_size,
+        trial=Trial(segments, recipe.p, sampling.seed),
+    )
+    return estimate(
+        chosen.measure,
+        segments,
+        cells.case,
+        sampling,
+        recipe,
+        neutral=neutral_words(cells),
+        computation=lambda: chosen.facts,
+    )
 
 
 def _rates(text: str) -> list[float]:
@@ -172,16 +128,3 @@ def _rates(text: str) -> list[float]:
     if not rates or min(rates) <= 0:
         raise UsageError(f"spes-input: 'rates={text}' is not positive numbers joined by '+'")
     return rates
-
-
-def _estimate(plan: Plan, chosen: Chosen, recipe: Recipe, neutral: str) -> Reference:
-    reference = estimate(
-        chosen.measure,
-        plan.segmentation,
-        plan.case,
-        plan.sampling,
-        recipe,
-        batch_size=chosen.measure.size,
-        neutral=neutral,
-    )
-    return replace(reference, computation={**chosen.facts, "batch_size": chosen.measure.size})

@@ -162,7 +162,7 @@ class ScoreRecord:
     """One metric against one reference, with everything needed to read it.
 
     metric_params: complete. tokens_left_out: content tokens that do not enter means over tokens,
-    by reason, summed over utterances.
+    by reason, summed over utterances. computation: how passes with hidden cells were run, for metrics by intervention.
     """
 
     metric: str
@@ -182,6 +182,7 @@ class ScoreRecord:
     direction: Literal["higher", "lower"]
     metric_params: dict[str, Scalar] = field(default_factory=dict)
     tokens_left_out: dict[str, int] = field(default_factory=dict)
+    computation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

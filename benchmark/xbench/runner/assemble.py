@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any, Literal
@@ -33,6 +32,7 @@ from xbench.results import (
     undefined_counts,
 )
 from xbench.runner.assemble_interventions import (
+    computation,
     detail_columns,
     left_out_counts,
     metric_params,
@@ -183,10 +183,10 @@ def _reference_record(
         kept=_mean(f.kept for f in facts),
         forward_passes=sum(f.forward_passes for f in facts),
         seconds=round(sum(f.seconds for f in facts), 3),
-        masks_per_utterance=_mask_counts([sum(f.masks) for f in facts]),
+        masks_per_utterance=_mask_counts([sum(f.masks) for f in facts if any(f.masks)]),
         converged_share=_mean(float(r) for r in reached),
         unreliable_rows=_unreliable_rows([r for f in facts for r in f.reliability.rows]),
-        computation=_computation([f.computation for f in facts]),
+        computation=computation([f.computation for f in facts]),
     )
 
 
@@ -199,19 +199,6 @@ def _unreliable_rows(rows: Sequence[float | None]) -> UnreliableRows | None:
         return None
     below = sum(r < RELIABLE_ROW for r in rows if r is not None)
     return UnreliableRows(RELIABLE_ROW, below, list(rows).count(None), len(rows))
-
-
-def _computation(
-    facts: Sequence[Mapping[str, str | float | None]],
-) -> dict[str, float | dict[str, int] | None]:
-    """Count the utterances of each named choice; of a number give the lowest, null where there is none."""
-    found: dict[str, float | dict[str, int] | None] = {}
-    for name in dict.fromkeys(name for of_one in facts for name in of_one):
-        values = [of_one.get(name) for of_one in facts]
-        names = [value for value in values if isinstance(value, str)]
-        numbers = [value for value in values if isinstance(value, int | float)]
-        found[name] = dict(Counter(names)) if names else min(numbers, default=None)
-    return found
 
 
 def _quality(task: TaskOutcome, outcomes: Sequence[Outcome]) -> QualityRecord:

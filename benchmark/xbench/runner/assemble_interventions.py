@@ -9,7 +9,7 @@ clusters, C f(all) - (C - 1) f(all but c), which enter `stats.mean_estimate` lik
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,26 @@ def without_reference(
         direction="higher" if metric.higher_is_better else "lower",
         metric_params=metric_params(task.plan.task, metric.name),
         tokens_left_out=left_out_counts(found),
+        computation=computation(
+            [
+                o.scored.computations.get(method.call, {}).get((metric.name, None), {})
+                for o in outcomes
+            ]
+        ),
     )
+
+
+def computation(
+    facts: Sequence[Mapping[str, str | float | None]],
+) -> dict[str, float | dict[str, int] | None]:
+    """Count the utterances of each named choice; of a number give the lowest, null where there is none."""
+    found: dict[str, float | dict[str, int] | None] = {}
+    for name in dict.fromkeys(name for of_one in facts for name in of_one):
+        values = [of_one.get(name) for of_one in facts]
+        names = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        found[name] = dict(Counter(names)) if names else min(numbers, default=None)
+    return found
 
 
 def metric_params(task: TaskSpec, metric: str) -> dict[str, Scalar]:

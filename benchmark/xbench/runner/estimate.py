@@ -12,6 +12,7 @@ from xbench.errors import UtteranceError
 from xbench.models.loading import load_model
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.references.estimation import Sampling
+from xbench.references.reference import Reference
 from xbench.runner import stages
 from xbench.runner.intervene import most_passes
 from xbench.runner.keys import Job
@@ -19,7 +20,7 @@ from xbench.runner.plan import Method, TaskPlan, expand, prepare
 from xbench.spec import ExecutionOptions, RunSpec
 from xbench.store import Store, default_folder
 
-_TIMED_MASKS = 48
+_TIMED_PASSES = 48
 
 
 def estimate(spec: RunSpec, options: ExecutionOptions) -> list[dict[str, Any]]:
@@ -59,28 +60,25 @@ def _of_task(
     for call in task.references:
         if stages.unsupported_reference(model.info, call.name):
             continue
-        masks = int(dict(call.params)["masks"])
-        compute = registry.references.get(call.name).load()
+        description = registry.references.get(call.name)
+        passes = stages.steps_of(call)
+        timed = min(passes, _TIMED_PASSES)
+        few, compute = description.timed(call, timed), description.load()
         sampling = Sampling(seed, batch_size)
-        timed = min(masks, _TIMED_MASKS)
-        few = dict(call.with_params(masks=timed).params)
-        if "estimator" in few:
-            few["estimator"] = (
-                "masked-mean"  # others may refuse so few masks, and cost no more passes
-            )
-        compute(case, sampling, **few)  # warms up
+        compute(case, sampling, **dict(few.params))  # warms up
         started = time.perf_counter()
-        reference = compute(case, sampling, **few)
-        seconds += (time.perf_counter() - started) * masks / timed
-        bytes_each += reference.sums.nbytes + reference.counts.nbytes
-        bytes_each += reference.segmentation.labels.nbytes
+        reference: Reference = compute(case, sampling, **dict(few.params))
+        seconds += (time.perf_counter() - started) * passes / timed
+        bytes_each += sum(array.nbytes for array in reference.to_artefact()[0].values())
     return {
         "task": task.name,
         "utterances": count,
         "methods": len(methods),
-        "masks": {call.name: dict(call.params)["masks"] for call in task.references},
-        "forward passes": count
-        * (1 + sum(int(dict(c.params)["masks"]) + 1 for c in task.references)),
+        "masks": {
+            call.name: registry.references.get(call.name).most_passes(call)
+            for call in task.references
+        },
+        "forward passes": count * (1 + sum(stages.steps_of(c) + 1 for c in task.references)),
         "intervention passes, at most (not in the seconds)": count
         * most_passes(Job(task, plan.manifest.utterances[0], seed), len(methods), content),
         "expected seconds": round(seconds * count, 1),

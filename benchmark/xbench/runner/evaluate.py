@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xbench import registry
 from xbench.errors import UsageError, UtteranceError
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import load_model
@@ -96,7 +95,7 @@ def run_task(
 ) -> TaskOutcome:
     """Take every utterance of one task through all stages."""
     task, started = plan.task, datetime.now(UTC)
-    floor = Method(*registry.methods.resolve(task.floor))
+    floor = Method.registered(task.floor)
     with_floor = tuple({m.call: m for m in (*methods, floor)}.values())
     jobs = [Job(task, utterance, seed) for utterance in plan.manifest.utterances]
     if (cannot := beyond(model, jobs)) is not None:

@@ -428,16 +428,13 @@ def _drawn(run: Run, job: Job, store: Store, most: int) -> tuple[list[Drawn], li
 def _reference(run: Run, job: Job, decoded: Decoded, call: Call, store: Store) -> Drawn:
     axes, scoring = decoded.layout, job.task.scoring
     key = reference_key(run.record.info, job, decoded, call)
-    reference = stages.read_reference(stages.stored_artefact(store, key))
+    reference = stages.read_reference(call, stages.stored_artefact(store, key))
     whole = reference.mean()
-    mean, half_a, half_b = (
-        on_encoder_grid(values, axes, scoring)
-        for values in (whole, reference.half(0), reference.half(1))
-    )
+    mean = on_encoder_grid(whole, axes, scoring)
+    halves = stages.on_grid(reference.halves(), axes, scoring)
     reliability: list[float | None] = [None] * len(axes.tokens)
-    for row, value in zip(
-        axes.content, utterance_reliability(half_a, half_b, axes).rows, strict=True
-    ):
+    rows = utterance_reliability(*halves, axes).rows if halves else ()
+    for row, value in zip(axes.content, rows, strict=halves is not None):
         reliability[row] = value if value is None else round(value, 6)
     entry = {
         **_named("reference", str(call), call.name, call, call.name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from xbench import registry
@@ -40,7 +41,7 @@ def decode_and_refer(
         lambda job, progress: stages.refer(
             model, store, job, decoded[job.utterance.id], batch_size, progress
         ),
-        steps=sum(int(dict(call.params)["masks"]) for call in references),
+        steps=sum(stages.steps_of(call) for call in references),
     )
     return {id_: value for id_, value in decoded.items() if id_ not in walk.failures}
 
@@ -90,7 +91,7 @@ def fit_methods(
             stored = store.get(key)
             assert stored is not None
         outcome = Fitted(Learned(stored.facts["learned"], stored.arrays), kind, stored.facts["n"])
-        fitted.append(Method(method.description, method.call, outcome))
+        fitted.append(replace(method, fitted=outcome))
     return tuple(fitted), unsupported
 
 
@@ -123,7 +124,7 @@ def _split(
         traced = stages.traced(model, job, of_job, ())
         assert traced.trace is not None
         stored = stages.stored_artefact(store, reference_key(model.info, job, of_job, call))
-        mean = stages.read_reference(stored).mean()
+        mean = stages.read_reference(call, stored).mean()
         return FitCase(traced.trace, on_encoder_grid(mean, of_job.layout, task.scoring))
 
     def score(grid: GridMap, case: FitCase) -> Score:

@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,13 @@ from xbench import registry
 from xbench.case import Case
 from xbench.description import MetricDescription
 from xbench.errors import UtteranceError
-from xbench.hiding.batching import starting_size
+from xbench.hiding.batching import Batched
+from xbench.hiding.cells import Cells, EncoderFrames, SpectrogramCells
+from xbench.hiding.effect import log_probability
 from xbench.hiding.masks import mask_key
+from xbench.hiding.passes import Chosen, choose
+from xbench.hiding.precision import bfloat16_is_fast
 from xbench.maps import Layout, on_encoder_grid, standardise
-from xbench.methods.target import read_out
 from xbench.metrics import Score
 from xbench.metrics.intervention import (
     PERCENT,
@@ -50,7 +54,7 @@ from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
 from xbench.runner.plan import Method
-from xbench.spec import Call
+from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact, Key, Store
 
 FEWEST_FRAMES = 3
@@ -139,6 +143,11 @@ def _key(metric: MetricDescription, subject: Subject) -> Key:
         decoding, job = subject.job.task.decoding, subject.job
         details["decoding"] = [decoding.beams, decoding.no_repeat_ngram, decoding.max_tokens]
         details["language"] = [job.utterance.language, job.task.target_language]
+    else:
+        details["precision"] = precision(subject.job.task)
+        if details["precision"] == "auto":
+            # Whether bfloat16 is taken depends on the hardware, on top of what is in the key already.
+            details["bfloat16_is_fast"] = bfloat16_is_fast(subject.info.device)
     return intervention_key(subject.info, subject.job, subject.decoded, details)
 
 
@@ -213,56 +222,68 @@ class Hearing:
         return Case(self.model, features, self.decoded.hypothesis, self.job.utterance.audio_sha256)
 
     @cached_property
-    @torch.inference_mode()
-    def encoded(self) -> Any:
-        """Return the clean encoder output, [1, frame, dim]."""
-        return self.model.encode(self.case.features.values[None])
+    def _cells(self) -> dict[str, Cells]:
+        return {"encoder": EncoderFrames(self.case), "input": SpectrogramCells(self.case)}
+
+    @cached_property
+    def _chosen(self) -> dict[str, Chosen]:
+        return {}
 
     @torch.inference_mode()
-    def log_probabilities(self, space: str) -> Callable[[Hidden], Float[np.ndarray, "batch token"]]:
-        """Return the function from hidden cells to log p of every generated token, in batches."""
-        case, encoded = self.case, self.encoded
-        if space == "encoder":
-            masked = self.model.frame_masking(encoded, case.hypothesis)
+    def chosen(self, space: str) -> Chosen:
+        """Return how log-probabilities are measured in a space, chosen once per utterance."""
+        if space not in self._chosen:
+            self._chosen[space] = choose(
+                self._cells[space],
+                log_probability,
+                precision=precision(self.job.task),
+                batch_size=self.batch_size,
+            )
+        return self._chosen[space]
 
-            def logits(hidden: Any) -> Any:
-                keep = torch.ones(len(hidden), encoded.shape[1], device=encoded.device)
-                keep[:, : case.features.frames] = (~hidden).to(keep.dtype)
-                return masked(keep.to(encoded.dtype))
-        else:
+    @torch.inference_mode()
+    def log_probabilities(self, space: str, hidden: Hidden) -> Float[np.ndarray, "batch token"]:
+        """Return log p of every generated token while cells are hidden: [batch, cell], in one axis."""
+        shift = self.chosen(space).measure(self._masks(space, hidden))
+        found: np.ndarray = shift.value.double().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise UtteranceError(
+                "non-finite-log-probability", "the log-probability of a token is not finite"
+            )
+        return found
 
-            def logits(hidden: Any) -> Any:
-                return self.model.logits(
-                    self.model.encode(self.spectrograms(hidden)), case.hypothesis
-                )
+    @torch.inference_mode()
+    def texts(self, space: str, hidden: Hidden) -> list[str]:
+        """Return what the model writes while cells are hidden; one batch for all masks, where it fits into memory."""
+        model, job, cells = self.model, self.job, self._cells[space]
+        assert isinstance(model, WritesEncoded)
 
-        target = read_out(case.hypothesis, "log-probability")
-        positions = len(case.hypothesis.prompt) + len(case.hypothesis.tokens)
-        rows = positions if space == "encoder" else encoded.shape[1]
-        size = self.batch_size or starting_size(encoded.device, rows)
+        def written(masks: Any) -> list[str]:
+            found: list[str] = model.decode_encoded(
+                cells.encoded(masks),
+                job.utterance.language,
+                job.task.target_language,
+                job.task.decoding,
+            )
+            return found
 
-        @torch.inference_mode()
-        def measured(hidden: Hidden) -> Float[np.ndarray, "batch token"]:
-            parts = torch.from_numpy(hidden).to(encoded.device).split(size)
-            found = torch.cat([target(logits(part)) for part in parts]).double().cpu().numpy()
-            if not np.isfinite(found).all():
-                raise UtteranceError(
-                    "non-finite-log-probability", "the log-probability of a token is not finite"
-                )
-            return np.asarray(found)
-
-        typed: Callable[[Hidden], Float[np.ndarray, "batch token"]] = measured
-        return typed
-
-    def spectrograms(self, hidden: Any) -> Any:
-        """Return the spectrogram with the hidden cells at their channel's mean: [batch, melframe, mel]."""
-        features = self.case.features
-        values = features.values.repeat(len(hidden), 1, 1)
-        valid = features.valid
-        values[:, : features.melframes] = torch.where(
-            hidden.view(len(hidden), *valid.shape), valid.mean(0), valid
+        batched: Batched[list[str]] = Batched(
+            written, lambda parts: list(chain(*parts)), self.batch_size or len(hidden)
         )
-        return values
+        return batched(self._masks(space, hidden))
+
+    def _masks(self, space: str, hidden: Hidden) -> Any:
+        cells = self._cells[space]
+        return torch.from_numpy(hidden).reshape(len(hidden), *cells.shape).to(cells.values.device)
+
+
+def precision(task: TaskSpec) -> str | None:
+    """Return the precision of interventions: the one that the task's references ask for, None for the model's own.
+
+    So `paper` stays in float32, and `--precision` holds for whatever hides cells.
+    """
+    asked = [dict(call.params).get("precision") for call in task.references]
+    return next((str(value) for value in asked if value is not None), None)
 
 
 Measured = tuple[dict[str, np.ndarray], dict[str, Any]]
@@ -272,35 +293,44 @@ def _curves(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Me
     order = _order(metric, subject)
     cells = order.shape[1]
     taken, step = np.unique(counts(cells), return_inverse=True)
-    log_probability = hearing.log_probabilities(metric.space)
+
+    def measured(hidden: Hidden) -> Float[np.ndarray, "batch token"]:
+        found: np.ndarray = hearing.log_probabilities(metric.space, hidden)
+        return found
+
     content = list(subject.layout.content)
     # Methods that say the same for every token need one set of masks, not one per token.
     orders, group = np.unique(order, axis=0, return_inverse=True)
     deleted = np.empty((len(content), len(taken)))
     inserted = np.empty((len(content), len(taken)))
     ends = np.array([0, cells])[:, None] > orders[:1]  # nothing hidden, all hidden
-    clean, silent = log_probability(ends)[:, content]
+    clean, silent = measured(ends)[:, content]
     deleted[:, 0], deleted[:, -1] = clean, silent
     inserted[:, 0], inserted[:, -1] = silent, clean
     for index, one in enumerate(orders):  # one order at a time bounds the memory of its masks
         rows = np.flatnonzero(group.ravel() == index)
         first = one[None] < taken[1:-1, None]
         if len(first):
-            found = log_probability(np.concatenate([first, ~first]))[:, content][:, rows]
+            found = measured(np.concatenate([first, ~first]))[:, content][:, rows]
             deleted[rows, 1:-1] = found[: len(first)].T
             inserted[rows, 1:-1] = found[len(first) :].T
     passes = 2 + 2 * len(orders) * max(len(taken) - 2, 0)
-    return {"deleted": deleted[:, step], "inserted": inserted[:, step]}, {"forward_passes": passes}
+    arrays = {"deleted": deleted[:, step], "inserted": inserted[:, step]}
+    return arrays, {"forward_passes": passes, **_computation(hearing, metric)}
+
+
+def _computation(hearing: Hearing, metric: MetricDescription) -> dict[str, Any]:
+    """Return how the passes in the metric's space were run."""
+    return {"computation": hearing.chosen(metric.space).facts}
 
 
 def _effects(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Measured:
     hidden, _ = drawn_sets(subject)
     content = list(subject.layout.content)
     ends = np.repeat([[False], [True]], hidden.shape[1], axis=1)
-    found = hearing.log_probabilities("encoder")(np.concatenate([ends, hidden]))[:, content]
-    return {"drop": found[0] - found[2:], "total": found[0] - found[1]}, {
-        "forward_passes": len(found)
-    }
+    found = hearing.log_probabilities("encoder", np.concatenate([ends, hidden]))[:, content]
+    arrays = {"drop": found[0] - found[2:], "total": found[0] - found[1]}
+    return arrays, {"forward_passes": len(found), **_computation(hearing, metric)}
 
 
 def drawn_sets(
@@ -318,27 +348,12 @@ def drawn_sets(
     return places < np.maximum(share * frames // 100, 1)[:, None], share
 
 
-@torch.inference_mode()
 def _texts(hearing: Hearing, metric: MetricDescription, subject: Subject) -> Measured:
     order = _order(metric, subject)
     taken, step = np.unique(counts(order.shape[1]), return_inverse=True)
     hidden = order < taken[:, None]
-    if metric.takes == "inserted":
-        hidden = ~hidden
-    cells = torch.from_numpy(hidden).to(hearing.encoded.device)
-    if metric.space == "encoder":
-        encoded = hearing.encoded.repeat(len(cells), 1, 1)
-        encoded[:, : cells.shape[1]] *= (~cells)[..., None]
-    else:
-        size = hearing.batch_size or len(cells)
-        values = hearing.spectrograms(cells)
-        encoded = torch.cat([hearing.model.encode(part) for part in values.split(size)])
-    job = hearing.job
-    assert isinstance(hearing.model, WritesEncoded)
-    texts = hearing.model.decode_encoded(
-        encoded, job.utterance.language, job.task.target_language, job.task.decoding
-    )
-    return {}, {"texts": [texts[index] for index in step], "forward_passes": len(cells)}
+    texts = hearing.texts(metric.space, ~hidden if metric.takes == "inserted" else hidden)
+    return {}, {"texts": [texts[index] for index in step], "forward_passes": len(hidden)}
 
 
 _MEASURES: Mapping[str, Callable[[Hearing, MetricDescription, Subject], Measured]] = {
@@ -372,29 +387,35 @@ def with_interventions(
     if not metrics or decoded.empty:
         return scored
     scores = {call: dict(of_method) for call, of_method in scored.scores.items()}
+    computations: dict[Call, dict[stages.Column, Mapping[str, Any]]] = {}
     for method in methods:
         subject = _subject(info, store, job, decoded, method, partner)
         for metric, call in metrics:
-            scores[method.call][metric.name, None] = _score(metric, call, subject, store, absent)
-    return replace(scored, scores=scores)
+            score, computation = _score(metric, call, subject, store, absent)
+            scores[method.call][metric.name, None] = score
+            computations.setdefault(method.call, {})[metric.name, None] = computation
+    return replace(scored, scores=scores, computations=computations)
 
 
 def _score(
     metric: MetricDescription, call: Call, subject: Subject, store: Store, absent: str
-) -> Score:
+) -> tuple[Score, Mapping[str, Any]]:
+    """Return the score, and how the passes that it rests on were run (empty where none says)."""
     reason = _why_not(metric, subject)
     if reason:
-        return Score(None, reason)
+        return Score(None, reason), {}
     compute = metric.load()
     params = dict(call.params)
     if metric.takes == "map":
-        score: Score = compute(subject.rows(metric.space), **params)
-        return score
+        return compute(subject.rows(metric.space), **params), {}
     stored = store.get(_key(metric, subject))
     if stored is None:
-        return Score(None, absent)
+        return Score(None, absent), {}
+    computation = stored.facts.get("computation", {})
     given = _given(metric, subject, stored)
-    return Score(None, "no-target-text") if given is None else compute(given, **params)
+    if given is None:
+        return Score(None, "no-target-text"), computation
+    return compute(given, **params), computation
 
 
 def _given(

@@ -1,4 +1,9 @@
-"""What determines each stored artefact: its key is a hash of all of it."""
+"""What determines each stored artefact: its key is a hash of all of it.
+
+The code that makes an artefact is named by the package that registers it and the version it declares, not by its
+module: a module that is renamed throws nothing away, and two plugins that give one name and version to different
+things stay apart.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +19,26 @@ from xbench.description import Description
 from xbench.hiding.precision import bfloat16_is_fast
 from xbench.maps import Layout
 from xbench.models.protocol import Hypothesis, ModelInfo
+from xbench.registry import Registry
 from xbench.runner.plan import Method
 from xbench.spec import Call, Scoring, TaskSpec
 from xbench.store import Key
 
-_FORMAT = 2  # raise when the arrays or facts of an artefact change
+# Raise one when the arrays or facts of that kind change: those artefacts are made again, all others stay.
+FORMATS: Mapping[str, int] = {
+    "hypothesis": 2,
+    "reference": 3,
+    "map": 3,
+    "intervention": 2,
+    "gate": 2,
+    "fit": 3,
+    "run": 1,
+}
+
+
+def artefact_key(kind: str, ingredients: Mapping[str, Any]) -> Key:
+    """Return the key of an artefact of the present format of its kind."""
+    return Key(kind, {"format": FORMATS[kind], **ingredients})
 
 
 @dataclass(frozen=True)
@@ -67,13 +87,30 @@ def _identity(info: ModelInfo) -> dict[str, str]:
     }
 
 
+def _code(registered: Registry[Any], name: str) -> dict[str, str]:
+    """Return whose code stands behind a registered name, and in which version."""
+    entry, description = registered.entry(name), registered.get(name)
+    return _named(description, entry.distribution)
+
+
+def _code_of(method: Method) -> dict[str, str]:
+    return _named(method.description, method.distribution)
+
+
+def _named(description: Description, distribution: str) -> dict[str, str]:
+    return {
+        "name": description.name,
+        "distribution": distribution,
+        "version": description.version,
+    }
+
+
 def hypothesis_key(info: ModelInfo, job: Job) -> Key:
     """Return the key of what this model writes for this audio, language and decoding."""
     decoding = job.task.decoding
-    return Key(
+    return artefact_key(
         "hypothesis",
         {
-            "format": _FORMAT,
             "model": _identity(info),
             "code": _versions(),
             "audio": job.utterance.audio_sha256,
@@ -86,8 +123,7 @@ def hypothesis_key(info: ModelInfo, job: Job) -> Key:
 
 def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Key:
     """Return the key of a reference of this hypothesis."""
-    description = registry.references.get(call.name)
-    shared = _explanation(info, job, decoded, call, description)
+    shared = _explanation(info, job, decoded, _code(registry.references, call.name), call)
     if "until" in dict(call.params):
         # The map as scored decides when to stop.
         shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
@@ -95,7 +131,9 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)
     # SLIC's superpixels have changed between releases of scikit-image before.
-    return Key("reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")})
+    return artefact_key(
+        "reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")}
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +148,7 @@ def map_key(
     info: ModelInfo, job: Job, decoded: Decoded, method: Method, partner: Partner | None = None
 ) -> Key:
     """Return the key of a method's map of this hypothesis."""
-    explanation = _explanation(info, job, decoded, method.call, method.description)
+    explanation = _explanation(info, job, decoded, _code_of(method), method.call)
     if "words" in method.description.needs:
         explanation["words"] = job.words and [(w.word, w.start, w.end) for w in job.words]
     if "partner" in method.description.needs and partner:
@@ -121,17 +159,16 @@ def map_key(
         ]
     if method.fitted:
         explanation["fitted"] = method.fitted.digest
-    return Key("map", explanation)
+    return artefact_key("map", explanation)
 
 
 def intervention_key(
     info: ModelInfo, job: Job, decoded: Decoded, details: Mapping[str, Any]
 ) -> Key:
     """Return the key of what the model says about this hypothesis while cells are hidden."""
-    return Key(
+    return artefact_key(
         "intervention",
         {
-            "format": _FORMAT,
             "model": _identity(info),
             "code": _versions(),
             "audio": job.utterance.audio_sha256,
@@ -150,7 +187,7 @@ def gate_key(
     version: str,
 ) -> Key:
     """Return the key of a gate's record: the method's maps of these utterances, and the gate."""
-    return Key(
+    return artefact_key(
         "gate",
         {
             "gate": [gate, version],
@@ -164,37 +201,35 @@ def gate_key(
 
 def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method, seed: int) -> Key:
     """Return the key of what a method learns from a split."""
-    return Key(
+    return artefact_key(
         "fit",
         {
-            "format": _FORMAT,
             "model": _identity(info),
             "code": _versions(),
             "task": task.hash,
             "utterances": manifest.fingerprint,
             "seed": seed,
-            "name": method.call.name,
-            "version": method.description.version,
-            "implementation": method.description.fit,
+            **_code_of(method),
             "params": dict(method.call.params),
+            # What it learns to match: the reference, as the metric compares with it.
+            "from": [
+                _code(registry.references, task.headline.reference),
+                _code(registry.metrics, task.headline.metric),
+            ],
         },
     )
 
 
 def _explanation(
-    info: ModelInfo, job: Job, decoded: Decoded, call: Call, description: Description
+    info: ModelInfo, job: Job, decoded: Decoded, code: Mapping[str, str], call: Call
 ) -> dict[str, Any]:
     hypothesis = decoded.hypothesis
     return {
-        "format": _FORMAT,
         "model": _identity(info),
         "code": _versions(),
         "audio": job.utterance.audio_sha256,
         "prompt": hypothesis.prompt,
         "tokens": hypothesis.tokens,
-        "name": call.name,
-        "version": description.version,
-        # Two plugins may give different things one name and version.
-        "implementation": description.implementation,
+        **code,
         "params": dict(call.params),
     }

@@ -109,7 +109,7 @@ def score_maps(result: RunResult, maps: OutsideMaps, store: Store, change: Chang
     Utterances without a map count as failures, `no-map`.
     """
     stored = stored_run([result], store, change)
-    record, method = stored.record, Method(maps.description, Call(maps.description.name))
+    record, method = stored.record, Method(maps.description, Call(maps.description.name), "")
     known = [job.utterance.id for job in stored.jobs]
     for id_ in maps.arrays:
         if id_ not in known:

@@ -32,11 +32,21 @@ class TaskPlan:
 
 @dataclass(frozen=True)
 class Method:
-    """A method with complete parameters, its description, and what it learned where it does."""
+    """A method with complete parameters, its description, and what it learned where it does.
+
+    distribution: the package that registers it; empty for maps that were made elsewhere.
+    """
 
     description: MethodDescription
     call: Call
+    distribution: str
     fitted: Fitted | None = None
+
+    @classmethod
+    def registered(cls, call: Call) -> Method:
+        """Return the registered method that a call names; raises UsageError for a name or a parameter."""
+        description, complete = registry.methods.resolve(call)
+        return cls(description, complete, registry.methods.entry(call.name).distribution)
 
 
 def prepare(spec: RunSpec) -> tuple[tuple[Method, ...], tuple[TaskPlan, ...]]:
@@ -105,7 +115,9 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
             own.get(c.name, Call(c.name)).with_params(**dict(c.params)) for c in spec.references
         )
     if spec.masks is not None:
-        calls = tuple(call.with_params(masks=spec.masks) for call in calls)
+        calls = tuple(
+            registry.references.get(call.name).bounded(call, spec.masks) for call in calls
+        )
     once("reference", calls)
     if spec.precision != "auto":
         said = {c.name for c in spec.references if "precision" in dict(c.params)}
@@ -131,7 +143,7 @@ def plan_methods(spec: RunSpec) -> tuple[Method, ...]:
     """Check every method and its parameters; sweeps (`layer=*`) stay for `expand`."""
     if not spec.methods:
         raise UsageError("no method is given; use --method NAME, see `xbench list methods`")
-    return tuple(Method(*registry.methods.resolve(call)) for call in spec.methods)
+    return tuple(Method.registered(call) for call in spec.methods)
 
 
 def expand(methods: tuple[Method, ...], layers: int, heads: int) -> tuple[Method, ...]:
@@ -144,7 +156,5 @@ def expand(methods: tuple[Method, ...], layers: int, heads: int) -> tuple[Method
             if parameter.sweep and dict(method.call.params).get(parameter.name) == "*":
                 indices = range(sizes[parameter.sweep])
                 calls = [c.with_params(**{parameter.name: i}) for c in calls for i in indices]
-        expanded |= {
-            call: Method(method.description, call) for call in calls if call not in expanded
-        }
+        expanded |= {call: replace(method, call=call) for call in calls if call not in expanded}
     return tuple(expanded.values())

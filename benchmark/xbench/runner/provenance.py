@@ -71,7 +71,7 @@ def provenance(
 
 def _method_entry(method: Method) -> list[tuple[str, registry.Entry[Any]]]:
     """Return the plugin of the method; maps made elsewhere have none."""
-    if not method.description.implementation:
+    if not method.distribution:
         return []
     return [("method", registry.methods.entry(method.call.name))]
 

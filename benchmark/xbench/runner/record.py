@@ -15,11 +15,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from xbench.data.manifest import Manifest
 from xbench.models.protocol import ModelInfo
 from xbench.results import RunResult
+from xbench.runner.keys import artefact_key
 from xbench.runner.plan import TaskPlan
 from xbench.spec import RunSpec, TaskSpec
 from xbench.store import Key, Store
-
-_FORMAT = 1  # raise when the facts of a record change
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,9 @@ def key_of(result: RunResult) -> Key:
 
 
 def _key(model: list[str], task: str, dataset: str, selection: Mapping[str, Any], seed: int) -> Key:
-    return Key(
+    return artefact_key(
         "run",
         {
-            "format": _FORMAT,
             "model": model,
             "task": task,
             "dataset": dataset,

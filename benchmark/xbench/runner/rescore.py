@@ -125,7 +125,7 @@ def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> St
         )
     task = change.apply(record.task)
     methods = {position: _method(result, record, store) for position, result in enumerate(results)}
-    floor = Method(*registry.methods.resolve(task.floor))
+    floor = Method.registered(task.floor)
     jobs = [
         Job(task, utterance, record.spec.seed, estimated_under=record.task.scoring)
         for utterance in record.manifest.utterances
@@ -144,7 +144,7 @@ def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> St
 def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
     """Return the method of a result, with what it learned."""
     call = Call.make(result.method.name, result.method.params)
-    method = Method(*registry.methods.resolve(call))
+    method = Method.registered(call)
     if method.description.version != result.method.version:
         raise UsageError(
             f"{result.path()}: made with version {result.method.version} of {call.name}, "

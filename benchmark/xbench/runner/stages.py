@@ -18,7 +18,6 @@ from xbench.data.audio import read_audio
 from xbench.data.manifest import Utterance
 from xbench.description import load_object
 from xbench.errors import Unsupported, XbenchError
-from xbench.hiding.segments import Segmentation
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.methods.word_window import words_of_tokens
@@ -34,12 +33,17 @@ from xbench.models.protocol import (
     layout,
 )
 from xbench.references.estimation import Sampling
-from xbench.references.reference import Reference
-from xbench.references.reliability import Ceiling, Reliability, utterance_reliability
+from xbench.references.reference import Reference, Relevance
+from xbench.references.reliability import (
+    NO_RELIABILITY,
+    Ceiling,
+    Reliability,
+    utterance_reliability,
+)
 from xbench.runner.keys import Decoded, Job, Partner, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault
-from xbench.spec import Call, TaskSpec
+from xbench.spec import Call, Scoring, TaskSpec
 from xbench.store import Artefact, Key, Store
 
 # -- decode ---------------------------------------------------------------------------------------
@@ -129,14 +133,15 @@ def refer(
     """Estimate and store every reference of the task that is not there yet."""
     case = None
     for call in job.task.references:
-        masks = int(dict(call.params)["masks"])
+        expected = steps_of(call)
         if unsupported_reference(model.info, call.name):
-            progress(masks)
+            progress(expected)
             continue
         key = reference_key(model.info, job, decoded, call)
-        # Read, not only looked for: a damaged reference must be made again now.
+        # get(), not has(): a damaged file is only noticed by reading it, and the reference must be estimated
+        # again while the model is loaded.
         if store.get(key) is not None:
-            progress(masks)
+            progress(expected)
             continue
         if case is None:
             features, _ = read_features(model, job.utterance)
@@ -144,43 +149,48 @@ def refer(
         metered = MeteredModel(model)
         case = replace(case, model=metered)
         started = time.perf_counter()
+        told = Told(progress, expected)
         estimate = registry.references.get(call.name).load()
-        sampling = Sampling(job.seed, batch_size, progress, job.task.scoring)
+        sampling = Sampling(job.seed, batch_size, told.passes, job.task.scoring)
         reference: Reference = estimate(case, sampling, **dict(call.params))
-        progress(masks - sum(reference.masks))  # not drawn where `until` was reached
-        store.put(
-            key,
-            {
-                "labels": reference.segmentation.labels,
-                "sums": reference.sums,
-                "counts": reference.counts,
-                "kept": reference.kept,
-            },
-            {
-                "sizes": reference.segmentation.sizes,
-                "masks": reference.masks,
-                "neutral": reference.neutral,
-                "converged": reference.converged,
-                "computation": dict(reference.computation),
-                "forward_passes": metered.passes.forward,
-                "seconds": time.perf_counter() - started,
-            },
-        )
+        told.rest()
+        arrays, facts = reference.to_artefact()
+        cost = {
+            "forward_passes": metered.passes.forward,
+            "seconds": time.perf_counter() - started,
+        }
+        store.put(key, arrays, {"reference": facts, **cost})
 
 
-def read_reference(stored: Artefact) -> Reference:
-    """Rebuild a reference from its artefact."""
-    arrays, facts = stored.arrays, stored.facts
-    return Reference(
-        segmentation=Segmentation(arrays["labels"], tuple(facts["sizes"])),
-        sums=arrays["sums"],
-        counts=arrays["counts"],
-        masks=tuple(facts["masks"]),
-        kept=arrays["kept"],
-        neutral=facts["neutral"],
-        converged=facts["converged"],
-        computation=facts["computation"],
-    )
+def steps_of(call: Call) -> int:
+    """Return the steps that a progress bar gives one reference of one utterance: its passes, where they are known."""
+    return registry.references.get(call.name).most_passes(call) or 1
+
+
+@dataclass
+class Told:
+    """The steps of one reference that a progress bar was told of, never more than it expects."""
+
+    progress: Callable[[int], None]
+    expected: int
+    told: int = 0
+
+    def passes(self, count: int) -> None:
+        """Tell of passes that were made."""
+        count = min(count, self.expected - self.told)
+        self.told += count
+        self.progress(count)
+
+    def rest(self) -> None:
+        """Tell of the passes that were not needed, because a reliability was reached before."""
+        self.passes(self.expected)
+
+
+def read_reference(call: Call, stored: Artefact) -> Reference:
+    """Make a reference again from its artefact."""
+    restore = load_object(registry.references.get(call.name).restore)
+    reference: Reference = restore(stored.arrays, stored.facts["reference"])
+    return reference
 
 
 # -- explain --------------------------------------------------------------------------------------
@@ -273,10 +283,10 @@ class ReferenceFacts:
     """What one utterance says about one of its references."""
 
     reliability: Reliability
-    kept: float
+    kept: float | None
     masks: tuple[int, int]
     converged: bool | None
-    neutral: str
+    neutral: str | None
     forward_passes: int
     seconds: float
     computation: Mapping[str, str | float | None] = field(default_factory=dict)
@@ -284,13 +294,17 @@ class ReferenceFacts:
 
 @dataclass(frozen=True)
 class Scored:
-    """All scores of one utterance: per method and (metric, reference), and their ceilings."""
+    """All scores of one utterance: per method and (metric, reference), and their ceilings.
+
+    computations: how the passes of interventions were run, per method and metric (`hiding.passes`).
+    """
 
     scores: Mapping[Call, Mapping[Column, Score]]
     ceilings: Mapping[Column, Ceiling]
     references: Mapping[str, ReferenceFacts] = field(default_factory=dict)
     maps: Mapping[Call, Mapping[str, Any]] = field(default_factory=dict)
     map_hashes: Mapping[Call, str] = field(default_factory=dict)
+    computations: Mapping[Call, Mapping[Column, Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
@@ -344,26 +358,24 @@ def score(
                 ceilings[column] = Ceiling(None, reason="unsupported-reference")
             continue
         stored = stored_artefact(store, reference_key(info, job, decoded, call))
-        reference = read_reference(stored)
-        mean, half_a, half_b = (
-            on_encoder_grid(values, axes, scoring)
-            for values in (reference.mean(), reference.half(0), reference.half(1))
-        )
-        content = list(axes.content)
+        reference = read_reference(call, stored)
+        mean = on_encoder_grid(reference.mean(), axes, scoring)
+        halves = on_grid(reference.halves(), axes, scoring)
+        facts = reference.facts()
         references[call.name] = ReferenceFacts(
-            reliability=utterance_reliability(half_a, half_b, axes),
-            kept=float(reference.kept[content].mean()),
-            masks=reference.masks,
-            converged=reference.converged,
-            neutral=reference.neutral,
+            reliability=utterance_reliability(*halves, axes) if halves else NO_RELIABILITY,
+            kept=None if facts.kept is None else float(facts.kept[list(axes.content)].mean()),
+            masks=facts.masks,
+            converged=facts.converged,
+            neutral=facts.neutral,
             forward_passes=stored.facts["forward_passes"],
             seconds=stored.facts["seconds"],
-            computation=reference.computation,
+            computation=facts.computation,
         )
         targets[call.name] = Maps.of([mean], axes)
         for metric, _ in metrics:
             ceilings[metric.name, call.name] = _ceiling(
-                metric.ceiling, metric.no_ceiling, mean, half_a, half_b, axes, job
+                metric.ceiling, metric.no_ceiling, mean, halves, axes, job
             )
     timed = any("words" in metric.needs for metric, _ in metrics)
     spans = word_spans(job, decoded) if timed else None
@@ -394,15 +406,25 @@ def _ceiling(
     implementation: str | None,
     reason: str,
     mean: GridMap,
-    half_a: GridMap,
-    half_b: GridMap,
+    halves: tuple[GridMap, GridMap] | None,
     axes: Layout,
     job: Job,
 ) -> Ceiling:
     if implementation is None:
         return Ceiling(None, reason=reason)
-    ceiling: Ceiling = load_object(implementation)(mean, half_a, half_b, axes, job.task.scoring)
+    if halves is None:
+        return Ceiling(None, reason=NO_RELIABILITY.reason)
+    ceiling: Ceiling = load_object(implementation)(mean, *halves, axes, job.task.scoring)
     return ceiling
+
+
+def on_grid(
+    halves: tuple[Relevance, Relevance] | None, axes: Layout, scoring: Scoring
+) -> tuple[GridMap, GridMap] | None:
+    """Bring both halves of a reference onto the encoder grid; None for a reference without halves."""
+    if halves is None:
+        return None
+    return on_encoder_grid(halves[0], axes, scoring), on_encoder_grid(halves[1], axes, scoring)
 
 
 def stored_artefact(store: Store, key: Key) -> Artefact:

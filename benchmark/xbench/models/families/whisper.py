@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.models.capture import NormNames, Stack, captured_trace, feed_forward, pre_norms
+from xbench.models.derived import reinitialised
 from xbench.models.frozen_padding import FrozenLogits
 from xbench.models.loading import (
     Location,
@@ -266,18 +267,19 @@ class WhisperModel:
 
     def randomised(self, seed: int) -> WhisperModel:
         """Initialise the architecture anew, as transformers does before training."""
-        return _randomised(self, seed)
+        return self.with_network(reinitialised(self.network, seed))
 
     def partly_randomised(self, seed: int, decoder_layers: int) -> WhisperModel:
         """Take the uppermost decoder layers and the last normalisation from the model initialised anew.
 
         Input embedding and output projection share their weights, so both stay.
         """
-        network = copy.deepcopy(self.network)
-        decoder, anew = network.model.decoder, _randomised(self, seed).network.model.decoder
+        network: Any = copy.deepcopy(self.network)
+        other: Any = reinitialised(self.network, seed)
+        decoder, anew = network.model.decoder, other.model.decoder
         first = len(decoder.layers) - decoder_layers
-        for layer, other in zip(decoder.layers[first:], anew.layers[first:], strict=True):
-            layer.load_state_dict(other.state_dict())
+        for layer, drawn in zip(decoder.layers[first:], anew.layers[first:], strict=True):
+            layer.load_state_dict(drawn.state_dict())
         decoder.layer_norm.load_state_dict(anew.layer_norm.state_dict())
         return self.with_network(network)
 
@@ -336,16 +338,6 @@ def bart_like_stacks(model: Any) -> dict[str, Stack]:
             streams=before["own"],
         ),
     }
-
-
-@lru_cache(maxsize=1)  # every utterance of a run asks for the same one
-def _randomised(model: WhisperModel, seed: int) -> WhisperModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = type(model.network)(copy.deepcopy(model.network.config))
-    network = network.to(model.network.device, model.network.dtype).eval().requires_grad_(False)
-    network.generation_config = model.network.generation_config
-    return model.with_network(network)
 
 
 def load(
