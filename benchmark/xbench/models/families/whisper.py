@@ -25,11 +25,10 @@ from xbench.models.capture import NormNames, Stack, captured_trace, feed_forward
 from xbench.models.derived import reinitialised
 from xbench.models.loading import (
     Location,
-    check_folder,
-    check_hub_config,
     check_weights,
+    checked,
     explained,
-    folder_revision,
+    revision_of,
 )
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
@@ -352,13 +351,11 @@ def load(
     """Load a Whisper checkpoint from a folder or the hub: safetensors only, complete weights only."""
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    check_folder(location, "whisper")
+    location = checked(location, "whisper")
     arguments: dict[str, Any] = {
         "revision": location.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
-    if location.folder is None:
-        check_hub_config(location, "whisper", arguments)
     with explained(location):
         network, loading = WhisperForConditionalGeneration.from_pretrained(
             location.target,
@@ -387,9 +384,7 @@ def load(
             name=location.name,
             family="whisper",
             source=location.source,
-            revision=(
-                folder_revision(location.folder) if location.folder else str(config._commit_hash)
-            ),
+            revision=revision_of(location),
             architecture=type(network).__name__,
             n_parameters=sum(p.numel() for p in network.parameters()),
             precision=precision,
