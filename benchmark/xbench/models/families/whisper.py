@@ -32,6 +32,7 @@ from xbench.models.loading import (
 )
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
+from xbench.models.private import attention_name
 from xbench.models.protocol import (
     Features,
     FrozenLogits,
@@ -200,11 +201,12 @@ class WhisperModel:
     ) -> MaskedLogits:
         """Project keys and values once; every batch of masks shares them (`masked_attention`)."""
         decoder = self.network.model.decoder
-        if decoder.config._attn_implementation != MASKED_FRAMES:
+        found = attention_name(decoder.config)
+        if found != MASKED_FRAMES:
             # Another attention function would ignore the masks and explain nothing, silently.
             raise XbenchError(
-                f"model '{self.info.name}': its attention was switched to "
-                f"'{decoder.config._attn_implementation}' after loading; load it again"
+                f"model '{self.info.name}': its attention was switched to '{found}' after loading; "
+                "load it again"
             )
         projected = cross_cache([layer.encoder_attn for layer in decoder.layers], encoded)
         ids = decoder_input(hypothesis, self.network.device)
