@@ -46,7 +46,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found = re.finditer(
-        r"(?:`(?P<path>[\w./-]+\.[a-z]+)`[^`\n]*:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+        r"(?:`(?P<path>[\w./-]+\.[a-z]+)`[^`]*?:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
         page.read_text(),
         re.MULTILINE | re.DOTALL,
     )
