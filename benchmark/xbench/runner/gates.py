@@ -33,11 +33,11 @@ from xbench.metrics.sanity import (
 from xbench.models.protocol import Features, Hypothesis, RandomisesParts, SpeechModel
 from xbench.results import GateRecord
 from xbench.runner import stages
-from xbench.runner.keys import Decoded, Job, gate_key
+from xbench.runner.bench import Bench
+from xbench.runner.keys import Decoded, Job, Spoken, gate_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault
 from xbench.spec import content_hash
-from xbench.store import Store
 
 UTTERANCES = 16
 FEWEST_PAIRINGS = 20
@@ -134,37 +134,36 @@ class Found:
 
 def judge_gates(
     gates: Sequence[Gate],
-    model: SpeechModel,
-    store: Store,
-    jobs: Sequence[Job],
-    decoded: Mapping[str, Decoded],
+    bench: Bench,
+    spoken: Sequence[Spoken],
     method: Method,
 ) -> list[GateRecord]:
     """Return the record of every gate for one method; what the store holds is not judged again."""
-    speaking = [
-        (job, decoded[job.utterance.id])
-        for job in jobs
-        if job.utterance.id in decoded and not decoded[job.utterance.id].empty
-    ]
-    speaking.sort(key=lambda pair: content_hash([pair[0].seed, pair[0].utterance.audio_sha256]))
-    sample = speaking[:UTTERANCES]
+    sample = sorted(
+        (each for each in spoken if not each.decoded.empty),
+        key=lambda each: content_hash([each.job.seed, each.job.utterance.audio_sha256]),
+    )[:UTTERANCES]
     subject: Subject | None = None
     records = []
     for gate in gates:
-        key = gate_key(model.info, sample, method, gate.name, gate.version)
-        stored = store.get(key)
+        key = gate_key(bench.info, sample, method, gate.name, gate.version)
+        stored = bench.store.get(key)
         if stored is None:
             subject = subject or Subject(
-                model,
+                bench.model,
                 method,
                 tuple(
-                    Clip(job, of_job, stages.read_features(model, job.utterance)[0])
-                    for job, of_job in sample
+                    Clip(
+                        each.job,
+                        each.decoded,
+                        stages.read_features(bench.model, each.job.utterance)[0],
+                    )
+                    for each in sample
                 ),
-                jobs[0].seed if jobs else 0,
+                spoken[0].job.seed if spoken else 0,
             )
             record = _judge(gate, subject)
-            store.put(key, {}, asdict(record))
+            bench.store.put(key, {}, asdict(record))
         else:
             record = GateRecord(**stored.facts)
         records.append(record)
