@@ -24,7 +24,8 @@ from xbench.metrics.sanity import GATES, gates_named
 from xbench.results import GateRecord, read_result
 from xbench.runner import stages
 from xbench.runner.bench import Bench
-from xbench.runner.gates import Found, _verdict, judge_gates
+from xbench.runner.gate_checks import Found
+from xbench.runner.gates import _verdict, judge_gates
 from xbench.runner.keys import Job, Spoken
 from xbench.runner.plan import Method, prepare
 from xbench.store import Store
