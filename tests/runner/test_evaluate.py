@@ -526,7 +526,7 @@ def test_bad_usage_is_told_before_a_model_is_loaded(
     error: type[UsageError],
     message: str,
 ) -> None:
-    monkeypatch.setattr("xbench.runner.evaluate.load_located", None)
+    monkeypatch.setattr("xbench.runner.bench.load_located", None)
     with pytest.raises(error, match=message):
         evaluate(replace(spec, **change), options)
 

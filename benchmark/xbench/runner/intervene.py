@@ -52,8 +52,9 @@ from xbench.metrics.intervention import (
 from xbench.metrics.quality import statistics
 from xbench.models.optional import WritesEncoded, offers
 from xbench.models.protocol import ModelInfo, SpeechModel
-from xbench.runner import stages
-from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
+from xbench.runner import compare, stages
+from xbench.runner.bench import Bench, Shelf
+from xbench.runner.keys import Decoded, Job, Spoken, intervention_key, map_key
 from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact, Key, Store
@@ -70,15 +71,19 @@ class Subject:
     """A stored map as the metrics without a reference see it, and what it was made for."""
 
     info: ModelInfo
-    job: Job
-    decoded: Decoded
+    spoken: Spoken
     method: Method
     values: Float[np.ndarray, "token *cells"]
 
     @property
+    def job(self) -> Job:
+        """The utterance under its task."""
+        return self.spoken.job
+
+    @property
     def layout(self) -> Layout:
         """The axes of the map."""
-        return self.decoded.layout
+        return self.spoken.decoded.layout
 
     def rows(self, space: str) -> Float[np.ndarray, "token cell"]:
         """Return the content rows that rank the cells of a space, cells in one axis."""
@@ -87,8 +92,8 @@ class Subject:
             values = np.abs(self.values) if description.signed else self.values
             return values[content].reshape(len(content), -1).astype(np.float64)
         # A frame that is never hidden would leave log p(100) with evidence in it.
-        scoring = replace(self.job.task.scoring, last_frame="keep")
-        return self.method.on_grid(self.values, self.layout, scoring).values[content]
+        whole = replace(self.job.task.scoring, last_frame="keep")
+        return self.method.on_grid(self.values, self.layout, whole).values[content]
 
     @property
     def additive(self) -> Float[np.ndarray, "token frame"]:
@@ -143,7 +148,7 @@ def _key(metric: MetricDescription, subject: Subject) -> Key:
         if details["precision"] == "auto":
             # Whether bfloat16 is taken depends on the hardware, on top of what is in the key already.
             details["bfloat16_is_fast"] = bfloat16_is_fast(subject.info.device)
-    return intervention_key(subject.info, subject.job, subject.decoded, details)
+    return intervention_key(subject.info, subject.spoken, details)
 
 
 def _order(metric: MetricDescription, subject: Subject) -> Int[np.ndarray, "row cell"]:
@@ -158,23 +163,16 @@ def _digest(order: Int[np.ndarray, "row cell"]) -> str:
 # -- measure --------------------------------------------------------------------------------------
 
 
-def measure(
-    model: SpeechModel,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
-    methods: Sequence[Method],
-    partner: Partner | None = None,
-    batch_size: int | None = None,
-) -> None:
+def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     """Run the model for every measurement that the task's metrics need and the store lacks.
 
     A model that cannot write from encoder outputs leaves the free ones out. Raises UtteranceError.
     """
-    metrics = [metric for metric, _ in without_reference(job) if metric.takes != "map"]
+    model, store = bench.model, bench.store
+    metrics = [metric for metric, _ in without_reference(spoken.job) if metric.takes != "map"]
     hearing = None
-    for method in methods if metrics and not decoded.empty else ():
-        subject = _subject(model.info, store, job, decoded, method, partner)
+    for method in methods if metrics and not spoken.decoded.empty else ():
+        subject = _subject(bench.shelf, spoken, method)
         for metric in metrics:
             if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
                 continue
@@ -183,7 +181,7 @@ def measure(
             key = _key(metric, subject)
             if store.get(key) is not None:
                 continue
-            hearing = hearing or Hearing(model, job, decoded, batch_size)
+            hearing = hearing or Hearing(model, spoken.job, spoken.decoded, bench.batch_size)
             store.put(key, *_MEASURES[metric.takes](hearing, metric, subject))
 
 
@@ -363,30 +361,27 @@ _MEASURES: Mapping[str, Callable[[Hearing, MetricDescription, Subject], Measured
 
 
 def with_interventions(
-    scored: stages.Scored,
-    info: ModelInfo,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
+    scored: compare.Scored,
+    shelf: Shelf,
+    spoken: Spoken,
     methods: Sequence[Method],
-    partner: Partner | None = None,
     *,
     absent: str = "not-measured",
-) -> stages.Scored:
+) -> compare.Scored:
     """Add the scores of the metrics without a reference, from the store; needs no model.
 
     A measurement that is not there is null with the reason `absent`: it needs a run with the model, or
     the model cannot be measured so.
     """
-    metrics = without_reference(job)
-    if not metrics or decoded.empty:
+    metrics = without_reference(spoken.job)
+    if not metrics or spoken.decoded.empty:
         return scored
     scores = {call: dict(of_method) for call, of_method in scored.scores.items()}
-    computations: dict[Call, dict[stages.Column, Mapping[str, Any]]] = {}
+    computations: dict[Call, dict[compare.Column, Mapping[str, Any]]] = {}
     for method in methods:
-        subject = _subject(info, store, job, decoded, method, partner)
+        subject = _subject(shelf, spoken, method)
         for metric, call in metrics:
-            score, computation = _score(metric, call, subject, store, absent)
+            score, computation = _score(metric, call, subject, shelf.store, absent)
             scores[method.call][metric.name, None] = score
             computations.setdefault(method.call, {})[metric.name, None] = computation
     return replace(scored, scores=scores, computations=computations)
@@ -433,13 +428,6 @@ def _given(
     return Redecoded(np.array(found), task.quality)
 
 
-def _subject(
-    info: ModelInfo,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
-    method: Method,
-    partner: Partner | None,
-) -> Subject:
-    stored = stages.stored_artefact(store, map_key(info, job, decoded, method, partner))
-    return Subject(info, job, decoded, method, stored.arrays["values"])
+def _subject(shelf: Shelf, spoken: Spoken, method: Method) -> Subject:
+    stored = shelf.artefact(map_key(shelf.info, spoken, method))
+    return Subject(shelf.info, spoken, method, stored.arrays["values"])
