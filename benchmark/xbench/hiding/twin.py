@@ -30,6 +30,7 @@ from xbench.models import masked_attention
 from xbench.models.derived import once_per_network
 from xbench.models.metered import MeteredModel
 from xbench.models.optional import TakesNetwork, offers
+from xbench.models.private import attention_name
 from xbench.models.protocol import SpeechModel
 
 P = ParamSpec("P")
@@ -145,7 +146,7 @@ def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn
     stay in the lower precision only where our own attention function reads them, which takes any.
     """
     own = next(network.parameters()).dtype
-    ours = network.config._attn_implementation == masked_attention.NAME
+    ours = attention_name(network.config) == masked_attention.NAME
     in_decoder = set(network.get_decoder().modules())
 
     round_once = _once(lambda tensor: tensor.to(dtype))
@@ -249,6 +250,8 @@ def _with(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:
     child = children[first]
     assert child is not None
     twin_module = copy.copy(module)
+    # A private name of torch, and the only way: assigning a submodule would write into the dictionary that the copy
+    # still shares with the original.
     twin_module._modules = {
         **children,
         first: _with(child, rest, replacement) if rest else replacement,
