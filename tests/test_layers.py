@@ -167,7 +167,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("case",),
     ("fitting", "models"),
     ("metrics", "trace", "data", "tasks", "site"),
-    ("registry", "results"),
+    ("registry", "results", "signatures"),
     ("bundle", "description", "maps", "store", "strict_yaml"),
     ("schemas", "spec", "stats"),
     ("errors", "notebook"),

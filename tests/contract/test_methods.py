@@ -262,7 +262,19 @@ def test_each_break_is_found(
 def test_a_crash_names_itself(outcome: Callable[..., dict[str, CheckResult]]) -> None:
     results = outcome(crashing)
     assert results["map"].detail == "KeyError: 'no such thing'"
-    assert {r.status for name, r in results.items() if name != "map"} == {"skipped"}
+    assert results["signature"].status == "passed"
+    later = [r.status for name, r in results.items() if name not in ("signature", "map")]
+    assert set(later) == {"skipped"}
+
+
+def test_a_parameter_that_the_function_does_not_take_is_found_first(
+    outcome: Callable[..., dict[str, CheckResult]],
+) -> None:
+    layers = Parameter("layers", "str", "", default="all")
+    found = outcome(plain, parameters=(layers,))
+    assert broken(found) == {"signature"}
+    assert "has no keyword 'layers'" in found["signature"].detail
+    assert {r.status for name, r in found.items() if name != "signature"} == {"skipped"}
 
 
 def test_a_seed_must_matter(outcome: Callable[..., dict[str, CheckResult]]) -> None:

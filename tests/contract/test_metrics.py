@@ -12,7 +12,7 @@ import pytest
 
 from xbench import registry
 from xbench.cli import main
-from xbench.description import MetricDescription
+from xbench.description import MetricDescription, Parameter
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout
 from xbench.metrics import Score
@@ -41,7 +41,7 @@ def test_every_registered_metric_keeps_the_contract(name: str) -> None:
         skipped = {r.check for r in results if r.status == "skipped"}
         assert skipped == (set() if description.needs else {"words"})
     else:
-        assert {r.status for r in results} == {"skipped"}
+        assert [r.status for r in results] == ["passed"] + ["skipped"] * (len(CHECKS) - 1)
 
 
 # -- the battery can fail -------------------------------------------------------------------------
@@ -236,7 +236,19 @@ def test_guessing_words_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_other_families_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     found = check(monkeypatch, family="intervention")
-    assert {r.status for r in found.values()} == {"skipped"}
+    assert {name for name, r in found.items() if r.status != "skipped"} == {"signature"}
+    found = check(monkeypatch, family="intervention", takes="curves")
+    assert broken(found) == {"signature"}
+
+
+def test_a_parameter_that_the_function_does_not_take_is_found_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = Parameter("share", "float", "", default=0.1)
+    found = check(monkeypatch, parameters=(share,))
+    assert broken(found) == {"signature"}
+    assert "has no keyword 'share'" in found["signature"].detail
+    assert found["value"].detail == "the description does not fit the function it names"
 
 
 def test_unknown_names_are_usage_errors() -> None:

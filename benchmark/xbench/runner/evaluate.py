@@ -12,7 +12,8 @@ from pathlib import Path
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.methods.compute import check_supported
 from xbench.metrics.sanity import gates_named
-from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.results import GateRecord, RunResult
 from xbench.runner import compare, intervene, record, stages
 from xbench.runner.assemble import assemble
@@ -157,7 +158,7 @@ def explain_and_score(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -
         bench.shelf,
         spoken,
         able,
-        absent="not-measured" if isinstance(bench.model, WritesEncoded) else "unsupported",
+        absent="not-measured" if offers(bench.model, WritesEncoded) else "unsupported",
     )
     return Outcome(spoken.job.utterance, spoken.decoded, scored, unsupported)
 

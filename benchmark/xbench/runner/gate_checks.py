@@ -23,7 +23,8 @@ from xbench.metrics.sanity import (
     similarity,
     specificity,
 )
-from xbench.models.protocol import Features, Hypothesis, RandomisesParts, SpeechModel
+from xbench.models.optional import RandomisesParts, offers
+from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.runner import stages
 from xbench.runner.keys import Decoded, Job
 from xbench.runner.plan import Method
@@ -251,7 +252,7 @@ def _randomisation(
         judged.seed + 1,
     )  # a model made with the seed itself is not randomised
     curve = []
-    if isinstance(model, RandomisesParts):
+    if offers(model, RandomisesParts):
         layers = model.info.decoder_layers
         for count in sorted(
             {-(-layers * step // CASCADE_STEPS) for step in range(1, CASCADE_STEPS + 1)}

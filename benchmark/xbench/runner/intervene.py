@@ -50,7 +50,8 @@ from xbench.metrics.intervention import (
     sentence_mean,
 )
 from xbench.metrics.quality import statistics
-from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.runner import compare, stages
 from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Decoded, Job, Spoken, intervention_key, map_key
@@ -173,7 +174,7 @@ def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     for method in methods if metrics and not spoken.decoded.empty else ():
         subject = _subject(bench.shelf, spoken, method)
         for metric in metrics:
-            if metric.takes in ("deleted", "inserted") and not isinstance(model, WritesEncoded):
+            if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
                 continue
             if _why_not(metric, subject):
                 continue
@@ -248,7 +249,7 @@ class Hearing:
     def texts(self, space: str, hidden: Hidden) -> list[str]:
         """Return what the model writes while cells are hidden; one batch for all masks, where it fits into memory."""
         model, job, cells = self.model, self.job, self._cells[space]
-        assert isinstance(model, WritesEncoded)
+        assert offers(model, WritesEncoded)
 
         def written(masks: Any) -> list[str]:
             found: list[str] = model.decode_encoded(

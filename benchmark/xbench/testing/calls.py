@@ -1,11 +1,21 @@
-"""Calls with every parameter filled in, for trying what has parameters that users must give."""
+"""How what is described is called: whether its functions take the call, and calls with every parameter filled in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from xbench.description import Description, Parameter
+from xbench.signatures import signature_problems
 from xbench.spec import Call, Scalar
+from xbench.testing.battery import Broken
+
+MISFIT = "the description does not fit the function it names"
+
+
+def check_signature(description: Description) -> None:
+    """Refuse a description whose parameters are not the keywords of the function it names."""
+    if found := signature_problems(description):
+        raise Broken("; ".join(found))
 
 
 def completed(

@@ -1,5 +1,6 @@
 """The contract of a method, as checks that run on any registered or described method.
 
+    signature      the functions it names take the declared parameters as keywords, and need no other
     map            it returns [token, frame] or [token, melframe, mel], one row per generated token, and
                    no negative value unless it is declared `signed`
     finite         no NaN, no infinity
@@ -45,7 +46,7 @@ from xbench.references.estimation import Sampling
 from xbench.references.spes import spes_encoder
 from xbench.spec import Call, Scalar, Scoring
 from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
-from xbench.testing.calls import completed
+from xbench.testing.calls import MISFIT, check_signature, completed
 from xbench.testing.demo_clips import demo_cases
 from xbench.testing.state import (
     State,
@@ -80,7 +81,7 @@ def check_method(
     """
     description, call = _resolve(method)
     loaded = cases[0].model if cases and model is None else model
-    if not isinstance(loaded, SpeechModel):
+    if loaded is None or isinstance(loaded, str):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
     chosen = sorted(cases or demo_cases(loaded), key=lambda c: len(c.hypothesis.tokens))
     subject = _Subject(description, call, tuple(chosen))
@@ -173,6 +174,10 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     largest = float(np.abs(expected).max())
     difference = float(np.abs(found - expected).max())
     return difference / largest if largest > 0 else difference
+
+
+def _check_signature(subject: _Subject) -> None:
+    check_signature(subject.description)
 
 
 # -- the map --------------------------------------------------------------------------------------
@@ -321,6 +326,7 @@ def _check_refuses(subject: _Subject) -> None:
 
 
 CHECKS: Mapping[str, Callable[[_Subject], None]] = {
+    "signature": _check_signature,
     "map": _check_map,
     "finite": _check_finite,
     "distribution": _check_distribution,
@@ -335,4 +341,4 @@ CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "target": _check_target,
     "refuses": _check_refuses,
 }
-BATTERY = Battery(CHECKS, {"map": "there is no map"})
+BATTERY = Battery(CHECKS, {"signature": MISFIT, "map": "there is no map"})

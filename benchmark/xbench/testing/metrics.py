@@ -1,5 +1,6 @@
 """The contract of an agreement metric, as checks that run on any registered or described one.
 
+    signature      the functions it names take the declared parameters as keywords, and need no other
     value          ordinary maps (dense, sparse, tied, a distribution) get a finite number
     range          every value lies in the declared range
     direction      in the declared direction a map that is the reference beats noise and its own reversal
@@ -15,7 +16,7 @@
     ceiling        it lies in the range, is null with a reason for a missing or broken half, and where there
                    is none, the reason is a slug
 
-Intervention and sanity metrics compare no two maps: the battery skips them with that reason.
+Intervention and sanity metrics compare no two maps: beyond the signature the battery skips them with that reason.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from xbench.metrics.batch import Maps, score_all
 from xbench.references.reliability import Ceiling
 from xbench.spec import Call, Scalar, Scoring
 from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
+from xbench.testing.calls import MISFIT, check_signature
 from xbench.testing.metric_pairs import (
     SPECIAL,
     TOKENS,
@@ -69,13 +71,13 @@ def check_metric(
     else:
         given = Call.parse(metric) if isinstance(metric, str) else metric
         description, call = registry.metrics.resolve(given)
+    subject = _Subject(description, call.given)
     if description.family != "agreement":
-        return BATTERY.skipped(
-            f"its family is {description.family}: it does not compare a map with a reference"
-        )
+        reason = f"its family is {description.family}: it does not compare a map with a reference"
+        return Battery({"signature": _check_signature}).run(subject) + BATTERY.skipped(reason)[1:]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return BATTERY.run(_Subject(description, call.given), expected_failures)
+        return BATTERY.run(subject, expected_failures)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class _Subject:
 def _check_slug(reason: str, where: str) -> None:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", reason):
         raise Broken(f"{where}: '{reason}' is no slug such as constant-map")
+
+
+def _check_signature(subject: _Subject) -> None:
+    check_signature(subject.description)
 
 
 # -- ordinary maps --------------------------------------------------------------------------------
@@ -281,6 +287,7 @@ def _check_ceiling(subject: _Subject) -> None:
 
 
 CHECKS: Mapping[str, Callable[[_Subject], None]] = {
+    "signature": _check_signature,
     "value": _check_value,
     "range": _check_range,
     "direction": _check_direction,
@@ -293,4 +300,4 @@ CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "batched": _check_batched,
     "ceiling": _check_ceiling,
 }
-BATTERY = Battery(CHECKS)
+BATTERY = Battery(CHECKS, {"signature": MISFIT})
