@@ -160,7 +160,7 @@ def from_states(
     embeddings: Float[Tensor, "vocab dim"],
     perturbed: Perturbed,
 ) -> Measure:
-    """Return the function from hidden cells to a quantity, for passes that give states: logits = states times embeddings.
+    """Return the function from hidden cells to a quantity, where passes give states: logits = states times embeddings.
 
     clean_states: what the perturbed passes give when nothing is hidden, in their precision. Only the change from these
     is multiplied by the embeddings, so the rounding error is relative to the change, and small when the change is.
