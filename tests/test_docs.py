@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import xbench
 from xbench import registry
 from xbench.description import MethodDescription, MetricDescription
 from xbench.metrics.sanity import GATES, Gate
@@ -207,3 +208,30 @@ def test_the_index_has_a_line_for_each_page_of_its_folder() -> None:
 
 def test_the_readme_leads_to_the_index() -> None:
     assert DOCS / "index.md" in linked(ROOT / "README.md").values()
+
+
+# -- architecture ---------------------------------------------------------------------------------
+
+PACKAGE = Path(xbench.__file__).parent
+
+
+def modules_told() -> dict[str, list[str]]:
+    """Return the modules that docs/architecture.md tells of, by folder; the top folder is ""."""
+    sections = re.split(r"^##+ ", (DOCS / "architecture.md").read_text(), flags=re.MULTILINE)
+    told = {}
+    for section in sections:
+        heading = section.splitlines()[0]
+        if folder := re.fullmatch(r"`(.+)/`|Loose modules", heading):
+            cells = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
+            told[folder[1] or ""] = sorted(re.findall(r"`(\w+)`", " ".join(cells)))
+    return told
+
+
+def test_the_page_on_architecture_tells_of_every_module_in_its_folder() -> None:
+    there: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        there.setdefault(file.parent.relative_to(PACKAGE).as_posix().strip("."), []).append(
+            file.stem
+        )
+    expected = {folder: [m for m in found if m != "__init__"] for folder, found in there.items()}
+    assert modules_told() == {folder: sorted(found) for folder, found in expected.items()}

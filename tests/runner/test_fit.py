@@ -13,7 +13,7 @@ from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import Hypothesis
 from xbench.results import RunResult, read_result
 from xbench.runner.evaluate import choose_partner, evaluate
-from xbench.runner.keys import Decoded, Job
+from xbench.runner.keys import Decoded, Job, Spoken
 from xbench.runner.plan import prepare
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
@@ -163,15 +163,15 @@ def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
     found = {}
     for seed in (0, 1):
         jobs = [Job(plan.task, utterance, seed) for utterance in plan.manifest.utterances]
-        all_decoded = {job.utterance.id: decoded(n) for n, job in enumerate(jobs)}
-        partners = [choose_partner(job, jobs, all_decoded) for job in jobs]
+        spoken = [Spoken(job, decoded(n)) for n, job in enumerate(jobs)]
+        partners = [choose_partner(one, spoken) for one in spoken]
         for job, partner in zip(jobs, partners, strict=True):
             assert partner is not None
             assert partner.job.utterance.cluster != job.utterance.cluster
         found[seed] = [p.job.utterance.id for p in partners if p]
     assert found[0] != found[1]
-    same_text = {id_: decoded(7) for id_ in all_decoded}
-    assert choose_partner(jobs[0], jobs, same_text) is None
+    same_text = [Spoken(job, decoded(7)) for job in jobs]
+    assert choose_partner(same_text[0], same_text) is None
 
 
 def test_an_oracle_says_so_on_the_table(

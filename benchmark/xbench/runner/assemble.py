@@ -38,10 +38,10 @@ from xbench.runner.assemble_interventions import (
     metric_params,
     without_reference,
 )
+from xbench.runner.compare import Column, columns
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
 from xbench.runner.provenance import provenance
-from xbench.runner.stages import Column, columns
 from xbench.spec import Call, RunSpec
 
 

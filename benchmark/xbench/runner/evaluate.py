@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,21 +12,20 @@ from pathlib import Path
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.methods.compute import check_supported
 from xbench.metrics.sanity import gates_named
-from xbench.models.loading import load_located
 from xbench.models.optional import WritesEncoded, offers
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.results import GateRecord, RunResult
-from xbench.runner import intervene, record, stages
+from xbench.runner import compare, hearing, intervene, record, stages
 from xbench.runner.assemble import assemble
+from xbench.runner.bench import Bench, bench_of
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.gates import judge_gates
-from xbench.runner.keys import Decoded, Job, Partner
+from xbench.runner.keys import Job, Spoken
 from xbench.runner.outcome import Outcome, TaskOutcome, first_reasons
 from xbench.runner.plan import Method, Plan, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
 from xbench.runner.walk import Walk
 from xbench.spec import Call, ExecutionOptions, RunSpec, content_hash
-from xbench.store import Store, default_folder
 
 
 def evaluate(
@@ -51,41 +50,25 @@ def carry_out(
     options = options or ExecutionOptions()
     reporter = reporter or Silent()
     spec = plan.spec
-    store = store_of(options)
-    model = load_planned(plan, options)
-    methods = expand(plan.methods, model.info.decoder_layers, model.info.heads)
+    bench = bench_of(plan, options)
+    info = bench.info
+    methods = expand(plan.methods, info.decoder_layers, info.heads)
     results = []
     for of_task in plan.tasks:
-        outcome = run_task(of_task, methods, model, store, spec.seed, options.batch_size, reporter)
-        record.keep(store, of_task, model.info, spec)
+        outcome = run_task(of_task, methods, bench, spec.seed, reporter)
+        record.keep(bench.store, of_task, info, spec)
         for method in methods:
-            gates = _gates(outcome, method, model, store, spec, reporter)
-            result = replace(assemble(outcome, method, model.info, spec), gates=gates)
+            gates = _gates(outcome, method, bench, spec, reporter)
+            result = replace(assemble(outcome, method, info, spec), gates=gates)
             result.write(Path(options.output))
             results.append(result)
     return results
 
 
-def store_of(options: ExecutionOptions) -> Store:
-    """Return the store that a run reads and writes."""
-    return Store(Path(options.cache) if options.cache else default_folder())
-
-
-def load_planned(plan: Plan, options: ExecutionOptions) -> SpeechModel:
-    """Load the model of a run; raises UsageError or EnvironmentProblem."""
-    return load_located(
-        plan.location,
-        device=options.device,
-        precision=plan.spec.precision,
-        trust_remote_code=plan.spec.trust_remote_code,
-    )
-
-
 def _gates(
     outcome: TaskOutcome,
     method: Method,
-    model: SpeechModel,
-    store: Store,
+    bench: Bench,
     spec: RunSpec,
     reporter: Reporter,
 ) -> list[GateRecord]:
@@ -94,13 +77,12 @@ def _gates(
     if not wanted:
         return []
     task = outcome.plan.task
-    jobs = [Job(task, o.utterance, spec.seed) for o in outcome.outcomes]
-    decoded = {o.utterance.id: o.decoded for o in outcome.outcomes}
+    spoken = [Spoken(Job(task, o.utterance, spec.seed), o.decoded) for o in outcome.outcomes]
     learned = replace(method, fitted=outcome.fitted.get(method.call))
     records = []
     with reporter.stage(f"{task.name}: gates of {method.call}", len(wanted)) as progress:
         for gate in wanted:
-            records += judge_gates([gate], model, store, jobs, decoded, learned)
+            records += judge_gates([gate], bench, spoken, learned)
             progress(1)
     return records
 
@@ -108,13 +90,12 @@ def _gates(
 def run_task(
     plan: TaskPlan,
     methods: Sequence[Method],
-    model: SpeechModel,
-    store: Store,
+    bench: Bench,
     seed: int,
-    batch_size: int | None,
     reporter: Reporter,
 ) -> TaskOutcome:
     """Take every utterance of one task through all stages."""
+    model = bench.model
     task, started = plan.task, datetime.now(UTC)
     floor = Method.registered(task.floor)
     with_floor = tuple({m.call: m for m in (*methods, floor)}.values())
@@ -133,28 +114,20 @@ def run_task(
         )
     walk = Walk(reporter)
 
-    decoded = decode_and_refer(walk, task.name, jobs, model, store, batch_size)
+    spoken = decode_and_refer(walk, task.name, jobs, bench)
     beyond_model = unsupported_by(with_floor, model.info)
     fitted, unfit = fit_methods(
-        [m for m in with_floor if m.call not in beyond_model],
-        plan,
-        model,
-        store,
-        seed,
-        batch_size,
-        reporter,
+        [m for m in with_floor if m.call not in beyond_model], plan, bench, seed, reporter
     )
     able = [m for m in fitted if m.call not in unfit]
-    partners: dict[str, Partner | None] = {}
     if any("partner" in m.description.needs for m in able):
-        partners = {job.utterance.id: choose_partner(job, jobs, decoded) for job in jobs}
-
-    def explained(job: Job, _: Callable[[int], None]) -> Outcome:
-        of_job, partner = decoded[job.utterance.id], partners.get(job.utterance.id)
-        return explain_and_score(model, store, job, of_job, able, partner, batch_size)
-
-    remaining = [job for job in jobs if job.utterance.id in decoded]
-    found = walk.each(f"{task.name}: score", remaining, explained)
+        spoken = with_partners(spoken)
+    remaining = [each.job for each in spoken.values()]
+    found = walk.each(
+        f"{task.name}: score",
+        remaining,
+        lambda job, _: explain_and_score(bench, spoken[job.utterance.id], able),
+    )
     outcomes = [found[j.utterance.id] for j in jobs if j.utterance.id in found]
     unsupported = {**beyond_model, **unfit, **first_reasons(outcomes)}
     for call, reason in unsupported.items():
@@ -175,32 +148,19 @@ def run_task(
     )
 
 
-def explain_and_score(
-    model: SpeechModel,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
-    methods: Sequence[Method],
-    partner: Partner | None,
-    batch_size: int | None,
-) -> Outcome:
+def explain_and_score(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> Outcome:
     """Explain one utterance by every method and score those that can, whatever befell other utterances."""
-    unsupported = {}
-    if not decoded.empty:
-        unsupported = stages.explain(model, store, job, decoded, methods, partner)
+    unsupported = {} if spoken.decoded.empty else stages.explain(bench, spoken, methods)
     able = [m for m in methods if m.call not in unsupported]
-    intervene.measure(model, store, job, decoded, able, partner, batch_size)
+    hearing.measure(bench, spoken, able)
     scored = intervene.with_interventions(
-        stages.score(model.info, store, job, decoded, able, partner),
-        model.info,
-        store,
-        job,
-        decoded,
+        compare.score(bench.shelf, spoken, able),
+        bench.shelf,
+        spoken,
         able,
-        partner,
-        absent="not-measured" if offers(model, WritesEncoded) else "unsupported",
+        absent="not-measured" if offers(bench.model, WritesEncoded) else "unsupported",
     )
-    return Outcome(job.utterance, decoded, scored, unsupported)
+    return Outcome(spoken.job.utterance, spoken.decoded, scored, unsupported)
 
 
 def unsupported_by(methods: Sequence[Method], info: ModelInfo) -> dict[Call, str]:
@@ -227,25 +187,30 @@ def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
     return "; ".join(reasons) if reasons else None
 
 
-def choose_partner(own: Job, jobs: Sequence[Job], decoded: Mapping[str, Decoded]) -> Partner | None:
+def with_partners(spoken: Mapping[str, Spoken]) -> dict[str, Spoken]:
+    """Give every utterance a partner, where there is one."""
+    return {
+        id_: replace(own, partner=choose_partner(own, spoken.values()))
+        for id_, own in spoken.items()
+    }
+
+
+def choose_partner(own: Spoken, all_spoken: Iterable[Spoken]) -> Spoken | None:
     """Choose another utterance of another cluster and another hypothesis, by the seed; None if there is none."""
-    if own.utterance.id not in decoded:
-        return None
-    tokens = decoded[own.utterance.id].hypothesis.tokens
     others = [
-        Partner(job, decoded[job.utterance.id])
-        for job in jobs
-        if job.utterance.id in decoded
-        and not decoded[job.utterance.id].empty
-        and job.utterance.cluster != own.utterance.cluster
-        and decoded[job.utterance.id].hypothesis.tokens != tokens
+        other
+        for other in all_spoken
+        if not other.decoded.empty
+        and other.job.utterance.cluster != own.job.utterance.cluster
+        and other.decoded.hypothesis.tokens != own.decoded.hypothesis.tokens
     ]
+    audio = own.job.utterance.audio_sha256
     return min(
         others,
         # The id decides between two utterances of the same audio, so that the order of clips never does.
-        key=lambda p: (
-            content_hash([own.seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]),
-            p.job.utterance.id,
+        key=lambda other: (
+            content_hash([own.job.seed, audio, other.job.utterance.audio_sha256]),
+            other.job.utterance.id,
         ),
         default=None,
     )

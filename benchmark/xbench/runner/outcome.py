@@ -9,9 +9,9 @@ from datetime import datetime
 from xbench.data.manifest import Utterance
 from xbench.fitting import Fitted
 from xbench.results import Failure
+from xbench.runner.compare import Scored
 from xbench.runner.keys import Decoded
 from xbench.runner.plan import Method, TaskPlan
-from xbench.runner.stages import Scored
 from xbench.spec import Call
 
 
