@@ -60,10 +60,12 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+# With pip, and with editables, which hatchling asks for when it installs this folder as editable.
 constraints:  ## constraints.txt: the newest versions that pyproject.toml allows become the tested ones
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 	  "$$folder/bin/python" -m pip install --quiet uv && \
-	  echo pip | "$$folder/bin/uv" pip compile pyproject.toml - --extra test --extra dev --extra plot --upgrade \
+	  printf '%s\n' pip editables | \
+	  "$$folder/bin/uv" pip compile pyproject.toml - --extra test --extra dev --extra plot --upgrade \
 	    --universal --fork-strategy fewest --python-version $(firstword $(PYTHONS)) --no-annotate --no-config --quiet \
 	    --custom-compile-command 'make constraints' --output-file constraints.txt
 

@@ -31,6 +31,7 @@ from xbench.metrics.agreement import pearson, pearson_paper
 from xbench.references.estimation import Sampling, as_used
 from xbench.references.reliability import RELIABLE_ROW
 from xbench.references.sampled import SampledReference
+from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
 from xbench.tasks import load_task
 
@@ -90,9 +91,7 @@ def references(
         call = next(c for c in task.references if c.name == name)
         started = time.perf_counter()
         sampling = Sampling(seed, scoring=task.scoring)
-        reference = registry.references.get(name).load()(
-            subject.case, sampling, **dict(call.params)
-        )
+        reference = registry.references.get(name).load()(subject.case, sampling, **call.given)
         found.seconds[preset] = time.perf_counter() - started
         found.masks[preset] = sum(reference.masks)
         made[preset] = reference
@@ -150,13 +149,8 @@ def method_maps(subject: Subject, kinds: Sequence[str], scoring: Any) -> dict[st
             except XbenchError as problem:
                 print(f"{subject.model}: {call} is left out: {problem}")
                 continue
-            maps[_name(description, call)] = on_encoder_grid(
-                values,
-                axes,
-                scoring,
-                signed=description.signed,
-                distribution=description.distribution,
-            )
+            grid = Method.registered(call).on_grid(values, axes, scoring)
+            maps[_name(description, call)] = grid
     return maps
 
 

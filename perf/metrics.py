@@ -45,7 +45,7 @@ BUDGET_SECONDS = 60
 def described() -> list[tuple[Any, dict[str, Any]]]:
     """Return every agreement metric with its default parameters."""
     found = [registry.metrics.resolve(Call(name)) for name in registry.metrics.names()]
-    return [(d, dict(call.params)) for d, call in found if d.family == "agreement"]
+    return [(d, call.given) for d, call in found if d.family == "agreement"]
 
 
 def utterance(seed: int) -> tuple[list[GridMap], GridMap, Layout, tuple[tuple[float, float], ...]]:

@@ -53,13 +53,14 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.demo import demo_manifest
-from xbench.hiding import passes
-from xbench.hiding.effect import kl_divergence
+from xbench.hiding.batching import Batched, batched_measure, starting_size
+from xbench.hiding.cells import EncoderFrames, SpectrogramCells
+from xbench.hiding.effect import Shift, divergence, kl_divergence
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
 from xbench.hiding.twin import twin
+from xbench.hiding.way import frozen_way, way_in
 from xbench.models.loading import load_model
 from xbench.models.protocol import Hypothesis, SpeechModel
-from xbench.references import spes
 from xbench.references.estimation import Sampling
 from xbench.spec import Decoding
 from xbench.tasks import load_task
@@ -131,25 +132,18 @@ def random_cells(case: Case, space: Space, masks: int) -> Tensor:
 
 def ours(
     case: Case, space: Space, *, frozen: bool = False, dtype: torch.dtype = torch.bfloat16
-) -> passes.Batched:
+) -> Batched[Shift]:
     """Return the passes that a reference would run in this precision."""
+    cells = EncoderFrames(case) if space == "encoder" else SpectrogramCells(case)
     with torch.inference_mode():
-        if space == "encoder":
-            plan, build = spes.encoder_passes(case, Sampling(), 0.7)
-        else:
-            plan, build = spes.input_passes(
-                case,
-                Sampling(),
-                0.5,
-                Segmentation(np.zeros((1, *case.features.valid.shape), np.int32), (1,)),
-            )
         if frozen:
-            frozen_build = spes.frozen_passes(case)
-            assert frozen_build is not None
-            plan, build = replace(plan, rows=case.features.frames), frozen_build
-        measure = plan.measure(build, dtype)
-    assert measure is not None
-    return measure
+            assert isinstance(cells, SpectrogramCells)
+            way, rows = frozen_way(cells, dtype), case.features.frames
+        else:
+            way, rows = way_in(cells, dtype), cells.positions
+        assert way is not None
+        size = starting_size(case.features.values.device, rows)
+        return batched_measure(way.measure(divergence, cells.clean), size)
 
 
 def plain(case: Case, space: Space) -> Callable[[Tensor], Tensor]:
@@ -489,7 +483,7 @@ def time_to_reliability(name: str, clip: int, space: Space) -> dict[str, Any] | 
     size = best_batch(run, hidden)
     task = load_task("asr", "fast")
     call = next(c for c in task.references if c.name == f"spes-{space}")
-    options = {**dict(call.params), "precision": "auto"}
+    options = {**call.given, "precision": "auto"}
     make = registry.references.get(call.name).load()
     # As in a run, where an utterance before this one has made the twin of the model.
     make(case, Sampling(scoring=task.scoring), **{**options, "masks": 64})

@@ -89,7 +89,7 @@ def measured(model: str, clip: int, reference: str) -> Shares | None:
     subject, task = found[-1], load_task("asr", "fast")
     call = next(c for c in task.references if c.name == reference)
     make = registry.references.get(reference).load()
-    options = dict(call.params)
+    options = call.given
     # As in a run, where an utterance before this one has made the twin of the model.
     make(subject.case, Sampling(scoring=task.scoring), **{**options, "masks": 64})
     profile = cProfile.Profile()

@@ -23,6 +23,7 @@ from xbench.errors import UtteranceError
 from xbench.metrics.quality import utterance_quality
 from xbench.models.loading import load_model
 from xbench.results import RunResult, short_labels
+from xbench.runner.bench import Bench
 from xbench.runner.evaluate import evaluate
 from xbench.runner.keys import Job
 from xbench.runner.stages import decode
@@ -113,7 +114,7 @@ def transcribed(
 ) -> dict[str, dict]:
     """Return what the model writes for every clip, how good it is, or why it was refused."""
     model = load_model(track.model.format(shared / "models" / track.folder))
-    store = Store(Path(options.cache) if options.cache else default_folder())
+    bench = Bench(model, Store(Path(options.cache) if options.cache else default_folder()))
     task = load_task(track.task)
     if track.task == "st":
         task = replace(task, target_language="en")
@@ -126,7 +127,7 @@ def transcribed(
             row["why"] = "no translation into English"
             continue
         try:
-            text = decode(model, store, Job(task, utterance, 0)).hypothesis.text
+            text = decode(bench, Job(task, utterance, 0)).hypothesis.text
         except UtteranceError as problem:
             row["why"] = problem.reason
             continue

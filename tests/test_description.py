@@ -26,7 +26,7 @@ from xbench.spec import Call, Scalar, canonical_json, content_hash, slug
 )
 def test_calls_are_read(text: str, name: str, params: dict[str, Scalar]) -> None:
     call = Call.parse(text)
-    assert (call.name, dict(call.params)) == (name, params)
+    assert (call.name, call.given) == (name, params)
     assert Call.parse(str(call)) == call
 
 
@@ -171,7 +171,7 @@ METHOD = MethodDescription(
 def test_a_resolved_call_has_every_parameter() -> None:
     assert METHOD.resolve(Call.parse("m:layer=2")) == Call.make("m", {"layer": 2, "width": 0.1})
     again = METHOD.resolve(METHOD.resolve(Call.parse("m:layer=2,width=0.5")))
-    assert dict(again.params) == {"layer": 2, "width": 0.5}
+    assert again.given == {"layer": 2, "width": 0.5}
 
 
 @pytest.mark.parametrize(

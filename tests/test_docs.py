@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import xbench
 from xbench import registry
 from xbench.description import MethodDescription, MetricDescription
 from xbench.metrics.sanity import GATES, Gate
@@ -59,6 +60,22 @@ def test_every_method_says_what_it_ignores(name: str) -> None:
     ignores = built_in()[name].ignores
     assert ignores
     assert f"| ignores | {ignores} |" in (PAGES / f"{name}.md").read_text()
+
+
+def index_rows() -> list[str]:
+    lines = (PAGES / "index.md").read_text().splitlines()
+    return [line for line in lines if line.startswith("| [")]
+
+
+def test_the_index_of_methods_has_one_row_for_each() -> None:
+    listed = [name for row in index_rows() for name in re.findall(r"\]\(([a-z-]+)\.md\)", row)]
+    assert sorted(listed) == sorted(built_in())
+
+
+@pytest.mark.parametrize("row", index_rows(), ids=lambda row: row.split("]")[0].removeprefix("| ["))
+def test_the_index_of_methods_says_which_are_signed(row: str) -> None:
+    for name in re.findall(r"\]\(([a-z-]+)\.md\)", row):
+        assert row.endswith("; signed |") == built_in()[name].signed
 
 
 # -- metrics --------------------------------------------------------------------------------------
@@ -147,3 +164,74 @@ def test_the_page_of_the_gates_says_limit_and_source(gate: Gate) -> None:
         assert {"upper": "below", "lower": "above", "largest": "at most"}[gate.rule] in condition
     paper = re.search(r"arXiv (\d+\.\d+)", gate.source)
     assert paper is None or paper[1] in (PAGES.parent / "gates.md").read_text()
+
+
+# -- ways in --------------------------------------------------------------------------------------
+
+ROOT = PAGES.parents[1]
+DOCS = ROOT / "docs"
+OURS = sorted({*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md")})
+
+
+def linked(page: Path) -> dict[str, Path]:
+    """Return what a page links to within the repository: the link as written, and the file it names."""
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    return {
+        link: (page.parent / link.partition("#")[0]).resolve()
+        for link in links
+        if not re.match(r"#|[a-z]+:", link)
+    }
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_is_broken(page: Path) -> None:
+    assert [link for link, target in linked(page).items() if not target.exists()] == []
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    reached, ahead = set(), [DOCS / "index.md"]
+    while ahead:
+        page = ahead.pop()
+        if page not in reached:
+            reached.add(page)
+            ahead += [
+                to for to in linked(page).values() if to.suffix == ".md" and DOCS in to.parents
+            ]
+    assert sorted({*DOCS.rglob("*.md")} - reached) == []
+
+
+def test_the_index_has_a_line_for_each_page_of_its_folder() -> None:
+    listed = linked(DOCS / "index.md").values()
+    missing = {*DOCS.glob("*.md"), *DOCS.glob("*/index.md")} - {DOCS / "index.md", *listed}
+    assert sorted(missing) == []
+
+
+def test_the_readme_leads_to_the_index() -> None:
+    assert DOCS / "index.md" in linked(ROOT / "README.md").values()
+
+
+# -- architecture ---------------------------------------------------------------------------------
+
+PACKAGE = Path(xbench.__file__).parent
+
+
+def modules_told() -> dict[str, list[str]]:
+    """Return the modules that docs/architecture.md tells of, by folder; the top folder is ""."""
+    sections = re.split(r"^##+ ", (DOCS / "architecture.md").read_text(), flags=re.MULTILINE)
+    told = {}
+    for section in sections:
+        heading = section.splitlines()[0]
+        if folder := re.fullmatch(r"`(.+)/`|Loose modules", heading):
+            cells = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
+            told[folder[1] or ""] = sorted(re.findall(r"`(\w+)`", " ".join(cells)))
+    return told
+
+
+def test_the_page_on_architecture_tells_of_every_module_in_its_folder() -> None:
+    there: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        there.setdefault(file.parent.relative_to(PACKAGE).as_posix().strip("."), []).append(
+            file.stem
+        )
+    expected = {folder: [m for m in found if m != "__init__"] for folder, found in there.items()}
+    assert modules_told() == {folder: sorted(found) for folder, found in expected.items()}

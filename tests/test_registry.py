@@ -103,7 +103,7 @@ def test_unknown_names_offer_the_nearest(group: str, name: str, message: str) ->
 
 def test_resolving_checks_parameters() -> None:
     _, call = registry.methods.resolve(Call.parse("raw-attention:layer=1,head=0"))
-    assert dict(call.params) == {"layer": 1, "head": 0}
+    assert call.given == {"layer": 1, "head": 0}
     with pytest.raises(UsageError, match="'layer' is required"):
         registry.methods.resolve(Call("raw-attention"))
 

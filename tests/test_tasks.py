@@ -164,8 +164,8 @@ def test_a_task_is_built_with_its_default_preset(folder: Path) -> None:
 def test_a_preset_lies_over_the_task(folder: Path) -> None:
     spec = tasks.load_task("t", "paper")
     assert spec.preset == "paper"
-    assert [dict(r.params)["masks"] for r in spec.references] == [200, 200]
-    assert dict(spec.references[0].params)["p"] == 0.7
+    assert [r.given["masks"] for r in spec.references] == [200, 200]
+    assert spec.references[0].given["p"] == 0.7
     assert spec.headline == Headline("corr-paper", "ref-b")
     assert spec.scoring.window == "centred"
     assert (spec.decoding.beams, spec.decoding.no_repeat_ngram) == (1, 5)
@@ -597,7 +597,7 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
     assert fast.headline == Headline("pearson", "spes-encoder")
     assert paper.headline == Headline("pearson-paper", "spes-input")
     plain = {"estimator": "masked-mean", "design": "independent"}  # and no early stop
-    assert {r.name: dict(r.params) for r in paper.references} == {
+    assert {r.name: r.given for r in paper.references} == {
         "spes-encoder": {"masks": 20_000, "p": 0.7, "precision": "float32", **plain},
         "spes-input": {
             "masks": 20_000,
@@ -685,7 +685,7 @@ def test_a_wrong_include_of_another_folder(
 
 def test_passes_are_counted_from_the_masks() -> None:
     task = tasks.load_task("paper-asr-en", "fast")
-    masks = {call.name: int(dict(call.params)["masks"]) for call in task.references}
+    masks = {call.name: int(call.given["masks"]) for call in task.references}
     assert tasks.passes(task) == {
         # decoding and trace, and one clean pass for each reference
         "full": 1 + masks["spes-input"] + 1,
@@ -749,7 +749,7 @@ def test_a_reliability_target_becomes_parameters(
 ) -> None:
     path = shipped_copy(tmp_path, {"spes-encoder": given})
     assert tasks.validate_task_file(path) == []
-    params = dict(tasks.load_task(path).references[0].params)
+    params = tasks.load_task(path).references[0].given
     assert (params["masks"], params.get("until")) == (masks, until)
 
 

@@ -73,7 +73,7 @@ def pins() -> list[Requirement]:
 def wanted() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
     groups = (PROJECT["dependencies"], *(extras[name] for name in ("test", "dev", "plot")))
-    return [Requirement(line) for group in groups for line in group]
+    return [Requirement(line) for group in (*groups, ("pip", "editables")) for line in group]
 
 
 @pytest.mark.parametrize("python", PYTHONS)

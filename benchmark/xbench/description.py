@@ -122,7 +122,7 @@ class Description:
     def resolve(self, call: Call) -> Call:
         """Return `call` with every parameter checked and every default filled in."""
         known = {p.name: p for p in self.parameters}
-        given = dict(call.params)
+        given = call.given
         for name in given:
             if name not in known:
                 valid = f"; it takes {', '.join(known)}" if known else "; it takes no parameters"
@@ -201,7 +201,7 @@ class ReferenceDescription(Description):
 
     def most_passes(self, call: Call) -> int | None:
         """Return the most perturbed passes that a call takes per utterance; None where it is not known."""
-        return None if self.bound is None else int(dict(call.params)[self.bound])
+        return None if self.bound is None else int(call.given[self.bound])
 
     def bounded(self, call: Call, passes: int) -> Call:
         """Return the call with at most this many passes, or as it is where nothing bounds them."""

@@ -14,6 +14,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from xbench.description import (
+    Checkpoint,
     DatasetDescription,
     Description,
     FamilyDescription,
@@ -131,3 +132,13 @@ datasets = Registry("dataset", DatasetDescription)
 task_folders = Registry("task", TaskFolder)
 
 ALL: tuple[Registry, ...] = (models, methods, metrics, references, datasets, task_folders)
+
+
+def checkpoints() -> dict[str, tuple[FamilyDescription, Checkpoint]]:
+    """Return every registered checkpoint by its name, with its family."""
+    return {c.name: (family, c) for family in models.descriptions() for c in family.checkpoints}
+
+
+def checkpoint(name: str) -> tuple[FamilyDescription, Checkpoint] | None:
+    """Return a registered checkpoint and its family; None for a name that no family registers."""
+    return checkpoints().get(name)

@@ -63,9 +63,14 @@ class Call:
             raise UsageError(f"'{text}' is not a name, nor name:key=value,key=value")
         return cls.make(head, params)
 
+    @property
+    def given(self) -> dict[str, Scalar]:
+        """The parameters by name; a dict of its own for each who asks."""
+        return dict(self.params)
+
     def with_params(self, **params: Scalar) -> Call:
         """Return the same call with these parameters set."""
-        return Call.make(self.name, {**dict(self.params), **params})
+        return Call.make(self.name, {**self.given, **params})
 
     def __str__(self) -> str:
         params = ",".join(f"{k}={_show(v)}" for k, v in self.params)

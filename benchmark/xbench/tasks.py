@@ -162,7 +162,7 @@ def passes(task: TaskSpec) -> dict[str, int]:
     """
     counts = {"full": 1, "decoder": 0}
     for call in task.references:
-        masks = int(dict(call.params).get("masks", 0))
+        masks = int(call.given.get("masks", 0))
         on_input = registry.references.get(call.name).space == "input"
         counts["full" if on_input else "decoder"] += masks + 1
     return counts

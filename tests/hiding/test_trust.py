@@ -126,3 +126,31 @@ def test_what_is_trusted_goes_with_the_model(tiny_whisper_folder: Path, case_of:
     del model
     gc.collect()
     assert number not in trust_module._trusted
+
+
+@dataclass(frozen=True)
+class Small:
+    """A model that has memory for one mask at a time."""
+
+    model: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def frame_masking(self, encoded: Tensor, hypothesis: Any) -> Any:
+        masked = self.model.frame_masking(encoded, hypothesis)
+
+        def limited(keep: Tensor) -> Tensor:
+            if len(keep) > 1:
+                raise RuntimeError("could not create a primitive")
+            return masked(keep)
+
+        return limited
+
+
+def test_little_memory_is_no_wrong_mask(planted: Any, case_of: Any) -> None:
+    case = case_of(Small(planted))
+    chosen = choose(EncoderFrames(case), divergence)
+    shift = chosen.measure(torch.eye(12, dtype=torch.bool))
+    assert shift.value.shape == (12, 3)
+    assert chosen.facts["batch_size"] == 1

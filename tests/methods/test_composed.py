@@ -38,7 +38,7 @@ every_method = pytest.mark.parametrize("name", CALLS)
 def explain(name: str, trace: Trace, **params: Any) -> Tensor:
     method = registry.methods.get(name.partition(":")[0])
     call = method.resolve(Call.make(method.name, CALLS[name] | params))
-    values: Tensor = method.load()(trace, **dict(call.params))
+    values: Tensor = method.load()(trace, **call.given)
     return values
 
 

@@ -17,7 +17,8 @@ from xbench.methods.controls import energy, voiced
 from xbench.methods.word_window import word_window, words_of_tokens
 from xbench.models.protocol import Features, Hypothesis
 from xbench.runner import stages
-from xbench.runner.keys import Decoded, Job, map_key
+from xbench.runner.bench import Bench
+from xbench.runner.keys import Decoded, Job, Spoken, map_key
 from xbench.runner.plan import Method
 from xbench.spec import Call
 from xbench.store import Store
@@ -208,12 +209,13 @@ def method(name: str) -> Method:
 def explained(planted: Any, store: Store, utterance: Utterance, task: str) -> dict[str, Any]:
     """Run word-window and uniform through the explain stage; return maps or reasons."""
     job = Job(load_task(task), utterance, 0)
-    decoded = stages.decode(planted, store, job)
+    bench = Bench(planted, store)
+    spoken = Spoken(job, stages.decode(bench, job))
     methods = [method("word-window"), method("uniform")]
-    unsupported = stages.explain(planted, store, job, decoded, methods)
+    unsupported = stages.explain(bench, spoken, methods)
     found: dict[str, Any] = {call.name: reason for call, reason in unsupported.items()}
     for each in methods:
-        stored = store.get(map_key(planted.info, job, decoded, each))
+        stored = store.get(map_key(planted.info, spoken, each))
         if stored is not None:
             found[each.call.name] = torch.from_numpy(stored.arrays["values"])
     return found
@@ -246,8 +248,8 @@ def test_only_the_key_of_a_method_that_uses_words_depends_on_them(
     decoded = Decoded(hypothesis, axes(hypothesis.texts), 1.0)
 
     def digests(name: str) -> set[str]:
-        jobs = [Job(task, u, 0) for u in (utterance, moved, silent)]
-        return {map_key(planted.info, job, decoded, method(name)).digest for job in jobs}
+        spoken = [Spoken(Job(task, u, 0), decoded) for u in (utterance, moved, silent)]
+        return {map_key(planted.info, each, method(name)).digest for each in spoken}
 
     assert len(digests("word-window")) == 3
     assert len(digests("voiced")) == 1

@@ -39,7 +39,7 @@ def spans_of(rows: int, frames: int) -> Spans:
 
 def resolved(name: str) -> tuple[MetricDescription, dict[str, Any]]:
     description, call = registry.metrics.resolve(Call(name))
-    return description, dict(call.params)
+    return description, call.given
 
 
 def scored(

@@ -19,7 +19,7 @@ from xbench.references import spes
 from xbench.results import read_result
 from xbench.runner.plan import plan_tasks
 from xbench.runner.provenance import without_folders
-from xbench.runner.verify import spec_of
+from xbench.runner.verify import plan_of
 from xbench.schemas import problems
 from xbench.spec import TaskSpec
 from xbench.store import Store
@@ -497,7 +497,7 @@ def test_tokens_left_out_are_added_up(spec: RunSpec, options: ExecutionOptions) 
     assert other.score("spearman").tokens_left_out == {}
     assert other.score("topk-overlap").metric_params == {"share": 0.5}
     # `verify` asks for the same again.
-    asked = spec_of(other, model=spec.model, data=spec.data).metrics
+    asked = plan_of(other, model=spec.model, data=spec.data).spec.metrics
     assert asked == (Call("spearman"), Call("topk-overlap", (("share", 0.5),)))
 
 
@@ -526,7 +526,7 @@ def test_bad_usage_is_told_before_a_model_is_loaded(
     error: type[UsageError],
     message: str,
 ) -> None:
-    monkeypatch.setattr("xbench.runner.evaluate.load_model", None)
+    monkeypatch.setattr("xbench.runner.bench.load_located", None)
     with pytest.raises(error, match=message):
         evaluate(replace(spec, **change), options)
 
@@ -614,9 +614,9 @@ def test_results_hold_neither_nan_nor_infinity(
 
 def test_the_precision_of_a_run_is_that_of_its_references(spec: RunSpec) -> None:
     (plan,) = plan_tasks(replace(spec, precision="float32"))
-    assert all(dict(call.params)["precision"] == "float32" for call in plan.task.references)
+    assert all(call.given["precision"] == "float32" for call in plan.task.references)
     (plan,) = plan_tasks(spec)
-    assert all(dict(call.params)["precision"] == "auto" for call in plan.task.references)
+    assert all(call.given["precision"] == "auto" for call in plan.task.references)
 
 
 def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:

@@ -22,9 +22,9 @@ from xbench.data.manifest import read_manifest
 from xbench.errors import UsageError
 from xbench.maps import on_encoder_grid
 from xbench.results import RunResult
-from xbench.runner import evaluate as evaluation
-from xbench.runner import stages
-from xbench.runner.examples import Options, _rights, export
+from xbench.runner import bench, compare
+from xbench.runner.examples import Options, export
+from xbench.runner.examples.clips import rights
 from xbench.runner.keys import map_key, reference_key
 from xbench.runner.record import find
 from xbench.runner.rescore import Change, stored_run
@@ -88,7 +88,7 @@ def test_no_model_is_loaded_and_every_utterance_has_a_bundle(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(evaluation, "load_model", refuse)
+    monkeypatch.setattr(bench, "load_located", refuse)
     results, store, _ = made
     out = tmp_path / "deep" / "out"
     done = export(results, store, out)
@@ -104,12 +104,13 @@ def test_maps_and_scores_are_those_of_the_store_and_the_results(
     results, store, _ = made
     stored = stored_run(results, store, Change())
     for row, job in enumerate(stored.jobs):
-        decoded, scoring = stored.decoded[job.utterance.id], job.task.scoring
+        spoken, scoring = stored.spoken[job.utterance.id], job.task.scoring
+        decoded = spoken.decoded
         entries = {e["id"]: e for e in exported[job.utterance.id]["maps"]}
         expected: dict[str, np.ndarray] = {}
         for position, result in enumerate(results):
             method = stored.methods[position]
-            array = store.get(map_key(stored.record.info, job, decoded, method))
+            array = store.get(map_key(stored.record.info, spoken, method))
             assert array is not None
             kind = "control" if result.method.kind == "control" else "method"
             signed = result.method.signed
@@ -123,8 +124,8 @@ def test_maps_and_scores_are_those_of_the_store_and_the_results(
                 for name in [f"{score.metric}@{score.reference}".removesuffix("@None")]
             }
         for call in job.task.references:
-            key = reference_key(stored.record.info, job, decoded, call)
-            reference = stages.read_reference(call, stages.stored_artefact(store, key))
+            key = reference_key(stored.record.info, spoken, call)
+            reference = compare.read_reference(call, stored.shelf.artefact(key))
             grid = on_encoder_grid(reference.mean(), decoded.layout, scoring)
             name = map_id("reference", str(call))
             expected[name] = grid.values
@@ -173,9 +174,9 @@ def test_cells_of_input_maps(
         volumes = {volume["map"]: volume for volume in found["volumes"]}
         ids = {entry["method"]: entry["id"] for entry in found["maps"]}
         assert volumes.keys() == {ids["spes-input"], ids["input-x-gradient"]}
-        decoded = stored.decoded[job.utterance.id]
-        key = map_key(stored.record.info, job, decoded, stored.methods[position])
-        cells = np.abs(stages.stored_artefact(store, key).arrays["values"])
+        spoken = stored.spoken[job.utterance.id]
+        key = map_key(stored.record.info, spoken, stored.methods[position])
+        cells = np.abs(stored.shelf.artefact(key).arrays["values"])
         volume = unpack(volumes[ids["input-x-gradient"]])
         rows, melframes, mels = cells.shape
         assert volume.shape == (rows, mels, -(-melframes // 2)), "16 channels are few enough"
@@ -361,7 +362,7 @@ def test_clips_are_published_by_the_licence_of_their_dataset(
     record = find(store, results[0])
     assert record is not None
     spec, manifest = replace(record.spec, data=data), replace(record.manifest, name=name)
-    licence, _, reason = _rights(replace(record, spec=spec, manifest=manifest), audio)
+    licence, _, reason = rights(replace(record, spec=spec, manifest=manifest), audio)
     assert (licence, reason) == expected
 
 

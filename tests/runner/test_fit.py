@@ -13,7 +13,7 @@ from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import Hypothesis
 from xbench.results import RunResult, read_result
 from xbench.runner.evaluate import choose_partner, evaluate
-from xbench.runner.keys import Decoded, Job
+from xbench.runner.keys import Decoded, Job, Spoken
 from xbench.runner.plan import prepare
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
@@ -47,14 +47,14 @@ def test_heads_are_selected_on_dev_and_said_so(options: ExecutionOptions) -> Non
 
 
 def test_the_dev_clips_are_never_among_the_scored_ones(options: ExecutionOptions) -> None:
-    _, (plan,) = prepare(demo("best-head"))
+    (plan,) = prepare(demo("best-head")).tasks
     assert plan.dev is not None
     (result,) = evaluate(demo("best-head"), options)
     assert not {u.id for u in plan.dev.utterances} & set(result.utterances["id"])
 
 
 def test_without_a_fitted_method_no_dev_clip_is_touched(options: ExecutionOptions) -> None:
-    _, (plan,) = prepare(demo("mean-heads"))
+    (plan,) = prepare(demo("mean-heads")).tasks
     assert plan.dev is None
     (result,) = evaluate(demo("mean-heads"), options)
     assert result.method.fitted is None
@@ -154,7 +154,7 @@ def test_a_broken_fit_costs_only_its_own_results(
 
 
 def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
-    _, (plan,) = prepare(demo("shuffled", selection=Selection()))
+    (plan,) = prepare(demo("shuffled", selection=Selection())).tasks
 
     def decoded(number: int) -> Decoded:
         hypothesis = Hypothesis((), (number,), ("x",), (0,), "x", truncated=False)
@@ -163,15 +163,15 @@ def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
     found = {}
     for seed in (0, 1):
         jobs = [Job(plan.task, utterance, seed) for utterance in plan.manifest.utterances]
-        all_decoded = {job.utterance.id: decoded(n) for n, job in enumerate(jobs)}
-        partners = [choose_partner(job, jobs, all_decoded) for job in jobs]
+        spoken = [Spoken(job, decoded(n)) for n, job in enumerate(jobs)]
+        partners = [choose_partner(one, spoken) for one in spoken]
         for job, partner in zip(jobs, partners, strict=True):
             assert partner is not None
             assert partner.job.utterance.cluster != job.utterance.cluster
         found[seed] = [p.job.utterance.id for p in partners if p]
     assert found[0] != found[1]
-    same_text = {id_: decoded(7) for id_ in all_decoded}
-    assert choose_partner(jobs[0], jobs, same_text) is None
+    same_text = [Spoken(job, decoded(7)) for job in jobs]
+    assert choose_partner(same_text[0], same_text) is None
 
 
 def test_an_oracle_says_so_on_the_table(

@@ -23,8 +23,10 @@ from xbench.errors import UsageError
 from xbench.metrics.sanity import GATES, gates_named
 from xbench.results import GateRecord, read_result
 from xbench.runner import stages
-from xbench.runner.gates import Found, _verdict, judge_gates
-from xbench.runner.keys import Decoded, Job
+from xbench.runner.bench import Bench
+from xbench.runner.gate_checks import Found
+from xbench.runner.gates import _verdict, judge_gates
+from xbench.runner.keys import Job, Spoken
 from xbench.runner.plan import Method, prepare
 from xbench.store import Store
 from xbench.tasks import load_task
@@ -105,11 +107,12 @@ def judged(tiny: Any, folder: Path) -> Callable[..., dict[str, GateRecord]]:
     store = Store(folder / "cache")
     task = replace(load_task("asr-en"), references=())
     jobs = [Job(task, u, 0) for u in read_manifest(folder / "clips.jsonl").utterances]
-    decoded: dict[str, Decoded] = {j.utterance.id: stages.decode(tiny, store, j) for j in jobs}
+    bench = Bench(tiny, store)
+    spoken = [Spoken(job, stages.decode(bench, job)) for job in jobs]
 
     def judge(of: Method, *names: str, clips: int = CLIPS) -> dict[str, GateRecord]:
         gates = tuple(gate(name) for name in names)
-        records = judge_gates(gates, tiny, store, jobs[:clips], decoded, of)
+        records = judge_gates(gates, bench, spoken[:clips], of)
         return {record.name: record for record in records}
 
     return judge

@@ -18,9 +18,10 @@ from xbench.data.manifest import Selection, read_manifest
 from xbench.metrics import Score
 from xbench.metrics import intervention as iv
 from xbench.metrics.quality import corpus_quality
-from xbench.runner import intervene, stages
+from xbench.runner import compare, intervene, stages
 from xbench.runner.assemble_interventions import corpus_estimate
-from xbench.runner.keys import Decoded, Job
+from xbench.runner.bench import Bench
+from xbench.runner.keys import Decoded, Job, Spoken
 from xbench.runner.plan import Method
 from xbench.spec import Decoding, Quality
 from xbench.stats import mean_estimate
@@ -54,17 +55,18 @@ def scores_of(
     model: Any, store: Store, job: Job, methods: list[Method]
 ) -> dict[str, dict[str, Score]]:
     """Explain, measure and score; return score by method and metric."""
-    decoded = stages.decode(model, store, job)
-    assert stages.explain(model, store, job, decoded, methods) == {}
-    intervene.measure(model, store, job, decoded, methods)
-    return rescored(model, store, job, decoded, methods)
+    bench = Bench(model, store)
+    spoken = Spoken(job, stages.decode(bench, job))
+    assert stages.explain(bench, spoken, methods) == {}
+    intervene.measure(bench, spoken, methods)
+    return rescored(bench, spoken, methods)
 
 
 def rescored(
-    model: Any, store: Store, job: Job, decoded: Decoded, methods: list[Method], **how: str
+    bench: Bench, spoken: Spoken, methods: list[Method], **how: str
 ) -> dict[str, dict[str, Score]]:
-    empty = stages.Scored({m.call: {} for m in methods}, {})
-    scored = intervene.with_interventions(empty, model.info, store, job, decoded, methods, **how)
+    empty = compare.Scored({m.call: {} for m in methods}, {})
+    scored = intervene.with_interventions(empty, bench.shelf, spoken, methods, **how)
     return {
         call.name: {metric: score for (metric, _), score in found.items()}
         for call, found in scored.scores.items()
@@ -173,12 +175,13 @@ def test_rescoring_needs_no_model_and_says_what_is_missing(
 ) -> None:
     store, methods = Store(tmp_path), [method("mean-heads"), method("energy")]
     first = scores_of(planted, store, job, methods)
-    decoded = stages.decode(planted, store, job)
-    assert rescored(planted, store, job, decoded, methods) == first
-    store_two = Store(tmp_path / "two")
-    decoded = stages.decode(planted, store_two, job)
-    stages.explain(planted, store_two, job, decoded, methods)
-    absent = rescored(planted, store_two, job, decoded, methods)["energy"]
+    bench = Bench(planted, store)
+    spoken = Spoken(job, stages.decode(bench, job))
+    assert rescored(bench, spoken, methods) == first
+    bench = Bench(planted, Store(tmp_path / "two"))
+    stages.decode(bench, job)
+    stages.explain(bench, spoken, methods)
+    absent = rescored(bench, spoken, methods)["energy"]
     assert {absent[name].reason for name in (*FORCED, *EFFECTS)} == {"not-measured"}
     assert absent["size"].value == first["energy"]["size"].value
 
@@ -188,8 +191,9 @@ def test_a_model_that_cannot_write_from_encoder_outputs_is_null(
 ) -> None:
     store, methods = Store(tmp_path), [method("mean-heads")]
     scores_of(planted, store, job, methods)
-    decoded = stages.decode(planted, store, job)
-    found = rescored(planted, store, job, decoded, methods, absent="unsupported")["mean-heads"]
+    bench = Bench(planted, store)
+    spoken = Spoken(job, stages.decode(bench, job))
+    found = rescored(bench, spoken, methods, absent="unsupported")["mean-heads"]
     assert [found[name].reason for name in FREE] == ["unsupported"] * 2
 
 
@@ -236,7 +240,7 @@ def test_input_maps_are_summed_over_the_cells_of_a_frame(planted: Any, job: Job)
     axes = stages.layout(features, hypothesis)
     values = np.arange(3 * 24 * 2, dtype=np.float64).reshape(3, 24, 2) - 50
     subject = intervene.Subject(
-        planted.info, job, Decoded(hypothesis, axes, 0.5), method("saliency"), values
+        planted.info, Spoken(job, Decoded(hypothesis, axes, 0.5)), method("saliency"), values
     )
     expected = values.reshape(3, 12, 2, 2).sum((2, 3))
     assert subject.additive == pytest.approx(expected)

@@ -15,7 +15,7 @@ from xbench import Call, RunSpec, registry
 from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import layout
 from xbench.runner import keys
-from xbench.runner.keys import Decoded, Job, fit_key, map_key, reference_key
+from xbench.runner.keys import Decoded, Job, Spoken, fit_key, map_key, reference_key
 from xbench.runner.plan import Method, plan_methods, plan_tasks
 from xbench.runner.stages import read_features
 from xbench.store import KINDS
@@ -33,13 +33,13 @@ def spec(tiny_whisper_folder: Path, make_manifest: Callable[..., Path]) -> RunSp
 
 
 @pytest.fixture
-def explained(spec: RunSpec, tiny: WhisperModel) -> tuple[Job, Decoded]:
+def explained(spec: RunSpec, tiny: WhisperModel) -> Spoken:
     """Return an utterance and its hypothesis."""
     (plan,) = plan_tasks(spec)
     job = Job(plan.task, plan.manifest.utterances[0], 0)
     features, _ = read_features(tiny, job.utterance)
     hypothesis = tiny.decode(features, "en", None, plan.task.decoding)
-    return job, Decoded(hypothesis, layout(features, hypothesis), 0.6)
+    return Spoken(job, Decoded(hypothesis, layout(features, hypothesis), 0.6))
 
 
 def test_every_fact_about_the_model_that_changes_its_output_is_in_the_keys(
@@ -68,9 +68,10 @@ def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
     features = tiny.features(clip(0.6))
     hypothesis = tiny.decode(features, "en", None, plan.task.decoding)
     decoded = keys.Decoded(hypothesis, layout(features, hypothesis), 0.6)
+    spoken = Spoken(job, decoded)
     call = plan.task.references[0]
-    reference = keys.reference_key(tiny.info, job, decoded, call).digest
-    explained = keys.map_key(tiny.info, job, decoded, method).digest
+    reference = keys.reference_key(tiny.info, spoken, call).digest
+    explained = keys.map_key(tiny.info, spoken, method).digest
     assert reference != explained
 
     other_audio = replace(job, utterance=replace(job.utterance, audio_sha256="0" * 64))
@@ -79,15 +80,15 @@ def test_what_is_explained_and_how_is_in_the_keys_of_references_and_maps(
         changed = replace(decoded, hypothesis=replace(hypothesis, **change))
         jobs.append((tiny.info, job, changed))
     for info, job_, decoded_ in jobs:
-        assert keys.reference_key(info, job_, decoded_, call).digest != reference
-        assert keys.map_key(info, job_, decoded_, method).digest != explained
+        assert keys.reference_key(info, Spoken(job_, decoded_), call).digest != reference
+        assert keys.map_key(info, Spoken(job_, decoded_), method).digest != explained
     more = call.with_params(p=0.5)
-    assert keys.reference_key(tiny.info, job, decoded, more).digest != reference
+    assert keys.reference_key(tiny.info, spoken, more).digest != reference
     newer = replace(method, description=replace(method.description, version="2"))
-    assert keys.map_key(tiny.info, job, decoded, newer).digest != explained
-    seeded = replace(job, seed=1)
-    assert keys.reference_key(tiny.info, seeded, decoded, call).digest != reference
-    assert keys.map_key(tiny.info, seeded, decoded, method).digest == explained
+    assert keys.map_key(tiny.info, spoken, newer).digest != explained
+    seeded = replace(spoken, job=replace(job, seed=1))
+    assert keys.reference_key(tiny.info, seeded, call).digest != reference
+    assert keys.map_key(tiny.info, seeded, method).digest == explained
 
 
 def test_the_key_of_a_reference_holds_what_determines_its_passes(
@@ -101,7 +102,9 @@ def test_the_key_of_a_reference_holds_what_determines_its_passes(
     call = next(c for c in plan.task.references if c.name == "spes-input")
 
     def digest(**params: str) -> str:
-        return str(reference_key(tiny.info, job, decoded, call.with_params(**params)).digest)
+        return str(
+            reference_key(tiny.info, Spoken(job, decoded), call.with_params(**params)).digest
+        )
 
     found = {digest(precision=p) for p in ("auto", "float32", "bfloat16")}
     assert len({*found, digest(padding="frozen")}) == 4
@@ -124,7 +127,7 @@ def test_scoring_enters_the_key_of_a_reference_only_with_a_target(
     without = Call.make(with_target.name, {k: v for k, v in with_target.params if k != "until"})
     for call, same in ((with_target, False), (without, True)):
         digests = {
-            keys.reference_key(tiny.info, keys.Job(task, utterance, 0), decoded, call).digest
+            keys.reference_key(tiny.info, Spoken(Job(task, utterance, 0), decoded), call).digest
             for task in (plan.task, other)
         }
         assert (len(digests) == 1) is same
@@ -134,7 +137,7 @@ def test_scoring_enters_the_key_of_a_reference_only_with_a_target(
 
 
 def test_plugins_that_share_name_and_version_have_maps_of_their_own(
-    install: Install, tiny: WhisperModel, explained: tuple[Job, Decoded]
+    install: Install, tiny: WhisperModel, explained: Spoken
 ) -> None:
     plugin(install, "first-plugin", "first_module", "loudness")
     alone = Method.registered(Call("loudness"))
@@ -144,7 +147,7 @@ def test_plugins_that_share_name_and_version_have_maps_of_their_own(
     assert (first.distribution, second.distribution) == ("first-plugin", "second-plugin")
     assert first.description.version == second.description.version
     key_of_alone, key_of_first, key_of_second = (
-        map_key(tiny.info, *explained, method).digest for method in (alone, first, second)
+        map_key(tiny.info, explained, method).digest for method in (alone, first, second)
     )
     assert key_of_first != key_of_second
     # A rival that is installed later throws no map away, though the call is then written longer.
@@ -154,7 +157,7 @@ def test_plugins_that_share_name_and_version_have_maps_of_their_own(
 def test_a_module_that_moves_keeps_its_artefacts(
     tiny: WhisperModel,
     spec: RunSpec,
-    explained: tuple[Job, Decoded],
+    explained: Spoken,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (plan,) = plan_tasks(spec)
@@ -164,9 +167,9 @@ def test_a_module_that_moves_keeps_its_artefacts(
     def digests(method: Method, entry: registry.Entry[Any]) -> tuple[str, str, str]:
         monkeypatch.setattr(registry.references, "entry", lambda name: entry)
         return (
-            map_key(tiny.info, *explained, method).digest,
+            map_key(tiny.info, explained, method).digest,
             fit_key(tiny.info, plan.task, plan.manifest, method, 0).digest,
-            reference_key(tiny.info, *explained, call).digest,
+            reference_key(tiny.info, explained, call).digest,
         )
 
     def described(**changes: str) -> tuple[str, str, str]:
@@ -191,17 +194,17 @@ def _known(entry: registry.Entry[Any], changes: dict[str, str]) -> dict[str, str
 def test_another_format_of_one_kind_leaves_the_others_alone(
     tiny: WhisperModel,
     spec: RunSpec,
-    explained: tuple[Job, Decoded],
+    explained: Spoken,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (plan,), (method,) = plan_tasks(spec), plan_methods(spec)
 
     def digests() -> dict[str, str]:
         return {
-            "hypothesis": keys.hypothesis_key(tiny.info, explained[0]).digest,
-            "reference": reference_key(tiny.info, *explained, plan.task.references[0]).digest,
-            "map": map_key(tiny.info, *explained, method).digest,
-            "intervention": keys.intervention_key(tiny.info, *explained, {}).digest,
+            "hypothesis": keys.hypothesis_key(tiny.info, explained.job).digest,
+            "reference": reference_key(tiny.info, explained, plan.task.references[0]).digest,
+            "map": map_key(tiny.info, explained, method).digest,
+            "intervention": keys.intervention_key(tiny.info, explained, {}).digest,
             "fit": fit_key(tiny.info, plan.task, plan.manifest, method, 0).digest,
             "gate": keys.gate_key(tiny.info, [explained], method, "g", "1").digest,
             "run": keys.artefact_key("run", {}).digest,

@@ -14,8 +14,7 @@ import soundfile
 from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.errors import UsageError
 from xbench.results import RunResult, read_result
-from xbench.runner import stages
-from xbench.runner.keys import Job, map_key
+from xbench.runner.keys import map_key
 from xbench.runner.outside import read_maps, score_maps
 from xbench.runner.plan import plan_methods
 from xbench.runner.rescore import Change, change_from, stored_run
@@ -60,11 +59,9 @@ def made(
     (method,) = plan_methods(spec)
     maps = {}
     for utterance in stored.record.manifest.utterances:
-        job = Job(stored.record.task, utterance, 0)
-        decoded = stored.decoded[utterance.id]
-        key = map_key(stored.record.info, job, decoded, method)
-        maps[utterance.id] = stages.stored_artefact(store, key).arrays["values"]
-    return result, store, maps, stored.decoded["a"].layout.content
+        key = map_key(stored.record.info, stored.spoken[utterance.id], method)
+        maps[utterance.id] = stored.shelf.artefact(key).arrays["values"]
+    return result, store, maps, stored.spoken["a"].decoded.layout.content
 
 
 def write(folder: Path, arrays: dict[str, Any], **changes: Any) -> Path:

@@ -14,13 +14,13 @@ from scipy import stats as scipy_stats
 from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.errors import UsageError
 from xbench.results import RunResult
-from xbench.runner import evaluate as evaluation
-from xbench.runner import stability, stages
-from xbench.runner.keys import Job, map_key
+from xbench.runner import bench, stability, stages
+from xbench.runner.bench import Shelf
+from xbench.runner.keys import Job, Spoken, map_key
 from xbench.runner.plan import plan_methods
 from xbench.runner.rescore import Change, change_from, rescore
 from xbench.runner.stability import compare_references
-from xbench.runner.verify import spec_of, verify
+from xbench.runner.verify import plan_of, verify
 from xbench.store import Store
 
 CLIPS = {"a": 0.6, "b": 0.8, "c": 0.7}
@@ -67,7 +67,7 @@ def test_scoring_again_gives_the_same_bytes_without_a_model(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(evaluation, "load_model", refuse)
+    monkeypatch.setattr(bench, "load_located", refuse)
     again = rescore(results, store)
     assert [r.method.name for r in again] == list(METHODS)
     assert any(math.isfinite(r.scores[0].value or math.nan) for r in again)
@@ -199,10 +199,10 @@ def test_a_map_stands_for_a_reference(made: tuple[list[RunResult], Store]) -> No
         plan_methods(RunSpec(model="m", methods=(Call("mean-heads"), Call("saliency")))),
     )
     job = Job(record.task, record.manifest.utterances[0], record.spec.seed)
-    decoded = stages.read_decoded(record.info, store, job)
+    decoded = stages.read_decoded(Shelf(record.info, store), job)
     grids = []
     for method in methods:
-        values = store.get(map_key(record.info, job, decoded, method)).arrays["values"]
+        values = store.get(map_key(record.info, Spoken(job, decoded), method)).arrays["values"]
         if method.description.signed:
             values = np.abs(values)
         if values.ndim == 3:
@@ -265,15 +265,16 @@ def test_verify_needs_to_know_the_run(
     results, store = made
     data = str(store.folder.parent / "clips.jsonl")
     with pytest.raises(UsageError, match="--model whisper:FOLDER"):
-        spec_of(results[0], data=data)
+        plan_of(results[0], data=data)
     model = f"whisper:{tiny_whisper_folder}"
     with pytest.raises(UsageError, match="needs --data"):
-        spec_of(results[0], model=model)
+        plan_of(results[0], model=model)
     with pytest.raises(UsageError, match="has nothing to verify"):
-        spec_of(replace(results[0], status="failed"), model=model, data=data)
+        plan_of(replace(results[0], status="failed"), model=model, data=data)
     other = replace(results[0], task=replace(results[0].task, hash="0"))
     with pytest.raises(UsageError, match="not the one of the result"):
-        spec_of(other, model=model, data=data)
+        plan_of(other, model=model, data=data)
     # The partner of each clip, and what was learned from the test clips, hang on all of them.
     for result in results[1:3]:
-        assert not spec_of(result, sample=1, model=model, data=data).selection.partial
+        plan = plan_of(result, sample=1, model=model, data=data)
+        assert not plan.spec.selection.partial

@@ -5,8 +5,8 @@ from pathlib import Path
 from xbench.data.manifest import Utterance, Word
 from xbench.maps import Layout
 from xbench.models.protocol import Hypothesis
-from xbench.runner.keys import Decoded, Job
-from xbench.runner.stages import word_spans
+from xbench.runner.compare import word_spans
+from xbench.runner.keys import Decoded, Job, Spoken
 from xbench.tasks import load_task
 
 TEXTS = ("the", " hap", "py", " boy", ".", "")
@@ -19,7 +19,7 @@ def spans(words: tuple[Word, ...] | None):
     axes = Layout(rows, TEXTS, rows[:-1], 50, 100, 2, 0.01)
     hypothesis = Hypothesis((), rows, TEXTS, rows[:-1], "".join(TEXTS), False)
     job = Job(load_task("demo-asr-en"), utterance, 0)
-    return word_spans(job, Decoded(hypothesis, axes, 1.0))
+    return word_spans(Spoken(job, Decoded(hypothesis, axes, 1.0)))
 
 
 def test_every_token_has_the_time_of_its_word() -> None:

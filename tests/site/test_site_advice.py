@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from synthetic import METHODS, result, write
 
-from xbench.site import pages
 from xbench.site.build import Options, build, slim
 from xbench.site.check import problems
 from xbench.site.load import Result
 from xbench.site.overall import overall
+from xbench.site.pages.cost import peak_memory
+from xbench.site.pages.fronts import cost_fronts
+from xbench.site.pages.home import advice, score_card
 from xbench.site.render import leaderboard_folder
-from xbench.site.tables import Tables, tabulate
+from xbench.site.tables.tabulate import Tables, tabulate
 
 SCORES = (("pearson", "spes-encoder"), ("deletion-auc", None))
 AGREEMENT, INTERVENTION = SCORES
@@ -48,7 +50,7 @@ def both(agreement: float, intervention: float) -> dict[str, float]:
 
 def advised(*results: dict[str, Any]) -> Any:
     made = tables(*results)
-    return pages._advice([overall(made, *key) for key in SCORES])
+    return advice([overall(made, *key) for key in SCORES])
 
 
 def test_the_advice_is_the_cheapest_of_those_that_lead_on_every_score() -> None:
@@ -57,27 +59,27 @@ def test_the_advice_is_the_cheapest_of_those_that_lead_on_every_score() -> None:
     found = advised(
         planted(SLOW, 3.0, same[0]), planted(FAST, 0.01, same[1]), planted(CONTROL, 1e-4, same[2])
     )
-    leaders = {s.config.method for s in found["tops"]}
-    assert found["device"] == "cpu"
+    leaders = {s.config.method for s in found.tops}
+    assert found.device == "cpu"
     assert len(leaders) == 1
     assert leaders <= {"mean-heads", "occlusion"}
-    assert [s.n for s in found["tops"]] == [20, 20]
+    assert [s.n for s in found.tops] == [20, 20]
 
 
 def test_no_advice_where_the_scores_disagree() -> None:
     found = advised(planted(FAST, 0.01, both(0.9, 0.1)), planted(SLOW, 3.0, both(0.1, 0.9)))
-    assert found["tops"] == []
-    assert len(found["tables"]) == 2
+    assert found.tops == []
+    assert len(found.tables) == 2
 
 
 def test_a_dearer_method_that_leads_alone_is_advised() -> None:
     found = advised(planted(FAST, 0.01, both(0.3, 0.3)), planted(SLOW, 3.0, both(0.6, 0.8)))
-    assert [s.config.method for s in found["tops"]] == ["occlusion", "occlusion"]
-    assert found["leading"] == 1
+    assert [s.config.method for s in found.tops] == ["occlusion", "occlusion"]
+    assert found.leading == 1
 
 
 def test_without_results_there_is_no_advice() -> None:
-    assert pages._advice([]) is None
+    assert advice([]) is None
 
 
 def test_the_reference_drawn_again_leads_nothing_against_itself() -> None:
@@ -97,15 +99,15 @@ def test_the_reference_drawn_again_leads_nothing_against_itself() -> None:
         ("occlusion", 2),
     ]
     assert [s.config.method for s in agreement.best] == ["mean-heads"]
-    assert pages._card("", agreement)["top"].config.method == "mean-heads"
+    assert score_card("", agreement).top.config.method == "mean-heads"
     # It costs less than both and scores higher, and still both stand on the front.
-    chart = pages._pareto_charts(agreement)[0]
-    assert {line["s"].config.method: line["front"] for line in chart["lines"]} == {
+    chart = cost_fronts(agreement)[0]
+    assert {line.standing.config.method: line.front for line in chart.lines} == {
         "spes-encoder": False,
         "mean-heads": True,
         "occlusion": True,
     }
-    assert all(line["beaten"] is None for line in chart["lines"][1:])
+    assert all(line.beaten_by is None for line in chart.lines[1:])
     # What happens to the output is another question, and there it is a method like others.
     intervention = overall(made, *INTERVENTION)
     assert [s.config.method for s in intervention.best] == ["spes-encoder"]
@@ -118,18 +120,18 @@ def test_seconds_of_two_devices_never_share_a_front() -> None:
         planted(SLOW, 0.2, both(0.6, 0.5), device="gpu"),  # would beat both, elsewhere
         planted(CONTROL, 0.0001, both(0.1, 0.5)),
     )
-    charts = pages._pareto_charts(overall(made, *AGREEMENT))
-    assert [c["label"].partition(" on ")[2] for c in charts] == [
+    charts = cost_fronts(overall(made, *AGREEMENT))
+    assert [c.label.partition(" on ")[2] for c in charts] == [
         "cpu (log scale)",
         "gpu (log scale)",
         "",
     ]
-    on = [{line["s"].config.method: line["front"] for line in c["lines"]} for c in charts]
+    on = [{line.standing.config.method: line.front for line in c.lines} for c in charts]
     assert on[0] == {"mean-heads": True, "chefer": False, "random": False}
     assert on[1] == {"occlusion": True}
-    said = {s.config.method: why for s, why in charts[0]["unpriced"]}
+    said = {s.config.method: why for s, why in charts[0].unpriced}
     assert said == {"occlusion": "timed on gpu"}
-    beaten = {line["s"].config.method: line["beaten"] for line in charts[0]["lines"]}
+    beaten = {line.standing.config.method: line.beaten_by for line in charts[0].lines}
     assert beaten["chefer"].config.method == "mean-heads"
 
 
@@ -147,9 +149,9 @@ def test_a_method_timed_on_two_devices_is_on_no_front_of_seconds() -> None:
         "mean-heads": ("cpu",),
         "occlusion": ("cpu", "gpu"),
     }
-    seconds, passes = pages._pareto_charts(table)
-    assert [line["s"].config.method for line in seconds["lines"]] == ["mean-heads"]
-    assert len(passes["lines"]) == 2
+    seconds, passes = cost_fronts(table)
+    assert [line.standing.config.method for line in seconds.lines] == ["mean-heads"]
+    assert len(passes.lines) == 2
 
 
 @pytest.mark.parametrize("devices", [("cpu", "cpu"), ("cpu", "gpu")])
@@ -206,8 +208,8 @@ def test_peak_memory_is_that_of_a_command_and_makes_no_front() -> None:
     shared[1]["cost"]["peak_memory_bytes"] = 700_000_000
     alone["cost"]["peak_memory_bytes"] = 2_000_000_000
     silent["cost"]["peak_memory_bytes"] = None
-    lines = pages._memory(tables(*shared, alone, silent))
-    assert [(x["submission"].task.title, x["methods"], x["peak"]) for x in lines] == [
+    lines = peak_memory(tables(*shared, alone, silent))
+    assert [(x.submission.task.title, x.methods, x.peak) for x in lines] == [
         ("demo-st", 1, 2000),
         ("demo-asr-en", 2, 700),
         ("demo-multi", 1, None),

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from synthetic import METHODS, head, result, write
 
-from xbench.site import pages
 from xbench.site.build import build
 from xbench.site.charts import number
 from xbench.site.check import problems
 from xbench.site.differences import differences
-from xbench.site.ranking import Pair
+from xbench.site.pages import task as task_pages
+from xbench.site.ranking import RankedPair
 
 SCORES = (
     ("pearson", "spes-encoder"),
@@ -26,11 +26,11 @@ SCORES = (
 
 def test_the_sign_is_that_of_the_method_and_the_outcome_that_of_the_metric() -> None:
     pairs = [
-        Pair("a", "base", 0.2, 0.1, 0.30004, 0.01, 9),
-        Pair("base", "c", 0.2, 0.1, 0.3, 0.01, 9),
-        Pair("base", "d", -0.2, None, None, 0.05, 9),
-        Pair("a", "c", 9.0, 8.0, 10.0, 0.0, 9),  # of two others
-        Pair("base", "e", 0.1, None, None, None, 9),
+        RankedPair("a", "base", 0.2, 0.1, 0.30004, 0.01, 9),
+        RankedPair("base", "c", 0.2, 0.1, 0.3, 0.01, 9),
+        RankedPair("base", "d", -0.2, None, None, 0.05, 9),
+        RankedPair("a", "c", 9.0, 8.0, 10.0, 0.0, 9),  # of two others
+        RankedPair("base", "e", 0.1, None, None, None, 9),
     ]
     found = differences(pairs, "base", higher=True)
     numbers = {slug: (d.value, d.low, d.high, d.outcome) for slug, d in found.items()}
@@ -163,7 +163,9 @@ def test_without_mean_heads_there_is_nothing_to_switch(tmp_path: Path) -> None:
 def test_a_page_that_would_become_too_long_links_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "PAGE_BYTES", 14_000)  # 6 methods: 5,400 for each score, 2,100 more
+    monkeypatch.setattr(
+        task_pages, "PAGE_BYTES", 14_000
+    )  # 6 methods: 5,400 for each score, 2,100 more
     text = (made(tmp_path, runs(("m",))) / "tasks/a-task.html").read_text()
     assert text.count("<fieldset") == 1
     assert text.count("stand on the page that compares two") == 1

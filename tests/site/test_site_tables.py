@@ -13,7 +13,7 @@ from synthetic import METHODS, head, result, write
 from xbench import stats
 from xbench.site.load import read_results
 from xbench.site.overall import overall
-from xbench.site.tables import Tables, tabulate
+from xbench.site.tables.tabulate import Tables, tabulate
 
 KEY = ("pearson", "spes-encoder")
 

@@ -55,8 +55,7 @@ def _model_rows() -> list[Row]:
             "source": checkpoint.hub_id or "in the package",
             "status": checkpoint.status,
         }
-        for family in registry.models.descriptions()
-        for checkpoint in family.checkpoints
+        for family, checkpoint in registry.checkpoints().values()
     ]
 
 
@@ -163,17 +162,14 @@ def _corpus_facts(description: CorpusDescription) -> Row:
 
 
 def _model_facts(name: str) -> Row:
-    known: list[str] = []
-    for family in registry.models.descriptions():
-        if family.name == name:
-            shown = _description_facts(family)
-            shown["checkpoints"] = {c.name: c.status for c in family.checkpoints}
-            return _with_plugin(shown, registry.models.entry(name))
-        for checkpoint in family.checkpoints:
-            if checkpoint.name == name:
-                return _checkpoint_facts(family, checkpoint)
-            known.append(checkpoint.name)
-    raise UnknownName("model", name, [*known, *registry.models.names()])
+    if name in registry.models.names():
+        family = registry.models.get(name)
+        shown = _description_facts(family)
+        shown["checkpoints"] = {c.name: c.status for c in family.checkpoints}
+        return _with_plugin(shown, registry.models.entry(name))
+    if found := registry.checkpoint(name):
+        return _checkpoint_facts(*found)
+    raise UnknownName("model", name, [*registry.checkpoints(), *registry.models.names()])
 
 
 def _checkpoint_facts(family: FamilyDescription, checkpoint: Checkpoint) -> Row:

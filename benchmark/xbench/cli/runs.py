@@ -73,18 +73,18 @@ def evaluate_command(
     from xbench.cli import console
     from xbench.runner.plan import prepare
 
-    prepare(spec)  # every complaint about names and files comes before torch is loaded
-    from xbench.runner.evaluate import evaluate
+    prepared = prepare(spec)  # every complaint about names and files comes before torch is loaded
+    from xbench.runner.evaluate import carry_out
 
     if plan:
         from xbench.runner.estimate import estimate
 
-        estimates = estimate(spec, execution)
+        estimates = estimate(prepared, execution)
         console.emit_json(estimates) if as_json else console.show_plan(estimates)
         return
     try:
         with console.ProgressReporter() as reporter:
-            results = evaluate(spec, execution, reporter)
+            results = carry_out(prepared, execution, reporter)
     except KeyboardInterrupt:
         console.error("interrupted: what was finished is kept; the same command goes on from there")
         raise Exit(130) from None

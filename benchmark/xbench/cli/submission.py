@@ -46,8 +46,7 @@ def _obstacles(result: RunResult) -> list[str]:
         found.append("task.dataset: clips given with --data; only registered datasets are ranked")
     elif resolve_tasks((result.task.name,), result.task.preset)[0].hash != result.task.hash:
         found.append("task.hash: not that of this task here; changed parameters are not ranked")
-    registered = {c.name for family in registry.models.descriptions() for c in family.checkpoints}
-    if result.model.source == "local" and result.model.name not in registered:
+    if result.model.source == "local" and registry.checkpoint(result.model.name) is None:
         found.append("model.source: a local folder; only models that others can load are ranked")
     return found
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from xbench import registry
+from xbench.data.audio import audio_sha256
 from xbench.data.manifest import Manifest, NothingSelected, read_manifest
 from xbench.data.prepared import prepared_manifest
 from xbench.description import CorpusDescription
@@ -42,11 +44,17 @@ def manifest_path(dataset: Dataset, split: str) -> Path:
     return path
 
 
-def utterances_for(task: TaskSpec, data: str | None, selection: Selection, split: str) -> Manifest:
+def utterances_for(
+    task: TaskSpec,
+    data: str | None,
+    selection: Selection,
+    split: str,
+    hashed: Callable[[Path], str] = audio_sha256,
+) -> Manifest:
     """Return the utterances of `split` that a task is evaluated on.
 
     `data` replaces the task's own dataset. Clips in other languages than the task's, and for
-    translation clips without the target text, are left out.
+    translation clips without the target text, are left out. `hashed` as in `read_manifest`.
 
     Raises:
         NothingSelected: no clip is left.
@@ -68,6 +76,7 @@ def utterances_for(task: TaskSpec, data: str | None, selection: Selection, split
             selection=selection,
             languages=task.source_languages,
             target_language=task.target_language,
+            hashed=hashed,
         )
     except NothingSelected as problem:
         raise NothingSelected(f"task '{task.name}': {problem}") from None

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,14 @@ def read_manifest(
     selection: Selection = _EVERYTHING,
     languages: Sequence[str] = (),
     target_language: str | None = None,
+    hashed: Callable[[Path], str] = audio_sha256,
 ) -> Manifest:
     """Read the utterances of a manifest that `selection` and the languages leave.
 
     Ids are picked first, then clips in `languages` (empty: any) that have a translation into
     `target_language` (None: not needed), then the first `selection.limit` of those. The structure
-    of every line is checked; audio files only of the utterances that are used.
+    of every line is checked; audio files only of the utterances that are used. `hashed` gives the
+    SHA-256 of an audio file: who reads several manifests of the same clips may remember it.
 
     Raises:
         InvalidFile: with every problem as `line N: ...`.
@@ -118,7 +120,7 @@ def read_manifest(
     wanted = [line for line in lines if _speaks(line, languages, target_language)]
     if not wanted:
         raise NothingSelected(_nothing_left(path, lines, languages, target_language))
-    utterances = _with_audio(path, wanted[: selection.limit])
+    utterances = _with_audio(path, wanted[: selection.limit], hashed)
     return Manifest(utterances, _fingerprint(utterances), path.stem)
 
 
@@ -260,14 +262,16 @@ def _nothing_left(
     return f"{path} has no clip{wanted}{translated}; of the clips asked for it has {there}"
 
 
-def _with_audio(path: Path, lines: list[_Line]) -> tuple[Utterance, ...]:
+def _with_audio(
+    path: Path, lines: list[_Line], hashed: Callable[[Path], str]
+) -> tuple[Utterance, ...]:
     digests: dict[Path, str] = {}
     problems: list[str] = []
     for line in lines:
         audio = path.parent / line.fields["audio"]
         if audio not in digests:
             try:
-                digests[audio] = audio_sha256(audio)
+                digests[audio] = hashed(audio)
             except UtteranceError as error:
                 problems.append(f"line {line.number}: audio of '{line.id}': {error}")
                 continue

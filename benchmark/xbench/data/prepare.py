@@ -75,7 +75,7 @@ def read_corpus(
     Raises:
         UsageError: the root is not laid out as the corpus is distributed.
     """
-    clips = description.load()(root, split, tuple(languages), tuple(targets), **dict(call.params))
+    clips = description.load()(root, split, tuple(languages), tuple(targets), **call.given)
     if limit is None:
         return clips  # type: ignore[no-any-return]  # the implementation is loaded by name
     # A stream is cut off by its own limit, so that nothing is read beyond it.

@@ -35,7 +35,7 @@ from torch import Tensor
 from xbench.case import Case
 from xbench.hiding.effect import Clean, Hidden, Perturbed
 from xbench.hiding.segments import Segmentation, frame_segments, grid_segments
-from xbench.models.frozen_padding import frozen_padding
+from xbench.models.optional import FreezesPadding, offers
 from xbench.models.protocol import SpeechModel
 
 Space = Literal["input", "encoder"]
@@ -200,8 +200,9 @@ class SpectrogramCells:
         return self.case.features.melframes < len(self.case.features.values)
 
     def frozen_passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        """Return passes whose padding stays as in the clean pass (`models.frozen_padding`)."""
-        frozen = frozen_padding(model, self.case.features, self.case.hypothesis)
+        """Return passes whose padding stays as in the clean pass (`models.optional.FreezesPadding`)."""
+        assert offers(model, FreezesPadding)
+        frozen = model.frozen_padding(self.case.features, self.case.hypothesis)
         return lambda hidden: frozen(self._hidden(hidden, dtype))
 
     def trial_segments(self) -> Segmentation:

@@ -20,7 +20,7 @@ import torch
 from xbench.hiding import checks
 from xbench.hiding.batching import Batched, batched_measure, starting_size
 from xbench.hiding.cells import Cells, SpectrogramCells
-from xbench.hiding.effect import Measure, Perturbed, Quantity, Shift, divergence
+from xbench.hiding.effect import Quantity, Shift, divergence
 from xbench.hiding.masks import mask_key
 from xbench.hiding.precision import bfloat16_is_fast
 from xbench.hiding.segments import Segmentation
@@ -100,7 +100,9 @@ class _Passes:
         wanted = own if requested in (None, "auto") else getattr(torch, requested)
         way = way_in(self.cells, wanted)
         if way is None:
-            return self._chosen(_certain(way_in(self.cells, own)), "no-twin", None)
+            way = way_in(self.cells, own)
+            assert way is not None  # a model runs in its own precision
+            return self._chosen(way, "no-twin", None)
         if requested != "auto" or own != torch.float32:
             return self._chosen(way, "requested", None)
         if not bfloat16_is_fast(model.info.device):
@@ -154,12 +156,3 @@ class _Passes:
 def _with_padding(chosen: Chosen, padding: str, reason: str, check: float | None) -> Chosen:
     facts: Facts = {"padding": padding, "padding_reason": reason, "padding_check": check}
     return Chosen(chosen.measure, {**chosen.choice, **facts})
-
-
-def _certain(way: Way | None) -> Way:
-    """The model's own precision is always possible."""
-    assert way is not None
-    return way
-
-
-__all__ = ["Chosen", "Facts", "Measure", "Perturbed", "Trial", "choose"]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from xbench.errors import XbenchError
+from xbench.hiding.batching import batched_tensor
 from xbench.hiding.cells import Cells
 from xbench.hiding.way import Way, way_in
 from xbench.models.protocol import SpeechModel
@@ -74,8 +75,10 @@ def _difference(cells: Cells, dtype: torch.dtype) -> tuple[float, float]:
     # Rounding of whole logits; of what hiding changes, a share; and never less than either can be blamed for.
     least = max(torch.finfo(torch.float32).eps ** 0.5, 4 * eps) * largest
     allowed = max(least, min(eps**0.5 * largest, _SHARE * effect))
+    # In one batch where memory allows it, since a wrong mask may depend on its neighbours.
+    passes = batched_tensor(lambda hidden: way.logits(way.perturbed(hidden)), len(masks))
     try:
-        found = way.logits(way.perturbed(masks))
+        found = passes(masks)
     except (RuntimeError, TypeError, ValueError):
         # Masks that the model can no longer take are as useless as masks that do nothing.
         return math.inf, allowed

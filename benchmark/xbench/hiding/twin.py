@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from xbench.models import masked_attention
 from xbench.models.derived import once_per_network
 from xbench.models.metered import MeteredModel
+from xbench.models.optional import TakesNetwork, offers
 from xbench.models.protocol import SpeechModel
 
 P = ParamSpec("P")
@@ -100,14 +101,12 @@ def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
     if isinstance(model, MeteredModel):
         found = twin(model.measured, dtype)
         return found and replace(found, model=model.beside(found.model))
-    network = getattr(model, "network", None)
-    with_network = getattr(model, "with_network", None)
-    if not isinstance(network, nn.Module) or with_network is None:
+    if not offers(model, TakesNetwork) or not isinstance(model.network, nn.Module):
         return None
-    made = _twin(network, dtype)
+    made = _twin(model.network, dtype)
     if made is None:
         return None
-    return Twin(with_network(made.network), made.embeddings, made.bias, made.changes)
+    return Twin(model.with_network(made.network), made.embeddings, made.bias, made.changes)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,10 @@ def compute_map(
     Raises Unsupported when the method cannot explain this model, XbenchError when the map breaks
     the description (a bug of the method).
     """
-    family = case.model.info.family
-    if description.families and family not in description.families:
-        raise Unsupported(f"it supports {', '.join(description.families)}, not {family}")
     check_supported(description, case.model.info)
     given = case.trace if description.takes == "trace" else case
     learned = {"fitted": fitted} if description.fit else {}
-    values = description.load()(given, **dict(call.params), **learned)
+    values = description.load()(given, **call.given, **learned)
     array: np.ndarray = values.detach().float().cpu().numpy()
     _check(array, description, call, case.layout)
     return array
@@ -36,6 +33,8 @@ def compute_map(
 
 def check_supported(description: MethodDescription, info: ModelInfo) -> None:
     """Raise Unsupported, with the reason, for a method that asks for what the model does not have."""
+    if description.families and info.family not in description.families:
+        raise Unsupported(f"it supports {', '.join(description.families)}, not {info.family}")
     if description.space == "input" and not info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)
     for capture in sorted(description.needs & info.lacking.keys()):

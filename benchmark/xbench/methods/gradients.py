@@ -43,6 +43,7 @@ from xbench.errors import Unsupported
 from xbench.hiding.cells import Space
 from xbench.methods.target import Scores, in_both_spaces, seeded
 from xbench.models.attention_gradients import differentiable_attention
+from xbench.models.optional import ShowsNetwork, offers
 
 Map = Float[Tensor, "token frame"] | Float[Tensor, "token melframe mel"]
 
@@ -125,9 +126,9 @@ def gradient_shap(
 def deeplift(case: Case, *, space: Space, target: str, baseline: str) -> Map:
     """Return DeepLIFT contributions (rescale rule) of the modules captum can hook."""
     scores = Scores.of(case, space, target)
-    network = getattr(case.model, "network", None)
-    if not isinstance(network, nn.Module):
+    if not offers(case.model, ShowsNetwork) or not isinstance(case.model.network, nn.Module):
         raise Unsupported(f"the modules of family '{case.model.info.family}' cannot be reached")
+    network = case.model.network
     method = DeepLift(_Hooked(network, scores))
     neutral = scores.baseline(baseline)[None]
     parts = []

@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xbench.errors import Unsupported
 from xbench.models.capture import Stack, captured_blocks
+from xbench.models.optional import ShowsAttention, offers
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.trace import AttentionBlock
 
@@ -143,12 +144,11 @@ def attention_gradients(
 
 
 def _stacks(model: SpeechModel, *, whole_network: bool) -> dict[str, Stack]:
-    attention_stacks = getattr(model, "attention_stacks", None)
-    if attention_stacks is None:
+    if not offers(model, ShowsAttention):
         raise Unsupported(
             f"the attention modules of family '{model.info.family}' cannot be reached"
         )
-    stacks: dict[str, Stack] = attention_stacks()
+    stacks = model.attention_stacks()
     wanted = ("cross", "decoder", "encoder") if whole_network else ("cross",)
     for name in wanted:
         if name not in stacks:

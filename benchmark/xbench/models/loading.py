@@ -44,16 +44,16 @@ class Location:
 
 def locate(name: str) -> Location:
     """Resolve a registered checkpoint, or `family:PATH-OR-HUB-ID[@revision]`; no torch, no network."""
-    checkpoints = {c.name: (f, c) for f in registry.models.descriptions() for c in f.checkpoints}
-    if name in checkpoints:
-        family, checkpoint = checkpoints[name]
+    registered = registry.checkpoint(name)
+    if registered:
+        family, checkpoint = registered
         if checkpoint.packaged:
             folder = Path(__file__).parents[1] / checkpoint.packaged
             return Location(name, family.name, folder, None, None)
         return Location(name, family.name, None, checkpoint.hub_id, checkpoint.revision)
     prefix, colon, target = name.partition(":")
     if not colon:
-        raise UnknownName("model", name, checkpoints)
+        raise UnknownName("model", name, registry.checkpoints())
     registry.models.get(prefix)
     if not target:
         raise UsageError(f"model '{name}': give a folder or a hub id after '{prefix}:'")
@@ -74,7 +74,19 @@ def load_model(
     trust_remote_code: bool = False,
 ) -> SpeechModel:
     """Load a model by name; raises UsageError (bad name or checkpoint) or EnvironmentProblem."""
-    location = locate(name)
+    return load_located(
+        locate(name), device=device, precision=precision, trust_remote_code=trust_remote_code
+    )
+
+
+def load_located(
+    location: Location,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    trust_remote_code: bool = False,
+) -> SpeechModel:
+    """Load the checkpoint that a name stands for; raises as `load_model`."""
     keep_freed_memory()
     load = registry.models.get(location.family).load()
     model: SpeechModel = load(

@@ -9,7 +9,7 @@ clean projections K = H W_k + b_k and V = H W_v + b_v, and keep m in {0, 1}:
 so one K and V serve all masks. Registered with transformers' attention interface; other calls of it are
 
 - with `shared` (a key and a value per layer that every sequence attends to beside its own): softmax over both parts,
-  without copying the shared one per sequence (`models.frozen_padding`);
+  without copying the shared one per sequence (`models.optional.FreezesPadding`);
 - over long sources in bfloat16 on a CPU: written out as products, which is faster than SDPA there
   (`perf/reference_speed.md`);
 - else transformers' own SDPA attention.

@@ -10,8 +10,14 @@ import numpy as np
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from xbench.models.frozen_padding import FrozenLogits, frozen_padding
-from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, SpeechModel
+from xbench.models.protocol import (
+    Features,
+    FrozenLogits,
+    Hypothesis,
+    MaskedLogits,
+    ModelInfo,
+    SpeechModel,
+)
 from xbench.spec import Decoding
 from xbench.trace import Trace
 
@@ -102,7 +108,8 @@ class MeteredModel:
 
     def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
         """Count the clean pass and every sequence, where the wrapped model has such passes."""
-        frozen_logits = frozen_padding(self._model, features, hypothesis)
+        model: Any = self._model
+        frozen_logits: FrozenLogits = model.frozen_padding(features, hypothesis)
         self._count(forward=1)
 
         def counted(

@@ -1,22 +1,22 @@
 """What the engine asks of a model, and the data that pass between them.
 
-A family implements `SpeechModel`; everything else (references, methods, runner) sees only this.
+A family implements `SpeechModel`; everything else (references, methods, runner) sees only this, and what a family
+offers beyond it through `xbench.models.optional`.
 `encode` and `logits` keep gradients, so gradient methods need nothing more; whoever does not
 want gradients says so with `torch.inference_mode()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from xbench.maps import Layout
-from xbench.models.capture import Stack
 from xbench.spec import Decoding
 from xbench.trace import Trace
 
@@ -111,6 +111,10 @@ def layout(features: Features, hypothesis: Hypothesis) -> Layout:
 
 # keep [batch, frame] (1 = kept, 0 = zeroed) to logits [batch, token, vocab]
 MaskedLogits = Callable[[Float[Tensor, "batch frame"]], Float[Tensor, "batch token vocab"]]
+# spectrograms [batch, melframe, mel], valid melframes only, to logits [batch, token, vocab]
+FrozenLogits = Callable[
+    [Float[Tensor, "batch validmelframe mel"]], Float[Tensor, "batch token vocab"]
+]
 
 
 @runtime_checkable
@@ -158,44 +162,3 @@ class SpeechModel(Protocol):
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Capture one clean teacher-forced pass; `needs` names captures of `xbench.trace`."""
-
-
-@runtime_checkable
-class WritesEncoded(Protocol):
-    """What free intervention asks of a family beyond `SpeechModel`; a family may lack it."""
-
-    def decode_encoded(
-        self,
-        encoded: Float[Tensor, "batch frame dim"],
-        source: str,
-        target: str | None,
-        decoding: Decoding,
-    ) -> list[str]:
-        """Return what is written for each encoder output, searched as `decode` does, in one batch."""
-
-
-@runtime_checkable
-class RandomisesParts(Protocol):
-    """What a cascade of randomised layers asks of a family beyond `SpeechModel`; a family may lack it."""
-
-    def partly_randomised(self, seed: int, decoder_layers: int) -> SpeechModel:
-        """Return the model with its uppermost decoder layers (and its output) re-initialised.
-
-        Equal seeds give equal weights, so that more layers add to fewer.
-        """
-
-
-@runtime_checkable
-class Inspectable(Protocol):
-    """What a model may offer beyond `SpeechModel`: methods that need it are unsupported without."""
-
-    def attention_stacks(self) -> Mapping[str, Stack]:
-        """Say where attention is: "cross", and "decoder" and "encoder" where they can be rebuilt."""
-
-    def own_forward(
-        self, inputs: Sequence[Float[Tensor, "_ mel"]], ids: Int[Tensor, "batch position"]
-    ) -> Float[Tensor, "batch position vocab"]:
-        """Run the network's own forward pass on several utterances, padded and masked as it asks for.
-
-        inputs: the valid part of each utterance's `Features` (for a fixed window: all of it).
-        """

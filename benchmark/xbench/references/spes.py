@@ -19,7 +19,7 @@ from xbench.hiding.effect import Quantity, divergence
 from xbench.hiding.masks import Design
 from xbench.hiding.passes import Trial, choose
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
-from xbench.models.frozen_padding import has_frozen_padding
+from xbench.models.optional import FreezesPadding, offers
 from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.sampled import SampledReference
@@ -66,11 +66,11 @@ def spes_input(
     """Estimate relevance of spectrogram cells by hiding superpixels; cells are [melframe, mel].
 
     A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
-    padding: `exact` or `frozen` (`models.frozen_padding`).
+    padding: `exact` or `frozen` (`models.optional.FreezesPadding`).
     """
     if not case.model.info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)
-    if padding == "frozen" and not has_frozen_padding(case.model):
+    if padding == "frozen" and not offers(case.model, FreezesPadding):
         raise UsageError(
             f"spes-input: 'padding=frozen' is not possible with model '{case.model.info.name}': its family "
             "offers no passes over frozen padding; use padding=exact"

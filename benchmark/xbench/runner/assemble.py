@@ -38,10 +38,10 @@ from xbench.runner.assemble_interventions import (
     metric_params,
     without_reference,
 )
+from xbench.runner.compare import Column, columns
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
 from xbench.runner.provenance import provenance
-from xbench.runner.stages import Column, columns
 from xbench.spec import Call, RunSpec
 
 
@@ -134,7 +134,7 @@ def _method_record(method: Method, fitted: Fitted | None) -> MethodRecord:
     return MethodRecord(
         name=description.name,
         version=description.version,
-        params=dict(method.call.params),
+        params=method.call.given,
         kind=description.kind,
         space=description.space,
         signed=description.signed,
@@ -173,8 +173,8 @@ def _reference_record(
     return ReferenceRecord(
         name=call.name,
         version=description.version,
-        params=dict(call.params),
-        estimator=str(dict(call.params).get("estimator", description.estimator)),
+        params=call.given,
+        estimator=str(call.given.get("estimator", description.estimator)),
         masks=list(masks),
         neutral_value=facts[0].neutral if facts else None,
         reliability=_interval(stats.mean_estimate(reliabilities, clusters, seed=seed)),

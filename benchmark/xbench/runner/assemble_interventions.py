@@ -19,9 +19,9 @@ from xbench import stats
 from xbench.description import MetricDescription, load_object
 from xbench.metrics import Score
 from xbench.results import CeilingRecord, Interval, ScoreRecord, column_name, undefined_counts
+from xbench.runner.compare import Column
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
-from xbench.runner.stages import Column
 from xbench.spec import Call, Quality, Scalar, TaskSpec
 
 Corpus = Callable[[Float[np.ndarray, "step statistic"], Quality], float]
@@ -90,7 +90,7 @@ def computation(
 
 def metric_params(task: TaskSpec, metric: str) -> dict[str, Scalar]:
     """Return the parameters a task gives to one of its metrics."""
-    return next(dict(call.params) for call in task.metrics if call.name == metric)
+    return next(call.given for call in task.metrics if call.name == metric)
 
 
 def left_out_counts(scores: Iterable[Score]) -> dict[str, int]:

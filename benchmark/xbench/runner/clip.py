@@ -12,11 +12,11 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.errors import Unsupported, UsageError, UtteranceError
-from xbench.maps import on_encoder_grid
 from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model
 from xbench.models.protocol import ModelInfo
 from xbench.notebook import map_html
+from xbench.runner.plan import Method
 from xbench.spec import Call, Decoding, Scoring
 
 _SILENCE = 10 ** (-60 / 20)  # -60 dB below full scale
@@ -63,7 +63,7 @@ def explain(
         raise UsageError(
             f"'{method}' needs other utterances; use `xbench eval`, explain has one clip"
         )
-    if "*" in dict(call.params).values():
+    if "*" in call.given.values():
         raise UsageError(f"'{method}': explain shows one map; give a number instead of *")
     path = Path(audio)
     try:
@@ -95,17 +95,11 @@ def _explain(
     hypothesis = model.decode(features, language, target_language, Decoding())
     if not hypothesis.content:
         raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
-    description = registry.methods.get(call.name)
-    trace = model.trace(features, hypothesis, description.needs)
+    method = Method.registered(call)
+    trace = model.trace(features, hypothesis, method.description.needs)
     case = Case(model, features, hypothesis, key, trace)
     axes = case.layout
-    grid = on_encoder_grid(
-        compute_map(description, call, case),
-        axes,
-        Scoring(),
-        signed=description.signed,
-        distribution=description.distribution,
-    )
+    grid = method.on_grid(compute_map(method.description, call, case), axes, Scoring())
     content = list(axes.content)
     return Explanation(
         audio=path.name,

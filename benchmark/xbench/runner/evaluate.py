@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xbench.errors import UsageError, UtteranceError
+from xbench.errors import Unsupported, UsageError, UtteranceError
+from xbench.methods.compute import check_supported
 from xbench.metrics.sanity import gates_named
-from xbench.models.loading import load_model
-from xbench.models.protocol import SpeechModel, WritesEncoded
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.results import GateRecord, RunResult
-from xbench.runner import intervene, record, stages
+from xbench.runner import compare, intervene, record, stages
 from xbench.runner.assemble import assemble
+from xbench.runner.bench import Bench, bench_of
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.gates import judge_gates
-from xbench.runner.keys import Decoded, Job, Partner
-from xbench.runner.outcome import Outcome, TaskOutcome
-from xbench.runner.plan import Method, TaskPlan, expand, prepare
+from xbench.runner.keys import Job, Spoken
+from xbench.runner.outcome import Outcome, TaskOutcome, first_reasons
+from xbench.runner.plan import Method, Plan, TaskPlan, expand, prepare
 from xbench.runner.progress import Reporter, Silent
 from xbench.runner.walk import Walk
-from xbench.spec import ExecutionOptions, RunSpec, content_hash
-from xbench.store import Store, default_folder
+from xbench.spec import Call, ExecutionOptions, RunSpec, content_hash
 
 
 def evaluate(
@@ -37,24 +38,28 @@ def evaluate(
     What is already in the store is not computed again. Raises UsageError before anything heavy
     starts; an utterance that fails is counted in the results and the others go on.
     """
+    return carry_out(prepare(spec), options, reporter)
+
+
+def carry_out(
+    plan: Plan,
+    options: ExecutionOptions | None = None,
+    reporter: Reporter | None = None,
+) -> list[RunResult]:
+    """Do what `evaluate` does, for a run whose plan is already made."""
     options = options or ExecutionOptions()
     reporter = reporter or Silent()
-    methods, plans = prepare(spec)
-    store = Store(Path(options.cache) if options.cache else default_folder())
-    model = load_model(
-        spec.model,
-        device=options.device,
-        precision=spec.precision,
-        trust_remote_code=spec.trust_remote_code,
-    )
-    methods = expand(methods, model.info.decoder_layers, model.info.heads)
+    spec = plan.spec
+    bench = bench_of(plan, options)
+    info = bench.info
+    methods = expand(plan.methods, info.decoder_layers, info.heads)
     results = []
-    for plan in plans:
-        outcome = run_task(plan, methods, model, store, spec.seed, options.batch_size, reporter)
-        record.keep(store, plan, model.info, spec)
+    for of_task in plan.tasks:
+        outcome = run_task(of_task, methods, bench, spec.seed, reporter)
+        record.keep(bench.store, of_task, info, spec)
         for method in methods:
-            gates = _gates(outcome, method, model, store, spec, reporter)
-            result = replace(assemble(outcome, method, model.info, spec), gates=gates)
+            gates = _gates(outcome, method, bench, spec, reporter)
+            result = replace(assemble(outcome, method, info, spec), gates=gates)
             result.write(Path(options.output))
             results.append(result)
     return results
@@ -63,8 +68,7 @@ def evaluate(
 def _gates(
     outcome: TaskOutcome,
     method: Method,
-    model: SpeechModel,
-    store: Store,
+    bench: Bench,
     spec: RunSpec,
     reporter: Reporter,
 ) -> list[GateRecord]:
@@ -73,13 +77,12 @@ def _gates(
     if not wanted:
         return []
     task = outcome.plan.task
-    jobs = [Job(task, o.utterance, spec.seed) for o in outcome.outcomes]
-    decoded = {o.utterance.id: o.decoded for o in outcome.outcomes}
+    spoken = [Spoken(Job(task, o.utterance, spec.seed), o.decoded) for o in outcome.outcomes]
     learned = replace(method, fitted=outcome.fitted.get(method.call))
     records = []
     with reporter.stage(f"{task.name}: gates of {method.call}", len(wanted)) as progress:
         for gate in wanted:
-            records += judge_gates([gate], model, store, jobs, decoded, learned)
+            records += judge_gates([gate], bench, spoken, learned)
             progress(1)
     return records
 
@@ -87,13 +90,12 @@ def _gates(
 def run_task(
     plan: TaskPlan,
     methods: Sequence[Method],
-    model: SpeechModel,
-    store: Store,
+    bench: Bench,
     seed: int,
-    batch_size: int | None,
     reporter: Reporter,
 ) -> TaskOutcome:
     """Take every utterance of one task through all stages."""
+    model = bench.model
     task, started = plan.task, datetime.now(UTC)
     floor = Method.registered(task.floor)
     with_floor = tuple({m.call: m for m in (*methods, floor)}.values())
@@ -112,35 +114,22 @@ def run_task(
         )
     walk = Walk(reporter)
 
-    decoded = decode_and_refer(walk, task.name, jobs, model, store, batch_size)
-    with_floor, unsupported = fit_methods(
-        with_floor, plan, model, store, seed, batch_size, reporter
+    spoken = decode_and_refer(walk, task.name, jobs, bench)
+    beyond_model = unsupported_by(with_floor, model.info)
+    fitted, unfit = fit_methods(
+        [m for m in with_floor if m.call not in beyond_model], plan, bench, seed, reporter
     )
-    partners: dict[str, Partner | None] = {}
-    if any("partner" in m.description.needs for m in with_floor):
-        partners = {job.utterance.id: choose_partner(job, jobs, decoded) for job in jobs}
-
-    def explain_and_score(job: Job, _: Callable[[int], None]) -> Outcome:
-        of_job, partner = decoded[job.utterance.id], partners.get(job.utterance.id)
-        if not of_job.empty:
-            supported = [m for m in with_floor if m.call not in unsupported]
-            unsupported.update(stages.explain(model, store, job, of_job, supported, partner))
-        usable = [m for m in with_floor if m.call not in unsupported]
-        intervene.measure(model, store, job, of_job, usable, partner, batch_size)
-        scored = intervene.with_interventions(
-            stages.score(model.info, store, job, of_job, usable, partner),
-            model.info,
-            store,
-            job,
-            of_job,
-            usable,
-            partner,
-            absent="not-measured" if isinstance(model, WritesEncoded) else "unsupported",
-        )
-        return Outcome(job.utterance, of_job, scored)
-
-    remaining = [job for job in jobs if job.utterance.id in decoded]
-    outcomes = walk.each(f"{task.name}: score", remaining, explain_and_score)
+    able = [m for m in fitted if m.call not in unfit]
+    if any("partner" in m.description.needs for m in able):
+        spoken = with_partners(spoken)
+    remaining = [each.job for each in spoken.values()]
+    found = walk.each(
+        f"{task.name}: score",
+        remaining,
+        lambda job, _: explain_and_score(bench, spoken[job.utterance.id], able),
+    )
+    outcomes = [found[j.utterance.id] for j in jobs if j.utterance.id in found]
+    unsupported = {**beyond_model, **unfit, **first_reasons(outcomes)}
     for call, reason in unsupported.items():
         reporter.note(f"{call}: unsupported: {reason}")
     if floor.call in unsupported:
@@ -149,14 +138,40 @@ def run_task(
         reporter.note(f"{failure.id}: {failure.reason}: {failure.message}")
     return TaskOutcome(
         plan=plan,
-        outcomes=[outcomes[j.utterance.id] for j in jobs if j.utterance.id in outcomes],
+        outcomes=outcomes,
         failures=[walk.failures[j.utterance.id] for j in jobs if j.utterance.id in walk.failures],
         unsupported=unsupported,
-        fitted={m.call: m.fitted for m in with_floor if m.fitted},
+        fitted={m.call: m.fitted for m in fitted if m.fitted},
         floor=floor,
         started=started,
         peak_memory_bytes=peak_memory_bytes(model.info.device),
     )
+
+
+def explain_and_score(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> Outcome:
+    """Explain one utterance by every method and score those that can, whatever befell other utterances."""
+    unsupported = {} if spoken.decoded.empty else stages.explain(bench, spoken, methods)
+    able = [m for m in methods if m.call not in unsupported]
+    intervene.measure(bench, spoken, able)
+    scored = intervene.with_interventions(
+        compare.score(bench.shelf, spoken, able),
+        bench.shelf,
+        spoken,
+        able,
+        absent="not-measured" if offers(bench.model, WritesEncoded) else "unsupported",
+    )
+    return Outcome(spoken.job.utterance, spoken.decoded, scored, unsupported)
+
+
+def unsupported_by(methods: Sequence[Method], info: ModelInfo) -> dict[Call, str]:
+    """Return the methods that ask for what a model does not have, with the reason."""
+    found = {}
+    for method in methods:
+        try:
+            check_supported(method.description, info)
+        except Unsupported as problem:
+            found[method.call] = str(problem)
+    return found
 
 
 def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
@@ -172,23 +187,30 @@ def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
     return "; ".join(reasons) if reasons else None
 
 
-def choose_partner(own: Job, jobs: Sequence[Job], decoded: Mapping[str, Decoded]) -> Partner | None:
+def with_partners(spoken: Mapping[str, Spoken]) -> dict[str, Spoken]:
+    """Give every utterance a partner, where there is one."""
+    return {
+        id_: replace(own, partner=choose_partner(own, spoken.values()))
+        for id_, own in spoken.items()
+    }
+
+
+def choose_partner(own: Spoken, all_spoken: Iterable[Spoken]) -> Spoken | None:
     """Choose another utterance of another cluster and another hypothesis, by the seed; None if there is none."""
-    if own.utterance.id not in decoded:
-        return None
-    tokens = decoded[own.utterance.id].hypothesis.tokens
     others = [
-        Partner(job, decoded[job.utterance.id])
-        for job in jobs
-        if job.utterance.id in decoded
-        and not decoded[job.utterance.id].empty
-        and job.utterance.cluster != own.utterance.cluster
-        and decoded[job.utterance.id].hypothesis.tokens != tokens
+        other
+        for other in all_spoken
+        if not other.decoded.empty
+        and other.job.utterance.cluster != own.job.utterance.cluster
+        and other.decoded.hypothesis.tokens != own.decoded.hypothesis.tokens
     ]
+    audio = own.job.utterance.audio_sha256
     return min(
         others,
-        key=lambda p: content_hash(
-            [own.seed, own.utterance.audio_sha256, p.job.utterance.audio_sha256]
+        # The id decides between two utterances of the same audio, so that the order of clips never does.
+        key=lambda other: (
+            content_hash([own.job.seed, audio, other.job.utterance.audio_sha256]),
+            other.job.utterance.id,
         ),
         default=None,
     )

@@ -13,46 +13,40 @@ from xbench.errors import Unsupported
 from xbench.fitting import FitCase, FitSplit, Fitted, Learned
 from xbench.maps import GridMap, on_encoder_grid
 from xbench.metrics import Score
-from xbench.models.protocol import SpeechModel
-from xbench.runner import stages
-from xbench.runner.keys import Decoded, Job, fit_key, reference_key
+from xbench.runner import compare, stages
+from xbench.runner.bench import Bench
+from xbench.runner.keys import Job, Spoken, fit_key, reference_key
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.progress import Reporter
 from xbench.runner.walk import Walk, fault
 from xbench.spec import Call, TaskSpec
-from xbench.store import Store
 
 
 def decode_and_refer(
-    walk: Walk,
-    title: str,
-    jobs: Sequence[Job],
-    model: SpeechModel,
-    store: Store,
-    batch_size: int | None,
-) -> dict[str, Decoded]:
+    walk: Walk, title: str, jobs: Sequence[Job], bench: Bench
+) -> dict[str, Spoken]:
     """Take utterances through the first two stages; return the decoded ones that have not failed."""
-    decoded = walk.each(f"{title}: decode", jobs, lambda job, _: stages.decode(model, store, job))
-    speaking = [j for j in jobs if j.utterance.id in decoded and not decoded[j.utterance.id].empty]
+    decoded = walk.each(f"{title}: decode", jobs, lambda job, _: stages.decode(bench, job))
+    spoken = {
+        job.utterance.id: Spoken(job, decoded[job.utterance.id])
+        for job in jobs
+        if job.utterance.id in decoded
+    }
     references = jobs[0].task.references if jobs else ()
     walk.each(
         f"{title}: reference",
-        speaking,
-        lambda job, progress: stages.refer(
-            model, store, job, decoded[job.utterance.id], batch_size, progress
-        ),
+        [each.job for each in spoken.values() if not each.decoded.empty],
+        lambda job, progress: stages.refer(bench, spoken[job.utterance.id], progress),
         steps=sum(stages.steps_of(call) for call in references),
     )
-    return {id_: value for id_, value in decoded.items() if id_ not in walk.failures}
+    return {id_: each for id_, each in spoken.items() if id_ not in walk.failures}
 
 
 def fit_methods(
     methods: Sequence[Method],
     plan: TaskPlan,
-    model: SpeechModel,
-    store: Store,
+    bench: Bench,
     seed: int,
-    batch_size: int | None,
     reporter: Reporter,
 ) -> tuple[tuple[Method, ...], dict[Call, str]]:
     """Return the methods, those that learn with what they learned, and who cannot with the reason."""
@@ -66,19 +60,17 @@ def fit_methods(
         if method.description.fit is None:
             fitted.append(method)
             continue
-        key = fit_key(model.info, plan.task, manifest, method, seed)
-        stored = store.get(key)
-        why = stages.unsupported_reference(model.info, plan.task.headline.reference)
+        key = fit_key(bench.info, plan.task, manifest, method, seed)
+        stored = bench.store.get(key)
+        why = compare.unsupported_reference(bench.info, plan.task.headline.reference)
         if stored is None and why:
             unsupported[method.call] = f"it learns from the headline reference: {why}"
             fitted.append(method)
             continue
         if stored is None:
-            split = split or _split(plan.task, manifest, model, store, seed, batch_size, reporter)
+            split = split or _split(plan.task, manifest, bench, seed, reporter)
             try:
-                learned: Learned = load_object(method.description.fit)(
-                    split, **dict(method.call.params)
-                )
+                learned: Learned = load_object(method.description.fit)(split, **method.call.given)
             except Unsupported as problem:
                 unsupported[method.call] = str(problem)
                 fitted.append(method)
@@ -87,8 +79,10 @@ def fit_methods(
                 unsupported[method.call] = f"its fit failed: {fault(problem)}"
                 fitted.append(method)
                 continue
-            store.put(key, learned.arrays, {"learned": dict(learned.facts), "n": len(split.cases)})
-            stored = store.get(key)
+            bench.store.put(
+                key, learned.arrays, {"learned": dict(learned.facts), "n": len(split.cases)}
+            )
+            stored = bench.store.get(key)
             assert stored is not None
         outcome = Fitted(Learned(stored.facts["learned"], stored.arrays), kind, stored.facts["n"])
         fitted.append(replace(method, fitted=outcome))
@@ -98,19 +92,16 @@ def fit_methods(
 def _split(
     task: TaskSpec,
     manifest: Manifest,
-    model: SpeechModel,
-    store: Store,
+    bench: Bench,
     seed: int,
-    batch_size: int | None,
     reporter: Reporter,
 ) -> FitSplit:
     walk = Walk(reporter)
     jobs = [Job(task, utterance, seed) for utterance in manifest.utterances]
     title = f"{task.name}: to select on"
-    decoded = decode_and_refer(walk, title, jobs, model, store, batch_size)
+    spoken = decode_and_refer(walk, title, jobs, bench)
     for failure in walk.failures.values():
         reporter.note(f"not selected on: {failure.id}: {failure.reason}: {failure.message}")
-    usable = [j for j in jobs if j.utterance.id in decoded and not decoded[j.utterance.id].empty]
     call = next(c for c in task.references if c.name == task.headline.reference)
     metric_call = next(c for c in task.metrics if c.name == task.headline.metric)
     if registry.metrics.get(metric_call.name).takes != "reference":
@@ -119,18 +110,17 @@ def _split(
         )
     compute = registry.metrics.get(metric_call.name).load()
 
-    def case(job: Job) -> FitCase:
-        of_job = decoded[job.utterance.id]
-        traced = stages.traced(model, job, of_job, ())
+    def case(one: Spoken) -> FitCase:
+        traced = stages.traced(bench.model, one, ())
         assert traced.trace is not None
-        stored = stages.stored_artefact(store, reference_key(model.info, job, of_job, call))
-        mean = stages.read_reference(call, stored).mean()
-        return FitCase(traced.trace, on_encoder_grid(mean, of_job.layout, task.scoring))
+        stored = bench.shelf.artefact(reference_key(bench.info, one, call))
+        mean = compare.read_reference(call, stored).mean()
+        return FitCase(traced.trace, on_encoder_grid(mean, one.decoded.layout, task.scoring))
 
     def score(grid: GridMap, case: FitCase) -> Score:
         value: Score = compute(
-            grid, case.reference, case.trace.layout, task.scoring, **dict(metric_call.params)
+            grid, case.reference, case.trace.layout, task.scoring, **metric_call.given
         )
         return value
 
-    return FitSplit(tuple(case(job) for job in usable), score)
+    return FitSplit(tuple(case(one) for one in spoken.values() if not one.decoded.empty), score)

@@ -7,192 +7,77 @@ judged is `not-applicable` with the reason; records are stored, since some take 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
-
-import numpy as np
-import torch
-from jaxtyping import Float
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Literal
 
 from xbench import stats
-from xbench.case import Case
 from xbench.errors import Unsupported
-from xbench.hiding.masks import mask_key
-from xbench.maps import on_encoder_grid
-from xbench.methods.compute import compute_map
-from xbench.methods.corpus import stretch
-from xbench.methods.gradients import convergence_delta
-from xbench.methods.target import Scores
 from xbench.metrics.sanity import (
     Gate,
-    largest_difference,
-    max_sensitivity,
-    similarity,
-    specificity,
 )
-from xbench.models.protocol import Features, Hypothesis, RandomisesParts, SpeechModel
 from xbench.results import GateRecord
 from xbench.runner import stages
-from xbench.runner.keys import Decoded, Job, gate_key
+from xbench.runner.bench import Bench
+from xbench.runner.gate_checks import CHECKS, Found, Judged, Sampled
+from xbench.runner.keys import Spoken, gate_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import fault
 from xbench.spec import content_hash
-from xbench.store import Store
 
 UTTERANCES = 16
-FEWEST_PAIRINGS = 20
-PARTNERS = 5
-RADIUS = 0.02  # of the input's standard deviation
-NOISE = 0.05  # of the input's range
-PADDING_NOISE = 0.1  # of the input's standard deviation
-SENSITIVITY_DRAWS, SMOOTH_DRAWS, CASCADE_STEPS = 5, 4, 4
-SMALLEST_CHANGE = 0.1  # nats or logits: a smaller f(x) - f(baseline) has no relative error
-
-Rows = Float[np.ndarray, "token frame"]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One utterance of the sample."""
-
-    job: Job
-    decoded: Decoded
-    features: Features
-
-    def noise(self, what: str, draw: int) -> Any:
-        """Return standard normal noise for the spectrogram; it follows from seed, audio and purpose."""
-        key = mask_key(self.job.seed, f"{self.job.utterance.audio_sha256}:{what}:{draw}")
-        generator = np.random.Generator(np.random.Philox(key=key))
-        values = self.features.values
-        drawn = generator.standard_normal(tuple(values.shape), dtype=np.float32)
-        return torch.from_numpy(drawn).to(values.device, values.dtype)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A method on a model, with the utterances it is judged on."""
-
-    model: SpeechModel
-    method: Method
-    clips: tuple[Clip, ...]
-    seed: int
-    _clean: dict[str, Any] = field(default_factory=dict)
-
-    def values(
-        self,
-        clip: Clip,
-        *,
-        model: SpeechModel | None = None,
-        features: Features | None = None,
-        hypothesis: Hypothesis | None = None,
-    ) -> tuple[Case, Float[np.ndarray, "token *cells"]]:
-        """Compute the map with another model, spectrogram or hypothesis, as the method gives it."""
-        model = model or self.model
-        features = features or clip.features
-        hypothesis = hypothesis or clip.decoded.hypothesis
-        description, call = self.method.description, self.method.call
-        trace = model.trace(features, hypothesis, description.needs - stages.NOT_CAPTURES)
-        key = clip.job.utterance.audio_sha256
-        case = Case(model, features, hypothesis, key, trace, clip.job.words)
-        return case, compute_map(description, call, case, self.method.fitted)
-
-    def rows(self, clip: Clip, **changed: Any) -> Rows:
-        """Return the content rows of the map on encoder frames."""
-        case, values = self.values(clip, **changed)
-        description = self.method.description
-        grid = on_encoder_grid(
-            values,
-            case.layout,
-            clip.job.task.scoring,
-            signed=description.signed,
-            distribution=description.distribution,
-        )
-        return grid.values[list(case.layout.content)]
-
-    def clean(self, clip: Clip) -> Rows:
-        """Return the rows of the unchanged case, computed once."""
-        name = clip.job.utterance.id
-        if name not in self._clean:
-            self._clean[name] = self.rows(clip)
-        rows: Rows = self._clean[name]
-        return rows
-
-    def smooth(self, clip: Clip, model: SpeechModel | None = None) -> Rows:
-        """Return the mean of the rows over noisy inputs."""
-        spread = float(clip.features.valid.max() - clip.features.valid.min())
-        drawn = [
-            self.rows(
-                clip, model=model, features=_noisy(clip, NOISE * spread * clip.noise("smooth", d))
-            )
-            for d in range(SMOOTH_DRAWS)
-        ]
-        mean: Rows = np.mean(drawn, axis=0)
-        return mean
-
-
-@dataclass(frozen=True)
-class Found:
-    """One value per utterance (None: undefined), the threshold where data give it, and a remark."""
-
-    values: Sequence[float | None]
-    threshold: float | None = None
-    remark: str | None = None
 
 
 def judge_gates(
     gates: Sequence[Gate],
-    model: SpeechModel,
-    store: Store,
-    jobs: Sequence[Job],
-    decoded: Mapping[str, Decoded],
+    bench: Bench,
+    spoken: Sequence[Spoken],
     method: Method,
 ) -> list[GateRecord]:
     """Return the record of every gate for one method; what the store holds is not judged again."""
-    speaking = [
-        (job, decoded[job.utterance.id])
-        for job in jobs
-        if job.utterance.id in decoded and not decoded[job.utterance.id].empty
-    ]
-    speaking.sort(key=lambda pair: content_hash([pair[0].seed, pair[0].utterance.audio_sha256]))
-    sample = speaking[:UTTERANCES]
-    subject: Subject | None = None
+    sample = sorted(
+        (each for each in spoken if not each.decoded.empty),
+        key=lambda each: content_hash([each.job.seed, each.job.utterance.audio_sha256]),
+    )[:UTTERANCES]
+    judged: Judged | None = None
     records = []
     for gate in gates:
-        key = gate_key(model.info, sample, method, gate.name, gate.version)
-        stored = store.get(key)
+        key = gate_key(bench.info, sample, method, gate.name, gate.version)
+        stored = bench.store.get(key)
         if stored is None:
-            subject = subject or Subject(
-                model,
+            judged = judged or Judged(
+                bench.model,
                 method,
                 tuple(
-                    Clip(job, of_job, stages.read_features(model, job.utterance)[0])
-                    for job, of_job in sample
+                    Sampled(
+                        each.job,
+                        each.decoded,
+                        stages.read_features(bench.model, each.job.utterance)[0],
+                    )
+                    for each in sample
                 ),
-                jobs[0].seed if jobs else 0,
+                spoken[0].job.seed if spoken else 0,
             )
-            record = _judge(gate, subject)
-            store.put(key, {}, asdict(record))
+            record = _judge(gate, judged)
+            bench.store.put(key, {}, asdict(record))
         else:
             record = GateRecord(**stored.facts)
         records.append(record)
     return records
 
 
-def _judge(gate: Gate, subject: Subject) -> GateRecord:
+def _judge(gate: Gate, judged: Judged) -> GateRecord:
     try:
-        if "partner" in subject.method.description.needs:
+        if "partner" in judged.method.description.needs:
             raise Unsupported("the map is that of another utterance")
-        if not subject.clips:
+        if not judged.clips:
             raise Unsupported("no hypothesis to explain")
-        found = _CHECKS[gate.name](subject)
+        found = CHECKS[gate.name](judged)
     except Unsupported as problem:
         return _not_applicable(gate, str(problem))
     except Exception as problem:  # noqa: BLE001  # a method may fail in any way
         return _not_applicable(gate, f"it failed: {fault(problem)}")
-    return _verdict(
-        gate, found, [clip.job.utterance.cluster for clip in subject.clips], subject.seed
-    )
+    return _verdict(gate, found, [clip.job.utterance.cluster for clip in judged.clips], judged.seed)
 
 
 def _not_applicable(gate: Gate, reason: str) -> GateRecord:
@@ -227,195 +112,3 @@ def _verdict(gate: Gate, found: Found, clusters: Sequence[str], seed: int) -> Ga
         passed = high < threshold if gate.rule == "upper" else low > threshold
     status: Literal["pass", "fail"] = "pass" if passed else "fail"
     return GateRecord(gate.name, status, value, interval, threshold, len(defined), found.remark)
-
-
-# -- the checks -----------------------------------------------------------------------------------
-
-
-def _determinism(subject: Subject) -> Found:
-    return Found([largest_difference(subject.clean(c), subject.rows(c)) for c in subject.clips])
-
-
-def _padding_leak(subject: Subject) -> Found:
-    values: list[float | None] = []
-    for clip in subject.clips:
-        features = clip.features
-        if len(features.values) == features.melframes:
-            values.append(None)
-            continue
-        noise = PADDING_NOISE * float(features.valid.std()) * clip.noise("padding", 0)
-        noise[: features.melframes] = 0
-        values.append(
-            _change(
-                subject.clean(clip),
-                subject.rows(clip, features=replace(features, values=features.values + noise)),
-            )
-        )
-    if all(len(c.features.values) == c.features.melframes for c in subject.clips):
-        raise Unsupported("no utterance has padding")
-    return Found(values)
-
-
-def _change(first: Rows, second: Rows) -> float | None:
-    alike = similarity(first, second)
-    return None if alike is None else 1 - alike
-
-
-def _token_specificity(subject: Subject) -> Found:
-    return Found([specificity(subject.clean(clip)) for clip in subject.clips])
-
-
-def _random_token(subject: Subject) -> Found:
-    if subject.method.description.kind in ("attention", "control"):
-        raise Unsupported("the map does not depend on which token is explained, by construction")
-    pool = sorted({c.decoded.hypothesis.tokens[i] for c in subject.clips for i in _content(c)})
-    values = []
-    for clip in subject.clips:
-        content = _content(clip)
-        place = content[len(content) // 2]
-        own = clip.decoded.hypothesis.tokens[place]
-        others = [token for token in pool if token != own]
-        if not others:
-            raise Unsupported("the hypotheses hold a single token")
-        digest = content_hash([clip.job.seed, clip.job.utterance.audio_sha256])
-        other = others[int(digest[:8], 16) % len(others)]
-        first, second = (
-            subject.rows(clip, hypothesis=_ending_with(clip.decoded.hypothesis, place, token))[-1:]
-            for token in (own, other)
-        )
-        values.append(similarity(first, second))
-    return Found(values)
-
-
-def _content(clip: Clip) -> tuple[int, ...]:
-    return clip.decoded.hypothesis.content
-
-
-def _ending_with(hypothesis: Hypothesis, place: int, token: int) -> Hypothesis:
-    """Cut the hypothesis after a place and put another token there: the prefix stays what it was."""
-    return replace(
-        hypothesis,
-        tokens=(*hypothesis.tokens[:place], token),
-        texts=hypothesis.texts[: place + 1],
-        content=tuple(i for i in hypothesis.content if i <= place),
-    )
-
-
-def _max_sensitivity(subject: Subject) -> Found:
-    values = []
-    for clip in subject.clips:
-        radius = RADIUS * float(clip.features.valid.std())
-        # A draw from the L-infinity ball: uniform in each cell.
-        drawn = [
-            torch.erf(clip.noise("ball", d) / 2**0.5) * radius for d in range(SENSITIVITY_DRAWS)
-        ]
-        perturbed = [subject.rows(clip, features=_noisy(clip, noise)) for noise in drawn]
-        values.append(max_sensitivity(subject.clean(clip), np.stack(perturbed)))
-    return Found(values)
-
-
-def _noisy(clip: Clip, noise: Any) -> Features:
-    """Add noise to the valid cells."""
-    values = clip.features.values.clone()
-    values[: clip.features.melframes] += noise[: clip.features.melframes]
-    return replace(clip.features, values=values)
-
-
-def _convergence_delta(subject: Subject) -> Found:
-    description = subject.method.description
-    if not description.complete:
-        raise Unsupported("the method does not claim that its map sums to f(x) - f(baseline)")
-    params = dict(subject.method.call.params)
-    values = []
-    for clip in subject.clips:
-        case, array = subject.values(clip)
-        scores = Scores.of(case, description.space, str(params["target"]))
-        baseline = str(params["baseline"])
-        device = scores.point.device
-        delta = convergence_delta(scores, torch.from_numpy(array).to(device), baseline)
-        ends = scores.evaluate(torch.stack([scores.point, scores.baseline(baseline)]))
-        change = (ends[0] - ends[1]).abs()[list(_content(clip))]
-        error = delta.abs()[list(_content(clip))]
-        used = change >= SMALLEST_CHANGE
-        values.append(float((error[used] / change[used]).mean()) if used.any() else None)
-    return Found(values)
-
-
-def _mprt(subject: Subject) -> Found:
-    return _randomisation(subject, subject.clean, lambda c, m: subject.rows(c, model=m))
-
-
-def _smooth_mprt(subject: Subject) -> Found:
-    return _randomisation(subject, subject.smooth, subject.smooth)
-
-
-def _randomisation(
-    subject: Subject,
-    clean: Callable[[Clip], Rows],
-    randomised: Callable[[Clip, SpeechModel], Rows],
-) -> Found:
-    """Compare with maps of a model whose decoder, top down, and then all else is initialised anew."""
-    own = {clip.job.utterance.id: clean(clip) for clip in subject.clips}
-    shuffled = _shuffled(subject.clips, own)
-    model, seed = (
-        subject.model,
-        subject.seed + 1,
-    )  # a model made with the seed itself is not randomised
-    curve = []
-    if isinstance(model, RandomisesParts):
-        layers = model.info.decoder_layers
-        for count in sorted(
-            {-(-layers * step // CASCADE_STEPS) for step in range(1, CASCADE_STEPS + 1)}
-        ):
-            part = model.partly_randomised(seed, count)
-            curve.append(_mean_similarity(subject.clips, own, randomised, part)[1])
-    values, end = _mean_similarity(subject.clips, own, randomised, model.randomised(seed))
-    shown = ", ".join("–" if x is None else f"{x:.2f}" for x in [*curve, end])
-    cascade = "cascade" if curve else "only all layers at once (the family has no parts)"
-    return Found(values, shuffled, f"{cascade}: {shown}; other utterances: {shuffled:.2f}")
-
-
-def _mean_similarity(
-    clips: Sequence[Clip],
-    own: Mapping[str, Rows],
-    randomised: Callable[[Clip, SpeechModel], Rows],
-    model: SpeechModel,
-) -> tuple[list[float | None], float | None]:
-    values = [similarity(own[c.job.utterance.id], randomised(c, model)) for c in clips]
-    defined = [value for value in values if value is not None]
-    return values, (sum(defined) / len(defined) if defined else None)
-
-
-def _shuffled(clips: Sequence[Clip], own: Mapping[str, Rows]) -> float:
-    """Return the mean similarity with stretched maps of other clusters and sentences."""
-    found = []
-    for number, clip in enumerate(clips):
-        rows = own[clip.job.utterance.id]
-        others = [
-            other
-            for other in (*clips[number + 1 :], *clips[:number])
-            if other.job.utterance.cluster != clip.job.utterance.cluster
-            and other.decoded.hypothesis.tokens != clip.decoded.hypothesis.tokens
-        ]
-        for other in others[:PARTNERS]:
-            stretched = stretch(own[other.job.utterance.id], *rows.shape)
-            alike = similarity(rows, stretched)
-            if alike is not None:
-                found.append(alike)
-    if len(found) < FEWEST_PAIRINGS:
-        raise Unsupported(
-            f"{len(found)} pairings across clusters and sentences, fewer than {FEWEST_PAIRINGS}"
-        )
-    return sum(found) / len(found)
-
-
-_CHECKS: Mapping[str, Callable[[Subject], Found]] = {
-    "determinism": _determinism,
-    "padding-leak": _padding_leak,
-    "token-specificity": _token_specificity,
-    "random-token": _random_token,
-    "max-sensitivity": _max_sensitivity,
-    "convergence-delta": _convergence_delta,
-    "mprt": _mprt,
-    "smooth-mprt": _smooth_mprt,
-}

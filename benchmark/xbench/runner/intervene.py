@@ -38,7 +38,7 @@ from xbench.hiding.effect import log_probability
 from xbench.hiding.masks import mask_key
 from xbench.hiding.passes import Chosen, choose
 from xbench.hiding.precision import bfloat16_is_fast
-from xbench.maps import Layout, on_encoder_grid, standardise
+from xbench.maps import Layout, standardise
 from xbench.metrics import Score
 from xbench.metrics.intervention import (
     PERCENT,
@@ -50,9 +50,11 @@ from xbench.metrics.intervention import (
     sentence_mean,
 )
 from xbench.metrics.quality import statistics
-from xbench.models.protocol import ModelInfo, SpeechModel, WritesEncoded
-from xbench.runner import stages
-from xbench.runner.keys import Decoded, Job, Partner, intervention_key, map_key
+from xbench.models.optional import WritesEncoded, offers
+from xbench.models.protocol import ModelInfo, SpeechModel
+from xbench.runner import compare, stages
+from xbench.runner.bench import Bench, Shelf
+from xbench.runner.keys import Decoded, Job, Spoken, intervention_key, map_key
 from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact, Key, Store
@@ -69,15 +71,19 @@ class Subject:
     """A stored map as the metrics without a reference see it, and what it was made for."""
 
     info: ModelInfo
-    job: Job
-    decoded: Decoded
+    spoken: Spoken
     method: Method
     values: Float[np.ndarray, "token *cells"]
 
     @property
+    def job(self) -> Job:
+        """The utterance under its task."""
+        return self.spoken.job
+
+    @property
     def layout(self) -> Layout:
         """The axes of the map."""
-        return self.decoded.layout
+        return self.spoken.decoded.layout
 
     def rows(self, space: str) -> Float[np.ndarray, "token cell"]:
         """Return the content rows that rank the cells of a space, cells in one axis."""
@@ -85,15 +91,9 @@ class Subject:
         if space == "input":
             values = np.abs(self.values) if description.signed else self.values
             return values[content].reshape(len(content), -1).astype(np.float64)
-        grid = on_encoder_grid(
-            self.values,
-            self.layout,
-            # A frame that is never hidden would leave log p(100) with evidence in it.
-            replace(self.job.task.scoring, last_frame="keep"),
-            signed=description.signed,
-            distribution=description.distribution,
-        )
-        return grid.values[content]
+        # A frame that is never hidden would leave log p(100) with evidence in it.
+        whole = replace(self.job.task.scoring, last_frame="keep")
+        return self.method.on_grid(self.values, self.layout, whole).values[content]
 
     @property
     def additive(self) -> Float[np.ndarray, "token frame"]:
@@ -148,7 +148,7 @@ def _key(metric: MetricDescription, subject: Subject) -> Key:
         if details["precision"] == "auto":
             # Whether bfloat16 is taken depends on the hardware, on top of what is in the key already.
             details["bfloat16_is_fast"] = bfloat16_is_fast(subject.info.device)
-    return intervention_key(subject.info, subject.job, subject.decoded, details)
+    return intervention_key(subject.info, subject.spoken, details)
 
 
 def _order(metric: MetricDescription, subject: Subject) -> Int[np.ndarray, "row cell"]:
@@ -163,32 +163,25 @@ def _digest(order: Int[np.ndarray, "row cell"]) -> str:
 # -- measure --------------------------------------------------------------------------------------
 
 
-def measure(
-    model: SpeechModel,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
-    methods: Sequence[Method],
-    partner: Partner | None = None,
-    batch_size: int | None = None,
-) -> None:
+def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     """Run the model for every measurement that the task's metrics need and the store lacks.
 
     A model that cannot write from encoder outputs leaves the free ones out. Raises UtteranceError.
     """
-    metrics = [metric for metric, _ in without_reference(job) if metric.takes != "map"]
+    model, store = bench.model, bench.store
+    metrics = [metric for metric, _ in without_reference(spoken.job) if metric.takes != "map"]
     hearing = None
-    for method in methods if metrics and not decoded.empty else ():
-        subject = _subject(model.info, store, job, decoded, method, partner)
+    for method in methods if metrics and not spoken.decoded.empty else ():
+        subject = _subject(bench.shelf, spoken, method)
         for metric in metrics:
-            if metric.takes in ("deleted", "inserted") and not isinstance(model, WritesEncoded):
+            if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
                 continue
             if _why_not(metric, subject):
                 continue
             key = _key(metric, subject)
             if store.get(key) is not None:
                 continue
-            hearing = hearing or Hearing(model, job, decoded, batch_size)
+            hearing = hearing or Hearing(model, spoken.job, spoken.decoded, bench.batch_size)
             store.put(key, *_MEASURES[metric.takes](hearing, metric, subject))
 
 
@@ -256,7 +249,7 @@ class Hearing:
     def texts(self, space: str, hidden: Hidden) -> list[str]:
         """Return what the model writes while cells are hidden; one batch for all masks, where it fits into memory."""
         model, job, cells = self.model, self.job, self._cells[space]
-        assert isinstance(model, WritesEncoded)
+        assert offers(model, WritesEncoded)
 
         def written(masks: Any) -> list[str]:
             found: list[str] = model.decode_encoded(
@@ -282,7 +275,7 @@ def precision(task: TaskSpec) -> str | None:
 
     So `paper` stays in float32, and `--precision` holds for whatever hides cells.
     """
-    asked = [dict(call.params).get("precision") for call in task.references]
+    asked = [call.given.get("precision") for call in task.references]
     return next((str(value) for value in asked if value is not None), None)
 
 
@@ -368,30 +361,27 @@ _MEASURES: Mapping[str, Callable[[Hearing, MetricDescription, Subject], Measured
 
 
 def with_interventions(
-    scored: stages.Scored,
-    info: ModelInfo,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
+    scored: compare.Scored,
+    shelf: Shelf,
+    spoken: Spoken,
     methods: Sequence[Method],
-    partner: Partner | None = None,
     *,
     absent: str = "not-measured",
-) -> stages.Scored:
+) -> compare.Scored:
     """Add the scores of the metrics without a reference, from the store; needs no model.
 
     A measurement that is not there is null with the reason `absent`: it needs a run with the model, or
     the model cannot be measured so.
     """
-    metrics = without_reference(job)
-    if not metrics or decoded.empty:
+    metrics = without_reference(spoken.job)
+    if not metrics or spoken.decoded.empty:
         return scored
     scores = {call: dict(of_method) for call, of_method in scored.scores.items()}
-    computations: dict[Call, dict[stages.Column, Mapping[str, Any]]] = {}
+    computations: dict[Call, dict[compare.Column, Mapping[str, Any]]] = {}
     for method in methods:
-        subject = _subject(info, store, job, decoded, method, partner)
+        subject = _subject(shelf, spoken, method)
         for metric, call in metrics:
-            score, computation = _score(metric, call, subject, store, absent)
+            score, computation = _score(metric, call, subject, shelf.store, absent)
             scores[method.call][metric.name, None] = score
             computations.setdefault(method.call, {})[metric.name, None] = computation
     return replace(scored, scores=scores, computations=computations)
@@ -405,7 +395,7 @@ def _score(
     if reason:
         return Score(None, reason), {}
     compute = metric.load()
-    params = dict(call.params)
+    params = call.given
     if metric.takes == "map":
         return compute(subject.rows(metric.space), **params), {}
     stored = store.get(_key(metric, subject))
@@ -438,13 +428,6 @@ def _given(
     return Redecoded(np.array(found), task.quality)
 
 
-def _subject(
-    info: ModelInfo,
-    store: Store,
-    job: Job,
-    decoded: Decoded,
-    method: Method,
-    partner: Partner | None,
-) -> Subject:
-    stored = stages.stored_artefact(store, map_key(info, job, decoded, method, partner))
-    return Subject(info, job, decoded, method, stored.arrays["values"])
+def _subject(shelf: Shelf, spoken: Spoken, method: Method) -> Subject:
+    stored = shelf.artefact(map_key(shelf.info, spoken, method))
+    return Subject(shelf.info, spoken, method, stored.arrays["values"])

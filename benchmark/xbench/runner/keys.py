@@ -121,13 +121,26 @@ def hypothesis_key(info: ModelInfo, job: Job) -> Key:
     )
 
 
-def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Key:
+@dataclass(frozen=True)
+class Spoken:
+    """One utterance of a run and what the model wrote for it.
+
+    partner: another utterance of the run, for methods that compare with one.
+    """
+
+    job: Job
+    decoded: Decoded
+    partner: Spoken | None = None
+
+
+def reference_key(info: ModelInfo, spoken: Spoken, call: Call) -> Key:
     """Return the key of a reference of this hypothesis."""
-    shared = _explanation(info, job, decoded, _code(registry.references, call.name), call)
-    if "until" in dict(call.params):
+    job = spoken.job
+    shared = _explanation(info, spoken, _code(registry.references, call.name), call)
+    if "until" in call.given:
         # The map as scored decides when to stop.
         shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
-    if dict(call.params).get("precision") == "auto":
+    if call.given.get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)
     # SLIC's superpixels have changed between releases of scikit-image before.
@@ -136,19 +149,10 @@ def reference_key(info: ModelInfo, job: Job, decoded: Decoded, call: Call) -> Ke
     )
 
 
-@dataclass(frozen=True)
-class Partner:
-    """Another utterance of the run, for methods that compare with one."""
-
-    job: Job
-    decoded: Decoded
-
-
-def map_key(
-    info: ModelInfo, job: Job, decoded: Decoded, method: Method, partner: Partner | None = None
-) -> Key:
+def map_key(info: ModelInfo, spoken: Spoken, method: Method) -> Key:
     """Return the key of a method's map of this hypothesis."""
-    explanation = _explanation(info, job, decoded, _code_of(method), method.call)
+    job, partner = spoken.job, spoken.partner
+    explanation = _explanation(info, spoken, _code_of(method), method.call)
     if "words" in method.description.needs:
         explanation["words"] = job.words and [(w.word, w.start, w.end) for w in job.words]
     if "partner" in method.description.needs and partner:
@@ -162,18 +166,16 @@ def map_key(
     return artefact_key("map", explanation)
 
 
-def intervention_key(
-    info: ModelInfo, job: Job, decoded: Decoded, details: Mapping[str, Any]
-) -> Key:
+def intervention_key(info: ModelInfo, spoken: Spoken, details: Mapping[str, Any]) -> Key:
     """Return the key of what the model says about this hypothesis while cells are hidden."""
     return artefact_key(
         "intervention",
         {
             "model": _identity(info),
             "code": _versions(),
-            "audio": job.utterance.audio_sha256,
-            "prompt": decoded.hypothesis.prompt,
-            "tokens": decoded.hypothesis.tokens,
+            "audio": spoken.job.utterance.audio_sha256,
+            "prompt": spoken.decoded.hypothesis.prompt,
+            "tokens": spoken.decoded.hypothesis.tokens,
             **details,
         },
     )
@@ -181,7 +183,7 @@ def intervention_key(
 
 def gate_key(
     info: ModelInfo,
-    sample: Sequence[tuple[Job, Decoded]],
+    sample: Sequence[Spoken],
     method: Method,
     gate: str,
     version: str,
@@ -191,10 +193,10 @@ def gate_key(
         "gate",
         {
             "gate": [gate, version],
-            "maps": [map_key(info, job, decoded, method).digest for job, decoded in sample],
-            "clusters": [job.utterance.cluster for job, _ in sample],
-            "scoring": [asdict(job.task.scoring) for job, _ in sample[:1]],
-            "seed": [job.seed for job, _ in sample[:1]],
+            "maps": [map_key(info, spoken, method).digest for spoken in sample],
+            "clusters": [spoken.job.utterance.cluster for spoken in sample],
+            "scoring": [asdict(spoken.job.task.scoring) for spoken in sample[:1]],
+            "seed": [spoken.job.seed for spoken in sample[:1]],
         },
     )
 
@@ -210,7 +212,7 @@ def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method,
             "utterances": manifest.fingerprint,
             "seed": seed,
             **_code_of(method),
-            "params": dict(method.call.params),
+            "params": method.call.given,
             # What it learns to match: the reference, as the metric compares with it.
             "from": [
                 _code(registry.references, task.headline.reference),
@@ -221,15 +223,15 @@ def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method,
 
 
 def _explanation(
-    info: ModelInfo, job: Job, decoded: Decoded, code: Mapping[str, str], call: Call
+    info: ModelInfo, spoken: Spoken, code: Mapping[str, str], call: Call
 ) -> dict[str, Any]:
-    hypothesis = decoded.hypothesis
+    hypothesis = spoken.decoded.hypothesis
     return {
         "model": _identity(info),
         "code": _versions(),
-        "audio": job.utterance.audio_sha256,
+        "audio": spoken.job.utterance.audio_sha256,
         "prompt": hypothesis.prompt,
         "tokens": hypothesis.tokens,
         **code,
-        "params": dict(call.params),
+        "params": call.given,
     }

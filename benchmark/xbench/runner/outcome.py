@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from xbench.data.manifest import Utterance
 from xbench.fitting import Fitted
 from xbench.results import Failure
+from xbench.runner.compare import Scored
 from xbench.runner.keys import Decoded
 from xbench.runner.plan import Method, TaskPlan
-from xbench.runner.stages import Scored
 from xbench.spec import Call
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One utterance that was scored."""
+    """One utterance that was scored; `unsupported` are the methods that cannot explain it, with the reason."""
 
     utterance: Utterance
     decoded: Decoded
     scored: Scored
+    unsupported: Mapping[Call, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """Everything one task produced: scored utterances, failures, unsupported methods."""
+    """Everything one task produced: scored utterances, failures, unsupported methods with the reason."""
 
     plan: TaskPlan
     outcomes: Sequence[Outcome]
@@ -36,3 +37,11 @@ class TaskOutcome:
     floor: Method
     started: datetime
     peak_memory_bytes: int | None
+
+
+def first_reasons(outcomes: Iterable[Outcome]) -> dict[Call, str]:
+    """Return the methods that some utterance found unsupported, with the reason of the first of them."""
+    found: dict[Call, str] = {}
+    for outcome in outcomes:
+        found = {**outcome.unsupported, **found}
+    return found

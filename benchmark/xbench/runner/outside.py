@@ -27,8 +27,8 @@ from xbench.errors import UsageError, nearest
 from xbench.maps import Layout
 from xbench.results import Failure, RunResult
 from xbench.runner.assemble import assemble
-from xbench.runner.keys import Decoded, map_key
-from xbench.runner.outcome import Outcome, TaskOutcome
+from xbench.runner.keys import map_key
+from xbench.runner.outcome import TaskOutcome
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.rescore import Change, score_stored, stored_run
 from xbench.schemas import InvalidFile, problems
@@ -119,28 +119,27 @@ def score_maps(result: RunResult, maps: OutsideMaps, store: Store, change: Chang
     generated = change.apply(record.task).scoring.statistics == "generated"
     fitting = {
         job.utterance.id: _fitting(
-            maps, job.utterance.id, stored.decoded[job.utterance.id].layout, generated
+            maps, job.utterance.id, stored.spoken[job.utterance.id].decoded.layout, generated
         )
         for job in stored.jobs
-        if job.utterance.id in maps.arrays and job.utterance.id in stored.decoded
+        if job.utterance.id in maps.arrays and job.utterance.id in stored.spoken
     }
     outcomes, failures = [], list(result.failures)
     failed = {failure.id for failure in failures}
     for job in stored.jobs:
         id_ = job.utterance.id
-        if id_ in failed or id_ not in stored.decoded:
+        if id_ in failed or id_ not in stored.spoken:
             continue
-        decoded: Decoded = stored.decoded[id_]
-        if id_ not in fitting and not decoded.empty:
+        spoken = stored.spoken[id_]
+        if id_ not in fitting and not spoken.decoded.empty:
             failures.append(Failure(id_, "no-map", "no map of it is given"))
             continue
-        if not decoded.empty:
+        if not spoken.decoded.empty:
             facts = {"forward_passes": 0, "backward_passes": 0, "seconds": 0.0}
-            key = map_key(record.info, job, decoded, method)
+            key = map_key(record.info, spoken, method)
             store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None})
         both = [method, stored.floor]
-        scored = score_stored(record.info, store, job, stored, both, "needs-model")
-        outcomes.append(Outcome(job.utterance, decoded, scored))
+        outcomes.append(score_stored(stored.shelf, spoken, both, "needs-model"))
     task = stored.jobs[0].task if stored.jobs else record.task
     outcome = TaskOutcome(
         plan=TaskPlan(task, record.manifest, record.dev),

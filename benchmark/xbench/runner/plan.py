@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float
+
 from xbench import registry
+from xbench.data.audio import audio_sha256
 from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.description import MethodDescription
 from xbench.errors import UsageError
+from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.sanity import gates_named
-from xbench.models.loading import locate
-from xbench.spec import Call, RunSpec, Selection, TaskSpec
+from xbench.models.loading import Location, locate
+from xbench.spec import Call, RunSpec, Scoring, Selection, TaskSpec
 from xbench.tasks import in_order, resolve_tasks
 
 if TYPE_CHECKING:
@@ -48,25 +54,54 @@ class Method:
         description, complete = registry.methods.resolve(call)
         return cls(description, complete, registry.methods.entry(call.name).distribution)
 
+    def on_grid(
+        self, values: Float[np.ndarray, "token *cells"], layout: Layout, scoring: Scoring
+    ) -> GridMap:
+        """Bring a map of this method onto the encoder grid, by what its description says of the values."""
+        description = self.description
+        return on_encoder_grid(
+            values,
+            layout,
+            scoring,
+            signed=description.signed,
+            distribution=description.distribution,
+        )
 
-def prepare(spec: RunSpec) -> tuple[tuple[Method, ...], tuple[TaskPlan, ...]]:
-    """Check model name, methods, tasks and manifests without loading anything heavy."""
-    locate(spec.model)
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before anything heavy starts: all that its spec names was found and checked.
+
+    It is made once and handed on, since making it reads every clip to hash it. methods: sweeps
+    (`layer=*`) are in it as they were written, since only the loaded model says how many layers there are.
+    """
+
+    spec: RunSpec
+    location: Location
+    methods: tuple[Method, ...]
+    tasks: tuple[TaskPlan, ...]
+
+
+def prepare(spec: RunSpec) -> Plan:
+    """Check model name, methods, tasks and manifests without loading anything heavy; raises UsageError."""
+    location = locate(spec.model)
     gates_named(spec.gates)
     methods = plan_methods(spec)
-    return methods, plan_tasks(spec, fit=any(m.description.fit for m in methods))
+    fit = any(method.description.fit for method in methods)
+    return Plan(spec, location, methods, plan_tasks(spec, fit=fit))
 
 
 def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
     """Resolve every task with the run's overrides and read the manifests; raises UsageError."""
     plans = []
+    hashed = cache(audio_sha256)  # tasks may share clips
     for task in resolve_tasks(spec.tasks, spec.preset):
         changed = _with_overrides(task, spec)
-        manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split)
+        manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split, hashed)
         dev_split = changed.dataset.dev_split
         dev = None
         if fit and dev_split and spec.data is None:
-            dev = utterances_for(changed, None, Selection(), dev_split)
+            dev = utterances_for(changed, None, Selection(), dev_split, hashed)
         plans.append(TaskPlan(changed, manifest, dev))
     return tuple(plans)
 
@@ -111,20 +146,18 @@ def _references(task: TaskSpec, spec: RunSpec) -> tuple[Call, ...]:
     calls = task.references
     if spec.references:
         own = {reference.name: reference for reference in task.references}
-        calls = tuple(
-            own.get(c.name, Call(c.name)).with_params(**dict(c.params)) for c in spec.references
-        )
+        calls = tuple(own.get(c.name, Call(c.name)).with_params(**c.given) for c in spec.references)
     if spec.masks is not None:
         calls = tuple(
             registry.references.get(call.name).bounded(call, spec.masks) for call in calls
         )
     once("reference", calls)
     if spec.precision != "auto":
-        said = {c.name for c in spec.references if "precision" in dict(c.params)}
+        said = {c.name for c in spec.references if "precision" in c.given}
         calls = tuple(c if c.name in said else _in_precision(c, spec.precision) for c in calls)
     resolved = tuple(registry.references.resolve(call)[1] for call in calls)
     for call in resolved:
-        if task.preset == "paper" and dict(call.params).get("padding") == "frozen":
+        if task.preset == "paper" and call.given.get("padding") == "frozen":
             raise UsageError(
                 f"{call.name}: 'padding=frozen' is an approximation, and the preset `paper` takes none; "
                 "leave it out, or use --preset fast"
@@ -153,7 +186,7 @@ def expand(methods: tuple[Method, ...], layers: int, heads: int) -> tuple[Method
     for method in methods:
         calls = [method.call]
         for parameter in method.description.parameters:
-            if parameter.sweep and dict(method.call.params).get(parameter.name) == "*":
+            if parameter.sweep and method.call.given.get(parameter.name) == "*":
                 indices = range(sizes[parameter.sweep])
                 calls = [c.with_params(**{parameter.name: i}) for c in calls for i in indices]
         expanded |= {call: replace(method, call=call) for call in calls if call not in expanded}

@@ -27,7 +27,7 @@ def spec_hash(plan: TaskPlan, method: Method, info: ModelInfo, spec: RunSpec) ->
     return content_hash(
         {
             "model": [info.name, info.source, info.revision, info.precision],
-            "method": [method.call.name, method.description.version, dict(method.call.params)],
+            "method": [method.call.name, method.description.version, method.call.given],
             "task": plan.task.hash,
             "dataset": plan.manifest.fingerprint,
             "selection": asdict(spec.selection),

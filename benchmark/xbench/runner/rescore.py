@@ -10,12 +10,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from xbench import registry
 from xbench.errors import UsageError, XbenchError, nearest
 from xbench.fitting import Fitted, Learned
-from xbench.models.protocol import ModelInfo
 from xbench.results import RunResult
-from xbench.runner import intervene, stages
+from xbench.runner import compare, intervene, stages
 from xbench.runner.assemble import assemble
-from xbench.runner.evaluate import choose_partner
-from xbench.runner.keys import Decoded, Job, Partner, fit_key, hypothesis_key, reference_key
+from xbench.runner.bench import Shelf
+from xbench.runner.evaluate import with_partners
+from xbench.runner.keys import Job, Spoken, fit_key, hypothesis_key, reference_key
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method, TaskPlan, with_metrics
 from xbench.runner.record import RunRecord, find
@@ -62,13 +62,16 @@ def _scoring_option(text: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Stored:
-    """Methods that were run together, with everything of them that the store holds."""
+    """Methods that were run together, with everything of them that the store holds.
+
+    spoken: the utterances that were decoded and have all references, by id.
+    """
 
     record: RunRecord
+    shelf: Shelf
     methods: Mapping[int, Method]
     jobs: Sequence[Job]
-    decoded: Mapping[str, Decoded]
-    partners: Mapping[str, Partner | None]
+    spoken: Mapping[str, Spoken]
     floor: Method
 
 
@@ -84,7 +87,7 @@ def rescore(
     done: dict[int, RunResult] = {}
     for group in grouped(results):
         stored = stored_run([results[index] for index in group], store, change)
-        outcomes = _scored(stored, store, [results[index] for index in group])
+        outcomes = _scored(stored, [results[index] for index in group])
         for position, index in enumerate(group):
             result, method = results[index], stored.methods[position]
             outcome = replace(
@@ -130,15 +133,11 @@ def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> St
         Job(task, utterance, record.spec.seed, estimated_under=record.task.scoring)
         for utterance in record.manifest.utterances
     ]
-    decoded = {
-        job.utterance.id: stages.read_decoded(record.info, store, job)
-        for job in jobs
-        if _is_referred(record, store, job)
-    }
-    partners: dict[str, Partner | None] = {}
+    shelf = Shelf(record.info, store)
+    spoken = {job.utterance.id: each for job in jobs if (each := _referred(shelf, job))}
     if any("partner" in m.description.needs for m in (*methods.values(), floor)):
-        partners = {job.utterance.id: choose_partner(job, jobs, decoded) for job in jobs}
-    return Stored(record, methods, jobs, decoded, partners, floor)
+        spoken = with_partners(spoken)
+    return Stored(record, shelf, methods, jobs, spoken, floor)
 
 
 def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
@@ -157,18 +156,20 @@ def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
     if manifest is None:
         raise UsageError(f"{result.path()}: the store does not know its dev split; evaluate again")
     key = fit_key(record.info, record.task, manifest, method, record.spec.seed)
-    stored = stages.stored_artefact(store, key)
+    stored = Shelf(record.info, store).artefact(key)
     fitted = Fitted(Learned(stored.facts["learned"], stored.arrays), learned.split, learned.n)
     return replace(method, fitted=fitted)
 
 
-def _is_referred(record: RunRecord, store: Store, job: Job) -> bool:
-    if not store.has(hypothesis_key(record.info, job)):
-        return False
-    decoded = stages.read_decoded(record.info, store, job)
-    return decoded.empty or all(
-        store.has(reference_key(record.info, job, decoded, call)) for call in job.task.references
+def _referred(shelf: Shelf, job: Job) -> Spoken | None:
+    """Return an utterance whose hypothesis and references are stored."""
+    if not shelf.store.has(hypothesis_key(shelf.info, job)):
+        return None
+    spoken = Spoken(job, stages.read_decoded(shelf, job))
+    complete = spoken.decoded.empty or all(
+        shelf.store.has(reference_key(shelf.info, spoken, call)) for call in job.task.references
     )
+    return spoken if complete else None
 
 
 def _absent(results: Sequence[RunResult]) -> str:
@@ -179,23 +180,14 @@ def _absent(results: Sequence[RunResult]) -> str:
     return "unsupported" if "unsupported" in unmeasured else "needs-model"
 
 
-def score_stored(
-    info: ModelInfo,
-    store: Store,
-    job: Job,
-    stored: Stored,
-    methods: Sequence[Method],
-    absent: str,
-) -> stages.Scored:
+def score_stored(shelf: Shelf, spoken: Spoken, methods: Sequence[Method], absent: str) -> Outcome:
     """Score one utterance from the store; an intervention that was never measured is null `absent`."""
-    decoded, partner = stored.decoded[job.utterance.id], stored.partners.get(job.utterance.id)
-    scored = stages.score(info, store, job, decoded, methods, partner)
-    return intervene.with_interventions(
-        scored, info, store, job, decoded, methods, partner, absent=absent
-    )
+    scored = compare.score(shelf, spoken, methods)
+    scored = intervene.with_interventions(scored, shelf, spoken, methods, absent=absent)
+    return Outcome(spoken.job.utterance, spoken.decoded, scored)
 
 
-def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskOutcome:
+def _scored(stored: Stored, results: Sequence[RunResult]) -> TaskOutcome:
     unsupported = {
         stored.methods[position].call: result.reason or "unsupported"
         for position, result in enumerate(results)
@@ -209,17 +201,13 @@ def _scored(stored: Stored, store: Store, results: Sequence[RunResult]) -> TaskO
     jobs = [] if all(m.call in unsupported for m in stored.methods.values()) else stored.jobs
     try:
         outcomes = [
-            Outcome(
-                job.utterance,
-                stored.decoded[job.utterance.id],
-                score_stored(record.info, store, job, stored, methods, absent),
-            )
+            score_stored(stored.shelf, stored.spoken[job.utterance.id], methods, absent)
             for job in jobs
             if job.utterance.id not in failed
         ]
     except (KeyError, XbenchError) as problem:
         raise UsageError(
-            f"{results[0].path()}: the store {store.folder.name} no longer holds what it was made from "
+            f"{results[0].path()}: the store {stored.shelf.store.folder.name} no longer holds what it was made from "
             f"({str(problem).split(';')[0]}); evaluate again"
         ) from None
     task = stored.jobs[0].task if stored.jobs else record.task

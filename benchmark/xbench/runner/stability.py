@@ -18,9 +18,7 @@ from typing import Any
 
 from xbench import registry, stats
 from xbench.errors import UsageError, nearest
-from xbench.maps import on_encoder_grid
 from xbench.results import RunResult, column_name
-from xbench.runner import stages
 from xbench.runner.keys import map_key
 from xbench.runner.rescore import Change, change_from, rescore, stored_run
 from xbench.spec import Call
@@ -144,22 +142,17 @@ def _map_views(
     grids: dict[str, dict[str, Any]] = {name: {} for name in names}
     for job in stored.jobs:
         id_ = job.utterance.id
-        decoded = stored.decoded.get(id_)
-        if decoded is None or decoded.empty:
+        spoken = stored.spoken.get(id_)
+        if spoken is None or spoken.decoded.empty:
             continue
         for position, name in enumerate(names):
             one = stored.methods[position]
-            key = map_key(stored.record.info, job, decoded, one, stored.partners.get(id_))
-            grids[name][id_] = on_encoder_grid(
-                stages.stored_artefact(store, key).arrays["values"],
-                decoded.layout,
-                job.task.scoring,
-                signed=one.description.signed,
-                distribution=one.description.distribution,
-            )
+            key = map_key(stored.record.info, spoken, one)
+            values = stored.shelf.artefact(key).arrays["values"]
+            grids[name][id_] = one.on_grid(values, spoken.decoded.layout, job.task.scoring)
     ids = results[0].utterances["id"]
     scoring = stored.record.task.scoring
-    params = {c.name: dict(c.params) for c in stored.record.task.metrics}
+    params = {c.name: c.given for c in stored.record.task.metrics}
     views = {}
     for metric in dict.fromkeys(metrics):
         description = registry.metrics.get(metric)
@@ -171,7 +164,7 @@ def _map_views(
                 compute(
                     grids[name][i],
                     grids[call][i],
-                    stored.decoded[i].layout,
+                    stored.spoken[i].decoded.layout,
                     scoring,
                     **params[metric],
                 ).value

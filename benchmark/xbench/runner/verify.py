@@ -13,8 +13,8 @@ import numpy as np
 from xbench import registry
 from xbench.errors import UsageError
 from xbench.results import RunResult, column_name
-from xbench.runner.evaluate import evaluate
-from xbench.runner.plan import prepare
+from xbench.runner.evaluate import carry_out
+from xbench.runner.plan import Plan, prepare
 from xbench.runner.progress import Reporter
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
@@ -46,12 +46,12 @@ def verify(
     differ by `tolerance` (other hardware rounds differently). Raises UsageError where the result
     says too little to be run again.
     """
-    spec = spec_of(result, sample=sample, model=model, data=data)
+    plan = plan_of(result, sample=sample, model=model, data=data)
     with tempfile.TemporaryDirectory(prefix="xbench-verify-") as folder:
         options = ExecutionOptions(str(Path(folder) / "out"), str(Path(folder) / "cache"), device)
-        (again,) = evaluate(spec, options, reporter)
+        (again,) = carry_out(plan, options, reporter)
     found = {id_: row for row, id_ in enumerate(again.utterances["id"])}
-    ids = spec.selection.ids or tuple(result.utterances["id"])
+    ids = plan.spec.selection.ids or tuple(result.utterances["id"])
     columns = ["hypothesis", *(column_name(s.metric, s.reference) for s in result.scores)]
     checked = []
     for id_ in ids:
@@ -70,18 +70,30 @@ def _agree(stored: Any, again: Any, tolerance: float) -> bool:
     return bool(stored == again)
 
 
-def spec_of(
+def plan_of(
     result: RunResult,
     *,
     sample: int | None = None,
     model: str | None = None,
     data: str | None = None,
-) -> RunSpec:
+) -> Plan:
     """Return the run that makes these utterances again; raises UsageError where it cannot be known."""
+    plan = prepare(_spec_of(result, sample, model, data))
+    here = plan.tasks[0].task.hash
+    if here != result.task.hash:
+        raise UsageError(
+            f"task {result.task.name} here is not the one of the result (its hash is "
+            f"{here[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
+            f"{result.provenance.xbench}"
+        )
+    return plan
+
+
+def _spec_of(result: RunResult, sample: int | None, model: str | None, data: str | None) -> RunSpec:
     if result.status not in ("complete", "partial"):
         raise UsageError(f"a result that is {result.status} has nothing to verify")
-    registered = {c.name for family in registry.models.descriptions() for c in family.checkpoints}
-    if model is None and result.model.source == "local" and result.model.name not in registered:
+    unknown = result.model.source == "local" and registry.checkpoint(result.model.name) is None
+    if model is None and unknown:
         raise UsageError(
             f"{result.model.name} was a local folder; say where it is with --model whisper:FOLDER"
         )
@@ -90,7 +102,7 @@ def spec_of(
     fitted = result.method.fitted
     if "partner" in description.needs or (fitted and fitted.split == "oracle"):
         sample = None  # its maps depend on all utterances
-    spec = RunSpec(
+    return RunSpec(
         model=model or result.model.name,
         methods=(call,),
         tasks=(result.task.name,),
@@ -102,8 +114,6 @@ def spec_of(
         seed=result.provenance.seed,
         precision=result.model.precision,  # type: ignore[arg-type]  # the schema allows no other
     )
-    _check_plan(result, spec)
-    return spec
 
 
 def _selection(result: RunResult, sample: int | None) -> Selection:
@@ -114,14 +124,3 @@ def _selection(result: RunResult, sample: int | None) -> Selection:
     generator = np.random.default_rng(result.provenance.seed)
     drawn = sorted(generator.choice(len(ids), size=sample, replace=False))
     return Selection(tuple(ids[index] for index in drawn))
-
-
-def _check_plan(result: RunResult, spec: RunSpec) -> None:
-    """Complain before anything heavy, and when the task here is not the task of the result."""
-    _, plans = prepare(spec)
-    if plans[0].task.hash != result.task.hash:
-        raise UsageError(
-            f"task {result.task.name} here is not the one of the result (its hash is "
-            f"{plans[0].task.hash[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
-            f"{result.provenance.xbench}"
-        )

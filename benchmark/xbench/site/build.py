@@ -26,11 +26,17 @@ from xbench import registry
 from xbench.bundle import publish
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.schemas import schema
-from xbench.site import data, pages
-from xbench.site.examples import better_than, comparable, read_examples
+from xbench.site.data.exports import latex, markdown, results_csv
+from xbench.site.data.heads import head_file
+from xbench.site.data.results import RESULTS_SCHEMA, results_table
+from xbench.site.data.runs import submission_file
+from xbench.site.data.scripts import entities, json_text, pair_files, script_text
+from xbench.site.examples import Example, better_than, comparable, read_examples
 from xbench.site.load import Refusal, Result, read_results
+from xbench.site.pages import all_pages
 from xbench.site.render import leaderboard_folder, renderer
-from xbench.site.tables import Tables, tabulate
+from xbench.site.tables.headlines import shown_scores
+from xbench.site.tables.tabulate import Tables, tabulate
 from xbench.site.text import digest, slugs
 from xbench.site.waveform import with_outlines
 
@@ -136,7 +142,7 @@ def _checked(options: Options) -> str | None:
 
 def site_files(
     tables: Tables,
-    examples: Sequence[pages.Example],
+    examples: Sequence[Example],
     refused: Sequence[Refusal],
     options: Options = Options(),  # frozen
 ) -> Files:
@@ -157,34 +163,34 @@ def site_files(
             add(f"assets/{asset.name}", slim(text))
 
     def script(name: str, value: Any) -> None:
-        add(f"js/{name}.js", data.script_text(name, data.json_text(value)))
+        add(f"js/{name}.js", script_text(name, json_text(value)))
 
-    shown = pages.shown_scores(tables)
-    results = data.results_table(tables)
+    shown = shown_scores(tables)
+    results = results_table(tables)
     script("results", results)
-    for slug, pairs in data.pair_files(tables, shown).items():
+    for slug, pairs in pair_files(tables, shown).items():
         script(f"pairs/{slug}", pairs)
     for model in tables.models:
-        if (heads := data.head_file(tables, model)) is not None:
-            files[f"data/heads/{model.slug}.json"] = (data.json_text(heads) + "\n").encode()
+        if (heads := head_file(tables, model)) is not None:
+            files[f"data/heads/{model.slug}.json"] = (json_text(heads) + "\n").encode()
     for example in examples:
         script(f"ex/{example.id}", example.bundle)
     lazy = {k.removeprefix("js/"): v for k, v in names.items() if re.match("js/(pairs|ex)/", k)}
-    script("entities", data.entities(tables, lazy, shown, comparable(tables, examples)))
+    script("entities", entities(tables, lazy, shown, comparable(tables, examples)))
 
-    files["data/results.json"] = (data.json_text(results) + "\n").encode()
-    files["data/results.csv"] = data.results_csv(tables.rows).encode()
-    files["data/results.schema.json"] = (data.json_text(data.RESULTS_SCHEMA) + "\n").encode()
+    files["data/results.json"] = (json_text(results) + "\n").encode()
+    files["data/results.csv"] = results_csv(tables.rows).encode()
+    files["data/results.schema.json"] = (json_text(RESULTS_SCHEMA) + "\n").encode()
     for submission in tables.submissions:
-        content = data.json_text(data.submission_file(submission.runs)) + "\n"
+        content = json_text(submission_file(submission.runs)) + "\n"
         files[f"data/runs/{submission.id}.json"] = content.encode()
     for task in tables.tasks:
         boards = tables.select(task=task, metric=task.headline[0], reference=task.headline[1])
         for board in boards:
             rows = [row for row in board.rows if row.config.head is None]
             stem = f"data/tables/{task.slug}.{board.model.slug}"
-            files[f"{stem}.tex"] = data.latex(rows, _PAPER_COLUMNS).encode()
-            files[f"{stem}.md"] = data.markdown(rows, _PAPER_COLUMNS).encode()
+            files[f"{stem}.tex"] = latex(rows, _PAPER_COLUMNS).encode()
+            files[f"{stem}.md"] = markdown(rows, _PAPER_COLUMNS).encode()
     sums = [
         f"{hashlib.sha256(content).hexdigest()}  {path.removeprefix('data/')}\n"
         for path, content in sorted(files.items())
@@ -192,8 +198,8 @@ def site_files(
     ]
     files["data/SHA256SUMS"] = "".join(sums).encode()
 
-    render = renderer(_site_facts(tables, files, options), names)
-    for page in pages.pages(tables, examples, refused):
+    render = renderer(site_facts(tables, files, options), names)
+    for page in all_pages(tables, examples, refused):
         files[page.path] = render(page).encode()
     return files
 
@@ -203,7 +209,7 @@ def slim(asset: str) -> str:
     return re.sub(r"(?m)^[ \t]*(?://.*\n|/\*[^*]*\*/\n|\n)?", "", asset)
 
 
-def _site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:
+def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:
     """Return what every template knows."""
     references = {row.reference for row in tables.rows if row.reference}
     known = {d.name for d in registry.references.descriptions()}

@@ -228,7 +228,7 @@ def _mark(family: str, x: float, y: str) -> str:
 
 
 @dataclass(frozen=True)
-class Point:
+class FrontPoint:
     """One method: cost, score with interval, whether it is on the front, and how to call it."""
 
     label: str
@@ -241,7 +241,7 @@ class Point:
 
 
 def pareto_chart(
-    points: Sequence[Point], title: str, description: str, cost_label: str, small: bool = False
+    points: Sequence[FrontPoint], title: str, description: str, cost_label: str, small: bool = False
 ) -> Markup:
     """Draw score over log cost; points of the front are joined by a step line and named."""
     x = scale_over((p.cost for p in points), log=True, left=11.0, margin=4.0)
@@ -277,7 +277,7 @@ def pareto_chart(
     return Markup(f'<svg class="{kind}" role="img">{"".join(parts)}</svg>')
 
 
-def _labels(front: Sequence[Point], x: Scale, up: Callable[[float], float]) -> list[str]:
+def _labels(front: Sequence[FrontPoint], x: Scale, up: Callable[[float], float]) -> list[str]:
     """Name the points of the front, best first, where a name finds room; the table has all of them."""
     named: list[str] = []
     taken: list[tuple[float, float]] = []

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from xbench.site.ranking import Pair
-from xbench.site.tables import Config, Number, Tables, rounded
+from xbench.site.ranking import RankedPair
+from xbench.site.tables.boards import Number, rounded
+from xbench.site.tables.entries import Config
+from xbench.site.tables.tabulate import Tables
 
 BASE = "mean-heads"
 LEVEL = 0.05  # as on the page that compares two
@@ -29,7 +31,7 @@ def base_of(tables: Tables) -> Config | None:
     return next((c for c in tables.configs if c.method == BASE and c.label == BASE), None)
 
 
-def differences(pairs: Iterable[Pair], base: str, higher: bool) -> Mapping[str, Difference]:
+def differences(pairs: Iterable[RankedPair], base: str, higher: bool) -> Mapping[str, Difference]:
     """Return the difference of every configured method that was paired with `base`, by slug."""
     found = {}
     for pair in pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from xbench.bundle import AUDIO, FILE, PUBLIC_LICENCES, read_bundle
 from xbench.errors import UsageError
 from xbench.schemas import InvalidFile
 from xbench.site.load import Refusal
-from xbench.site.pages import Example
-from xbench.site.tables import Tables
+from xbench.site.tables.tabulate import Tables
 from xbench.site.text import harmless, readable
 
 LARGEST_CLIP = 8 * 1024 * 1024
@@ -21,6 +21,19 @@ WITHHELD = {
     "clips-given-with-data": "the clip is from no registered dataset, so its licence is not known.",
     "licence-not-allowed": "the licence of the clip does not allow to publish it here.",
 }
+
+
+@dataclass(frozen=True)
+class Example:
+    """One exported utterance: its bundle, its clip, and which share of the other clips it does better than.
+
+    better: {map id: {score: (clips beaten, other clips)}}.
+    """
+
+    id: str
+    bundle: Mapping[str, Any]
+    audio: str | None
+    better: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
 
 def read_examples(

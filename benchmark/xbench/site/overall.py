@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xbench import stats
-from xbench.site.ranking import SEED, Pair, Values, rank
-from xbench.site.tables import Config, Model, Number, Row, Tables, Task, rounded, utterance_values
+from xbench.site.costs import cost_of
+from xbench.site.ranking import SEED, RankedPair, Values, rank
+from xbench.site.tables.boards import Number, Row, rounded, utterance_values
+from xbench.site.tables.entries import Config, Model, Task
+from xbench.site.tables.tabulate import Tables
 
 Cell = tuple[str, str]
 
@@ -52,7 +55,7 @@ class Overall:
     cells: tuple[tuple[Task, Model], ...]
     standings: tuple[Standing, ...]
     missing: tuple[tuple[Config, int, str], ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[RankedPair, ...]
     reason: str | None
 
     @property
@@ -190,25 +193,4 @@ def _standing(
         rank_low=low,
         rank_high=high,
         best=best,
-    )
-
-
-def cost_of(rows: Sequence[Row]) -> tuple[Number, Number]:
-    """Return seconds per second of audio and passes (both directions) per utterance, over all rows.
-
-    Maps that others made come without a count: one row without it leaves the whole unknown.
-    """
-    spent = audio = 0.0
-    for row in rows:
-        rate = row.run.cost["seconds_per_audio_second"]
-        if rate:
-            spent += row.run.cost["seconds"]
-            audio += row.run.cost["seconds"] / rate
-    timed = all(row.run.cost["seconds"] is not None for row in rows)
-    passes = [row.run.passes for row in rows]
-    counted = [p for p in passes if p is not None]
-    utterances = sum(len(row.run.data["utterances"]["id"]) for row in rows)
-    return (
-        spent / audio if timed and audio else None,
-        sum(counted) / utterances if utterances and len(counted) == len(passes) else None,
     )

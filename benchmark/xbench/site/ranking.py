@@ -13,7 +13,7 @@ Values = Mapping[str, tuple[float | None, str]]
 
 
 @dataclass(frozen=True)
-class Place:
+class RankedPlace:
     """Position by mean score, its interval, and whether it is not distinguished from the best."""
 
     rank: int
@@ -23,7 +23,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Pair:
+class RankedPair:
     """Mean paired difference a - b in score, its interval, and the adjusted p of `a = b`."""
 
     a: str
@@ -39,8 +39,8 @@ class Pair:
 class Ranking:
     """Places by name and all pairs, or the reason why there are none."""
 
-    places: Mapping[str, Place]
-    pairs: tuple[Pair, ...]
+    places: Mapping[str, RankedPlace]
+    pairs: tuple[RankedPair, ...]
     n: int
     n_clusters: int
     reason: str | None
@@ -60,14 +60,14 @@ def rank(values: Mapping[str, Values], higher: bool) -> Ranking:
         seed=SEED,
     )
     pairs = tuple(
-        Pair(p.first, p.second, p.difference, p.low, p.high, p.p, p.n)
+        RankedPair(p.first, p.second, p.difference, p.low, p.high, p.p, p.n)
         for p in compared.pairs
         if p.difference is not None
     )
     if compared.reason is not None:
         return Ranking({}, pairs, compared.n, compared.n_clusters, compared.reason)
     places = {
-        name: Place(
+        name: RankedPlace(
             position, compared.rank_low[name], compared.rank_high[name], name in compared.best_group
         )
         for position, name in enumerate(compared.order, 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from xbench.site import charts, data
-from xbench.site.pages import Page
+from xbench.site import charts
+from xbench.site.costs import significant
+from xbench.site.pages.page import Page
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -25,12 +27,12 @@ def leaderboard_folder() -> Path:
     return packed if packed.is_dir() else Path(__file__).parents[3] / "leaderboard"
 
 
-def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Page], str]:
-    """Return the function from a page to its HTML.
+def environment(site: Mapping[str, Any]) -> Environment:
+    """Return where templates are looked up, with the filters and names that all of them know.
 
-    site: what every template knows. files: plain names of assets and data to their hashed paths.
+    site: what the site says on every page.
     """
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(leaderboard_folder() / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -39,31 +41,38 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters["pair"] = lambda text: (text, text)
-    environment.filters["words"] = _words
-    environment.filters["told"] = _told
-    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
-    environment.globals.update(
+    made.filters["pair"] = lambda text: (text, text)
+    made.filters["words"] = _words
+    made.filters["told"] = _told
+    made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+    made.globals.update(
         num=charts.number,
         short=lambda value: charts.number(value).replace("0.", "."),
         cost=charts.cost,
-        significant=data.significant,
+        significant=significant,
         millions=_millions,
-        row_name=data.row_name,
         query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),
         ramp=[charts.viridis(step) for step in range(charts.LEVELS)],
         csp=CSP,
         **site,
     )
+    return made
+
+
+def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Page], str]:
+    """Return the function from a page to its HTML.
+
+    site: what every template knows. files: plain names of assets and data to their hashed paths.
+    """
+    templates = environment(site)
 
     def render(page: Page) -> str:
         root = "../" * page.path.count("/")
         # A host shows this page at any depth, where `../` means nothing.
         if page.path == "404.html" and site["base_url"]:
             root = site["base_url"]
-        return environment.get_template(page.template).render(
-            page.context,
-            path=page.path,
+        return templates.get_template(page.template).render(
+            {field.name: getattr(page, field.name) for field in fields(page)},
             root=root,
             url=lambda path: root + path,
             asset=lambda name: root + files[f"assets/{name}"],

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xbench.site.pages import Example
+from xbench.site.examples import Example
 
 STEPS = 600
 """Most steps of an outline: about one per pixel."""

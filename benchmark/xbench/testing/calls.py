@@ -27,7 +27,7 @@ def completed(
     gets its first choice or its smallest value.
     Raises UsageError for a parameter or value that the description does not allow.
     """
-    given = dict(call.params)
+    given = call.given
     filled = {
         p.name: _some_value(p) for p in description.parameters if p.required and p.name not in given
     }

@@ -74,7 +74,7 @@ def check_method(
     """
     description, call = _resolve(method)
     loaded = cases[0].model if cases and model is None else model
-    if not isinstance(loaded, SpeechModel):
+    if loaded is None or isinstance(loaded, str):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
     chosen = sorted(cases or demo_cases(loaded), key=lambda c: len(c.hypothesis.tokens))
     subject = _Subject(description, call, tuple(chosen))
@@ -122,7 +122,7 @@ class _Subject:
         """What the method learned from the cases themselves, if it learns."""
         if self.description.fit is None:
             return None
-        learned = load_object(self.description.fit)(_split(self.cases), **dict(self.call.params))
+        learned = load_object(self.description.fit)(_split(self.cases), **self.call.given)
         return Fitted(learned, "oracle", len(self.cases))
 
     @cached_property
@@ -205,7 +205,7 @@ def _check_deterministic(subject: _Subject) -> None:
 
 
 def _check_seed(subject: _Subject) -> None:
-    params = dict(subject.call.params)
+    params = subject.call.given
     if "seed" not in params:
         raise NotApplicable("it has no parameter 'seed'")
     if np.array_equal(

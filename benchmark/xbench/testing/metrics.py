@@ -71,7 +71,7 @@ def check_metric(
     else:
         given = Call.parse(metric) if isinstance(metric, str) else metric
         description, call = registry.metrics.resolve(given)
-    subject = _Subject(description, dict(call.params))
+    subject = _Subject(description, call.given)
     if description.family != "agreement":
         reason = f"its family is {description.family}: it does not compare a map with a reference"
         return Battery({"signature": _check_signature}).run(subject) + BATTERY.skipped(reason)[1:]

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xbench.models.protocol import Features, Inspectable
+from xbench.models.optional import Inspectable, offers
+from xbench.models.protocol import Features
 from xbench.testing.battery import Broken, NotApplicable
 from xbench.testing.model_subject import OTHER, SAME, Subject, divergence, expect_same
 
 
 def _inspectable(subject: Subject) -> Inspectable:
-    if not isinstance(subject.model, Inspectable):
+    if not offers(subject.model, Inspectable):
         raise NotApplicable("the model does not show its own forward pass")
     return subject.model
 

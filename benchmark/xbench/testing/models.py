@@ -59,7 +59,7 @@ def check_model(
     clips: two of different length, at the model's sampling rate; by default packaged ones.
     Raises UsageError or EnvironmentProblem where the model does not load.
     """
-    if not isinstance(model, SpeechModel):
+    if isinstance(model, str):
         model = load_model(model, device="cpu", trust_remote_code=trust_remote_code)
     given = demo_audio(model.info.sampling_rate) if clips is None else clips
     short, long = sorted(given, key=len)[:2]

@@ -23,7 +23,6 @@ from transformers.modeling_outputs import BaseModelOutput
 from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.models.capture import NormNames, Stack, captured_trace, feed_forward, pre_norms
 from xbench.models.derived import reinitialised
-from xbench.models.frozen_padding import FrozenLogits
 from xbench.models.loading import (
     Location,
     check_folder,
@@ -34,7 +33,14 @@ from xbench.models.loading import (
 )
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
-from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
+from xbench.models.protocol import (
+    Features,
+    FrozenLogits,
+    Hypothesis,
+    MaskedLogits,
+    ModelInfo,
+    layout,
+)
 from xbench.models.text import check_source, decoder_input, predicting, read_hypothesis
 from xbench.spec import Decoding
 from xbench.trace import Trace
@@ -217,7 +223,7 @@ class WhisperModel:
         return masked_logits
 
     def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
-        """Keep the padding's keys and values of every layer (`models.frozen_padding`)."""
+        """Keep the padding's keys and values of every layer (`models.optional.FreezesPadding`)."""
         encoder, decoder = self.network.model.encoder, self.network.model.decoder
         frames = features.frames
         # What the two convolutions of width 3 see beyond the last valid frame.

@@ -1,0 +1,68 @@
+"""Where a run computes: a loaded model, and the store that keeps what it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xbench.errors import XbenchError
+from xbench.models.loading import load_located
+from xbench.models.protocol import ModelInfo, SpeechModel
+from xbench.runner.plan import Plan
+from xbench.spec import ExecutionOptions
+from xbench.store import Artefact, Key, Store, default_folder
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What is stored of one model: enough to score again without the model.
+
+    info: the facts of the model, which are part of every key.
+    """
+
+    info: ModelInfo
+    store: Store
+
+    def artefact(self, key: Key) -> Artefact:
+        """Return an artefact that an earlier stage has made; raises XbenchError when it is gone."""
+        stored = self.store.get(key)
+        if stored is None:
+            raise XbenchError(
+                f"the {key.kind} {key.digest[:12]} vanished from the cache during the run; "
+                "run the same command again"
+            )
+        return stored
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A loaded model, the store that keeps what it makes, and how many masks a forward pass takes.
+
+    batch_size: None finds one.
+    """
+
+    model: SpeechModel
+    store: Store
+    batch_size: int | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """The facts of the model."""
+        return self.model.info
+
+    @property
+    def shelf(self) -> Shelf:
+        """What is stored of the model."""
+        return Shelf(self.model.info, self.store)
+
+
+def bench_of(plan: Plan, options: ExecutionOptions) -> Bench:
+    """Load the model of a run beside its store; raises UsageError or EnvironmentProblem."""
+    model = load_located(
+        plan.location,
+        device=options.device,
+        precision=plan.spec.precision,
+        trust_remote_code=plan.spec.trust_remote_code,
+    )
+    store = Store(Path(options.cache) if options.cache else default_folder())
+    return Bench(model, store, options.batch_size)

@@ -1,0 +1,195 @@
+"""Compare the maps that the store holds with the references that it holds: scores of one utterance; needs no model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from xbench import registry
+from xbench.description import load_object
+from xbench.maps import GridMap, Layout, on_encoder_grid
+from xbench.methods.word_window import words_of_tokens
+from xbench.metrics import Score
+from xbench.metrics.batch import Maps, Spans, batches, score_all
+from xbench.models.protocol import (
+    NO_SPECTROGRAM,
+    ModelInfo,
+)
+from xbench.references.reference import Reference, Relevance
+from xbench.references.reliability import (
+    NO_RELIABILITY,
+    Ceiling,
+    Reliability,
+    utterance_reliability,
+)
+from xbench.runner.bench import Shelf
+from xbench.runner.keys import Job, Spoken, map_key, reference_key
+from xbench.runner.plan import Method
+from xbench.spec import Call, Scoring, TaskSpec
+from xbench.store import Artefact
+
+Column = tuple[str, str | None]  # metric name, reference name where the metric takes one
+
+
+def columns(task: TaskSpec) -> list[Column]:
+    """Return the columns of a task: agreement metrics by every reference, the others once."""
+    metrics = [registry.metrics.get(call.name) for call in task.metrics]
+    compared: list[Column] = [
+        (metric.name, reference.name)
+        for reference in task.references
+        for metric in metrics
+        if metric.takes == "reference"
+    ]
+    return compared + [(metric.name, None) for metric in metrics if metric.takes != "reference"]
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """What one utterance says about one of its references."""
+
+    reliability: Reliability
+    kept: float | None
+    masks: tuple[int, int]
+    converged: bool | None
+    neutral: str | None
+    forward_passes: int
+    seconds: float
+    computation: Mapping[str, str | float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All scores of one utterance: per method and (metric, reference), and their ceilings.
+
+    computations: how the passes of interventions were run, per method and metric (`hiding.passes`).
+    """
+
+    scores: Mapping[Call, Mapping[Column, Score]]
+    ceilings: Mapping[Column, Ceiling]
+    references: Mapping[str, ReferenceFacts] = field(default_factory=dict)
+    maps: Mapping[Call, Mapping[str, Any]] = field(default_factory=dict)
+    map_hashes: Mapping[Call, str] = field(default_factory=dict)
+    computations: Mapping[Call, Mapping[Column, Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
+    """Return null scores with one reason for every method, metric and reference."""
+    named = columns(job.task)
+    return Scored(
+        scores={m.call: {c: Score(None, reason) for c in named} for m in methods},
+        ceilings={c: Ceiling(None, reason=reason) for c in named},
+    )
+
+
+def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
+    """Compare stored maps with stored references; needs no model."""
+    job, decoded = spoken.job, spoken.decoded
+    if decoded.empty:
+        return unscored(job, methods, "empty-hypothesis")
+    axes, scoring = decoded.layout, job.task.scoring
+    maps, map_facts, map_hashes = {}, {}, {}
+    for method in methods:
+        stored = shelf.artefact(map_key(shelf.info, spoken, method))
+        values = stored.arrays["values"]
+        maps[method.call] = method.on_grid(values, axes, scoring)
+        map_facts[method.call] = stored.facts
+        map_hashes[method.call] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+    scores: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
+    ceilings: dict[Column, Ceiling] = {}
+    references, targets = {}, {}
+    metrics = [
+        (metric, call.given)
+        for call in job.task.metrics
+        if (metric := registry.metrics.get(call.name)).takes == "reference"
+    ]
+    for call in job.task.references:
+        if unsupported_reference(shelf.info, call.name):
+            for column in ((m.name, call.name) for m in job.task.metrics):
+                for row in scores.values():
+                    row[column] = Score(None, "unsupported-reference")
+                ceilings[column] = Ceiling(None, reason="unsupported-reference")
+            continue
+        stored = shelf.artefact(reference_key(shelf.info, spoken, call))
+        reference = read_reference(call, stored)
+        mean = on_encoder_grid(reference.mean(), axes, scoring)
+        halves = on_grid(reference.halves(), axes, scoring)
+        facts = reference.facts()
+        references[call.name] = ReferenceFacts(
+            reliability=utterance_reliability(*halves, axes) if halves else NO_RELIABILITY,
+            kept=None if facts.kept is None else float(facts.kept[list(axes.content)].mean()),
+            masks=facts.masks,
+            converged=facts.converged,
+            neutral=facts.neutral,
+            forward_passes=stored.facts["forward_passes"],
+            seconds=stored.facts["seconds"],
+            computation=facts.computation,
+        )
+        targets[call.name] = Maps.of([mean], axes)
+        for metric, _ in metrics:
+            ceilings[metric.name, call.name] = _ceiling(
+                metric.ceiling, metric.no_ceiling, mean, halves, axes, job
+            )
+    timed = any("words" in metric.needs for metric, _ in metrics)
+    spans = word_spans(spoken) if timed else None
+    calls, grids = list(maps), list(maps.values())
+    for batch in batches(grids, axes):
+        together = Maps.of([grids[index] for index in batch], axes)
+        for metric, params in metrics:
+            for name, target in targets.items():
+                found = score_all(metric, params, together, target, scoring, spans)
+                for index, value in zip(batch, found, strict=True):
+                    scores[calls[index]][metric.name, name] = value
+    return Scored(scores, ceilings, references, map_facts, map_hashes)
+
+
+def word_spans(spoken: Spoken) -> Spans | None:
+    """Return when the word of each generated token was spoken; None where nobody knows."""
+    words, decoded = spoken.job.words, spoken.decoded
+    if words is None:
+        return None
+    aligned = words_of_tokens(decoded.layout, decoded.hypothesis.text, words)
+    return tuple(
+        (min(words[i].start for i in own), max(words[i].end for i in own)) if own else None
+        for own in aligned
+    )
+
+
+def _ceiling(
+    implementation: str | None,
+    reason: str,
+    mean: GridMap,
+    halves: tuple[GridMap, GridMap] | None,
+    axes: Layout,
+    job: Job,
+) -> Ceiling:
+    if implementation is None:
+        return Ceiling(None, reason=reason)
+    if halves is None:
+        return Ceiling(None, reason=NO_RELIABILITY.reason)
+    ceiling: Ceiling = load_object(implementation)(mean, *halves, axes, job.task.scoring)
+    return ceiling
+
+
+def on_grid(
+    halves: tuple[Relevance, Relevance] | None, axes: Layout, scoring: Scoring
+) -> tuple[GridMap, GridMap] | None:
+    """Bring both halves of a reference onto the encoder grid; None for a reference without halves."""
+    if halves is None:
+        return None
+    return on_encoder_grid(halves[0], axes, scoring), on_encoder_grid(halves[1], axes, scoring)
+
+
+def unsupported_reference(info: ModelInfo, name: str) -> str | None:
+    """Return why a reference cannot be estimated for a model, or None where it can."""
+    needs_cells = registry.references.get(name).space == "input"
+    return NO_SPECTROGRAM if needs_cells and not info.spectrogram else None
+
+
+def read_reference(call: Call, stored: Artefact) -> Reference:
+    """Make a reference again from its artefact."""
+    restore = load_object(registry.references.get(call.name).restore)
+    reference: Reference = restore(stored.arrays, stored.facts["reference"])
+    return reference

@@ -1,0 +1,187 @@
+"""Bundles of single utterances for the site, from results and the store that they were made with; no model.
+
+Which maps a bundle holds, in this order until `maps` of them or the largest size is reached:
+
+    1. the references, the headline's first
+    2. the method with the best headline score
+    3. mean-heads over all layers and heads
+    4. the floor of the task (a control), whether or not its result is given
+    5. the other methods, then the other controls, each by headline score, best first
+
+Of the first maps in the input space the spectrogram cells are kept too (`volumes`), where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from xbench import bundle
+from xbench.data.audio import read_audio
+from xbench.data.manifest import Utterance
+from xbench.data.spectrogram import RATE, log_mel
+from xbench.errors import UsageError, UtteranceError, XbenchError
+from xbench.results import RunResult
+from xbench.runner import compare
+from xbench.runner.examples.clips import clips_of, rights, wav
+from xbench.runner.examples.maps import draw, volume
+from xbench.runner.examples.runs import Run, check_ids, runs_of
+from xbench.runner.keys import Job, Spoken
+from xbench.store import Store, write_atomically
+
+Json = dict[str, Any]
+
+_VOLUMES = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which utterances and maps, and whether clips are published.
+
+    ids, limit: these utterances, and so many of each model on each task; nothing set: all.
+    data: manifest that says where the clips lie; None: as when the run was made.
+    audio: `allow-list` publishes clips of registered datasets with a licence in `bundle.PUBLIC_LICENCES`.
+    """
+
+    ids: tuple[str, ...] = ()
+    limit: int | None = None
+    data: Path | None = None
+    audio: bundle.Publish = "allow-list"
+    maps: int = 12
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The bundles written, and what was left out and why."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+
+def export(
+    results: Sequence[RunResult], store: Store, out: Path, options: Options | None = None
+) -> Exported:
+    """Write one bundle folder per task, model and utterance of the results; equal inputs give equal bytes.
+
+    Raises UsageError: the store does not hold what a result was made from, an id that no result has, a clip
+    that is not there, is another file or cannot be read, or nothing to export.
+    """
+    options = options or Options()
+    runs = runs_of(results, store)
+    check_ids(runs, options.ids)
+    files: list[Path] = []
+    left_out: list[str] = []
+    for run in runs:
+        chosen, unfit = run.chosen(options.ids, options.limit)
+        left_out += unfit
+        clips = clips_of(run, [spoken.job for spoken in chosen], options.data)
+        for spoken in chosen:
+            made, missing = _bundle(run, spoken, clips[spoken.job.utterance.id], options)
+            left_out += missing
+            files += [_write(*made, out)] if made else []
+    if not files:
+        raise UsageError("; ".join(["there is nothing to export", *left_out]))
+    return Exported(tuple(files), tuple(left_out))
+
+
+def _bundle(
+    run: Run, spoken: Spoken, clip: Utterance, options: Options
+) -> tuple[tuple[Json, bytes] | None, list[str]]:
+    """Return bundle and clip of one utterance, fewer maps where it would be too large, and what it lacks."""
+    try:
+        samples = read_audio(clip.audio, RATE)
+    except UtteranceError as problem:
+        raise UsageError(f"audio of '{clip.id}': {problem}") from None
+    try:
+        drawn, left_out = draw(run, spoken, options.maps)
+    except UsageError:
+        raise
+    except XbenchError as problem:
+        raise UsageError(
+            f"{run.first.path()}: the store {run.stored.shelf.store.folder.name} no longer holds what it was made from "
+            f"({str(problem).split(';')[0]}); evaluate again"
+        ) from None
+    maps = [one.entry for one in drawn]
+    stride = spoken.decoded.layout.stride
+    volumes = [volume(one, stride) for one in drawn if one.cells is not None][:_VOLUMES]
+    made = {**_facts(run, spoken, samples, options), "maps": maps, "volumes": volumes}
+    while maps and len(bundle.to_json(made).encode()) > bundle.LARGEST:
+        lost = (
+            "the spectrogram cells of " + volumes.pop()["map"] if volumes else maps.pop()["label"]
+        )
+        left_out.append(f"{run.place(spoken.job)}: {lost}: the bundle would be too large")
+    sound = wav(samples) if made["audio"] is not None else b""
+    return ((made, sound) if maps else None), left_out
+
+
+def _write(made: Json, sound: bytes, out: Path) -> Path:
+    folder = out / str(made["id"])
+    if sound:
+        write_atomically(folder / bundle.AUDIO, sound)
+    write_atomically(folder / bundle.FILE, bundle.to_json(made).encode())
+    if not sound:
+        (folder / bundle.AUDIO).unlink(missing_ok=True)  # of an export that published it
+    return folder / bundle.FILE
+
+
+def _facts(
+    run: Run, spoken: Spoken, samples: Float[np.ndarray, " sample"], options: Options
+) -> Json:
+    """Return everything of a bundle but its maps."""
+    record, job, decoded = run.record, spoken.job, spoken.decoded
+    utterance = job.utterance
+    axes, target = decoded.layout, job.task.target_language
+    licence, attribution, withheld = rights(record, options.audio)
+    picture, melframe_seconds = log_mel(samples)
+    packed = bundle.pack(picture.reshape(1, -1))
+    spans = compare.word_spans(spoken) or [None] * len(axes.tokens)
+    return {
+        "schema": bundle.SCHEMA,
+        "id": bundle.bundle_id(job.task.name, record.info.name, utterance.id, run.digest),
+        "task": job.task.name,
+        "model": record.info.name,
+        "utterance": utterance.id,
+        "language": utterance.language,
+        "target_language": target,
+        "transcript": utterance.transcript,
+        "translation": utterance.target_text(target) if target else None,
+        "hypothesis": decoded.hypothesis.text,
+        "quality": {"metric": job.task.quality.metric, "value": _quality(run, job)},
+        "cluster": None if utterance.cluster_assumed else utterance.cluster,
+        "licence": licence,
+        "attribution": attribution,
+        "seconds": round(decoded.seconds_of_audio, 6),
+        "audio": bundle.AUDIO if withheld is None else None,
+        "audio_reason": withheld,
+        "frame_seconds": round(axes.stride * axes.melframe_seconds, 9),
+        "melframe_seconds": melframe_seconds,
+        "tokens": [
+            {
+                "text": text,
+                "content": row in axes.content,
+                "start": span and span[0],
+                "end": span and span[1],
+            }
+            for row, (text, span) in enumerate(zip(axes.texts, spans, strict=True))
+        ],
+        "spectrogram": {
+            "shape": list(picture.shape),
+            "min": packed["min"][0],
+            "max": packed["max"][0],
+            "data": packed["data"],
+        },
+    }
+
+
+def _quality(run: Run, job: Job) -> float | None:
+    """Return the quality of the hypothesis that the first result with this utterance states."""
+    for result in run.results.values():
+        ids = result.utterances.get("id", [])
+        if job.utterance.id in ids:
+            column: list[float | None] = result.utterances.get(job.task.quality.metric, [])
+            return column[ids.index(job.utterance.id)] if len(column) == len(ids) else None
+    return None

@@ -1,0 +1,51 @@
+"""What stands on each page, nothing of HTML: a frozen dataclass per page, whose fields its template uses.
+
+A module holds one page, or a few that are made alike. `forests`, `fronts` and `failures` are pieces
+that several pages share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from xbench.site.examples import Example
+from xbench.site.load import Refusal
+from xbench.site.overall import overall
+from xbench.site.pages.about import about_page, plain_pages
+from xbench.site.pages.cost import cost_page
+from xbench.site.pages.example import example_pages
+from xbench.site.pages.heads import heads_page
+from xbench.site.pages.home import home_page
+from xbench.site.pages.lists import list_pages
+from xbench.site.pages.method import method_page
+from xbench.site.pages.model import model_page
+from xbench.site.pages.page import Page
+from xbench.site.pages.results import results_page
+from xbench.site.pages.run import run_page
+from xbench.site.pages.task import task_page
+from xbench.site.tables.headlines import shown_scores
+from xbench.site.tables.tabulate import Tables
+
+
+def all_pages(
+    tables: Tables, examples: Sequence[Example], refused: Sequence[Refusal]
+) -> Iterator[Page]:
+    """Yield every page of the site."""
+    shown = shown_scores(tables)
+    standings = [overall(tables, *key) for key in shown]
+    yield home_page(tables, standings)
+    yield from list_pages(tables)
+    for task in tables.tasks:
+        yield task_page(tables, task, shown)
+    for model in tables.models:
+        yield model_page(tables, model, shown, examples)
+    for method in tables.methods:
+        yield method_page(tables, method, shown)
+    yield heads_page(tables)
+    yield cost_page(tables, standings)
+    yield results_page(tables)
+    for submission in tables.submissions:
+        yield run_page(submission)
+    yield from example_pages(tables, examples)
+    yield about_page(tables, refused)
+    yield from plain_pages(tables)

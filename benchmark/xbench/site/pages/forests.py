@@ -1,0 +1,133 @@
+"""Forest plots: methods, or one method over tasks and models, each with its interval between its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xbench.site import charts
+from xbench.site.differences import BASE, Difference
+from xbench.site.overall import Overall, Standing
+from xbench.site.tables.boards import Board, Row
+from xbench.site.tables.entries import Config
+from xbench.site.text import digest
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A line's difference to mean-heads with its picture, or why it has none."""
+
+    difference: Difference | None
+    svg: str
+    why: str | None
+
+
+@dataclass(frozen=True)
+class ForestLine:
+    """One line: its numbers, what was scored, the row that states them (None over several), its picture."""
+
+    numbers: Row | Standing
+    config: Config
+    row: Row | None
+    svg: str
+    apart: Apart
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A forest plot. grouped: whether a band shows the leading group; span: axis of differences."""
+
+    metric: str
+    reference: str | None
+    reason: str | None
+    axis: str
+    families: tuple[str, ...]
+    lines: tuple[ForestLine, ...]
+    grouped: bool
+    span: str | None
+
+
+_Numbers = tuple[Row | Standing, Config, Row | None]
+
+
+def forest_of_standings(table: Overall, apart: Mapping[str, Difference] | None = None) -> Forest:
+    """Return a forest plot of methods over all cells of a block; apart: differences to mean-heads."""
+    lines = [(s, s.config, None) for s in table.standings]
+    return _forest(lines, table.metric, table.reference, table.reason, apart=apart)
+
+
+def forest_of_board(board: Board, apart: Mapping[str, Difference] | None = None) -> Forest:
+    """Return a forest plot of the methods of one board, single heads left out."""
+    lines = [
+        (row, row.config, row)
+        for row in board.rows
+        if row.config.head is None and row.rank_reason != "superseded"
+    ]
+    return _forest(lines, board.metric, board.reference, board.reason, apart=apart)
+
+
+def forest_of_cells(rows: Sequence[Row]) -> Forest:
+    """Return a forest plot of one method over tasks and models."""
+    lines = [(row, row.config, row) for row in rows]
+    return _forest(lines, rows[0].metric, rows[0].reference, None, band=False)
+
+
+def _forest(
+    lines: Sequence[_Numbers],
+    metric: str,
+    reference: str | None,
+    reason: str | None,
+    band: bool = True,
+    apart: Mapping[str, Difference] | None = None,
+) -> Forest:
+    dots = [_dot(numbers, config) for numbers, config, _ in lines]
+    led = [dot for (s, _, _), dot in zip(lines, dots, strict=True) if s.best] if band else []
+    told = (metric, reference, [config.slug for _, config, _ in lines], dots)
+    axis, pictures = charts.forest(dots, led, f"f{digest(repr(told), 8)}")
+    apart = apart or {}
+    found = [d for _, config, _ in lines if (d := apart.get(config.slug))]
+    span = charts.scale_over((0.0, *(x for d in found for x in (d.value, d.low, d.high))))
+    return Forest(
+        metric=metric,
+        reference=reference,
+        reason=reason,
+        axis=axis,
+        families=tuple(sorted({config.family for _, config, _ in lines})),
+        lines=tuple(
+            ForestLine(
+                numbers, config, row, picture, _apart(numbers, config, apart.get(config.slug), span)
+            )
+            for (numbers, config, row), picture in zip(lines, pictures, strict=True)
+        ),
+        grouped=bool(led),
+        span=charts.axis(span) if found else None,
+    )
+
+
+def _dot(numbers: Row | Standing, config: Config) -> charts.Dot:
+    return charts.Dot(
+        numbers.value,
+        numbers.low,
+        numbers.high,
+        numbers.floor,
+        numbers.ceiling,
+        config.family,
+        hollow=config.oracle,
+    )
+
+
+def _apart(
+    numbers: Row | Standing, config: Config, found: Difference | None, span: charts.Scale
+) -> Apart:
+    if found is not None:
+        svg = charts.difference_line(found.value, found.low, found.high, found.outcome, span)
+        return Apart(found, svg, None)
+    return Apart(None, "", _not_paired(numbers, config))
+
+
+def _not_paired(numbers: Row | Standing, config: Config) -> str:
+    if config.label == BASE:
+        return "what the others are compared with"
+    if isinstance(numbers, Row):
+        return numbers.reason or numbers.rank_reason or "not compared"
+    return "not compared"

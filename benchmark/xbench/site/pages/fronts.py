@@ -1,0 +1,123 @@
+"""Score against cost: which methods no other beats in both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xbench.site import charts
+from xbench.site.overall import Overall, Standing
+from xbench.stats import pareto_front
+
+
+@dataclass(frozen=True)
+class FrontLine:
+    """One method with its cost; beaten_by: the best method that costs no more and scores higher."""
+
+    standing: Standing
+    cost: float
+    front: bool
+    beaten_by: Standing | None
+
+
+@dataclass(frozen=True)
+class CostFront:
+    """A chart with its lines, cheapest first; unpriced: methods without this cost, and why."""
+
+    svg: str
+    description: str
+    label: str
+    lines: tuple[FrontLine, ...]
+    unpriced: tuple[tuple[Standing, str], ...]
+
+
+def cost_fronts(table: Overall, small: bool = False) -> list[CostFront]:
+    """Return a chart of seconds for each device, most used first, and one of passes.
+
+    Seconds of two devices never share a front.
+    """
+    timed = [s for s in table.standings if s.seconds and len(s.devices) == 1]
+    fronts = []
+    for device in devices(timed):
+        label = f"seconds per second of audio on {device} (log scale)"
+        here = [(s, s.seconds) for s in timed if s.devices == (device,) and s.seconds]
+        fronts.append(_front(table, here, label, small))
+    passes = [(s, s.passes) for s in table.standings if s.passes]
+    label = "forward and backward passes per utterance (log scale)"
+    return [*fronts, _front(table, passes, label, small)]
+
+
+def cheapest_first(standings: Sequence[Standing]) -> tuple[str | None, list[Standing]]:
+    """Return the device on which most of these were timed, and those timed on it, cheapest first."""
+    timed = [s for s in standings if s.seconds and len(s.devices) == 1]
+    device = devices(timed)[0] if timed else None
+    on = [s for s in timed if s.devices == (device,)]
+    return device, sorted(on, key=lambda s: (s.seconds, s.config.label))
+
+
+def devices(timed: Sequence[Standing]) -> list[str]:
+    """Return the devices of standings that have one each, most used first."""
+    uses = Counter(s.devices[0] for s in timed)
+    return sorted(uses, key=lambda device: (-uses[device], device))
+
+
+def _front(
+    table: Overall, known: Sequence[tuple[Standing, float]], label: str, small: bool
+) -> CostFront:
+    sign = 1 if table.higher else -1
+    # The reference itself beats nobody in agreeing with it.
+    rivals = [(s, c) for s, c in known if not s.config.repeats(table.reference)]
+    best = pareto_front(
+        [c for _, c in rivals], [s.value for s, _ in rivals], higher_is_better=table.higher
+    )
+    # A control may beat a method, but it is no explanation and never on the front itself.
+    ahead = {
+        s.config.slug
+        for (s, _), on in zip(rivals, best, strict=True)
+        if on and not s.config.control
+    }
+    lines = [(s, c, s.config.slug in ahead) for s, c in known]
+    points = [
+        charts.FrontPoint(s.config.label, c, s.value, s.low, s.high, s.config.family, front)
+        for s, c, front in lines
+    ]
+    names = ", ".join(p.label for p in sorted(points, key=lambda p: p.cost) if p.front)
+    title = f"{table.metric} against {label}"
+    description = f"{len(points)} methods. Not beaten on both cost and score: {names or 'none'}."
+    return CostFront(
+        svg=charts.pareto_chart(points, title, description, label, small),
+        description=description,
+        label=label,
+        lines=tuple(
+            FrontLine(s, c, front, _beaten_by(s, c, rivals, sign))
+            for s, c, front in sorted(lines, key=lambda line: line[1])
+        ),
+        unpriced=tuple(
+            (s, _why_unpriced(s, label))
+            for s in table.standings
+            if all(s is not other for other, _ in known)
+        ),
+    )
+
+
+def _why_unpriced(standing: Standing, label: str) -> str:
+    """Say why a method has no place on a chart of this cost."""
+    if label.startswith("seconds") and standing.seconds:
+        return f"timed on {' and '.join(standing.devices)}"
+    known = standing.seconds if label.startswith("seconds") else standing.passes
+    return "not recorded" if known is None else "none needed"
+
+
+def _beaten_by(
+    standing: Standing, cost: float, rivals: Sequence[tuple[Standing, float]], sign: int
+) -> Standing | None:
+    """Return the best method that costs no more and scores higher."""
+    better = [
+        s
+        for s, c in rivals
+        if c <= cost
+        and sign * s.value >= sign * standing.value
+        and (c, s.value) != (cost, standing.value)
+    ]
+    return max(better, key=lambda s: (sign * s.value, s.config.label), default=None)

@@ -1,0 +1,71 @@
+"""The page of a method: what it computes, and its scores over tasks and models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xbench.site.formulas import Formula, formula
+from xbench.site.pages.failures import Failure, failures
+from xbench.site.pages.forests import Forest, forest_of_cells
+from xbench.site.pages.page import Page
+from xbench.site.tables.entries import Config, ListedMethod, ListedRun, Metric, ScoreKey
+from xbench.site.tables.tabulate import Tables
+
+PAGE_ROWS = 150  # of all forest plots of a method's page
+
+
+@dataclass(frozen=True)
+class MethodPage(Page):
+    """`methods/<method>.html`; runs: how many results; command: how to make one of them again."""
+
+    template = "method.html"
+
+    method: ListedMethod
+    formula: Formula | None
+    forests: list[tuple[Config, Metric, str | None, Forest]]
+    runs: int
+    failures: tuple[Failure, ...]
+    command: str
+
+
+def method_page(tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey]) -> MethodPage:
+    """Return the page of a method; shown: the headline of each family of scores."""
+    runs = [run for run in tables.runs if run.config.method == method.name]
+    return MethodPage(
+        path=f"methods/{method.slug}.html",
+        method=method,
+        formula=formula(method.description),
+        forests=_forests(tables, method, shown),
+        runs=len(runs),
+        failures=failures(runs),
+        command=_command(runs),
+    )
+
+
+def _forests(
+    tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey]
+) -> list[tuple[Config, Metric, str | None, Forest]]:
+    forests = []
+    room = PAGE_ROWS
+    for config in sorted(method.configs, key=lambda c: (c.head is not None, c.label)):
+        for metric, reference in shown:
+            rows = [
+                row
+                for b in tables.select(metric=metric, reference=reference)
+                for row in b.rows
+                if row.config is config and row.rank_reason != "superseded"
+            ]
+            if rows and config.head is None and len(rows) <= room:
+                room -= len(rows)
+                forests.append((config, tables.metrics[metric], reference, forest_of_cells(rows)))
+    return forests
+
+
+def _command(runs: Sequence[ListedRun]) -> str:
+    """Return a command that makes one of these rows again."""
+    run = min(runs, key=lambda r: (r.model.title, r.task.title, r.config.label))
+    params = ",".join(f"{k}={v}" for k, v in run.data["method"]["params"].items())
+    call = f"{run.config.method}:{params}" if params else run.config.method
+    quoted = f"'{call}'" if any(c in call for c in '*;&|<>()$`\\" ') else call
+    return f"xbench eval --model {run.model.name} --task {run.task.name} --method {quoted}"

@@ -1,0 +1,211 @@
+"""From results to the entries of the tables: what they are about, under titles that tell apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xbench import registry
+from xbench.description import MethodDescription
+from xbench.site.load import Result, identity
+from xbench.site.tables.entries import (
+    Config,
+    ListedMethod,
+    ListedRun,
+    Metric,
+    Model,
+    Submission,
+    Task,
+)
+from xbench.site.text import digest, slugs
+
+Key = tuple[Any, ...]
+
+
+def runs_of(
+    results: Sequence[Result],
+    tasks: Mapping[Key, Task],
+    models: Mapping[Key, Model],
+    configs: Mapping[Key, Config],
+) -> tuple[ListedRun, ...]:
+    """Return the runs in the order of the results."""
+    return tuple(
+        ListedRun(
+            id=digest("\0".join(identity(r.data)), 10),
+            file=r.file,
+            sha256=r.sha256,
+            task=tasks[_task_key(r.data)],
+            model=models[_model_key(r.data)],
+            config=configs[_config_key(r.data)],
+            submission=digest("\0".join(_submission_key(r.data)), 10),
+            data=r.data,
+        )
+        for r in results
+    )
+
+
+def _task_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
+    task = data["task"]
+    return task["name"], task["hash"], task["dataset"]["fingerprint"]
+
+
+def tasks_of(results: Sequence[Result]) -> dict[tuple[str, str, str], Task]:
+    """Return the tasks by what makes them the same one."""
+    facts = {_task_key(r.data): r.data["task"] for r in results}
+    uses = Counter(_task_key(r.data) for r in results)
+    titles = _titles(
+        uses, lambda key: f"{facts[key]['dataset']['n']} clips, {facts[key]['preset']}"
+    )
+    names = slugs(titles.values())
+    return {key: Task(names[titles[key]], key[0], titles[key], facts[key]) for key in facts}
+
+
+def _model_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
+    model = data["model"]
+    return model["name"], model["revision"], model["precision"]
+
+
+def models_of(results: Sequence[Result]) -> dict[tuple[str, str, str], Model]:
+    """Return the models by what makes them the same one."""
+    facts = {_model_key(r.data): r.data["model"] for r in results}
+    uses = Counter(_model_key(r.data) for r in results)
+    titles = _titles(uses, lambda key: key[2])
+    names = slugs(titles.values())
+    return {key: Model(names[titles[key]], key[0], titles[key], facts[key]) for key in facts}
+
+
+def _titles(uses: Mapping[tuple[str, str, str], int], variant: Any) -> dict[Any, str]:
+    """Name the most used variant of a name plainly, and others with what tells them apart."""
+    titles = {}
+    by_name = defaultdict(list)
+    for key in uses:
+        by_name[key[0]].append(key)
+    for name, keys in by_name.items():
+        main, *others = sorted(keys, key=lambda key: (-uses[key], key))
+        titles[main] = name
+        for key in others:
+            titles[key] = f"{name} ({variant(key)}, {digest(repr(key), 6)})"
+    return titles
+
+
+def _config_key(data: Mapping[str, Any]) -> tuple[str, str, str, bool]:
+    method = data["method"]
+    fitted = method.get("fitted") or {}
+    params = json.dumps(method["params"], sort_keys=True)
+    return method["name"], method["version"], params, fitted.get("split") == "oracle"
+
+
+def configs_of(results: Sequence[Result]) -> dict[tuple[str, str, str, bool], Config]:
+    """Return the configured methods by what makes them the same one."""
+    facts = {_config_key(r.data): r.data["method"] for r in results}
+    newest = {key[0]: max(k[1] for k in facts if k[0] == key[0]) for key in facts}
+    labels = {key: _label(key, facts[key], newest[key[0]]) for key in facts}
+    twice = Counter(labels.values())
+    labels = {
+        key: f"{label} ({digest(repr(key), 6)})" if twice[label] > 1 else label
+        for key, label in labels.items()
+    }
+    names = slugs(labels.values())
+    return {
+        key: Config(
+            slug=names[labels[key]],
+            label=labels[key],
+            method=key[0],
+            family=method["kind"],
+            gradients=method["uses_gradients"],
+            oracle=key[3],
+            head=_single_head(method["params"]),
+            estimates=known.estimates if (known := _described(key[0])) else None,
+            facts=method,
+        )
+        for key, method in facts.items()
+    }
+
+
+def _label(key: tuple[str, str, str, bool], method: Mapping[str, Any], newest: str) -> str:
+    """Write the call with the parameters that differ from the registered defaults."""
+    name, version, _, oracle = key
+    description = _described(name)
+    defaults = {p.name: p.default for p in description.parameters} if description else {}
+    shown = [
+        f"{k}={str(v).lower() if isinstance(v, bool) else v}"
+        for k, v in sorted(method["params"].items())
+        if k not in defaults or defaults[k] != v
+    ]
+    label = f"{name}:{','.join(shown)}" if shown else name
+    label = label if len(label) <= 120 else f"{label[:110]}… {digest(label, 6)}"
+    if version != newest:
+        label += f" v{version}"
+    return f"{label} (oracle)" if oracle else label
+
+
+def _single_head(params: Mapping[str, Any]) -> tuple[int | None, int] | None:
+    layer, head = params.get("layer"), params.get("head")
+    if type(head) is not int:
+        return None
+    return (layer if type(layer) is int else None), head
+
+
+def _described(name: str) -> MethodDescription | None:
+    """Return the registered description of a method, if there is one."""
+    return next((d for d in registry.methods.descriptions() if d.name == name), None)
+
+
+def methods_of(configs: Iterable[Config]) -> tuple[ListedMethod, ...]:
+    """Return the methods with their configurations, by name."""
+    by_name = defaultdict(list)
+    for config in sorted(configs, key=lambda c: (c.label, c.slug)):
+        by_name[config.method].append(config)
+    names = slugs(by_name)
+    return tuple(
+        ListedMethod(names[name], name, found[0].family, _described(name), tuple(found))
+        for name, found in sorted(by_name.items())
+    )
+
+
+def metrics_of(runs: Sequence[ListedRun]) -> dict[str, Metric]:
+    """Return the metrics that results score or tasks rank by."""
+    known = {d.name: d for d in registry.metrics.descriptions()}
+    directions = {s["metric"]: s["direction"] for run in runs for s in run.data["scores"]}
+    for run in runs:
+        directions.setdefault(run.task.headline[0], "higher")
+    return {
+        name: Metric(
+            name=name,
+            family=known[name].family if name in known else "other",
+            higher=known[name].higher_is_better if name in known else direction == "higher",
+            description=known.get(name),
+        )
+        for name, direction in sorted(directions.items())
+    }
+
+
+def _submission_key(data: Mapping[str, Any]) -> tuple[str, ...]:
+    made = data["provenance"]
+    return (*_task_key(data), *_model_key(data), made["xbench"], *made["command"])
+
+
+def submissions_of(runs: Sequence[ListedRun]) -> tuple[Submission, ...]:
+    """Return the submissions, newest first."""
+    by_id = defaultdict(list)
+    for run in runs:
+        by_id[run.submission].append(run)
+    found = [
+        Submission(key, group[0].task, group[0].model, max(r.date for r in group), tuple(group))
+        for key, group in by_id.items()
+    ]
+    return tuple(sorted(found, key=lambda s: (s.date, s.id), reverse=True))
+
+
+def by_title(things: Iterable[Any]) -> tuple[Any, ...]:
+    """Return tasks or models in the order of their titles."""
+    return tuple(sorted(things, key=lambda thing: (natural(thing.title), thing.slug)))
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return the sort key that puts `part-2` before `part-10`."""
+    pieces = re.split(r"([0-9]{1,9})", text.lower())
+    return [(int(p), "") if i % 2 else (-1, p) for i, p in enumerate(pieces)]

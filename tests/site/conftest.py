@@ -1,0 +1,19 @@
+"""One site that all tests of this folder look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sites import some_results
+from synthetic import write
+
+from xbench.site.build import build
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of 44 results, for tests that only look; the results lie beside it."""
+    folder = tmp_path_factory.mktemp("site")
+    build([write(folder / "results", some_results())], folder / "out")
+    return folder / "out"
