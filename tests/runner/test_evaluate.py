@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate
-from xbench.errors import EnvironmentProblem, UnknownName, UsageError, UtteranceError
+from xbench.errors import UnknownName, UsageError, UtteranceError
 from xbench.models.families.whisper import WhisperModel
 from xbench.references import spes
 from xbench.results import read_result
@@ -379,17 +379,6 @@ def test_an_empty_hypothesis_is_counted_null(
         assert result.utterances[f"{score.metric}@{score.reference}"][0] is None
     assert result.utterances["map_hash"][0] is None
     assert result.utterances["reliability@spes-encoder"][0] is None
-
-
-def test_running_out_of_memory_is_a_problem_of_the_machine(
-    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(*_: Any, **__: Any) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(spes, "spes_encoder", exhausted)
-    with pytest.raises(EnvironmentProblem, match="--batch-size"):
-        run(spec, options)
 
 
 # -- methods --------------------------------------------------------------------------------------

@@ -49,11 +49,19 @@ def main() -> None:
         app()
     except XbenchError as problem:
         _fail(str(problem), problem.exit_code)
-    except MemoryError:
-        _fail("out of memory; use a smaller --batch-size", EnvironmentProblem.exit_code)
-    except Exception:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
+    except Exception as problem:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
+        if _out_of_memory(problem):
+            _fail("out of memory; use a smaller --batch-size", EnvironmentProblem.exit_code)
         traceback.print_exc()
         _fail("this is a bug in xbench or a plugin; please report the lines above", 3)
+
+
+def _out_of_memory(problem: Exception) -> bool:
+    if not isinstance(problem, RuntimeError):  # of torch, which is then loaded
+        return isinstance(problem, MemoryError)
+    from xbench.hiding.batching import out_of_memory
+
+    return out_of_memory(problem)
 
 
 def _fail(message: str, exit_code: int) -> None:

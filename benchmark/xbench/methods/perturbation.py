@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+# Private: the Lasso that captum's LIME fits by default. No public name takes another penalty.
 from captum._utils.models.linear_model import SkLearnLasso
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from jaxtyping import Float, Int

@@ -1,6 +1,6 @@
 """What hiding cells does to the hypothesis, as curves, effects and scores: arithmetic, no model.
 
-The runner measures once per ranking and stores it (`runner/intervene.py`); everything here is computed
+The runner measures once per ranking and stores it (`runner/hearing.py`); everything here is computed
 from what was measured. All of it uses one row of the map per token or the mean of min-max scaled rows,
 never column z-scores: the token mean of those is zero, and its ranking rounding (scoring section 6).
 

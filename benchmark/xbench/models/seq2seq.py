@@ -24,11 +24,10 @@ from xbench.models.capture import Stack, captured_trace
 from xbench.models.derived import reinitialised
 from xbench.models.loading import (
     Location,
-    check_folder,
-    check_hub_config,
     check_weights,
+    checked,
     explained,
-    folder_revision,
+    revision_of,
 )
 from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
 from xbench.models.text import (
@@ -313,13 +312,11 @@ def load_family(
             f"model '{location.name}': its code comes with the checkpoint and runs on this machine; "
             "allow it with --trust-remote-code"
         )
-    check_folder(location, None if family.remote_code else family.name)
+    location = checked(location, None if family.remote_code else family.name)
     arguments: dict[str, Any] = {
         "revision": location.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
-    if location.folder is None and not family.remote_code:
-        check_hub_config(location, family.name, arguments)
     with explained(location):
         network, loading = getattr(transformers, family.architecture).from_pretrained(
             location.target,
@@ -341,11 +338,7 @@ def load_family(
             name=location.name,
             family=family.name,
             source=location.source,
-            revision=(
-                folder_revision(location.folder)
-                if location.folder
-                else str(network.config._commit_hash)
-            ),
+            revision=revision_of(location),
             architecture=type(network).__name__,
             n_parameters=sum(p.numel() for p in network.parameters()),
             precision=precision,

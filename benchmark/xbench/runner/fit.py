@@ -100,8 +100,6 @@ def _split(
     jobs = [Job(task, utterance, seed) for utterance in manifest.utterances]
     title = f"{task.name}: to select on"
     spoken = decode_and_refer(walk, title, jobs, bench)
-    for failure in walk.failures.values():
-        reporter.note(f"not selected on: {failure.id}: {failure.reason}: {failure.message}")
     call = next(c for c in task.references if c.name == task.headline.reference)
     metric_call = next(c for c in task.metrics if c.name == task.headline.metric)
     if registry.metrics.get(metric_call.name).takes != "reference":
@@ -123,4 +121,8 @@ def _split(
         )
         return value
 
-    return FitSplit(tuple(case(one) for one in spoken.values() if not one.decoded.empty), score)
+    speaking = [one.job for one in spoken.values() if not one.decoded.empty]
+    cases = walk.each(f"{title}: trace", speaking, lambda job, _: case(spoken[job.utterance.id]))
+    for failure in walk.failures.values():
+        reporter.note(f"not selected on: {failure.id}: {failure.reason}: {failure.message}")
+    return FitSplit(tuple(cases.values()), score)

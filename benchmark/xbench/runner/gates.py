@@ -13,6 +13,7 @@ from typing import Literal
 
 from xbench import stats
 from xbench.errors import Unsupported
+from xbench.hiding.batching import out_of_memory
 from xbench.metrics.sanity import (
     Gate,
 )
@@ -59,14 +60,18 @@ def judge_gates(
                 spoken[0].job.seed if spoken else 0,
             )
             record = _judge(gate, judged)
-            bench.store.put(key, {}, asdict(record))
+            if record is None:  # not stored: with more memory it can be judged
+                record = _not_applicable(gate, "it ran out of memory")
+            else:
+                bench.store.put(key, {}, asdict(record))
         else:
             record = GateRecord(**stored.facts)
         records.append(record)
     return records
 
 
-def _judge(gate: Gate, judged: Judged) -> GateRecord:
+def _judge(gate: Gate, judged: Judged) -> GateRecord | None:
+    """Return the record of one gate; None where memory ran out."""
     try:
         if "partner" in judged.method.description.needs:
             raise Unsupported("the map is that of another utterance")
@@ -76,6 +81,8 @@ def _judge(gate: Gate, judged: Judged) -> GateRecord:
     except Unsupported as problem:
         return _not_applicable(gate, str(problem))
     except Exception as problem:  # noqa: BLE001  # a method may fail in any way
+        if out_of_memory(problem):
+            return None
         return _not_applicable(gate, f"it failed: {fault(problem)}")
     return _verdict(gate, found, [clip.job.utterance.cluster for clip in judged.clips], judged.seed)
 

@@ -15,7 +15,8 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.manifest import Utterance
-from xbench.errors import Unsupported
+from xbench.errors import Unsupported, UtteranceError
+from xbench.hiding.batching import out_of_memory
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
 from xbench.models.metered import MeteredModel
@@ -31,7 +32,7 @@ from xbench.runner import compare
 from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Decoded, Job, Spoken, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
-from xbench.runner.walk import fault
+from xbench.runner.walk import exhausted, fault
 from xbench.spec import Call
 
 # -- decode ---------------------------------------------------------------------------------------
@@ -199,7 +200,11 @@ def explain(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> dict[Cal
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
+        except UtteranceError as problem:
+            raise UtteranceError(problem.reason, f"method '{method.call}': {problem}") from None
         except Exception as problem:  # noqa: BLE001  # a method may fail in any way
+            if out_of_memory(problem):
+                raise exhausted(f"method '{method.call}'") from None
             unsupported[method.call] = f"it failed on {spoken.job.utterance.id}: {fault(problem)}"
             continue
         traces = 0 if method.description.kind == "control" else 1

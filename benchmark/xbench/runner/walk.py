@@ -1,4 +1,9 @@
-"""Take utterances through a stage: one that fails is kept with its reason, and the next one follows."""
+"""Take utterances through a stage: one that fails is kept with its reason, and the next one follows.
+
+An utterance for which memory runs out fails like any other: a long clip must not cost the results of the short
+ones. Where a method runs out of memory the utterance fails for all methods, since they are compared on the same
+utterances.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+
 from xbench.data.manifest import Utterance
 from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError
+from xbench.hiding.batching import out_of_memory
 from xbench.results import Failure
 from xbench.runner.keys import Job
 from xbench.runner.progress import Reporter
@@ -38,14 +46,30 @@ class Walk:
                 try:
                     done[job.utterance.id] = work(job, progress)
                 except UtteranceError as problem:
-                    self.failures[job.utterance.id] = _failure(job.utterance, problem)
-                except MemoryError:
-                    raise EnvironmentProblem(
-                        f"{job.utterance.id}: out of memory; use a smaller --batch-size"
-                    ) from None
+                    self._failed(job.utterance, problem)
+                except (MemoryError, RuntimeError) as problem:
+                    if not out_of_memory(problem):
+                        raise
+                    self._failed(job.utterance, exhausted(title))
+                # Outside `except`, where the traceback no longer holds the tensors of the failed stage.
+                if job.utterance.id in self.failures and torch.cuda.is_initialized():
+                    torch.cuda.empty_cache()
                 if steps == 1:
                     progress(1)
         return done
+
+    def _failed(self, utterance: Utterance, problem: UtteranceError) -> None:
+        # Results are shared: a message may name the file, never the folders of this machine.
+        message = str(problem).replace(str(utterance.audio), utterance.audio.name)
+        self.failures[utterance.id] = Failure(utterance.id, problem.reason, message)
+
+
+def exhausted(who: str) -> UtteranceError:
+    """Return the failure of an utterance for which memory ran out."""
+    return UtteranceError(
+        "out-of-memory",
+        f"{who} ran out of memory; use a smaller --batch-size, a smaller model or a shorter clip",
+    )
 
 
 def fault(problem: Exception) -> str:
@@ -53,15 +77,11 @@ def fault(problem: Exception) -> str:
 
     One broken plugin must not cost the results of the others.
     """
-    if isinstance(problem, UtteranceError | EnvironmentProblem | MemoryError):
+    if isinstance(problem, UtteranceError | EnvironmentProblem):
         raise problem
+    if out_of_memory(problem):
+        return "it ran out of memory"
     named = (
         str(problem) if isinstance(problem, XbenchError) else f"{type(problem).__name__}: {problem}"
     )
     return named.splitlines()[0]
-
-
-def _failure(utterance: Utterance, problem: UtteranceError) -> Failure:
-    # Results are shared: a message may name the file, never the folders of this machine.
-    message = str(problem).replace(str(utterance.audio), utterance.audio.name)
-    return Failure(utterance.id, problem.reason, message)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xbench.case import Case
+from xbench.models.private import attention_name
 from xbench.models.protocol import SpeechModel
 from xbench.testing.battery import Broken
 
@@ -96,7 +97,7 @@ def _weight_state(model: SpeechModel) -> State:
             state[f"{name}.{key}: gradient"] = parameter.grad is not None
         if config := getattr(module, "config", None):
             state[f"{name}: configuration"] = str(config)
-            state[f"{name}: attention"] = getattr(config, "_attn_implementation", None)
+            state[f"{name}: attention"] = attention_name(config)
     return state
 
 

@@ -25,14 +25,14 @@ from xbench.models.capture import NormNames, Stack, captured_trace, feed_forward
 from xbench.models.derived import reinitialised
 from xbench.models.loading import (
     Location,
-    check_folder,
-    check_hub_config,
     check_weights,
+    checked,
     explained,
-    folder_revision,
+    revision_of,
 )
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
+from xbench.models.private import attention_name
 from xbench.models.protocol import (
     Features,
     FrozenLogits,
@@ -201,11 +201,12 @@ class WhisperModel:
     ) -> MaskedLogits:
         """Project keys and values once; every batch of masks shares them (`masked_attention`)."""
         decoder = self.network.model.decoder
-        if decoder.config._attn_implementation != MASKED_FRAMES:
+        found = attention_name(decoder.config)
+        if found != MASKED_FRAMES:
             # Another attention function would ignore the masks and explain nothing, silently.
             raise XbenchError(
-                f"model '{self.info.name}': its attention was switched to "
-                f"'{decoder.config._attn_implementation}' after loading; load it again"
+                f"model '{self.info.name}': its attention was switched to '{found}' after loading; "
+                "load it again"
             )
         projected = cross_cache([layer.encoder_attn for layer in decoder.layers], encoded)
         ids = decoder_input(hypothesis, self.network.device)
@@ -352,13 +353,11 @@ def load(
     """Load a Whisper checkpoint from a folder or the hub: safetensors only, complete weights only."""
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    check_folder(location, "whisper")
+    location = checked(location, "whisper")
     arguments: dict[str, Any] = {
         "revision": location.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
-    if location.folder is None:
-        check_hub_config(location, "whisper", arguments)
     with explained(location):
         network, loading = WhisperForConditionalGeneration.from_pretrained(
             location.target,
@@ -387,9 +386,7 @@ def load(
             name=location.name,
             family="whisper",
             source=location.source,
-            revision=(
-                folder_revision(location.folder) if location.folder else str(config._commit_hash)
-            ),
+            revision=revision_of(location),
             architecture=type(network).__name__,
             n_parameters=sum(p.numel() for p in network.parameters()),
             precision=precision,
