@@ -49,20 +49,29 @@ def in_order(metrics: Iterable[Call]) -> tuple[Call, ...]:
 def reference_calls(value: dict[str, Any]) -> dict[str, Call]:
     """Return the references as calls by the name they are written with; null ones are gone."""
     return {
-        name: Call.make(name, _parameters(given))
+        name: Call.make(name, _parameters(name, given))
         for name, given in value["references"].items()
         if given is not None
     }
 
 
-def _parameters(given: dict[str, Any]) -> dict[str, Scalar]:
-    """Write `until: {reliability: r, max_masks: n}` as the parameters `until: r, masks: n`."""
+def _parameters(name: str, given: dict[str, Any]) -> dict[str, Scalar]:
+    """Write `until: {reliability: r, max_masks: n}` as `until: r` and n for the parameter that bounds the passes."""
     plain = {key: value for key, value in given.items() if key != "until"}
     target = reliability_target(given)
     if target is None:
         return plain
-    renamed = {"reliability": "until", "max_masks": "masks"}
+    renamed = {"reliability": "until", "max_masks": bound_of(name)}
     return plain | {renamed[key]: value for key, value in target.items()}
+
+
+def bound_of(name: str) -> str:
+    """Return the parameter that bounds the passes of a reference; of one that has none or is unknown, the key itself.
+
+    The key is no parameter of any reference, so checking the parameters then tells of it.
+    """
+    known = name in registry.references.names()
+    return (known and registry.references.get(name).bound) or "max_masks"
 
 
 def reliability_target(given: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,13 @@ from xbench.description import Description
 from xbench.errors import UsageError, nearest
 from xbench.schemas import Problem, find_problems
 from xbench.spec import FROM_USER, Call, Dataset
-from xbench.tasks.building import no_preset, reference_calls, reliability_target, resolve_text
+from xbench.tasks.building import (
+    bound_of,
+    no_preset,
+    reference_calls,
+    reliability_target,
+    resolve_text,
+)
 from xbench.tasks.reading import located, with_preset
 from xbench.tasks.strict_yaml import Document
 
@@ -104,8 +110,9 @@ def _check_references(value: dict[str, Any]) -> Iterator[Problem]:
         target = reliability_target(given)
         if target is not None and "reliability" not in target:
             yield Problem(("references", name, "until"), "missing key 'reliability'")
-        if target is not None and "masks" in given and "max_masks" in target:
-            yield Problem(("references", name, "masks"), "is given by until.max_masks already")
+        bound = bound_of(name)
+        if target is not None and bound in given and "max_masks" in target:
+            yield Problem(("references", name, bound), "is given by until.max_masks already")
         try:
             description = registry.references.get(name)
         except UsageError as error:
