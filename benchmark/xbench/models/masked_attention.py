@@ -1,8 +1,8 @@
 """Cross-attention over encoder frames of which each mask zeroes others, from one set of keys and values for all masks.
 
 The plain way zeroes frames of the encoder output H in one copy per mask and projects every copy to keys and values,
-which takes time and memory. But a zeroed frame has the key b_k and the value b_v, the biases of the projections. So with
-K = H W_k + b_k and V = H W_v + b_v made once, and a mask m (1: the frame is kept, 0: it is zeroed):
+which takes time and memory. But a zeroed frame has the key b_k and the value b_v, the biases of the projections. So
+with K = H W_k + b_k and V = H W_v + b_v made once, and a mask m (1: the frame is kept, 0: it is zeroed):
 
     a      = softmax(m (Q (K - b_k)^T) + Q b_k^T)
     output = (a m) (V - b_v) + b_v                          since every row of a sums to one
