@@ -1,8 +1,11 @@
-"""Read the projections of attention modules during a forward pass, by module hooks.
+"""Read queries, keys and values of attention modules during a forward pass, by module hooks.
 
-Works with any attention kernel, because it reads what goes into and comes out of the kernel and
-not the kernel's weights. A `Stack` says which modules a family has and how their projections are
-named. The residual stream is read where a LayerNorm reads it.
+Fast attention kernels do not return their weights. So this reads the outputs of the projections that surround the
+kernel, from which the weights are rebuilt, and works with any kernel. A `Stack` says which modules a family has and
+how their projections are named.
+
+The residual stream is the sum that runs through all layers: each block adds its output to it. In a pre-LN layer, every
+block reads the stream through a LayerNorm of its own, so that is where the stream is read here.
 """
 
 from __future__ import annotations
@@ -28,11 +31,11 @@ Positions = Callable[[Any, Tensor, Tensor, Seen], tuple[Tensor, Tensor, Tensor |
 
 @dataclass(frozen=True)
 class PreNorm:
-    """The LayerNorms around one attention block of a pre-LN layer.
+    """The LayerNorms around one attention block of a pre-LN layer, which see the residual stream.
 
-    block_norm makes the block's input out of the stream, next_norm reads the stream after the
-    block, layer_norm reads it after the whole layer (it belongs to the next layer, or ends the
-    stack). rest: from the stream after the block to the end of the layer, if position by position.
+    block_norm: sees it before the block. next_norm: after the block. layer_norm: after the whole layer (it is the
+    first of the next layer, or the one that ends the stack). rest: the function from the stream after the block to
+    the stream after the layer; None where other positions enter there, as they do in another attention block.
     """
 
     block_norm: nn.Module
@@ -48,12 +51,13 @@ class PreNorm:
 
 @dataclass(frozen=True)
 class Stack:
-    """The attention modules of one stack ("cross", "decoder", "encoder"), first layer first.
+    """The attention modules of one kind ("cross", or self-attention: "decoder", "encoder"), first layer first.
 
-    heads: query heads; keys and values of grouped-query attention are repeated to as many. output:
-    name of the output projection. streams: the LayerNorms around each block, where layers are
-    pre-LN. positions: how relative or rotary positions enter, where they do (`also`: submodules
-    whose output it needs).
+    heads: query heads; where fewer heads share keys and values, these are repeated to as many.
+    causal: a position attends to itself and earlier ones only. output: name of the output projection.
+    streams: the LayerNorms around each module, where layers are pre-LN; None elsewhere.
+    positions: how relative or rotary positions enter queries, keys and scores; None where they do not.
+    also: names of further submodules whose output `positions` needs.
     """
 
     modules: Sequence[nn.Module]
@@ -74,10 +78,10 @@ class Stack:
 def captured_blocks(
     stacks: Mapping[str, Stack], streams: Set[str] = frozenset()
 ) -> Iterator[dict[str, list[Callable[[], AttentionBlock]]]]:
-    """Hook the attention modules of each stack; after the pass, call the readers that it yields.
+    """Hook the attention modules of each stack; run one pass within the context, then call the readers it yields.
 
-    streams: names of the stacks whose residual stream is wanted. A pass of batch size one is
-    expected. The hooks are gone when the context ends, also after an error.
+    streams: names of the stacks whose residual stream is wanted too. The pass must have a batch of one. The hooks
+    are gone when the context ends, also after an error.
     """
     states: dict[nn.Module, Tensor] = {}
     handles = []
@@ -111,9 +115,9 @@ def captured_trace(
     prompt_length: int,
     needs: Set[str],
 ) -> Trace:
-    """Run a clean pass of batch size one and make a trace of it.
+    """Run a pass with a batch of one, nothing of its input hidden, and return what was captured of it.
 
-    Holds "cross" always, other stacks of the model where `needs` names their attention or projections.
+    Cross-attention is always part of it, other stacks where `needs` names their attention or projections.
     """
     wanted = {
         name: stack
@@ -219,9 +223,11 @@ def pre_norms(
     names: NormNames,
     rest: Callable[[Any], Callable[[Tensor], Tensor]],
 ) -> dict[str, list[PreNorm]]:
-    """Say which LayerNorms lie around the blocks of pre-LN layers: under "own" and, in a decoder, "cross".
+    """Return the LayerNorms around each attention block of pre-LN layers, first layer first.
 
-    end: the LayerNorm after the last layer. rest: from a layer to its feed-forward block with residual.
+    Under "own" those around self-attention and, where `names` has a name for it, under "cross" those around
+    cross-attention. end: the LayerNorm after the last layer. rest: from a layer to the function of its feed-forward
+    block, residual connection included.
     """
     ends = [getattr(layer, names.own) for layer in layers[1:]] + [end]
     around: dict[str, list[PreNorm]] = {"own": [], "cross": []}

@@ -1,6 +1,6 @@
-"""What a family of encoder-decoders of transformers says of itself: a record of functions, and its parts.
+"""What differs between families of encoder-decoders of transformers: a record of functions, and its parts.
 
-`xbench.models.seq2seq` makes a `SpeechModel` of such a record and a checkpoint.
+To add a family, fill in a `Family`. `xbench.models.seq2seq` makes a `SpeechModel` out of it and a checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from xbench.models.capture import Stack
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint in memory: the network, and the processor or its two halves."""
+    """A checkpoint in memory.
+
+    extractor: makes features of audio. tokenizer: makes tokens of text. processor: the object of transformers
+    that holds both, where the checkpoint has one.
+    """
 
     network: Any
     extractor: Any
@@ -30,9 +34,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Languages:
-    """What a checkpoint does: languages it hears, and languages it translates each of them into.
+    """Which languages a checkpoint knows.
 
-    None: it does not say (one task, no language token), so the user's word is taken.
+    spoken: codes of the languages that it transcribes. targets: from one of these to the languages that it
+    translates it into. None: the checkpoint does not say (it has one task and no language token), so whatever
+    language the user names is taken.
     """
 
     spoken: Collection[str] | None
@@ -41,10 +47,11 @@ class Languages:
 
 @dataclass(frozen=True)
 class Audio:
-    """How audio becomes the axis that the encoder reads.
+    """How audio becomes what the encoder reads, and which part of it each encoder frame belongs to.
 
-    extract: from audio to [melframe, mel]. hop: samples per melframe. stride: melframes per encoder frame.
-    frames: from the number of melframes to that of encoder frames. limit: longest audio, in samples.
+    extract: from audio to features [melframe, mel] without padding. hop: samples per melframe. stride: melframes
+    per encoder frame. frames: from the number of melframes to the number of encoder frames. limit: the longest
+    audio that the model takes, in samples.
     """
 
     extract: Callable[[Loaded, np.ndarray], Tensor]
@@ -58,17 +65,24 @@ class Audio:
 class Family:
     """In what a family differs from the others; every function is pure.
 
-    encode: spectrograms [batch, melframe, mel] to encoder states. decode: token ids and encoder states to
-    the decoder's last states (which must leave both as they are). read_out: those to logits. inputs: what
-    the network's own forward is given for padded spectrograms and the number of valid melframes of each.
-    stacks: where attention is. positions: how many tokens the decoder has room for. lacking: why a stack
-    may be missing. padding: why the network's own padded batches may differ from single utterances.
+    name: the `model_type` in the checkpoints' config.json. architecture, processor: the classes of transformers
+    that load them; an empty processor means that feature extractor and tokenizer are loaded one by one.
+    languages: which languages the checkpoint knows. prompt: the tokens that come before the text, from spoken
+    language and target language (None: transcription). audio: how audio becomes features.
+    encode: from features [batch, melframe, mel] to encoder output [batch, frame, dim].
+    decode: from token ids and encoder output to the decoder's last states; it must change neither of the two.
+    read_out: from these states to logits.
+    inputs: the arguments of the network's own forward pass, from padded features and their lengths in melframes.
+    stacks: where the attention modules are. positions: how many tokens the decoder has room for.
+    spectrogram: false where the network reads the raw waveform.
+    lacking: from the name of a stack that `stacks` may leave out to the reason.
+    padding: why an utterance has other logits in the network's own padded batches than alone; empty if it has not.
     remote_code: the network's code comes with the checkpoint.
     """
 
     name: str
     architecture: str
-    processor: str  # of transformers; empty where there is none but its halves
+    processor: str
     languages: Callable[[Loaded], Languages]
     prompt: Callable[[Loaded, str, str | None], tuple[int, ...]]
     audio: Callable[[Loaded], Audio]
@@ -99,7 +113,7 @@ def start_token(network: Any) -> int:
 
 
 def start_prompt(network: Any) -> tuple[int, ...]:
-    """Return the start token, and the first token where the checkpoint forces one (a target language)."""
+    """Return the start token and, where the checkpoint forces one, the first token (often a target language)."""
     forced = getattr(network.generation_config, "forced_bos_token_id", None)
     return (start_token(network), *(() if forced is None else (forced,)))
 

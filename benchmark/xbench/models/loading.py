@@ -1,4 +1,7 @@
-"""Resolve a model name and load checkpoint folders, with every way it can go wrong in one line."""
+"""From a model name to a loaded checkpoint; whatever is wrong is told in one line.
+
+`load_model` finds the checkpoint and calls the `load` of its family, which uses the checks below.
+"""
 
 from __future__ import annotations
 

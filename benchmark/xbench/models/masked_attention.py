@@ -1,12 +1,13 @@
-"""Cross-attention over zeroed encoder frames, exactly, without projecting or copying them per mask.
+"""Cross-attention over encoder frames of which each mask zeroes others, from one set of keys and values for all masks.
 
-Zeroing frame j of the encoder output H makes its key b_k and its value b_v (the projection biases). With the
-clean projections K = H W_k + b_k and V = H W_v + b_v, and keep m in {0, 1}:
+The plain way zeroes frames of the encoder output H in one copy per mask and projects every copy to keys and values,
+which takes time and memory. But a zeroed frame has the key b_k and the value b_v, the biases of the projections. So
+with K = H W_k + b_k and V = H W_v + b_v made once, and a mask m (1: the frame is kept, 0: it is zeroed):
 
-    scores = m (Q (K - b_k)^T) + Q b_k^T
-    output = (a m) (V - b_v) + b_v          a = softmax(scores), since every row of a sums to one
+    a      = softmax(m (Q (K - b_k)^T) + Q b_k^T)
+    output = (a m) (V - b_v) + b_v                          since every row of a sums to one
 
-so one K and V serve all masks. Registered with transformers' attention interface; other calls of it are
+This is exact. The function below is registered with transformers' attention interface. Its other calls are computed
 
 - with `shared` (a key and a value per layer that every sequence attends to beside its own): softmax over both parts,
   without copying the shared one per sequence (`models.optional.FreezesPadding`);
@@ -94,11 +95,12 @@ def _written_out(
     value: Float[Tensor, "batch head source channel"],
     scale: float,
 ) -> Float[Tensor, "batch position head channel"]:
-    """Product, exponential, product.
+    """Compute softmax(scale Q K^T) V as two products with an exponential between them.
 
-    The scale meets the scores before they are rounded, over ln 2, since 2^x is faster than e^x. The weights are
-    normalised afterwards, by columns of ones beside the values. This leaves out the maximum that a softmax subtracts,
-    so scores beyond the range of 2^x take the softmax instead.
+    exp(x) is computed as 2^(x / ln 2), which is faster; 1 / ln 2 goes into the scale, which the product applies before
+    it rounds its output. The sums that a softmax divides by come out of the second product, through columns of ones
+    beside the values, and divide its output. The maximum that a softmax subtracts first is left out; where 2^x then
+    overflows or underflows, the batch is computed again with a softmax.
     """
     batch, heads, positions, channels = query.shape
     source = key.shape[2]
@@ -135,7 +137,7 @@ def _two_parts(
     shared_key: Float[Tensor, "1 head shared channel"],
     shared_value: Float[Tensor, "1 head shared channel"],
 ) -> Float[Tensor, "batch position head channel"]:
-    """Softmax over a source of each sequence's own and one that all share."""
+    """Attend to two sources under one softmax: each sequence's own, and one that all of them share."""
     batch, heads, positions, channels = query.shape
     stacked = query.transpose(0, 1).reshape(heads, batch * positions, channels)
     common = (stacked @ shared_key[0].transpose(1, 2)).view(heads, batch, positions, -1)
@@ -182,7 +184,7 @@ def _bias(
 
 
 def cross_cache(modules: list[Any], encoded: Float[Tensor, "batch source dim"]) -> list[KeyValue]:
-    """Project states once for every attention module: [batch, head, source, channel]."""
+    """Return the key and value that each attention module makes of encoder states: [batch, head, source, channel]."""
 
     def heads(module: Any, projection: nn.Linear) -> Tensor:
         states: Tensor = projection(encoded)

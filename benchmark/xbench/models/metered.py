@@ -34,10 +34,10 @@ class Passes:
 
 
 class MeteredModel:
-    """Wraps a model: each sequence of a batch that meets the decoder counts as one forward pass.
+    """Wraps a model and counts what is run: each sequence of a batch that the decoder reads is one forward pass.
 
-    A backward pass is counted per sequence whenever a gradient reaches the logits; one that carries the
-    gradients of several tokens at once is one pass, as it is in time.
+    Each sequence is one backward pass whenever a gradient flows back from the logits, also when it carries the
+    gradients of several tokens at once, since that takes as long as one.
     """
 
     def __init__(self, model: SpeechModel) -> None:
@@ -45,7 +45,7 @@ class MeteredModel:
         self.passes = Passes()
 
     def __getattr__(self, name: str) -> Any:
-        # What a family has beyond the protocol, and makes no pass.
+        # For members beyond the protocol that run no pass, such as `attention_stacks`; they need no count.
         return getattr(self._model, name)
 
     @property

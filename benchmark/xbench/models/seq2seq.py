@@ -4,7 +4,8 @@ A family is a record of pure functions over the loaded network (`xbench.models.f
 them share: beam search from a stated prompt, teacher forcing, masking of encoder frames, capture, re-initialisation.
 
 An utterance is never padded: its features are as long as its audio, and a batch holds perturbed copies of one
-utterance. So nothing here depends on how a network treats padding; `own_forward` shows how it does.
+utterance only. So nothing here depends on how a network treats padding. The network's own treatment of it is seen in
+`own_forward` alone, which tests compare with.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Seq2SeqModel:
     def decode(
         self, features: Features, source: str, target: str | None, decoding: Decoding
     ) -> Hypothesis:
-        """Beam search from the prompt of this language and task."""
+        """Write a hypothesis by beam search, from the prompt of this language and task."""
         self.check_language(source, target)
         prompt = self.family.prompt(self.loaded, source, target)
         room = self.family.positions(self.network) - len(prompt)
@@ -84,8 +85,8 @@ class Seq2SeqModel:
             decoder_input_ids=torch.tensor([prompt], device=self.network.device),
             decoder_start_token_id=prompt[0],
             do_sample=False,
-            # What is forced was not predicted: a forced first token belongs to the prompt, and a hypothesis
-            # that reaches the limit is truncated.
+            # A forced token is not predicted by the model, so there would be nothing to explain. A forced first
+            # token is part of our prompt, and a hypothesis without room for end-of-text counts as truncated.
             forced_bos_token_id=None,
             forced_eos_token_id=None,
             num_beams=decoding.beams,
@@ -115,7 +116,7 @@ class Seq2SeqModel:
     # -- audio --------------------------------------------------------------------------------
 
     def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
-        """Return the input as long as the audio; an encoder frame is valid when its block of it begins inside."""
+        """Compute features as long as the audio; an encoder frame is valid where its first melframe exists."""
         chain, name, rate = self.family.audio(self.loaded), self.info.name, self.info.sampling_rate
         if len(audio) > chain.limit:
             raise UtteranceError(
@@ -161,7 +162,7 @@ class Seq2SeqModel:
     def frame_masking(
         self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
     ) -> MaskedLogits:
-        """The plain way, which holds for every network: each mask multiplies the encoder output."""
+        """Multiply the encoder output by each mask and run the whole decoder, which is right for every network."""
 
         def masked_logits(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
             return self.logits(encoded * keep.to(encoded.dtype)[..., None], hypothesis)
@@ -177,7 +178,7 @@ class Seq2SeqModel:
         return self.with_network(reinitialised(self.network, seed))
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
-        """Capture projections by hooks and rebuild attention from them, whatever kernel runs."""
+        """Read queries, keys and values by hooks and rebuild the attention, whichever kernel computed it."""
         with torch.inference_mode():
             return captured_trace(
                 self.attention_stacks(),
@@ -190,7 +191,7 @@ class Seq2SeqModel:
     # -- beyond the protocol ------------------------------------------------------------------
 
     def attention_stacks(self) -> Mapping[str, Stack]:
-        """The attention that can be rebuilt from projections."""
+        """Say where the attention is that can be rebuilt from queries and keys."""
         return self.family.stacks(self.network)
 
     def own_forward(

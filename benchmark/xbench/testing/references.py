@@ -88,7 +88,7 @@ def check_reference(
         description = registry.references.get(given.name)
     call = completed(description, given, few_passes(description, _PASSES))
     loaded = case.model if case and model is None else model
-    if not isinstance(loaded, SpeechModel):
+    if loaded is None or isinstance(loaded, str):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
     tried = case or min(demo_cases(loaded), key=lambda c: len(c.hypothesis.tokens))
     subject = Subject(description, call, tried)

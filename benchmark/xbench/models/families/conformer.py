@@ -1,6 +1,8 @@
 """Self-attention with relative positions of the Fast Conformer (Canary, Cohere ASR), and their decoder.
 
-    scores = scale (q_i + u) . k_j + scale (q_i + v) . r_(i - j)        u, v: learned; r: projected sinusoids
+    scores[i, j] = scale (q_i + u) . k_j + scale (q_i + v) . r_(i - j)
+
+u, v: learned vectors, per head. r_d: the projection of a sinusoid that stands for the distance d.
 
 Source: Dai et al. 2019 (arXiv 1901.02860), section 3.3, in the implementation of transformers (Parakeet encoder).
 """

@@ -221,7 +221,7 @@ class WhisperModel:
         """Keep the padding's keys and values of every layer (`models.optional.FreezesPadding`)."""
         encoder, decoder = self.network.model.encoder, self.network.model.decoder
         frames = features.frames
-        # What the two convolutions of width 3 see beyond the last valid frame.
+        # Padding that the two convolutions of width 3 read for the last valid frame.
         margin = features.values[features.melframes : features.stride * frames + 2]
         padding = []
         states = self._stem(features.values[None], len(encoder.embed_positions.weight))
@@ -256,7 +256,7 @@ class WhisperModel:
     def _stem(
         self, values: Float[Tensor, "batch melframe mel"], frames: int
     ) -> Float[Tensor, "batch frame dim"]:
-        """Convolutions and positions, cut to the first frames."""
+        """Return what the encoder's first layer reads, for the first `frames` frames: convolutions plus positions."""
         encoder = self.network.model.encoder
         states = gelu(encoder.conv1(values.transpose(1, 2).to(self.network.dtype)))
         states = gelu(encoder.conv2(states)).transpose(1, 2)[:, :frames]
@@ -271,9 +271,9 @@ class WhisperModel:
         return self.with_network(reinitialised(self.network, seed))
 
     def partly_randomised(self, seed: int, decoder_layers: int) -> WhisperModel:
-        """Take the uppermost decoder layers and the last normalisation from the model initialised anew.
+        """Take the uppermost decoder layers and the last LayerNorm from the model that is initialised anew.
 
-        Input embedding and output projection share their weights, so both stay.
+        The output projection keeps its weights, since they are those of the input embedding as well.
         """
         network: Any = copy.deepcopy(self.network)
         other: Any = reinitialised(self.network, seed)
@@ -292,7 +292,7 @@ class WhisperModel:
 
     @torch.inference_mode()
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
-        """Capture projections by hooks and rebuild attention from them, whatever kernel runs."""
+        """Read queries, keys and values by hooks and rebuild the attention, whichever kernel computed it."""
         return captured_trace(
             self.attention_stacks(),
             lambda: self.logits(self.encode(features.values[None]), hypothesis),
@@ -302,7 +302,7 @@ class WhisperModel:
         )
 
     def attention_stacks(self) -> dict[str, Stack]:
-        """All attention; every layer is pre-LN."""
+        """Say where all attention is."""
         return bart.stacks(self.network.model)
 
     def own_forward(
@@ -310,7 +310,7 @@ class WhisperModel:
         inputs: Sequence[Float[Tensor, "_ mel"]],
         ids: Int[Tensor, "batch position"],
     ) -> Float[Tensor, "batch position vocab"]:
-        """Run the network as transformers does; the window is fixed, so there is nothing to pad."""
+        """Run the network's own forward pass; inputs fill the window, so there is nothing to pad."""
         spectrograms = torch.stack([values.T for values in inputs]).to(self.network.dtype)
         logits: Tensor = self.network(spectrograms, decoder_input_ids=ids).logits
         return logits
