@@ -22,13 +22,13 @@ from torch import Tensor
 
 from command_line import Run, runner
 from installed_plugin import Install, installer
-from planted_model import Planted
 from xbench.case import Case
 from xbench.maps import Layout
 from xbench.models.protocol import (
     SpeechModel,
 )
 from xbench.spec import Decoding
+from xbench.testing.planted import Planted
 from xbench.trace import Trace
 
 RATE = 16000

@@ -133,8 +133,8 @@ def test_a_command_imports_only_what_it_works_with(
 
 
 def test_showing_a_task_reads_no_other_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xbench import strict_yaml, tasks
     from xbench.cli import listing
+    from xbench.tasks import reading, strict_yaml
 
     read: set[str] = set()
 
@@ -142,7 +142,7 @@ def test_showing_a_task_reads_no_other_task(monkeypatch: pytest.MonkeyPatch) -> 
         read.add(path.name)
         return strict_yaml.read_yaml(path)
 
-    monkeypatch.setattr(tasks, "read_yaml", noted)
+    monkeypatch.setattr(reading, "read_yaml", noted)
     listing.facts("task", "asr-en")
     assert {name for name in read if not name.startswith("_")} == {"asr-en.yaml"}
 
@@ -180,7 +180,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fitting", "models"),
     ("metrics", "trace", "data", "tasks", "site"),
     ("registry", "results", "signatures"),
-    ("bundle", "description", "maps", "store", "strict_yaml"),
+    ("bundle", "description", "maps", "store"),
     ("schemas", "spec", "stats"),
     ("errors", "notebook"),
 )

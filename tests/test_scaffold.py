@@ -79,6 +79,11 @@ BREAKS = {
         "network.lm_head(2 * states)",
         "own-forward: against the network's own forward pass: KL",
     ),
+    "reference": (
+        'return Facts(neutral="zero vector")',
+        "return Facts(neutral=0)",
+        "facts: neutral = 0 is neither a text nor None",
+    ),
     "task": ("version: 1", "version: one", "version: "),
 }
 
@@ -114,6 +119,7 @@ def test_a_package_that_is_broken_fails_its_own_test_with_the_reason(
         ("method", "there", "is there already"),
         ("method", "mean-heads", "there is a method 'mean-heads' already"),
         ("model", "whisper", "there is a model 'whisper' already"),
+        ("reference", "spes-encoder", "there is a reference 'spes-encoder' already"),
         ("task", "asr-en", "there is a task 'asr-en' already"),
     ],
 )

@@ -158,6 +158,8 @@ def test_references_and_datasets(told: Callable[..., list[str]]) -> None:
     assert told(REFERENCE, implementation=lambda case: None) == [
         "takes 1 arguments by position, but is called with 2: (case, sampling)"
     ]
+    (problem,) = told(REFERENCE, implementation=lambda c, s: None, restore=lambda arrays: None)
+    assert "takes 1 arguments by position, but is called with 2: (arrays, facts)" in problem
     assert told(DATASET, implementation=lambda split: None) == []
     assert told(CORPUS, implementation=lambda root, split, languages, targets: None) == []
     assert len(told(CORPUS, implementation=lambda split: None)) == 1

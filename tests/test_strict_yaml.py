@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xbench.schemas import InvalidFile, Problem
-from xbench.strict_yaml import Document, merge, read_yaml
+from xbench.tasks.strict_yaml import Document, merge, read_yaml
 
 
 def read(tmp_path: Path, text: str | bytes) -> Document:

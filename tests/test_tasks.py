@@ -25,7 +25,8 @@ from xbench.errors import UnknownName, UsageError
 from xbench.registry import Entry
 from xbench.schemas import InvalidFile
 from xbench.spec import Call, Dataset, Headline, Quality, Scoring
-from xbench.strict_yaml import display
+from xbench.tasks import folders
+from xbench.tasks.strict_yaml import display
 
 COMMON: dict[str, Any] = {"version": "1", "summary": "", "source": "", "implementation": "x:y"}
 MASKS = Parameter("masks", "int", "number of masks", required=True, minimum=6)
@@ -620,7 +621,7 @@ def test_shipped_tasks_follow_the_paper_in_the_paper_preset(name: str) -> None:
 
 def test_the_packed_folder_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "benchmark" / "xbench"
-    monkeypatch.setattr(tasks, "__file__", str(package / "tasks.py"))
+    monkeypatch.setattr(folders, "__file__", str(package / "tasks" / "folders.py"))
     assert tasks.builtin_folder() == tmp_path / "tasks"
     (package / "_tasks").mkdir(parents=True)
     assert tasks.builtin_folder() == package / "_tasks"

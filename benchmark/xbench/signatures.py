@@ -8,6 +8,7 @@
       ceiling              f(mean, half_a, half_b, layout, scoring)
       corpus               f(statistics, quality)
     reference              f(case, sampling, **parameters)
+      restore              f(arrays, facts)
     dataset                f(split)
     corpus of recordings   f(root, split, languages, targets, **parameters)
 
@@ -63,7 +64,10 @@ def uses(description: Description) -> list[Use]:
     if isinstance(description, MetricDescription):
         return _metric_uses(description)
     if isinstance(description, ReferenceDescription):
-        return [Use(description.implementation, ("case", "sampling"), own)]
+        return [
+            Use(description.implementation, ("case", "sampling"), own),
+            Use(description.restore, ("arrays", "facts")),
+        ]
     if isinstance(description, CorpusDescription):
         return [Use(description.implementation, ("root", "split", "languages", "targets"), own)]
     if isinstance(description, DatasetDescription):

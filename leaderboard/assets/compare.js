@@ -60,10 +60,10 @@ function scoresOf(slug) {
   const costs = new Map();
   const column = (table, name) => reader(data[table][name]);
   const [config, task, model, seconds, device] = ["config", "task", "model", "seconds", "device"].map((name) => column("runs", name));
-  const [run, metric, reference, value] = ["run", "metric", "reference", "value"].map((name) => column("cols", name));
+  const [run, metric, reference, value, unranked] = ["run", "metric", "reference", "value", "rank_reason"].map((name) => column("cols", name));
   for (let i = 0; i < data.n; i++) {
     const r = run(i);
-    if (config(r) !== slug) continue;
+    if (config(r) !== slug || unranked(i) === "superseded") continue;
     const where = task(r) + "\0" + model(r);
     if (value(i) !== null) values.set([where, metric(i), reference(i) ?? ""].join("\0"), value(i));
     if (seconds(r) > 0) costs.set(where + "\0" + device(r), seconds(r));

@@ -6,11 +6,13 @@ import base64
 import csv
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bundles import bundle
-from harness import Site
+from harness import Site, made
+from synthetic import METHODS, SCORES, result
 
 
 def pairs(site: Site, slug: str) -> list[dict[str, Any]]:
@@ -265,3 +267,20 @@ def test_both_methods_on_one_utterance_and_where_they_differ(
         wanted = [255 + level / 255 * (full - 255) for level in chefer]
         assert all(abs(a - b) <= 1 for a, b in zip(shown[channel::4], wanted, strict=True))
     assert watch.problems == []
+
+
+def test_a_run_that_a_newer_one_replaces_counts_nowhere(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    one = SCORES[:1]
+    old, new = (result(method=METHODS[0], scores=one, seed=n, date=f"2026-0{n}-01") for n in (1, 2))
+    other = result(method=METHODS[5], scores=one)
+    # By its score the old run stands last on its board, and it took a hundred times as long.
+    for run, value, seconds in ((old, 0.1, 100.0), (new, 0.5, 1.0), (other, 0.4, 0.5)):
+        run["scores"][0]["value"] = value
+        run["cost"] |= {"seconds": seconds, "seconds_per_audio_second": seconds}
+    site = made(tmp_path, "twice", [old, new, other])
+    page, _ = open_page((site / "compare.html").as_uri() + "#a=mean-heads&b=chefer")
+    page.locator(".pairs").first.wait_for()
+    said = page.locator("#comparison .note").inner_text()
+    assert said.startswith("The first takes 2.0 times the seconds of the second")

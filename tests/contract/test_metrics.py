@@ -266,8 +266,9 @@ def test_the_command_line_checks_a_metric(
         main()
     assert stop.value.code in (0, None)
     assert '"check": "degenerate"' in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["xbench", "check", "reference", "spes-encoder"])
+    monkeypatch.setattr(sys, "argv", ["xbench", "check", "task", "demo"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    assert "there is a battery for: method, metric" in capsys.readouterr().err
+    known = "there is a battery for: method, metric, model, reference, dataset"
+    assert known in capsys.readouterr().err

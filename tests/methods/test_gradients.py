@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planted_model import Planted
 from xbench import registry
 from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.methods import gradients
 from xbench.methods.target import Scores, seeded
 from xbench.models import attention_gradients
+from xbench.testing.planted import Planted
 
 SPACES = ("input", "encoder")
 TARGETS = ("logit", "log-probability")

@@ -370,14 +370,10 @@ def test_a_decoder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["whisper", "canary"])
 def test_a_decoder_only_model_on_the_hub_is_refused_before_its_weights_are_fetched(
-    family: str, monkeypatch: pytest.MonkeyPatch
+    family: str, hub_cache: Callable[[str], Path]
 ) -> None:
-    import transformers
-
-    def configuration(target: str, **arguments: Any) -> Any:
-        return transformers.Qwen2AudioConfig()
-
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", configuration)
+    settings = {"model_type": "qwen2_audio"}
+    (hub_cache("Qwen/Qwen2-Audio-7B") / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UsageError, match="it is a decoder-only model"):
         load_model(f"{family}:Qwen/Qwen2-Audio-7B", device="cpu")
 
@@ -391,6 +387,26 @@ def test_a_hub_that_cannot_be_reached_says_what_to_set(monkeypatch: pytest.Monke
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EnvironmentProblem, match=r"set HF_HOME .* use --model moonshine:FOLDER"):
         load_model("moonshine:nobody/no-such-model")
+
+
+@pytest.mark.parametrize("revision", ["", "@main", "@COMMIT"])
+@pytest.mark.parametrize("family", ["speech_to_text", "whisper"])
+def test_a_checkpoint_of_the_hub_is_known_by_its_commit(
+    family: str,
+    revision: str,
+    hub_cache: Callable[[str], Path],
+    tiny_whisper_folder: Path,
+    tmp_path: Path,
+) -> None:
+    whisper = family == "whisper"
+    source = tiny_whisper_folder if whisper else write_small(family, tmp_path / "written")
+    snapshot = hub_cache("nobody/small")
+    shutil.copytree(source, snapshot, dirs_exist_ok=True)
+    asked = revision.replace("COMMIT", snapshot.name)
+    info = load_model(f"{family}:nobody/small{asked}", device="cpu").info
+    assert (info.revision, info.source) == (snapshot.name, "nobody/small")
+    with pytest.raises(EnvironmentProblem, match="nobody/small are not on this machine"):
+        load_model(f"{family}:nobody/small@{'1' * 40}", device="cpu")
 
 
 # -- the battery can fail -------------------------------------------------------------------------

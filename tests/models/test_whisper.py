@@ -465,12 +465,18 @@ def test_an_empty_target_is_bad_input() -> None:
         locate("whisper:")
 
 
-def test_an_unreachable_hub_is_a_problem_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("configured", [False, True])
+def test_an_unreachable_hub_is_a_problem_of_the_machine(
+    configured: bool, monkeypatch: pytest.MonkeyPatch, hub_cache: Callable[[str], Path]
+) -> None:
+    """Nothing of the checkpoint is in the cache of the hub, or its configuration alone."""
     from transformers import WhisperForConditionalGeneration
 
     def unreachable(*_: Any, **__: Any) -> None:
         raise OSError("We couldn't connect to the hub\nand a second line")
 
+    if configured:
+        (hub_cache("openai/whisper-tiny") / "config.json").write_text('{"model_type": "whisper"}')
     monkeypatch.setattr(WhisperForConditionalGeneration, "from_pretrained", unreachable)
     with pytest.raises(
         EnvironmentProblem, match="openai/whisper-tiny are not on this machine"
@@ -480,17 +486,15 @@ def test_an_unreachable_hub_is_a_problem_of_the_machine(monkeypatch: pytest.Monk
 
 
 def test_a_hub_checkpoint_without_safetensors_is_bad_input(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, hub_cache: Callable[[str], Path]
 ) -> None:
-    from transformers import AutoConfig, WhisperConfig, WhisperForConditionalGeneration
+    from transformers import WhisperForConditionalGeneration
 
-    def configured(*_: Any, **__: Any) -> WhisperConfig:
-        return WhisperConfig()
+    (hub_cache("somebody/model") / "config.json").write_text('{"model_type": "whisper"}')
 
     def pickled(*_: Any, **__: Any) -> None:
         raise OSError("somebody/model does not appear to have a file named model.safetensors")
 
-    monkeypatch.setattr(AutoConfig, "from_pretrained", configured)
     monkeypatch.setattr(WhisperForConditionalGeneration, "from_pretrained", pickled)
     with pytest.raises(UsageError, match="safetensors") as caught:
         load_model("whisper:somebody/model", device="cpu")

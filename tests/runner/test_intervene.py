@@ -18,7 +18,7 @@ from xbench.data.manifest import Selection, read_manifest
 from xbench.metrics import Score
 from xbench.metrics import intervention as iv
 from xbench.metrics.quality import corpus_quality
-from xbench.runner import compare, intervene, stages
+from xbench.runner import compare, hearing, intervene, ranked, stages
 from xbench.runner.assemble_interventions import corpus_estimate
 from xbench.runner.bench import Bench
 from xbench.runner.keys import Decoded, Job, Spoken
@@ -58,7 +58,7 @@ def scores_of(
     bench = Bench(model, store)
     spoken = Spoken(job, stages.decode(bench, job))
     assert stages.explain(bench, spoken, methods) == {}
-    intervene.measure(bench, spoken, methods)
+    hearing.measure(bench, spoken, methods)
     return rescored(bench, spoken, methods)
 
 
@@ -155,10 +155,10 @@ def test_equal_rankings_share_their_passes(planted: Any, tmp_path: Path, job: Jo
 
 def test_the_plan_says_at_most_what_it_takes(planted: Any, tmp_path: Path, job: Job) -> None:
     forced = replace(job, task=task_with(*FORCED))
-    assert intervene.most_passes(forced, methods=1, tokens=3) == 2 + 3 * 2 * 19
+    assert hearing.most_passes(forced, methods=1, tokens=3) == 2 + 3 * 2 * 19
     everything = replace(job, task=task_with(*METRICS, *FREE))
-    assert intervene.most_passes(everything, 2, 3) == 2 * (2 + 3 * 2 * 19) + 258 + 2 * 2 * 21
-    assert intervene.most_passes(replace(job, task=task_with("pearson")), 2, 3) == 0
+    assert hearing.most_passes(everything, 2, 3) == 2 * (2 + 3 * 2 * 19) + 258 + 2 * 2 * 21
+    assert hearing.most_passes(replace(job, task=task_with("pearson")), 2, 3) == 0
 
 
 def test_random_sets_are_measured_once_for_all_methods(
@@ -239,11 +239,11 @@ def test_input_maps_are_summed_over_the_cells_of_a_frame(planted: Any, job: Job)
     hypothesis = planted.decode(features, "en", None, Decoding())
     axes = stages.layout(features, hypothesis)
     values = np.arange(3 * 24 * 2, dtype=np.float64).reshape(3, 24, 2) - 50
-    subject = intervene.Subject(
+    of_map = ranked.RankedMap(
         planted.info, Spoken(job, Decoded(hypothesis, axes, 0.5)), method("saliency"), values
     )
     expected = values.reshape(3, 12, 2, 2).sum((2, 3))
-    assert subject.additive == pytest.approx(expected)
+    assert of_map.additive == pytest.approx(expected)
 
 
 # -- what is written ------------------------------------------------------------------------------

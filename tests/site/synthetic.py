@@ -161,6 +161,33 @@ def result(
     }
 
 
+NOTHING = {"value": None, "ci": None, "reason": "no-defined-value", "ci_reason": None}
+
+
+def unsupported(*args: Any, **options: Any) -> dict[str, Any]:
+    """Return a result of a method that cannot explain the model: it knows neither quality nor references."""
+    run = result(*args, **options)
+    run |= {"status": "unsupported", "reason": "no such layer", "scores": [], "failures": []}
+    run |= {
+        "padding_mass": None,
+        "utterances": {name: [] for name in ("id", "cluster", "map_hash")},
+    }
+    run["quality"] |= {"value": None, "n": 0, "reason": "no-target-text"}
+    for reference in run["references"]:
+        reference |= {
+            "masks": [0, 0],
+            "masks_per_utterance": None,
+            "neutral_value": None,
+            "reliability": NOTHING,
+            "ceiling": {"pearson": {**NOTHING, "lower": None, "structural": None}},
+            "kept": None,
+            "forward_passes": 0,
+            "seconds": 0.0,
+        }
+    run["cost"] |= {"seconds": 0.0, "seconds_per_audio_second": None}
+    return run
+
+
 def _interval(value: float | None, half: float = 0.03) -> dict[str, Any]:
     if value is None:
         return {"value": None, "ci": None, "reason": "no-defined-value", "ci_reason": None}

@@ -159,6 +159,14 @@ def test_the_page_says_how_the_clip_compares_with_the_others(tmp_path: Path, pla
     build([results], tmp_path / "site", Options(examples=bundles))
     # 0.4 is above 0.1 and 0.2, below 0.9; the clip without a score does not count.
     assert page(tmp_path, "clip-1").count("better than 2 of 3</small>") == 1
+    # A newer result says something else of this clip: it is not the one that the bundle was made from.
+    newer = result(utterances=5, seed=1, date="2026-06-01")
+    newer["utterances"]["pearson@spes-encoder"] = [0.5, 0.1, 0.2, 0.3, 0.4]
+    build([write(tmp_path / "results", [run, newer])], tmp_path / "site", Options(examples=bundles))
+    assert page(tmp_path, "clip-1").count("better than 2 of 3</small>") == 1
+    newer["utterances"]["pearson@spes-encoder"][0] = 0.4
+    build([write(tmp_path / "results", [run, newer])], tmp_path / "site", Options(examples=bundles))
+    assert page(tmp_path, "clip-1").count("better than 3 of 4</small>") == 1
     (names,) = (tmp_path / "site" / "js").glob("entities.*.js")
     assert '"ex/clip-1"' in names.read_text()
 

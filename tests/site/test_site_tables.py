@@ -112,7 +112,7 @@ def test_overall_compares_on_the_largest_block_and_names_what_lies_outside(tmp_p
     table = overall(tables_of(tmp_path, results), *KEY)
     assert len(table.standings) == 3
     assert [task.title for task, _ in table.cells] == ["task-a", "task-b"]
-    assert [(c.label, n) for c, n, _ in table.missing] == [("value-norm", 1)]
+    assert [(h.config.label, h.cells) for h in table.missing] == [("value-norm", 1)]
     first = table.standings[0]
     runs = [
         r
@@ -180,7 +180,7 @@ def test_a_score_without_values_per_utterance_is_shown_but_never_counted_as_zero
     assert row.rank_reason == "no-values-per-utterance"
     table = overall(tables, *KEY)
     assert [s.config.label for s in table.standings] == ["mean-heads"]
-    assert [why for _, _, why in table.missing] == ["no-values-per-utterance"]
+    assert [holes.reasons.most for holes in table.missing] == ["no-values-per-utterance"]
 
 
 def test_boards_stand_by_task_in_natural_order_what_ranks_the_task_first(tmp_path: Path) -> None:

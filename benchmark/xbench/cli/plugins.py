@@ -1,51 +1,63 @@
-"""`xbench check` and `xbench new`: for those who bring a method, a model, a metric or a task."""
+"""`xbench check` and `xbench new`: for those who bring a method, a model, a metric or anything else that registers."""
 
-from dataclasses import asdict
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option, Typer
 
 from xbench.cli.options import AsJson, TrustRemoteCode
-from xbench.errors import UsageError
+from xbench.errors import UsageError, nearest
 from xbench.spec import Call
+
+if TYPE_CHECKING:
+    from xbench.testing import CheckResult
 
 app = Typer()
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What a battery can be told beside the name of what it tries."""
+
+    model: str
+    root: str | None
+    split: str | None
+    language: str | None
+    target: str | None
+    trust_remote_code: bool
+
+
 @app.command("check")
 def check_command(
-    kind: Annotated[str, Argument(help="method, metric or model")],
+    kind: Annotated[str, Argument(help="method, metric, model, reference or dataset")],
     name: Annotated[str, Argument(help="Registered name, with parameters if wanted; or a model.")],
-    model: Annotated[str, Option(help="Model to try a method on.")] = "xbench-tiny",
-    language: Annotated[str, Option(help="Language to tell a model.")] = "en",
+    model: Annotated[str, Option(help="Model to try a method or a reference on.")] = "xbench-tiny",
+    root: Annotated[str | None, Option(metavar="DIR", help="Where a corpus lies.")] = None,
+    split: Annotated[str | None, Option(help="Of the corpus; default: its first.")] = None,
+    language: Annotated[
+        str | None, Option(help="Spoken: to a model (default: en), in a corpus (default: all).")
+    ] = None,
+    target: Annotated[
+        str | None, Option(help="Of the translations in a corpus; default: all.")
+    ] = None,
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the contract battery that built-ins and plugins must pass."""
-    from xbench import registry
     from xbench.cli import console
 
-    # An unknown name is told before torch is loaded.
-    if kind == "method":
-        registry.methods.get(Call.parse(name).name)
-        from xbench.testing import check_method
-
-        results = check_method(name, model)
-    elif kind == "metric":
-        registry.metrics.get(Call.parse(name).name)
-        from xbench.testing import check_metric
-
-        results = check_metric(name)
-    elif kind == "model":
-        from xbench.models.loading import locate
-
-        locate(name)
-        from xbench.testing import check_model
-
-        results = check_model(name, language=language, trust_remote_code=trust_remote_code)
-    else:
-        raise UsageError(f"cannot check a '{kind}'; there is a battery for: method, metric, model")
+    if kind not in _BATTERIES:
+        known = ", ".join(_BATTERIES)
+        raise UsageError(
+            f"cannot check a '{kind}'{nearest(kind, _BATTERIES)}; there is a battery for: {known}"
+        )
+    results = _BATTERIES[kind](
+        name, _Options(model, root, split, language, target, trust_remote_code)
+    )
     from xbench.testing import problems
 
     rows = [asdict(result) for result in results]
@@ -54,9 +66,80 @@ def check_command(
         raise Exit(1)
 
 
+# An unknown name is told before torch is loaded.
+
+
+def _check_method(name: str, options: _Options) -> list[CheckResult]:
+    from xbench import registry
+
+    registry.methods.get(Call.parse(name).name)
+    from xbench.testing import check_method
+
+    return check_method(name, options.model)
+
+
+def _check_metric(name: str, options: _Options) -> list[CheckResult]:
+    from xbench import registry
+
+    registry.metrics.get(Call.parse(name).name)
+    from xbench.testing import check_metric
+
+    return check_metric(name)
+
+
+def _check_model(name: str, options: _Options) -> list[CheckResult]:
+    from xbench.models.loading import locate
+
+    locate(name)
+    from xbench.testing import check_model
+
+    return check_model(
+        name,
+        language=options.language or "en",
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _check_reference(name: str, options: _Options) -> list[CheckResult]:
+    from xbench import registry
+
+    registry.references.get(Call.parse(name).name)
+    from xbench.testing import check_reference
+
+    return check_reference(name, options.model)
+
+
+def _check_dataset(name: str, options: _Options) -> list[CheckResult]:
+    from xbench import registry
+
+    registry.datasets.get(Call.parse(name).name)
+    from xbench.testing import check_dataset
+
+    return check_dataset(
+        name,
+        options.root,
+        options.split,
+        languages=_codes(options.language),
+        targets=_codes(options.target),
+    )
+
+
+def _codes(given: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (given or "").split(","))))
+
+
+_BATTERIES: Mapping[str, Callable[[str, _Options], list[CheckResult]]] = {
+    "method": _check_method,
+    "metric": _check_metric,
+    "model": _check_model,
+    "reference": _check_reference,
+    "dataset": _check_dataset,
+}
+
+
 @app.command("new")
 def new_command(
-    kind: Annotated[str, Argument(help="method, model, metric or task")],
+    kind: Annotated[str, Argument(help="method, model, metric, reference or task")],
     name: Annotated[str, Argument(help="Of the package and of what it registers.")],
     folder: Annotated[Path, Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
 ) -> None:

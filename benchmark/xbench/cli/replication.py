@@ -12,7 +12,7 @@ from typing import Any
 
 from xbench.errors import UsageError
 from xbench.results import RunResult
-from xbench.strict_yaml import read_yaml
+from xbench.tasks.strict_yaml import read_yaml
 
 _AGGREGATES = ("mean-heads", "mean-layers", "raw-attention")
 _RHO = "pearson-paper"

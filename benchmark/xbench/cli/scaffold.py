@@ -1,4 +1,4 @@
-"""`xbench new`: a working package with one method, model family, metric or task and its test, to be changed."""
+"""`xbench new`: a working package with one plugin and its test, to be changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xbench.errors import UsageError, nearest
 from xbench.store import write_atomically
 
 _TEMPLATES = Path(__file__).with_name("skeletons")
-KINDS = ("method", "model", "metric", "task")
+KINDS = ("method", "model", "metric", "reference", "task")
 
 
 def _registered(kind: str) -> Collection[str]:

@@ -1,5 +1,5 @@
 """Hide cells of an utterance, run the model, and measure what that does to the output.
 
-References, interventions and perturbation methods all do this through here, so speed, memory
-back-off and checks of precision serve every one of them.
+References, intervention metrics and perturbation methods all hide cells through this package. So the fast
+passes, the smaller batches when memory runs out, and the checks of precision serve all of them.
 """

@@ -14,11 +14,11 @@ from xbench.hiding.effect import Hidden, Measure, Shift
 
 T = TypeVar("T")
 
-# Rows (positions of all masks of a batch) beyond which a batch is no faster, only larger.
+# With more rows than this (positions of all masks of a batch) a batch is no faster, only larger.
 _ROWS = {"cpu": 6144, "cuda": 65_536}
 _LARGEST = 64
 
-# The allocators of the CPU have no exception class of their own; these are parts of what they say.
+# Out of memory on a CPU raises no exception class of its own; these are parts of the messages.
 _ALLOCATORS_SAY = (
     "can't allocate memory",  # torch
     "not enough memory",  # torch on other systems
@@ -36,9 +36,9 @@ def starting_size(device: torch.device, rows: int) -> int:
 
 @dataclass
 class Batched(Generic[T]):
-    """A function of hidden cells that goes through its masks in batches of `size`, halved whenever memory runs out.
+    """A function of hidden cells that takes its masks in batches, of half the size whenever memory runs out.
 
-    join: puts the results of the batches together. size: masks per batch now; it only shrinks.
+    join: puts the results of the batches together. size: masks per batch at present; it only shrinks.
     Raises UtteranceError `out-of-memory` when one mask alone does not fit.
     """
 
@@ -65,7 +65,7 @@ class Batched(Generic[T]):
             else:
                 first += len(batch)
                 continue
-            # Outside `except`, where the traceback no longer holds the tensors of the failed pass.
+            # Not inside `except`: there the traceback would still hold the tensors of the failed pass in memory.
             self.size = len(batch) // 2
             if hidden.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -1,7 +1,9 @@
 """What can be hidden of an utterance, and what the model then gets to hear.
 
-    EncoderFrames      frames of the encoder output, [frame, dim]; a hidden frame is hidden in all channels
-    SpectrogramCells   cells of the spectrogram, [melframe, mel]; each can be hidden by itself
+A cell is the smallest part that can be hidden:
+
+    EncoderFrames      a frame of the encoder output [frame, dim], hidden in all channels at once
+    SpectrogramCells   one mel channel of one spectrogram frame [melframe, mel]
 
 Only cells that carry audio can be hidden: the padding of a fixed window stays what it was.
 
@@ -11,15 +13,22 @@ A hidden cell takes a *neutral value*, by name:
     channel-mean    the mean of its channel over the valid frames
     minimum         the smallest value of the utterance: silence, where the scale is logarithmic
 
-Both say the same of themselves: `values` are the valid cells as they are, [position, channel]; `shape` is that of a
-mask; `positions` is how many positions one mask takes through the network, which decides how many masks fit into a
-batch; `clean` is the pass with nothing hidden; `logits` runs the model on other values of the cells, with gradients;
-`encoded` is the encoder output while cells are hidden; `passes` are the fast way from masks to the model's output;
-`trial_segments` divide the cells into parts that matter when they are hidden.
+Both classes have the same members:
 
-Masks hold, for each cell, whether it is hidden; or, as numbers from 0 to 1, the share of its value that the neutral
-value takes. Sources: zeroed encoder frames: Papi et al. 2025, arXiv 2509.18010; hidden spectrogram cells: Fucci et al.
-2024, arXiv 2411.01710.
+    values          the valid cells as they are, [position, channel]
+    shape           the shape of one mask
+    positions       how many positions one mask sends through the network; decides how many masks fit into a batch
+    clean           the pass with nothing hidden
+    logits          runs the model on other values of the cells, with gradients
+    encoded         the encoder output while cells are hidden
+    passes          the fast function from masks to the model's output
+    trial_segments  parts of the cells that are large enough to matter when they are hidden, for checks
+
+A mask says for each cell whether it is hidden. It may also hold numbers from 0 to 1: the neutral value then takes
+that share of the cell's value.
+
+Sources: zeroed encoder frames: Papi et al. 2025, arXiv 2509.18010; hidden spectrogram
+cells: Fucci et al. 2024, arXiv 2411.01710.
 """
 
 from __future__ import annotations
@@ -63,7 +72,7 @@ def neutral_value(
 
 @dataclass(frozen=True, eq=False)
 class EncoderFrames:
-    """The frames of the encoder output; the encoder runs once, whatever is hidden.
+    """The frames of the encoder output. The encoder runs once, since hiding happens behind it.
 
     neutral: the name of the neutral value.
     """
@@ -90,7 +99,7 @@ class EncoderFrames:
 
     @property
     def positions(self) -> int:
-        """The decoder's: prompt and hypothesis."""
+        """The positions of the decoder: prompt and hypothesis."""
         return len(self.case.hypothesis.prompt) + len(self.case.hypothesis.tokens)
 
     @cached_property
@@ -114,7 +123,7 @@ class EncoderFrames:
         return torch.lerp(self._neutral, self._output, keep)
 
     def passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        """Zeroed frames go through `frame_masking`, which projects the frames once for all masks."""
+        """Return the function from masks to the output; for zeroed frames it projects the frames once for all masks."""
         case = self.case
         if self.neutral != "zero":
             return lambda hidden: model.logits(self.encoded(hidden), case.hypothesis)
@@ -122,7 +131,7 @@ class EncoderFrames:
         return lambda hidden: masked(self._keep(hidden))
 
     def trial_segments(self) -> Segmentation:
-        """Each frame by itself: masks of a trial hide many."""
+        """Return each frame as a segment of its own: the masks of a check hide many at once."""
         return frame_segments(self.case.features.frames)
 
     @property
@@ -138,7 +147,7 @@ class EncoderFrames:
 
 @dataclass(frozen=True, eq=False)
 class SpectrogramCells:
-    """The cells of the spectrogram; each mask runs the encoder.
+    """The cells of the spectrogram. Every mask runs the encoder and the decoder.
 
     neutral: the name of the neutral value.
     """
@@ -165,7 +174,7 @@ class SpectrogramCells:
 
     @property
     def positions(self) -> int:
-        """The encoder's: all frames of its output, padding included."""
+        """The positions of the encoder: all frames of its output, padding included."""
         return int(self._output.shape[1])
 
     @cached_property
@@ -186,7 +195,7 @@ class SpectrogramCells:
         return self.case.model.encode(self._spectrograms(hidden, self.values.dtype))
 
     def passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        """Each mask goes through the whole model."""
+        """Return the function from masks to the output; each mask goes through the whole model."""
 
         def perturbed(hidden: Hidden) -> Float[Tensor, "batch token output"]:
             encoded = model.encode(self._spectrograms(hidden, dtype))
@@ -196,7 +205,7 @@ class SpectrogramCells:
 
     @property
     def has_padding(self) -> bool:
-        """False for a clip that fills the window, or whose model pads nothing."""
+        """Whether there is padding: not in a clip that fills the window, nor where the model pads nothing."""
         return self.case.features.melframes < len(self.case.features.values)
 
     def frozen_passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
@@ -206,7 +215,7 @@ class SpectrogramCells:
         return lambda hidden: frozen(self._hidden(hidden, dtype))
 
     def trial_segments(self) -> Segmentation:
-        """Patches of about 100 ms by an eighth of the channels."""
+        """Return patches of about 100 ms by an eighth of the channels."""
         features = self.case.features
         in_time = max(1, round(features.melframes * features.melframe_seconds / 0.1))
         return grid_segments(*self.shape, in_time, 8)
@@ -231,7 +240,7 @@ def replaced(
 ) -> Float[Tensor, "batch position channel"]:
     """Return the values with the neutral one where a cell is hidden, or a mixture of both for a share.
 
-    Bits are exchanged instead of values: `torch.where` takes 20 times as long on a CPU.
+    It exchanges bits of the numbers with integer operations, since `torch.where` takes 20 times as long on a CPU.
     """
     if hidden.dtype != torch.bool:
         return torch.lerp(values, neutral, hidden.to(values.dtype))

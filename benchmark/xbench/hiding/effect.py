@@ -7,8 +7,9 @@
 
 p_i is the distribution of token i in the clean pass, q_i the one while cells are hidden, y_i the hypothesis token.
 
-All four are read from one pass through the vocabulary (`Passage`). The pass is made of logits, or of the states h that
-meet the output embeddings E of a twin (`hiding.twin`; logits = h E^T + b), which spares making all logits.
+All four are computed in one pass through the vocabulary (`Passage`). The pass takes either logits, or the decoder's
+last states h with the output embeddings E of a twin (`hiding.twin`; logits = h E^T + b), so that not all logits are
+in memory at once.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from torch import Tensor
 
 from xbench.models.protocol import Hypothesis
 
-# Elements of rows times vocabulary that are looked at together: in float32 they fit a core's share of cache.
+# How many numbers (rows times vocabulary entries) are worked on together: in float32 they fit a core's share of cache.
 _BLOCK = 2**20
 
 # Per cell: whether it is hidden, or the share of its value that the neutral value takes (0: as it is, 1: hidden).
 Hidden = Bool[Tensor, "batch *cells"] | Float[Tensor, "batch *cells"]
-# hidden cells to what the model's `logits` gives: logits [batch, token, vocab], of a twin states [batch, token, dim]
+# From hidden cells to the output of the model: logits [batch, token, vocab]; of a twin, states [batch, token, dim].
 Perturbed = Callable[[Hidden], Float[Tensor, "batch token output"]]
 
 
@@ -36,14 +37,14 @@ Perturbed = Callable[[Hidden], Float[Tensor, "batch token output"]]
 class Shift:
     """What was measured of every token, one row per mask.
 
-    value: the quantity that was asked for. kept: the hypothesis token stayed the most likely one.
+    value: the quantity that was asked for. kept: whether the hypothesis token stayed the most likely one.
     """
 
     value: Float[Tensor, "batch token"]
     kept: Bool[Tensor, "batch token"]
 
 
-# hidden cells to what is measured of every token while they are hidden
+# From hidden cells to what is measured of every token while they are hidden.
 Measure = Callable[[Hidden], Shift]
 
 
@@ -73,7 +74,8 @@ class Clean:
 class Passage:
     """What one pass through the vocabulary says of a batch of masks.
 
-    With d_v the change of logit v less that of the clean maximum, which no distribution sees:
+    d_v is the change of logit v minus the change of the logit that is largest in the clean pass. Subtracting one number
+    from all logits changes no distribution. With it:
 
     top: change of the clean maximum. own: log p(y) + d_y. highest: maximum over v of log p_v + d_v.
     log_total: log sum_v p_v e^d_v. linear: sum_v p_v d_v, rounded as `log_total` is.
@@ -105,7 +107,7 @@ def probability_drop(clean: Clean, passage: Passage) -> Float[Tensor, "batch tok
 
 
 def logit(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
-    """Return z(y), the clean one and its change."""
+    """Return z(y): the clean logit plus its change."""
     change = passage.own - clean.of_tokens(clean.log_p) + passage.top
     return clean.of_tokens(clean.logits.float()) + change
 
@@ -133,7 +135,7 @@ def kl_divergence(
 
 # -- measures -------------------------------------------------------------------------------------
 
-# first and last of a block of the vocabulary to d there, which the pass may overwrite
+# From the first and last entry of a block of the vocabulary to d there; the caller may overwrite what it gets.
 Block = Callable[[int, int], Float[Tensor, "batch token block"]]
 
 
@@ -158,10 +160,10 @@ def from_states(
     embeddings: Float[Tensor, "vocab dim"],
     perturbed: Perturbed,
 ) -> Measure:
-    """Return the function from hidden cells to a quantity of states, logits being states times embeddings.
+    """Return the function from hidden cells to a quantity, where passes give states: logits = states times embeddings.
 
-    clean_states: what the perturbed passes give when nothing is hidden, in their precision. Only the change from there
-    meets the embeddings, so the error of rounding is relative to the change.
+    clean_states: what the perturbed passes give when nothing is hidden, in their precision. Only the change from these
+    is multiplied by the embeddings, so the rounding error is relative to the change, and small when the change is.
     """
     top = embeddings[clean.log_p.argmax(-1)].float()
 
@@ -184,11 +186,11 @@ def _through_vocabulary(clean: Clean, top: Float[Tensor, "batch token"], block: 
 
         log_total - linear = (log(1 + a) - a) + sum_v p_v (e^d_v - 1 - d_v),     a = sum_v p_v (e^d_v - 1)
 
-    The last sum, `excess`, has no negative term, so nothing of first order cancels: log_total less sum_v p_v d_v is
-    noise in float32 for divergences of 1e-5 nats and less. `linear` is therefore a - excess, and the plain sum where
-    a >= 1 (the divergence is not small) or where e^d overflows.
-    Both sums take the same rounded d. The mean of exact ones would need no pass over the vocabulary, but the rounding
-    of what all logits share would then stay in `excess`, squared.
+    Written plainly, log_total - sum_v p_v d_v is the difference of two nearly equal numbers: for divergences of 1e-5
+    nats and less it is noise in float32. The last sum above, `excess`, has no negative term, so nothing cancels in
+    it. `linear` is therefore a - excess, and the plain sum where a >= 1 (the divergence is not small) or where e^d
+    overflows. Both sums take the same rounded d. The mean of the exact d could be had without a pass over the
+    vocabulary, but then the rounding error that all logits share would stay in `excess`, squared.
     """
     log_p, p, tokens, batch = clean.log_p, clean.p, clean.tokens, len(top)
     width = max(256, _BLOCK // (batch * len(log_p)))
@@ -198,7 +200,8 @@ def _through_vocabulary(clean: Clean, top: Float[Tensor, "batch token"], block: 
     for first, last in bounds:
         d = block(first, last)
         z = d + log_p[:, first:last]
-        # From the same product, so that an unmoved maximum is not lost to rounding.
+        # The token's own logit comes from the same product as the maximum. Computed apart, rounding could make a token
+        # that is still the most likely one look less likely than itself.
         inside = (tokens >= first) & (tokens < last)
         at = (tokens - first).clamp(0, last - first - 1).expand(batch, -1)
         own = torch.where(inside, z.gather(-1, at[..., None])[..., 0], own)

@@ -1,6 +1,7 @@
 """Counter-based random masks: mask n follows from (seed, utterance, n) and nothing else.
 
-Therefore any worker can draw any mask, a run can stop and go on, and more masks extend fewer.
+So any worker can draw any mask, a run can stop and go on, and the first 1,000 of 2,000 masks are those of a run with
+1,000.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def draw_mask(
 
     m = [u < p] with u uniform on [0, 1); mirrored: m = [u >= 1 - p], which has the same
     distribution and hides, at p = 1/2, exactly the other segments.
-    The index sits in the highest counter word of Philox, so streams of different masks never meet.
+    The index is the highest word of Philox's counter, so the random numbers of different masks never overlap.
     """
     stream = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
     uniform = stream.random(size)
@@ -37,10 +38,10 @@ def draw_mask(
 
 @dataclass(frozen=True)
 class Numbering:
-    """What the numbers of masks mean.
+    """What the numbers of masks mean: to which level, half and pair each of them belongs.
 
-    level: n mod L. half: (n div L) mod 2. pair: two following masks of one level and half.
-    drawn: the number whose random stream mask n uses. mirrored: it takes the other end of it.
+    level: n mod L. half: (n div L) mod 2. pair: two successive masks of one level and half.
+    drawn: the number whose random stream mask n uses. mirrored: whether it is the mirror image of that mask.
     """
 
     level: Int[np.ndarray, " mask"]
@@ -53,8 +54,8 @@ class Numbering:
 def number(indices: Int[np.ndarray, " mask"], levels: int, design: Design) -> Numbering:
     """Return what these mask numbers mean over L levels.
 
-    Both masks of an antithetic pair are in one half: a pair across the halves would make them agree
-    or differ for reasons other than the reference (scoring section 2).
+    Both masks of an antithetic (mirrored) pair are in one half. A pair across the halves would make the halves agree
+    or differ for reasons that have nothing to do with the reference (scoring section 2).
     """
     serial = indices // (2 * levels)
     mirrored = (serial % 2 == 1) & (design == "antithetic")

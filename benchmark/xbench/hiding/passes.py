@@ -1,6 +1,6 @@
-"""How passes over hidden cells are run: precision, padding and batch size, each checked and recorded.
+"""Choose how passes over hidden cells are run (precision, padding, batch size), check the choice and record it.
 
-Facts of a computation, stored with what it was made for:
+These facts are stored with the reference or measurement that was computed:
 
     precision         float32 or bfloat16: what the perturbed passes ran in (the clean pass keeps the model's own)
     precision_reason  requested, check-passed, check-failed, slow-here (no bfloat16 hardware), no-twin
@@ -8,7 +8,7 @@ Facts of a computation, stored with what it was made for:
     padding           exact or frozen; padding_reason, padding_check likewise (only where it was a choice)
     batch_size        masks per pass at the end, after any back-off
 
-Whatever is chosen, `hiding.trust` has first seen once per loaded model that hiding does what it should.
+Whatever is chosen, `hiding.trust` first checks, once per loaded model, that hiding does in it what it should.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Facts = dict[str, str | float | None]
 
 @dataclass(frozen=True)
 class Trial:
-    """The masks on which a faster way is compared with the exact one; nothing else draws them.
+    """The masks on which a faster way is compared with the exact one; no reference uses the same masks.
 
-    segmentation: what a mask hides as one. p: the probability that a segment is hidden.
+    segmentation: the parts that a mask hides as a whole. p: the probability that a part is hidden.
     """
 
     segmentation: Segmentation
@@ -86,7 +86,7 @@ def choose(
 
 @dataclass(frozen=True)
 class _Passes:
-    """What is measured of which cells, before it is known how."""
+    """What is to be measured, on which cells; the way of running the passes is still to be chosen."""
 
     cells: Cells
     quantity: Quantity

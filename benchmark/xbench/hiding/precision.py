@@ -11,7 +11,8 @@ def bfloat16_is_fast(device: str) -> bool:
         major, _ = torch.cuda.get_device_capability(torch.device(device))
         return bool(major >= 8)
     if device.startswith("cpu"):
-        # An absent probe (another architecture, another torch) means: not known to be fast.
+        # Private names of torch, without public ones that say the same. An absent probe (another architecture,
+        # another torch) means: not known to be fast.
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
     return False

@@ -1,8 +1,8 @@
 """Divide a spectrogram into superpixels or a grid, or an encoder output into frames.
 
-Source of the superpixels: SPES (Fucci et al. 2024, arXiv 2411.01710), which follows MFPP
-(Yang et al. 2020): SLIC at several granularities. scikit-image's SLIC rounds its grid step, so nearby rates can
-give equal segmentations; actual counts are kept.
+Source of the superpixels: SPES (Fucci et al. 2024, arXiv 2411.01710), which follows MFPP (Yang et al. 2020): SLIC at
+several granularities, here called levels. scikit-image's SLIC rounds its grid step, so nearby rates can give equal
+segmentations; the actual number of segments is kept.
 """
 
 from __future__ import annotations

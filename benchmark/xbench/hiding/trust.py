@@ -1,4 +1,4 @@
-"""Does hiding do what it should? Asked once per loaded model and way, against the unmodified network.
+"""Does hiding do what it should? Checked once per loaded model and way of running it, against the unmodified network.
 
 Hiding runs through parts of a model that other packages own. When one of them changes, masks may do nothing, or
 something else, without an error: a renamed keyword once made a decoder take frames for entries of the batch.
@@ -24,15 +24,15 @@ from xbench.hiding.cells import Cells
 from xbench.hiding.way import Way, way_in
 from xbench.models.protocol import SpeechModel
 
-# By the identity of a loaded model: the names of the ways that were seen to be right.
+# From the identity of a loaded model to the names of its ways that have passed the check.
 _trusted: dict[int, set[str]] = {}
 
-# The share of the effect of hiding by which a way may differ, where that is more than its rounding.
+# A way may differ by this share of the effect of hiding, where that is more than rounding explains.
 _SHARE = 0.25
 
 
 def trust(cells: Cells, way: Way) -> None:
-    """Raise XbenchError where a way does not hide what its masks say; a model is asked once per way."""
+    """Raise XbenchError where a way does not hide what its masks say; checked once per model and way."""
     model: SpeechModel = getattr(cells.case.model, "measured", cells.case.model)
     names = _trusted.get(id(model))
     if names is None:
@@ -42,7 +42,7 @@ def trust(cells: Cells, way: Way) -> None:
         return
     difference, allowed = _difference(_unmetered(cells, model), way.dtype)
     if not math.isfinite(allowed):
-        return  # logits of this clip are not finite: that is its own fault, and told where it is measured
+        return  # the logits of this clip are not finite: the fault of the clip, reported where it is measured
     if difference > allowed:
         raise XbenchError(
             f"model '{model.info.name}': hiding {'frames' if cells.space == 'encoder' else 'cells'} in it does not "
@@ -54,7 +54,7 @@ def trust(cells: Cells, way: Way) -> None:
 
 
 def _unmetered(cells: Cells, model: SpeechModel) -> Cells:
-    """Return the same cells of the model itself: what is asked here is no cost of an utterance."""
+    """Return the same cells of the model without its counter: passes of this check are no cost of the utterance."""
     return replace(cells, case=replace(cells.case, model=model))
 
 
@@ -72,7 +72,8 @@ def _difference(cells: Cells, dtype: torch.dtype) -> tuple[float, float]:
     ).float()
     largest, eps = float(expected.abs().max()), torch.finfo(dtype).eps
     effect = float((expected - cells.clean.logits).abs().max())
-    # Rounding of whole logits; of what hiding changes, a share; and never less than either can be blamed for.
+    # Allowed: the rounding of whole logits, but at most a share of what hiding changes, so that doing nothing fails;
+    # and never less than the rounding that no way can avoid.
     least = max(torch.finfo(torch.float32).eps ** 0.5, 4 * eps) * largest
     allowed = max(least, min(eps**0.5 * largest, _SHARE * effect))
     # In one batch where memory allows it, since a wrong mask may depend on its neighbours.

@@ -1,17 +1,18 @@
-"""A twin of a loaded model for perturbed passes: another precision, and no projection onto the vocabulary.
+"""A twin of a loaded model for perturbed passes: its network in another precision, without the vocabulary projection.
 
-`logits` and `frame_masking` of a twin give the states h that meet the output embeddings E, where logits = h E^T + b:
-a divergence needs less than all of a log-softmax (`hiding.effect`). This takes nothing from a family but its
-`with_network` and what transformers asks of it, `get_output_embeddings`; whether logits really are that product is
-checked on the clean pass by whoever uses a twin. The model itself is never changed.
+`logits` and `frame_masking` of a twin stop one step early: they return the decoder's last states h, where logits = h
+E^T + b with the output embeddings E. That is faster, because a divergence can be computed from h in blocks of the
+vocabulary (`hiding.effect`). A family needs `with_network` for this, and `get_output_embeddings` of transformers.
+Whoever uses a twin must check on the clean pass that logits really are that product (`hiding.way` does). The model
+itself is never changed.
 
-In a lower precision the decoder works on changes. A divergence is of second order in the change of the states, so
-rounding x and x0 apart would drown it for tokens that hardly move. With the clean input x0 and output y0 of a linear
-layer in full precision,
+In a lower precision the decoder computes changes. A divergence is quadratic in the change of the states. For tokens
+that hardly move, the rounding errors of a perturbed x and a clean x0 would be larger than it. So the clean input x0
+and output y0 of each linear layer are kept in full precision, and a perturbed pass computes
 
     y = y0 + W (x - x0)
 
-only the change is rounded, and the error is relative to it. `clean_pass` says which pass is the clean one.
+Only the change is rounded, and the error is relative to the change. `clean_pass` records the clean pass.
 """
 
 from __future__ import annotations
@@ -30,18 +31,23 @@ from xbench.models import masked_attention
 from xbench.models.derived import once_per_network
 from xbench.models.metered import MeteredModel
 from xbench.models.optional import TakesNetwork, offers
+from xbench.models.private import attention_name
 from xbench.models.protocol import SpeechModel
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Inputs and outputs of linear layers in a clean pass, each with a batch of one.
+# The input and output of each linear layer in a clean pass, with a batch of one.
 Clean = dict[nn.Module, tuple[Tensor, Tensor]]
 
 
 @dataclass(eq=False)
 class Changes:
-    """Which clean pass the decoder of a twin adds changes to; while it is made, layers write to it."""
+    """Holds the clean pass that perturbed passes of a twin are computed against.
+
+    clean: input and output of each linear layer. made: False while the clean pass runs, when each layer records
+    its input and output in `clean`; True afterwards, when layers read them.
+    """
 
     clean: Clean = field(default_factory=dict)
     made: bool = False
@@ -78,12 +84,12 @@ class Twin:
 
     @contextmanager
     def clean_pass(self) -> Iterator[Clean]:
-        """Keep what the decoder's linear layers make within the context (the last call of each layer)."""
+        """Record the input and output of the decoder's linear layers within the context (the last call of each)."""
         with self.changes.using({}, made=False) as clean:
             yield clean
 
     def beside(self, clean: Clean, passes: Callable[P, R]) -> Callable[P, R]:
-        """Return passes that are changes of a clean one."""
+        """Return the same passes, computed as changes of a clean pass."""
 
         def changed(*inputs: P.args, **named: P.kwargs) -> R:
             with self.changes.using(clean, made=True):
@@ -93,10 +99,10 @@ class Twin:
 
 
 def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
-    """Return the twin in this precision; None for a model without output embeddings to take off.
+    """Return the twin in this precision; None for a model without output embeddings.
 
     In the model's own precision the twin shares all weights. It is made once, and kept as long as the model's network.
-    Passes of a metered model's twin count with it.
+    If the model counts its passes, those of its twin are counted with them.
     """
     if isinstance(model, MeteredModel):
         found = twin(model.measured, dtype)
@@ -111,7 +117,7 @@ def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a twin has beside the model around its network."""
+    """The parts of a twin, without the model around its network."""
 
     network: nn.Module
     embeddings: Float[Tensor, "vocab dim"]
@@ -119,7 +125,7 @@ class _Made:
     changes: Changes
 
 
-@once_per_network(at_most=2)  # a reference compares two precisions
+@once_per_network(at_most=2)  # two are in use at a time: a check compares two precisions
 def _twin(network: nn.Module, dtype: torch.dtype) -> _Made | None:
     find: Any = getattr(network, "get_output_embeddings", None)
     projection = find() if find else None
@@ -139,13 +145,13 @@ def _twin(network: nn.Module, dtype: torch.dtype) -> _Made | None:
 
 
 def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn.Module:
-    """Put matrix products and convolutions into a precision; residual streams and norms keep theirs.
+    """Compute matrix products and convolutions in a precision; residual streams and norms keep their own.
 
-    Rounding of the residual stream would be most of the error and saves no time. Outside the decoder, outputs
-    stay in the lower precision only where our own attention function reads them, which takes any.
+    Rounding the residual stream would cause most of the error and save no time. Outside the decoder, outputs
+    stay in the lower precision only where our own attention function reads them, which takes any precision.
     """
     own = next(network.parameters()).dtype
-    ours = network.config._attn_implementation == masked_attention.NAME
+    ours = attention_name(network.config) == masked_attention.NAME
     in_decoder = set(network.get_decoder().modules())
 
     round_once = _once(lambda tensor: tensor.to(dtype))
@@ -173,7 +179,7 @@ def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn
 
 
 def _in_order(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Lay out anew what convolutions left with its axes swapped: sums and norms of every layer keep such a layout."""
+    """Copy into row order what convolutions left with swapped axes: every later layer would keep the slow layout."""
     return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
 
 
@@ -193,9 +199,10 @@ def _as_convolution(module: nn.Linear) -> None:
 
 
 def _once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Remember the last result while the tensors are the same objects: queries, keys and values read one input.
+    """Return the function with its last result remembered, which it gives again for the same tensor objects.
 
-    Nothing may write into them in between; the checks of whoever uses a twin would notice.
+    Queries, keys and values of a layer read one input, which is then rounded once. Nothing may write into that input
+    in between; `hiding.trust` would notice.
     """
     last: tuple[tuple[Tensor, ...], Tensor] | None = None
 
@@ -210,14 +217,14 @@ def _once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @dataclass(frozen=True)
 class _Change:
-    """How linear layers keep a clean input and take the difference to it: once for all that read the same input."""
+    """How linear layers keep a clean input, and how they subtract it: once for all layers that read the same input."""
 
     kept: Callable[[Tensor], Tensor]
     rounded: Callable[[Tensor, Tensor], Tensor]
 
     @classmethod
     def in_precision(cls, dtype: torch.dtype) -> _Change:
-        """Return copies of clean inputs, and differences rounded to a precision."""
+        """Return the functions that copy a clean input, and that subtract it and round the difference."""
         return cls(_once(Tensor.clone), _once(lambda inputs, clean: (inputs - clean).to(dtype)))
 
 
@@ -235,7 +242,7 @@ def _add_changes(module: nn.Linear, dtype: torch.dtype, changes: Changes, change
             )
         exact = nn.functional.linear(inputs, module.weight, module.bias)
         if not changes.made and len(inputs) == 1:
-            # Copies: what follows may write into its input or output in place.
+            # Copies, because later layers may write into the input or output in place.
             changes.clean[module] = (change.kept(inputs), exact.clone())
         return exact
 
@@ -243,12 +250,14 @@ def _add_changes(module: nn.Linear, dtype: torch.dtype, changes: Changes, change
 
 
 def _with(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:
-    """Return a copy with one submodule replaced that shares all else, modules and weights."""
+    """Return a copy of a module with one submodule replaced; all other modules and weights are shared."""
     first, _, rest = path.partition(".")
     children: Mapping[str, nn.Module | None] = module._modules
     child = children[first]
     assert child is not None
     twin_module = copy.copy(module)
+    # A private name of torch, and the only way: assigning a submodule would write into the dictionary that the copy
+    # still shares with the original.
     twin_module._modules = {
         **children,
         first: _with(child, rest, replacement) if rest else replacement,

@@ -20,7 +20,7 @@ class Way:
     """How hidden cells become the output of a model.
 
     name: tells the ways of one model apart. perturbed: from hidden cells to logits, or to the states of `twin`.
-    twin: None where the model itself runs. states: the twin's when nothing is hidden.
+    twin: None where the model itself runs. states: what the twin gives when nothing is hidden.
     """
 
     name: str
@@ -39,21 +39,21 @@ class Way:
     def logits(
         self, output: Float[Tensor, "batch token output"]
     ) -> Float[Tensor, "batch token vocab"]:
-        """Return the logits of what `perturbed` gives."""
+        """Turn what `perturbed` gives into logits."""
         return output.float() if self.twin is None else self.twin.logits(output)
 
 
-# a model (or its twin) and the precision of its products to passes over hidden cells
+# From a model (or its twin) and a precision to the function from hidden cells to that model's output.
 Build = Callable[[SpeechModel, torch.dtype], Perturbed]
 
 
 def way_in(cells: Cells, dtype: torch.dtype) -> Way | None:
-    """Return the way in a precision; None where the model cannot run in it."""
+    """Return the way to run the model in this precision; None where it cannot run in it."""
     return _way(f"{cells.space}:{cells.neutral}", cells, dtype, cells.passes)
 
 
 def frozen_way(cells: SpectrogramCells, dtype: torch.dtype) -> Way | None:
-    """Return the way over frozen padding; None where the clip has no padding."""
+    """Return the way that leaves the padding as in the clean pass; None where the clip has no padding."""
     if not cells.has_padding:
         return None
     return _way("frozen", cells, dtype, cells.frozen_passes)

@@ -34,6 +34,8 @@ from captum.attr import (
     NoiseTunnel,
     Saliency,
 )
+
+# Private: captum says only there which classes of modules are activations, and by which rule.
 from captum.attr._core import deep_lift
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -44,6 +46,7 @@ from xbench.hiding.cells import Space
 from xbench.methods.target import Scores, in_both_spaces, seeded
 from xbench.models.attention_gradients import differentiable_attention
 from xbench.models.optional import ShowsNetwork, offers
+from xbench.models.private import is_activation
 
 Map = Float[Tensor, "token frame"] | Float[Tensor, "token melframe mel"]
 
@@ -199,7 +202,7 @@ def _rescaled_activations(network: nn.Module) -> Iterator[None]:
     unknown = {
         type(module)
         for module in network.modules()
-        if type(module).__module__ == "transformers.activations" and type(module) not in rules
+        if is_activation(module) and type(module) not in rules
     }
     rules.update(dict.fromkeys(unknown, deep_lift.nonlinear))
     try:

@@ -7,7 +7,7 @@ import logging as python_logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,23 +112,45 @@ def _device(name: str) -> str:
     return name
 
 
-def check_folder(location: Location, model_type: str | None) -> None:
-    """Refuse a local folder that holds no configuration, another architecture (None: any), or a pickle."""
-    import json
+def checked(location: Location, model_type: str | None) -> Location:
+    """Refuse a checkpoint by its configuration, before its weights are read or fetched.
 
+    model_type: what the family loads; None where its code, and so its type, comes with the checkpoint.
+    Returns where it lies: on the hub with the commit for a revision, so that all its files are of one commit.
+    """
     folder = location.folder
-    if folder is None:
-        return
-    config = folder / "config.json"
+    config = _config_on_hub(location) if folder is None else folder / "config.json"
     if not config.is_file():
         raise UsageError(f"model '{location.name}': {folder} has no config.json")
+    check_config(location, _settings(location, config), model_type)
+    if folder is None:
+        return replace(location, revision=config.parent.name)
+    _check_weight_files(location, folder)
+    return location
+
+
+def _config_on_hub(location: Location) -> Path:
+    """Return the path of the configuration in the cache of the hub: snapshots/COMMIT/config.json."""
+    from huggingface_hub import hf_hub_download
+
+    with explained(location):
+        return Path(hf_hub_download(location.target, "config.json", revision=location.revision))
+
+
+def _settings(location: Location, config: Path) -> dict[str, Any]:
+    import json
+
     try:
         settings = json.loads(config.read_text("utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("it is not an object")
     except ValueError as problem:
         raise UsageError(f"model '{location.name}': config.json is not valid: {problem}") from None
-    check_config(location, settings, model_type)
+    return settings
+
+
+def _check_weight_files(location: Location, folder: Path) -> None:
+    """Refuse a local folder whose weights are pickles, or not there."""
     if not any(folder.glob("*.safetensors")):
         if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
             raise UsageError(
@@ -163,10 +185,7 @@ _TRANSDUCERS = ("ForTDT", "ForRNNT", "ForTransducer")
 
 
 def check_config(location: Location, settings: Mapping[str, Any], model_type: str | None) -> None:
-    """Refuse a configuration of another architecture; say why where no family could ever load it.
-
-    model_type: what the family loads; None where its code, and so its type, comes with the checkpoint.
-    """
+    """Refuse a configuration of another architecture (None: any); say why where no family could ever load it."""
     found = settings.get("model_type")
     if found == model_type:
         return
@@ -198,13 +217,9 @@ def _without_cross_attention(settings: Mapping[str, Any]) -> str | None:
     return None
 
 
-def check_hub_config(location: Location, model_type: str, arguments: dict[str, Any]) -> None:
-    """Refuse a checkpoint on the hub by its configuration alone, before its weights are fetched."""
-    from transformers import AutoConfig
-
-    with explained(location):
-        config = AutoConfig.from_pretrained(location.target, **arguments)
-    check_config(location, config.to_dict(), model_type)
+def revision_of(location: Location) -> str:
+    """Return what a checkpoint is exactly: its commit on the hub, or a hash of its folder."""
+    return folder_revision(location.folder) if location.folder else str(location.revision)
 
 
 def folder_revision(folder: Path) -> str:

@@ -17,7 +17,6 @@ so one K and V serve all masks. Registered with transformers' attention interfac
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +24,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    DynamicCache,
+    EncoderDecoderCache,
+)
+
+from xbench.models.private import cache_keyword, sdpa_attention_forward, sdpa_mask
 
 NAME = "xbench-masked-frames"
 KeyValue = tuple[Tensor, Tensor]
@@ -192,15 +195,12 @@ def cross_cache(modules: list[Any], encoded: Float[Tensor, "batch source dim"]) 
 def projected_once(decoder: Any, projected: list[KeyValue]) -> dict[str, EncoderDecoderCache]:
     """Return the arguments with which a decoder takes these keys and values for its cross-attention.
 
-    They fill the cross-attention half of a cache, so the decoder makes none of its own. The keyword is
-    `cache` from transformers 5.24 on, and `past_key_values` before.
+    They fill the cross-attention half of a cache, so the decoder makes none of its own.
     """
     cross = DynamicCache()
     for layer, (key, value) in enumerate(projected):
         cross.update(key, value, layer)
-    known = inspect.signature(decoder.forward).parameters
-    keyword = "cache" if "cache" in known else "past_key_values"
-    return {keyword: EncoderDecoderCache(DynamicCache(), cross)}
+    return {cache_keyword(decoder): EncoderDecoderCache(DynamicCache(), cross)}
 
 
 AttentionInterface.register(NAME, attention)

@@ -13,7 +13,7 @@ from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.runner import compare, stages
 from xbench.runner.bench import Bench, bench_of
-from xbench.runner.intervene import most_passes
+from xbench.runner.hearing import most_passes
 from xbench.runner.keys import Job
 from xbench.runner.plan import Method, Plan, TaskPlan, expand
 from xbench.spec import ExecutionOptions

@@ -15,7 +15,7 @@ from xbench.metrics.sanity import gates_named
 from xbench.models.optional import WritesEncoded, offers
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.results import GateRecord, RunResult
-from xbench.runner import compare, intervene, record, stages
+from xbench.runner import compare, hearing, intervene, record, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import Bench, bench_of
 from xbench.runner.fit import decode_and_refer, fit_methods
@@ -152,7 +152,7 @@ def explain_and_score(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -
     """Explain one utterance by every method and score those that can, whatever befell other utterances."""
     unsupported = {} if spoken.decoded.empty else stages.explain(bench, spoken, methods)
     able = [m for m in methods if m.call not in unsupported]
-    intervene.measure(bench, spoken, able)
+    hearing.measure(bench, spoken, able)
     scored = intervene.with_interventions(
         compare.score(bench.shelf, spoken, able),
         bench.shelf,

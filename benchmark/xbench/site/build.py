@@ -31,8 +31,10 @@ from xbench.site.data.heads import head_file
 from xbench.site.data.results import RESULTS_SCHEMA, results_table
 from xbench.site.data.runs import submission_file
 from xbench.site.data.scripts import entities, json_text, pair_files, script_text
+from xbench.site.data.standings import standings_file
 from xbench.site.examples import Example, better_than, comparable, read_examples
 from xbench.site.load import Refusal, Result, read_results
+from xbench.site.overall import overall
 from xbench.site.pages import all_pages
 from xbench.site.render import leaderboard_folder, renderer
 from xbench.site.tables.headlines import shown_scores
@@ -166,6 +168,7 @@ def site_files(
         add(f"js/{name}.js", script_text(name, json_text(value)))
 
     shown = shown_scores(tables)
+    standings = [overall(tables, *key) for key in shown]
     results = results_table(tables)
     script("results", results)
     for slug, pairs in pair_files(tables, shown).items():
@@ -181,6 +184,7 @@ def site_files(
     files["data/results.json"] = (json_text(results) + "\n").encode()
     files["data/results.csv"] = results_csv(tables.rows).encode()
     files["data/results.schema.json"] = (json_text(RESULTS_SCHEMA) + "\n").encode()
+    files["data/standings.json"] = (json_text(standings_file(standings)) + "\n").encode()
     for submission in tables.submissions:
         content = json_text(submission_file(submission.runs)) + "\n"
         files[f"data/runs/{submission.id}.json"] = content.encode()
@@ -199,7 +203,7 @@ def site_files(
     files["data/SHA256SUMS"] = "".join(sums).encode()
 
     render = renderer(site_facts(tables, files, options), names)
-    for page in all_pages(tables, examples, refused):
+    for page in all_pages(tables, standings, examples, refused):
         files[page.path] = render(page).encode()
     return files
 

@@ -6,15 +6,24 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from xbench.errors import UsageError
+from xbench.results import column_name
 from xbench.site.build import MANIFEST
-from xbench.site.charts import number
+from xbench.site.charts import cost, number
+from xbench.site.costs import significant
+from xbench.site.seen import Seen, seen
+from xbench.site.stated import (
+    Stated,
+    Statements,
+    disagreements,
+    stated_runs,
+    statements,
+    text_at,
+)
 
 # Bytes, from the design's targets.
 LARGEST_PAGE = 150_000
@@ -27,62 +36,26 @@ _FEW_ROWS = 1000  # below, names weigh more than rows
 _DIGITS = {"value": 3, "skill": 2}
 
 
-@dataclass
-class _Seen(HTMLParser):
-    """What one page holds: links, ids, and the numbers it says of rows of the data."""
-
-    links: list[str] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    numbers: list[tuple[str, str, str]] = field(default_factory=list)
-    found: list[str] = field(default_factory=list)
-    _row: str | None = None
-    _field: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note links, ids and which row and field comes next."""
-        given = {name: value or "" for name, value in attrs}
-        self.links += [given[name] for name in ("href", "src") if name in given]
-        if "id" in given:
-            self.ids.append(given["id"])
-        if "style" in given or any(name.startswith("on") for name in given):
-            self.found.append(f"<{tag}> has an inline style or handler")
-        if tag == "tr" or "data-row" in given:
-            self._row = given.get("data-row")
-        self._field = given.get("data-f")
-
-    def handle_data(self, data: str) -> None:
-        """Note a number that a row states."""
-        if self._row and self._field:
-            self.numbers.append((self._row, self._field, data))
-        self._field = None
-
-
 def problems(site: Path) -> list[str]:
     """Return every problem of a built site, as `file: what`."""
     try:
         manifest = json.loads((site / MANIFEST).read_text("utf-8"))
         results = json.loads((site / "data/results.json").read_text("utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{site} is not a built site: {problem}") from None
+        standings = json.loads((site / "data/standings.json").read_text("utf-8"))
+        runs = stated_runs(site, manifest["files"], results)
+    except (OSError, ValueError, LookupError) as problem:
+        raise UsageError(f"{site} is not a built site: {problem!r}; build it again") from None
     found = list(_hashes(site, manifest["files"]))
-    pages = {path: _parse(site / path) for path in manifest["files"] if _is_page(site, path)}
+    pages = {path: seen(site / path) for path in manifest["files"] if _is_page(site, path)}
     found += _links(pages, {*manifest["files"], MANIFEST}, manifest["snapshot"] is not None)
-    found += _numbers(pages, _facts(results))
+    found += _numbers(pages, _facts(results, runs))
+    found += _statements(pages, statements(runs, results, standings))
     found += _sizes(site, manifest["files"], results["n"])
     return found
 
 
 def _is_page(site: Path, path: str) -> bool:
     return path.endswith(".html") and (site / path).is_file()
-
-
-def _parse(path: Path) -> _Seen:
-    seen = _Seen()
-    seen.feed(path.read_text("utf-8"))
-    return seen
 
 
 def _hashes(site: Path, files: Mapping[str, str]) -> Iterator[str]:
@@ -94,7 +67,7 @@ def _hashes(site: Path, files: Mapping[str, str]) -> Iterator[str]:
             yield f"{path}: is not the file that was built"
 
 
-def _links(pages: Mapping[str, _Seen], files: set[str], snapshot: bool) -> Iterator[str]:
+def _links(pages: Mapping[str, Seen], files: set[str], snapshot: bool) -> Iterator[str]:
     """Find links to files or places that are not there, and assets from elsewhere."""
     for path, page in pages.items():
         yield from (f"{path}: {problem}" for problem in page.found)
@@ -116,7 +89,7 @@ def _links(pages: Mapping[str, _Seen], files: set[str], snapshot: bool) -> Itera
                 yield f"{path}: '{link}' names a place that is not there"
 
 
-def _place_is_missing(page: _Seen | None, fragment: str) -> bool:
+def _place_is_missing(page: Seen | None, fragment: str) -> bool:
     """Say whether a fragment is the id of nothing; one with `=` is a state that scripts read."""
     return page is not None and bool(fragment) and "=" not in fragment and fragment not in page.ids
 
@@ -133,26 +106,26 @@ def _resolve(page: str, link: str) -> str | None:
     return "/".join(parts)
 
 
-def _facts(results: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """Return value and skill of every row of the data, by its permanent name."""
+def _facts(
+    results: Mapping[str, Any], runs: Mapping[str, Stated]
+) -> dict[str, dict[str, float | None]]:
+    """Return the numbers of every row of the data, by its permanent name, and the cost of its run."""
     columns = results["cols"]
-    runs = results["runs"]["id"]["v"]
+    ids = results["runs"]["id"]["v"]
     facts = {}
     for i in range(results["n"]):
-        metric, reference = (_text(columns[name], i) for name in ("metric", "reference"))
-        column = metric if reference is None else f"{metric}@{reference}"
-        name = f"{runs[columns['run']['v'][i]]}/{column}"
+        id = ids[columns["run"]["v"][i]]
+        metric = text_at(columns["metric"], i) or ""
+        name = f"{id}/{column_name(metric, text_at(columns['reference'], i))}"
         facts[name] = {key: columns[key]["v"][i] for key in ("value", "skill", "low", "high")}
+        if id in runs:
+            took = runs[id].content["cost"]["seconds_per_audio_second"]
+            facts[name]["seconds"] = significant(took)
     return facts
 
 
-def _text(column: Mapping[str, Any], row: int) -> str | None:
-    index = column["ix"][row]
-    return None if index < 0 else column["dict"][index]
-
-
 def _numbers(
-    pages: Mapping[str, _Seen], facts: Mapping[str, Mapping[str, float | None]]
+    pages: Mapping[str, Seen], facts: Mapping[str, Mapping[str, float | None]]
 ) -> Iterator[str]:
     for path, page in pages.items():
         for row, name, shown in page.numbers:
@@ -162,10 +135,21 @@ def _numbers(
             fact = facts[row]
             if name == "ci":
                 expected = f"[{number(fact['low'])}, {number(fact['high'])}]"
+            elif name == "seconds":
+                expected = cost(fact.get(name))
             else:
                 expected = number(fact[name], _DIGITS[name])
             if shown != expected:
-                yield f"{path}: {row} {name} is {shown}, data/results.json says {expected}"
+                source = "data/runs" if name == "seconds" else "data/results.json"
+                yield f"{path}: {row} {name} is {shown}, {source} says {expected}"
+
+
+def _statements(pages: Mapping[str, Seen], said: Mapping[str, Statements]) -> Iterator[str]:
+    """Find where a page says something else of quality, references and costs than results do."""
+    for path, page in pages.items():
+        for subject, shown in page.statements.items():
+            for problem in disagreements(shown, said.get(subject, [])):
+                yield f"{path}: {subject} {problem}"
 
 
 def _sizes(site: Path, files: Mapping[str, str], rows: int) -> Iterator[str]:

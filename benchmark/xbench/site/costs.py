@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from xbench.site.tables.boards import Number, Row
+from xbench.site.tables.boards import Number
 from xbench.site.tables.entries import ListedRun
 
 
@@ -20,7 +21,7 @@ def seconds_per_audio_second(run: ListedRun) -> Number:
 
 def passes_per_utterance(run: ListedRun) -> Number:
     """Return forward and backward passes per scored utterance; None where nobody counted them."""
-    n = len(run.data["utterances"]["id"])
+    n = run.utterances
     counted = run.passes
     return significant(counted / n) if n and counted is not None else None
 
@@ -31,21 +32,24 @@ def peak_memory_mb(run: ListedRun) -> int | None:
     return None if peak is None else peak // 1_000_000
 
 
-def cost_of(rows: Sequence[Row]) -> tuple[Number, Number]:
-    """Return seconds per second of audio and passes (both directions) per utterance, over all rows.
+def pooled_cost(costs: Sequence[tuple[Mapping[str, Any], int]]) -> tuple[Number, Number]:
+    """Return seconds per second of audio and passes (both directions) per utterance, over several runs.
 
-    Maps that others made come without a count: one row without it leaves the whole unknown.
+    costs: what each run took, as its result states it, and its number of scored utterances. Maps that
+    others made come without a count: one run without it leaves the whole unknown.
     """
     spent = audio = 0.0
-    for row in rows:
-        rate = row.run.cost["seconds_per_audio_second"]
+    passes: list[int | None] = []
+    for cost, _ in costs:
+        rate = cost["seconds_per_audio_second"]
         if rate:
-            spent += row.run.cost["seconds"]
-            audio += row.run.cost["seconds"] / rate
-    timed = all(row.run.cost["seconds"] is not None for row in rows)
-    passes = [row.run.passes for row in rows]
+            spent += cost["seconds"]
+            audio += cost["seconds"] / rate
+        both = (cost["forward_passes"], cost["backward_passes"])
+        passes.append(None if None in both else sum(both))
+    timed = all(cost["seconds"] is not None for cost, _ in costs)
     counted = [p for p in passes if p is not None]
-    utterances = sum(len(row.run.data["utterances"]["id"]) for row in rows)
+    utterances = sum(n for _, n in costs)
     return (
         spent / audio if timed and audio else None,
         sum(counted) / utterances if utterances and len(counted) == len(passes) else None,

@@ -11,7 +11,9 @@ from typing import Any
 from xbench.bundle import AUDIO, FILE, PUBLIC_LICENCES, read_bundle
 from xbench.errors import UsageError
 from xbench.schemas import InvalidFile
+from xbench.site.charts import number
 from xbench.site.load import Refusal
+from xbench.site.tables.entries import ListedRun, Metric
 from xbench.site.tables.tabulate import Tables
 from xbench.site.text import harmless, readable
 
@@ -87,30 +89,48 @@ def comparable(tables: Tables, examples: Sequence[Example]) -> list[dict[str, An
 def better_than(tables: Tables, example: Example) -> dict[str, dict[str, tuple[int, int]]]:
     """Return {map id: {score: (clips it does better than, other clips)}} under the same method.
 
-    A score is left out where no result has a value for this clip and for another.
+    A score is left out where no result has a value for this clip and for another. Of several results one
+    that states the bundle's own value counts, else one that is no oracle, else the newest.
     """
     bundle = example.bundle
+    where = (bundle["task"], bundle["model"])
+    here = [run for run in tables.runs if (run.task.name, run.model.name) == where]
+    here.sort(key=lambda run: (not run.config.oracle, run.data["provenance"]["finished"], run.id))
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for entry in bundle["maps"]:
         call = (entry["method"], _key(entry["params"]))
-        for run in tables.runs:
-            where = (run.task.name, run.model.name)
-            facts = run.config.facts
-            if where != (bundle["task"], bundle["model"]) or not entry["scores"]:
+        runs = [r for r in here if (r.config.method, _key(r.config.facts["params"])) == call]
+        for name, stated in entry["scores"].items():
+            metric = tables.metrics.get(name.partition("@")[0])
+            if metric is None:
                 continue
-            if (facts["name"], _key(facts["params"])) != call:
-                continue
-            for name in entry["scores"]:
-                metric = tables.metrics.get(name.partition("@")[0])
-                columns = run.data["utterances"]
-                values = dict(zip(columns["id"], columns.get(name, ()), strict=False))
-                mine = values.pop(bundle["utterance"], None)
-                others = [v for v in values.values() if isinstance(v, int | float)]
-                if metric is None or not isinstance(mine, int | float) or not others:
-                    continue
-                worse = sum(v < mine if metric.higher else v > mine for v in others)
-                found.setdefault(entry["id"], {})[name] = (worse, len(others))
+            counted = [
+                c for r in runs if (c := _clips_beaten(r, name, bundle["utterance"], metric))
+            ]
+            same = [c for c in counted if number(c.mine, 3) == number(stated, 3)]
+            if counted:
+                chosen = (same or counted)[-1]
+                found.setdefault(entry["id"], {})[name] = (chosen.beaten, chosen.others)
     return found
+
+
+@dataclass(frozen=True)
+class _ClipsBeaten:
+    mine: float
+    beaten: int
+    others: int
+
+
+def _clips_beaten(run: ListedRun, name: str, utterance: str, metric: Metric) -> _ClipsBeaten | None:
+    """Return the value of an utterance, and how many of the other values of this result it beats."""
+    columns = run.data["utterances"]
+    values = dict(zip(columns["id"], columns.get(name, ()), strict=False))
+    mine = values.pop(utterance, None)
+    others = [v for v in values.values() if isinstance(v, int | float)]
+    if not isinstance(mine, int | float) or not others:
+        return None
+    worse = sum(v < mine if metric.higher else v > mine for v in others)
+    return _ClipsBeaten(mine, worse, len(others))
 
 
 def _key(params: Mapping[str, Any]) -> str:

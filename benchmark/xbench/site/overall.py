@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xbench import stats
-from xbench.site.costs import cost_of
+from xbench.site.costs import pooled_cost
 from xbench.site.ranking import SEED, RankedPair, Values, rank
+from xbench.site.shared import Shared, shared
 from xbench.site.tables.boards import Number, Row, rounded, utterance_values
 from xbench.site.tables.entries import Config, Model, Task
 from xbench.site.tables.tabulate import Tables
@@ -46,15 +47,24 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Holes:
+    """A configured method that lacks scores of the block: in how many cells, and why in how many."""
+
+    config: Config
+    cells: int
+    reasons: Shared[str]
+
+
+@dataclass(frozen=True)
 class Overall:
-    """Standings on one metric and reference, best first; `missing`: configs with holes, how many, and why."""
+    """Standings on one metric and reference, best first; `missing`: methods with holes in the block."""
 
     metric: str
     reference: str | None
     higher: bool
     cells: tuple[tuple[Task, Model], ...]
     standings: tuple[Standing, ...]
-    missing: tuple[tuple[Config, int, str], ...]
+    missing: tuple[Holes, ...]
     pairs: tuple[RankedPair, ...]
     reason: str | None
 
@@ -74,7 +84,7 @@ def overall(
     """Compare all rankable methods that `wanted` accepts, on one task or model or on all."""
     higher = tables.metrics[metric].higher
     rows: dict[Config, dict[Cell, Row]] = defaultdict(dict)
-    without: dict[Config, str] = {}
+    without: dict[Config, dict[Cell, str]] = defaultdict(dict)
     places: dict[Cell, tuple[Task, Model]] = {}
     by_slug = {config.slug: config for config in tables.configs}
     for board in tables.select(metric=metric, reference=reference, **boards):
@@ -84,9 +94,9 @@ def overall(
             if not config.ranked or row.rank_reason == "superseded" or not wanted(config):
                 continue
             if row.value is None:
-                without[config] = row.reason or "not recorded"
+                without[config][cell] = row.reason or "not recorded"
             elif row.rank_reason == "no-values-per-utterance":
-                without[config] = row.rank_reason
+                without[config][cell] = row.rank_reason
             else:
                 rows[config][cell] = row
                 places[cell] = (board.task, board.model)
@@ -112,18 +122,19 @@ def overall(
             )
         )
     standings.sort(key=lambda s: (-s.value if higher else s.value, s.rank or 0, s.config.label))
-    missing = [
-        (config, len(block - set(rows.get(config, ()))), without.get(config, "not run"))
-        for config in {**dict.fromkeys(rows), **dict.fromkeys(without)}
-        if not block <= set(rows.get(config, ()))
-    ]
+    missing = []
+    for config in {**dict.fromkeys(rows), **dict.fromkeys(without)}:
+        holes = block - set(rows.get(config, ()))
+        if holes:
+            why = shared(without.get(config, {}).get(cell, "not run") for cell in holes)
+            missing.append(Holes(config, len(holes), why))
     return Overall(
         metric,
         reference,
         higher,
         tuple(places[cell] for cell in sorted(block)),
         tuple(standings),
-        tuple(sorted(missing, key=lambda item: item[0].label)),
+        tuple(sorted(missing, key=lambda holes: holes.config.label)),
         ranking.pairs,
         ranking.reason,
     )
@@ -172,7 +183,7 @@ def _standing(
         for kind in ("floor", "ceiling")
     )
     skill = stats.skill(column, bounds["floor"], bounds["ceiling"], clusters, seed=SEED)
-    seconds, passes = cost_of(rows)
+    seconds, passes = pooled_cost([(row.run.cost, row.run.utterances) for row in rows])
     rank_at, low, high, best = place
     return Standing(
         config=config,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,9 +10,11 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from xbench.results import column_name
 from xbench.site import charts
 from xbench.site.costs import significant
 from xbench.site.pages.page import Page
+from xbench.site.text import told, words
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -42,8 +43,8 @@ def environment(site: Mapping[str, Any]) -> Environment:
         auto_reload=False,
     )
     made.filters["pair"] = lambda text: (text, text)
-    made.filters["words"] = _words
-    made.filters["told"] = _told
+    made.filters["words"] = words
+    made.filters["told"] = told
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     made.globals.update(
         num=charts.number,
@@ -51,6 +52,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
         cost=charts.cost,
         significant=significant,
         millions=_millions,
+        score_name=lambda of: column_name(of.metric, of.reference),
         query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),
         ramp=[charts.viridis(step) for step in range(charts.LEVELS)],
         csp=CSP,
@@ -80,24 +82,6 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         )
 
     return render
-
-
-def _words(reason: str | None) -> str:
-    """Write a reason for reading: `fewer-than-6-clusters` without its hyphens."""
-    if not reason:
-        return "not recorded"
-    return reason.replace("-", " ") if re.fullmatch(r"[a-z0-9-]+", reason) else reason
-
-
-def _told(value: Any) -> str:
-    """Write nested facts as words: `batch size 64; precision (bfloat16 6, float32 1)`."""
-    if not isinstance(value, Mapping):
-        return _words(f"{value:.4g}" if isinstance(value, float) else str(value))
-    nested = {
-        k: f"({_told(v).replace('; ', ', ')})" if isinstance(v, Mapping) else _told(v)
-        for k, v in value.items()
-    }
-    return "; ".join(f"{k.replace('_', ' ')} {v}" for k, v in nested.items())
 
 
 def _millions(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Strangers' text made harmless to look at, and names turned into file names.
+"""Strangers' text made harmless to look at, names turned into file names, facts turned into words.
 
 HTML is escaped by the templates; here goes what escaping leaves: characters that hide or reorder
 what stands beside them, and texts without end.
@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LONGEST = 200
@@ -81,3 +81,21 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-")
+
+
+def words(reason: str | None) -> str:
+    """Write a reason for reading: `fewer-than-6-clusters` without its hyphens."""
+    if not reason:
+        return "not recorded"
+    return reason.replace("-", " ") if re.fullmatch(r"[a-z0-9-]+", reason) else reason
+
+
+def told(value: Any) -> str:
+    """Write nested facts as words: `batch size 64; precision (bfloat16 6, float32 1)`."""
+    if not isinstance(value, Mapping):
+        return words(f"{value:.4g}" if isinstance(value, float) else str(value))
+    nested = {
+        k: f"({told(v).replace('; ', ', ')})" if isinstance(v, Mapping) else told(v)
+        for k, v in value.items()
+    }
+    return "; ".join(f"{k.replace('_', ' ')} {v}" for k, v in nested.items())

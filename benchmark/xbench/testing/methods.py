@@ -48,14 +48,7 @@ from xbench.spec import Call, Scalar, Scoring
 from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
 from xbench.testing.calls import MISFIT, check_signature, completed
 from xbench.testing.demo_clips import demo_cases
-from xbench.testing.state import (
-    State,
-    data_state,
-    hook_state,
-    refuse_changes,
-    surroundings,
-    weight_state,
-)
+from xbench.testing.state import Watched, watch
 from xbench.trace import CAPTURES
 
 Map = Float32[np.ndarray, "token *cells"]
@@ -138,12 +131,10 @@ class _Subject:
         return (self.first[0], *(self.map(self.traced(i)) for i in range(1, len(self.cases))))
 
     @cached_property
-    def first(self) -> tuple[Map, dict[str, State], dict[str, State]]:
+    def first(self) -> tuple[Map, Watched]:
         """The first map of all, and what everything around it was before and after."""
         case = self.traced(0)
-        before = _state(case)
-        values = self.map(case)
-        return values, before, _state(case)
+        return watch(case, lambda: self.map(case))
 
 
 def _traced(case: Case, needs: frozenset[str]) -> Case:
@@ -239,21 +230,8 @@ def _check_one_pass(subject: _Subject) -> None:
 # -- what must stay as it was ---------------------------------------------------------------------
 
 
-def _state(case: Case) -> dict[str, State]:
-    return {
-        "hooks": hook_state(case.model),
-        "model": weight_state(case.model),
-        "trace": data_state(case),
-        "surroundings": surroundings(),
-    }
-
-
 def _unchanged(what: str) -> Callable[[_Subject], None]:
-    def check(subject: _Subject) -> None:
-        before, after = (state[what] for state in subject.first[1:])
-        refuse_changes(before, after)
-
-    return check
+    return lambda subject: subject.first[1].refuse_changes(what)
 
 
 # -- the target -----------------------------------------------------------------------------------
@@ -336,7 +314,7 @@ CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "one-pass": _check_one_pass,
     "hooks": _unchanged("hooks"),
     "model": _unchanged("model"),
-    "trace": _unchanged("trace"),
+    "trace": _unchanged("case"),
     "surroundings": _unchanged("surroundings"),
     "target": _check_target,
     "refuses": _check_refuses,

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xbench.case import Case
+from xbench.models.private import attention_name
 from xbench.models.protocol import SpeechModel
 from xbench.testing.battery import Broken
 
 State = dict[str, Any]
+T = TypeVar("T")
 
 
-def refuse_changes(before: State, after: State) -> None:
-    """Raise Broken, naming the first of the things that are not what they were."""
-    keys = before.keys() | after.keys()
-    changed = sorted(k for k in keys if before.get(k) != after.get(k))
-    if changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise Broken(f"the call changed {changed[0]}{more}")
+@dataclass(frozen=True)
+class Watched:
+    """What a call must leave alone, before and after it: `hooks`, `model`, `case`, `surroundings`."""
+
+    before: Mapping[str, State]
+    after: Mapping[str, State]
+
+    def refuse_changes(self, what: str) -> None:
+        """Raise Broken, naming the first of the things that are not what they were."""
+        before, after = self.before[what], self.after[what]
+        keys = before.keys() | after.keys()
+        changed = sorted(k for k in keys if before.get(k) != after.get(k))
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise Broken(f"the call changed {changed[0]}{more}")
+
+
+def watch(case: Case, call: Callable[[], T]) -> tuple[T, Watched]:
+    """Make a call, and return what it gives with what everything around it was before and after."""
+    before = _everything(case)
+    given = call()
+    return given, Watched(before, _everything(case))
+
+
+def _everything(case: Case) -> dict[str, State]:
+    return {
+        "hooks": _hook_state(case.model),
+        "model": _weight_state(case.model),
+        "case": _data_state(case),
+        "surroundings": _surroundings(),
+    }
 
 
 def _modules(model: SpeechModel) -> Iterator[tuple[str, nn.Module]]:
@@ -39,7 +65,7 @@ def _bytes(tensor: Tensor) -> str:
     return hashlib.sha256(raw.numpy().tobytes()).hexdigest()
 
 
-def hook_state(model: SpeechModel) -> State:
+def _hook_state(model: SpeechModel) -> State:
     """Return the hooks and the names of the attributes of a model's modules."""
     state: State = {}
     for name, module in _modules(model):
@@ -55,10 +81,10 @@ def hook_state(model: SpeechModel) -> State:
 
 def model_state(model: SpeechModel) -> State:
     """Return hooks, weights and flags of a model's modules, for comparison."""
-    return hook_state(model) | weight_state(model)
+    return _hook_state(model) | _weight_state(model)
 
 
-def weight_state(model: SpeechModel) -> State:
+def _weight_state(model: SpeechModel) -> State:
     """Return what determines a model's outputs: weights, gradients, training mode, configuration."""
     state: State = {}
     for name, module in _modules(model):
@@ -71,11 +97,11 @@ def weight_state(model: SpeechModel) -> State:
             state[f"{name}.{key}: gradient"] = parameter.grad is not None
         if config := getattr(module, "config", None):
             state[f"{name}: configuration"] = str(config)
-            state[f"{name}: attention"] = getattr(config, "_attn_implementation", None)
+            state[f"{name}: attention"] = attention_name(config)
     return state
 
 
-def data_state(case: Case) -> State:
+def _data_state(case: Case) -> State:
     """Return the contents of a case's features, hypothesis and trace."""
     state: State = {"hypothesis": case.hypothesis}
     for owner in (case.features, case.trace):
@@ -98,7 +124,7 @@ def _add(state: State, name: str, value: Any) -> None:
             _add(state, f"{name}.{item.name}", getattr(value, item.name))
 
 
-def surroundings() -> State:
+def _surroundings() -> State:
     """Return what the whole process shares: random numbers, gradient mode, default type, threads."""
     generator: Any = np.random.get_state(legacy=True)
     return {

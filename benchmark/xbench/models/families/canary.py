@@ -11,18 +11,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from transformers.models.canary.processing_canary import LANGUAGE_CODE_TO_NAME
 
 from xbench.models.families import conformer
+from xbench.models.family import Audio, Family, Languages, Loaded
 from xbench.models.loading import Location
-from xbench.models.seq2seq import Audio, Family, Languages, Loaded, Seq2SeqModel, load_family
+from xbench.models.private import canary_languages
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _LONGEST = 40  # seconds; longer audio is meant to be cut (model card of nvidia/canary-1b-v2)
 
 
 def _languages(loaded: Loaded) -> Languages:
     vocabulary = loaded.tokenizer.get_vocab()
-    known = {code for code in LANGUAGE_CODE_TO_NAME if f"<|{code}|>" in vocabulary}
+    known = {code for code in canary_languages() if f"<|{code}|>" in vocabulary}
     return Languages(known, lambda source: known - {"en"} if source == "en" else known & {"en"})
 
 

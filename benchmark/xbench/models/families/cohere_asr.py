@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers.models.cohere_asr.processing_cohere_asr import LANGUAGES
-
 from xbench.models.families import conformer
+from xbench.models.family import Audio, Family, Languages, Loaded
 from xbench.models.loading import Location
-from xbench.models.seq2seq import Audio, Family, Languages, Loaded, Seq2SeqModel, load_family
+from xbench.models.private import cohere_asr_languages
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 
 def _languages(loaded: Loaded) -> Languages:
     vocabulary = loaded.tokenizer.get_vocab()
-    return Languages({code for code in LANGUAGES if f"<|{code}|>" in vocabulary})
+    return Languages({code for code in cohere_asr_languages() if f"<|{code}|>" in vocabulary})
 
 
 def _audio(loaded: Loaded) -> Audio:

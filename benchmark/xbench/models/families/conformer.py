@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xbench.models.capture import NormNames, Seen, Stack, feed_forward, pre_norms
-from xbench.models.seq2seq import Loaded, valid_mask
+from xbench.models.family import Loaded, valid_mask
+from xbench.models.private import relative_shift
 
 
 def _relative(
@@ -22,7 +23,7 @@ def _relative(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     relative = seen["relative_k_proj"].unflatten(-1, (-1, module.head_dim)).transpose(0, 1)
     by_distance = (query + module.bias_v[:, None]) @ relative.transpose(1, 2)
-    bias = module.scaling * module._rel_shift(by_distance[None])[0, ..., : key.shape[1]]
+    bias = module.scaling * relative_shift(module, by_distance[None])[0, ..., : key.shape[1]]
     return query + module.bias_u[:, None], key, bias
 
 

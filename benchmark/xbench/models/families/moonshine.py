@@ -12,18 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.models.moonshine.modeling_moonshine import apply_rotary_pos_emb
 
 from xbench.models.capture import NormNames, Seen, Stack, feed_forward, pre_norms
 from xbench.models.families.waveform import convolved, waveform_audio, waveform_inputs
+from xbench.models.family import Family, Languages, start_token
 from xbench.models.loading import Location
-from xbench.models.seq2seq import (
-    Family,
-    Languages,
-    Seq2SeqModel,
-    load_family,
-    start_token,
-)
+from xbench.models.private import moonshine_rotation
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _CONVOLUTIONS = ((127, 64), (7, 3), (3, 2))
 _HOP = 384
@@ -34,7 +29,7 @@ def _rotated(
     module: Any, query: Tensor, key: Tensor, seen: Seen
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     cos, sin = seen["position_embeddings"]
-    query, key = apply_rotary_pos_emb(query[None], key[None], cos, sin)
+    query, key = moonshine_rotation(query[None], key[None], cos, sin)
     return query[0], key[0], None
 
 

@@ -1,7 +1,8 @@
 """The data files of the site: what pages load and what people download.
 
-    results: all scores by column;  exports: CSV, LaTeX and Markdown;  runs: where they came from
-    heads: single heads;  scripts: the same for pages opened from a folder, and names and pairs
+    results: all scores by column;  exports: CSV, LaTeX and Markdown;  heads: single heads
+    standings: over tasks and models;  runs: what results say of themselves
+    scripts: the same for pages opened from a folder, and names and pairs
 
 `results` is stored by column in two tables, because a run has several scores:
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from xbench.site.examples import Example
 from xbench.site.load import Refusal
-from xbench.site.overall import overall
+from xbench.site.overall import Overall
 from xbench.site.pages.about import about_page, plain_pages
 from xbench.site.pages.cost import cost_page
 from xbench.site.pages.example import example_pages
@@ -23,16 +23,17 @@ from xbench.site.pages.page import Page
 from xbench.site.pages.results import results_page
 from xbench.site.pages.run import run_page
 from xbench.site.pages.task import task_page
-from xbench.site.tables.headlines import shown_scores
 from xbench.site.tables.tabulate import Tables
 
 
 def all_pages(
-    tables: Tables, examples: Sequence[Example], refused: Sequence[Refusal]
+    tables: Tables,
+    standings: Sequence[Overall],
+    examples: Sequence[Example],
+    refused: Sequence[Refusal],
 ) -> Iterator[Page]:
-    """Yield every page of the site."""
-    shown = shown_scores(tables)
-    standings = [overall(tables, *key) for key in shown]
+    """Yield every page of the site; standings: methods over all tasks and models on each score shown."""
+    shown = [(table.metric, table.reference) for table in standings]
     yield home_page(tables, standings)
     yield from list_pages(tables)
     for task in tables.tasks:

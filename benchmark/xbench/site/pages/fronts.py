@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from xbench.site import charts
 from xbench.site.overall import Overall, Standing
 from xbench.stats import pareto_front
+
+CostKind = Literal["seconds", "passes"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class FrontLine:
 class CostFront:
     """A chart with its lines, cheapest first; unpriced: methods without this cost, and why."""
 
+    kind: CostKind
     svg: str
     description: str
     label: str
@@ -42,10 +46,10 @@ def cost_fronts(table: Overall, small: bool = False) -> list[CostFront]:
     for device in devices(timed):
         label = f"seconds per second of audio on {device} (log scale)"
         here = [(s, s.seconds) for s in timed if s.devices == (device,) and s.seconds]
-        fronts.append(_front(table, here, label, small))
+        fronts.append(_front(table, "seconds", here, label, small))
     passes = [(s, s.passes) for s in table.standings if s.passes]
     label = "forward and backward passes per utterance (log scale)"
-    return [*fronts, _front(table, passes, label, small)]
+    return [*fronts, _front(table, "passes", passes, label, small)]
 
 
 def cheapest_first(standings: Sequence[Standing]) -> tuple[str | None, list[Standing]]:
@@ -63,7 +67,11 @@ def devices(timed: Sequence[Standing]) -> list[str]:
 
 
 def _front(
-    table: Overall, known: Sequence[tuple[Standing, float]], label: str, small: bool
+    table: Overall,
+    kind: CostKind,
+    known: Sequence[tuple[Standing, float]],
+    label: str,
+    small: bool,
 ) -> CostFront:
     sign = 1 if table.higher else -1
     # The reference itself beats nobody in agreeing with it.
@@ -86,6 +94,7 @@ def _front(
     title = f"{table.metric} against {label}"
     description = f"{len(points)} methods. Not beaten on both cost and score: {names or 'none'}."
     return CostFront(
+        kind=kind,
         svg=charts.pareto_chart(points, title, description, label, small),
         description=description,
         label=label,
@@ -94,18 +103,18 @@ def _front(
             for s, c, front in sorted(lines, key=lambda line: line[1])
         ),
         unpriced=tuple(
-            (s, _why_unpriced(s, label))
+            (s, _why_unpriced(s, kind))
             for s in table.standings
             if all(s is not other for other, _ in known)
         ),
     )
 
 
-def _why_unpriced(standing: Standing, label: str) -> str:
+def _why_unpriced(standing: Standing, kind: CostKind) -> str:
     """Say why a method has no place on a chart of this cost."""
-    if label.startswith("seconds") and standing.seconds:
+    if kind == "seconds" and standing.seconds:
         return f"timed on {' and '.join(standing.devices)}"
-    known = standing.seconds if label.startswith("seconds") else standing.passes
+    known = standing.seconds if kind == "seconds" else standing.passes
     return "not recorded" if known is None else "none needed"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from xbench.site.formulas import Formula, formula
 from xbench.site.pages.failures import Failure, failures
 from xbench.site.pages.forests import Forest, forest_of_cells
 from xbench.site.pages.page import Page
+from xbench.site.shared import Shared, shared
 from xbench.site.tables.entries import Config, ListedMethod, ListedRun, Metric, ScoreKey
 from xbench.site.tables.tabulate import Tables
 
@@ -17,13 +19,18 @@ PAGE_ROWS = 150  # of all forest plots of a method's page
 
 @dataclass(frozen=True)
 class MethodPage(Page):
-    """`methods/<method>.html`; runs: how many results; command: how to make one of them again."""
+    """`methods/<method>.html`; runs: how many results; command: how to make one of them again.
+
+    families, maps: what results say of its family and of its maps.
+    """
 
     template = "method.html"
 
     method: ListedMethod
     formula: Formula | None
     forests: list[tuple[Config, Metric, str | None, Forest]]
+    families: Shared[str]
+    maps: Shared[str]
     runs: int
     failures: tuple[Failure, ...]
     command: str
@@ -37,6 +44,8 @@ def method_page(tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey])
         method=method,
         formula=formula(method.description),
         forests=_forests(tables, method, shown),
+        families=shared(run.data["method"]["kind"] for run in runs),
+        maps=shared(_map(run.data["method"]) for run in runs),
         runs=len(runs),
         failures=failures(runs),
         command=_command(runs),
@@ -62,9 +71,22 @@ def _forests(
     return forests
 
 
+def _map(method: Mapping[str, Any]) -> str:
+    """Word what a result says of the maps of its method."""
+    said = {
+        "signed": method["signed"],
+        "rows sum to one": method["distribution"],
+        "needs gradients": method["uses_gradients"],
+    }
+    space = "on encoder frames" if method["space"] == "encoder" else "on the spectrogram"
+    return ", ".join([space, *(words for words, true in said.items() if true)])
+
+
 def _command(runs: Sequence[ListedRun]) -> str:
-    """Return a command that makes one of these rows again."""
-    run = min(runs, key=lambda r: (r.model.title, r.task.title, r.config.label))
+    """Return a command that makes one of these rows again, if possible one with scores."""
+    run = min(
+        runs, key=lambda r: (not r.data["scores"], r.model.title, r.task.title, r.config.label)
+    )
     params = ",".join(f"{k}={v}" for k, v in run.data["method"]["params"].items())
     call = f"{run.config.method}:{params}" if params else run.config.method
     quoted = f"'{call}'" if any(c in call for c in '*;&|<>()$`\\" ') else call

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from xbench import registry
 from xbench.description import Checkpoint
@@ -12,8 +11,9 @@ from xbench.site import charts
 from xbench.site.examples import Example
 from xbench.site.pages.forests import Forest, forest_of_board
 from xbench.site.pages.page import Page
+from xbench.site.shared import Quality, Shared, shared_padding, shared_quality
 from xbench.site.tables.boards import Number, Row
-from xbench.site.tables.entries import Metric, Model, ScoreKey, Task
+from xbench.site.tables.entries import ListedRun, Metric, Model, ScoreKey, Task
 from xbench.site.tables.heads import HeadScores, head_scores
 from xbench.site.tables.tabulate import Tables
 
@@ -41,13 +41,16 @@ class HeadLine:
 
 @dataclass(frozen=True)
 class HeadTable:
-    """Layers by heads with the means along the edges; floor_at: place of the floor on the scale, per cent."""
+    """Layers by heads with the means along the edges.
+
+    floors: the lowest and the highest floor of these heads, or the one of all of them, each with its place
+    on the scale in per cent (None without a scale).
+    """
 
     heads: list[int]
     low: float
     high: float
-    floor: Number
-    floor_at: Number
+    floors: list[tuple[float, float | None]]
     best: tuple[int, int] | None
     best_row: Row | None
     lines: list[HeadLine]
@@ -74,28 +77,30 @@ class ModelPage(Page):
     model: Model
     examples: list[Example]
     sections: list[ModelSection]
-    qualities: list[tuple[Task, Mapping[str, Any]]]
+    qualities: list[tuple[Task, Shared[Quality]]]
+    paddings: list[tuple[Task, Shared[str]]]
     card: Checkpoint | None
-    padding: float | None
 
 
 def model_page(
     tables: Tables, model: Model, shown: Sequence[ScoreKey], examples: Sequence[Example]
 ) -> ModelPage:
     """Return the page of a model; shown: the headline of each family of scores."""
-    quality = {
-        run.task.slug: (run.task, run.data["quality"]) for run in tables.runs if run.model is model
-    }
-    paddings = (run.data.get("padding_mass") for run in tables.runs if run.model is model)
+    runs: dict[str, list[ListedRun]] = {}
+    for run in tables.runs:
+        if run.model is model:
+            runs.setdefault(run.task.slug, []).append(run)
+    by_task = [(found[0].task, [run.data for run in found]) for _, found in sorted(runs.items())]
+    paddings = [(task, shared_padding(results)) for task, results in by_task]
     registered = registry.checkpoint(model.name)
     return ModelPage(
         path=f"models/{model.slug}.html",
         model=model,
         examples=[e for e in examples if e.bundle["model"] == model.name],
         sections=_sections(tables, model, shown),
-        qualities=[quality[slug] for slug in sorted(quality)],
+        qualities=[(task, shared_quality(results)) for task, results in by_task],
+        paddings=[(task, stated) for task, stated in paddings if stated.statements],
         card=registered and registered[1],
-        padding=next((p for p in paddings if p is not None), None),
     )
 
 
@@ -138,15 +143,15 @@ def _head_table(found: HeadScores) -> HeadTable:
         level = charts.level(value, low, high)
         return HeadCell(value, level, where == found.best, found.rows.get(where))
 
-    floor = next((row.floor for row in found.rows.values() if row.floor is not None), None)
+    floors = {row.floor for row in found.rows.values() if row.floor is not None}
     return HeadTable(
         heads=list(heads),
         low=low,
         high=high,
-        floor=floor,
-        floor_at=None
-        if floor is None or high <= low
-        else min(max(100 * (floor - low) / (high - low), 0), 100),
+        floors=[
+            (floor, min(max(100 * (floor - low) / (high - low), 0), 100) if high > low else None)
+            for floor in sorted({min(floors), max(floors)} if floors else ())
+        ],
         best=found.best,
         best_row=found.best_row,
         lines=[

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from xbench.site.shared import ReferenceFacts, Shared, shared_references
 from xbench.site.tables.entries import ListedRun, Model
 
 
 @dataclass(frozen=True)
-class ReferenceLine:
-    """One reference on one model, with masks, reliability and ceilings."""
+class ReferenceLines:
+    """What results say of one reference on one model."""
 
     model: Model
-    reference: Mapping[str, Any]
-    masks: str
+    name: str
+    facts: Shared[ReferenceFacts]
 
 
-def reference_lines(runs: Sequence[ListedRun]) -> list[ReferenceLine]:
+def reference_lines(runs: Sequence[ListedRun]) -> list[ReferenceLines]:
     """Return each reference of these runs once per model."""
-    found: dict[tuple[str, str], ReferenceLine] = {}
+    by_model: dict[str, list[ListedRun]] = {}
     for run in runs:
-        for reference in run.data["references"]:
-            line = ReferenceLine(run.model, reference, mask_range(reference))
-            found.setdefault((run.model.slug, reference["name"]), line)
-    return [found[key] for key in sorted(found)]
-
-
-def mask_range(reference: Mapping[str, Any]) -> str:
-    """Word the masks of a reference, whichever of the two ways a result states them."""
-    masks = reference["masks"]
-    if isinstance(masks, Mapping):
-        low, middle, high = (masks.get(k) for k in ("min", "median", "max"))
-        return f"{low} to {high}, median {middle}" if low != high else f"{low}"
-    return f"{sum(masks)}" if masks else "none"
+        by_model.setdefault(run.model.slug, []).append(run)
+    return [
+        ReferenceLines(of_model[0].model, name, facts)
+        for _, of_model in sorted(by_model.items())
+        for name, facts in shared_references(run.data for run in of_model).items()
+    ]

@@ -8,8 +8,21 @@ from typing import Any
 
 from xbench.site.pages.failures import Failure, failures
 from xbench.site.pages.page import Page
-from xbench.site.pages.references import ReferenceLine, reference_lines
+from xbench.site.pages.references import ReferenceLines, reference_lines
+from xbench.site.shared import Quality, Shared, shared, shared_quality
 from xbench.site.tables.entries import ListedRun, Model, Submission, Task
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What results were made with; git: (commit, with local changes) or None outside of a checkout."""
+
+    command: str
+    xbench: str
+    git: Shared[tuple[str, bool] | None]
+    python: Shared[str]
+    packages: Shared[tuple[str, ...]]
+    seed: Shared[str]
 
 
 @dataclass(frozen=True)
@@ -21,9 +34,9 @@ class RunPage(Page):
     submission: Submission
     task: Task
     model: Model
-    provenance: Mapping[str, Any]
-    references: list[ReferenceLine]
-    quality: Mapping[str, Any]
+    origin: Origin
+    references: list[ReferenceLines]
+    quality: Shared[Quality]
     runs: list[ListedRun]
     gates: list[tuple[ListedRun, Mapping[str, Any]]]
     failures: tuple[Failure, ...]
@@ -31,16 +44,33 @@ class RunPage(Page):
 
 def run_page(submission: Submission) -> RunPage:
     """Return the page of a submission."""
-    first = submission.runs[0].data
     return RunPage(
         path=f"runs/{submission.id}.html",
         submission=submission,
         task=submission.task,
         model=submission.model,
-        provenance=first["provenance"],
+        origin=_origin([run.data["provenance"] for run in submission.runs]),
         references=reference_lines(submission.runs),
-        quality=first["quality"],
+        quality=shared_quality(run.data for run in submission.runs),
         runs=sorted(submission.runs, key=lambda run: (run.config.label, run.id)),
         gates=[(run, gate) for run in submission.runs for gate in run.gates],
         failures=failures(submission.runs),
     )
+
+
+def _origin(found: list[Mapping[str, Any]]) -> Origin:
+    return Origin(
+        command=" ".join(found[0]["command"]),  # with the version what makes them one submission
+        xbench=found[0]["xbench"],
+        git=shared(_commit(made["git"]) for made in found),
+        python=shared(made["python"] for made in found),
+        packages=shared(
+            tuple(f"{name} {version}" for name, version in sorted(made["packages"].items()))
+            for made in found
+        ),
+        seed=shared(str(made["seed"]) for made in found),
+    )
+
+
+def _commit(git: Mapping[str, Any] | None) -> tuple[str, bool] | None:
+    return (str(git["commit"]), bool(git["dirty"])) if git else None

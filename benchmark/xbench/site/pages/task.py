@@ -12,9 +12,10 @@ from xbench.site.differences import Difference, base_of, differences
 from xbench.site.overall import overall
 from xbench.site.pages.forests import Forest, forest_of_board, forest_of_standings
 from xbench.site.pages.page import Page
-from xbench.site.pages.references import ReferenceLine, reference_lines
+from xbench.site.pages.references import ReferenceLines, reference_lines
+from xbench.site.shared import Quality, Shared, shared_quality
 from xbench.site.tables.boards import Board, Row
-from xbench.site.tables.entries import Config, Metric, Model, ScoreKey, Task
+from xbench.site.tables.entries import Config, ListedRun, Metric, Model, ScoreKey, Task
 from xbench.site.tables.tabulate import Tables
 
 PAGE_BYTES = 140_000  # of tables on a task's page, as far as they can be foreseen
@@ -63,8 +64,8 @@ class TaskPage(Page):
     sections: list[TaskSection]
     models: list[Model]
     others: list[ScoreKey]
-    qualities: list[tuple[Model, Mapping[str, Any]]]
-    references: list[ReferenceLine]
+    qualities: list[tuple[Model, Shared[Quality]]]
+    references: list[ReferenceLines]
 
 
 def task_page(tables: Tables, task: Task, shown: Sequence[ScoreKey]) -> TaskPage:
@@ -73,14 +74,15 @@ def task_page(tables: Tables, task: Task, shown: Sequence[ScoreKey]) -> TaskPage
     boards = {(b.model.slug, b.metric, b.reference): b for b in tables.select(task=task)}
     models = list({b.model.slug: b.model for b in boards.values()}.values())
     present = [key for key in keys if any((m.slug, *key) in boards for m in models)]
+    runs = [run for run in tables.runs if run.task is task]
     return TaskPage(
         path=f"tasks/{task.slug}.html",
         task=task,
         sections=_sections(tables, task, models, boards, present),
         models=models,
         others=_other_scores(tables, task, present),
-        qualities=_qualities(tables, task),
-        references=reference_lines([run for run in tables.runs if run.task is task]),
+        qualities=_qualities(runs),
+        references=reference_lines(runs),
     )
 
 
@@ -133,12 +135,13 @@ def _other_scores(tables: Tables, task: Task, present: Sequence[ScoreKey]) -> li
     return sorted(found, key=lambda key: column_name(*key))
 
 
-def _qualities(tables: Tables, task: Task) -> list[tuple[Model, Mapping[str, Any]]]:
+def _qualities(runs: Sequence[ListedRun]) -> list[tuple[Model, Shared[Quality]]]:
     """Return how good the explained hypotheses of each model are."""
-    found = {
-        run.model.slug: (run.model, run.data["quality"]) for run in tables.runs if run.task is task
-    }
-    return [found[slug] for slug in sorted(found)]
+    models = {run.model.slug: run.model for run in runs}
+    return [
+        (model, shared_quality(run.data for run in runs if run.model is model))
+        for _, model in sorted(models.items())
+    ]
 
 
 def _model_matrix(

@@ -206,6 +206,8 @@ def _order(row: Row, higher: bool) -> tuple[bool, float, int, str, str]:
 
 
 def _unranked(row: Row, newest: bool) -> str | None:
+    if not newest:
+        return "superseded"  # first of all: where rows are shown once per method, it is the newest
     if row.value is None:
         return "no-value"
     if row.config.head is not None:
@@ -214,8 +216,6 @@ def _unranked(row: Row, newest: bool) -> str | None:
         return "oracle"
     if row.config.repeats(row.reference):
         return "the-reference-drawn-again"
-    if not newest:
-        return "superseded"
     values = row.run.data["utterances"].get(column_name(row.metric, row.reference), ())
     if not any(isinstance(value, int | float) for value in values):
         return "no-values-per-utterance"

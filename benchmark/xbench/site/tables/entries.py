@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xbench.description import MethodDescription, MetricDescription
+from xbench.site.shared import Dispute, Shared
 
 ScoreKey = tuple[str, str | None]  # metric and reference
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task on one set of clips; `title` tells variants of one name apart."""
+    """One task on one set of clips; `title` tells variants of one name apart.
+
+    facts: what most results state of it; disputes: where others state something else.
+    """
 
     slug: str
     name: str
     title: str
     facts: Mapping[str, Any] = field(compare=False)
+    disputes: tuple[Dispute, ...] = field(default=(), compare=False)
 
     @property
     def headline(self) -> ScoreKey:
@@ -28,12 +33,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Model:
-    """One checkpoint in one precision."""
+    """One checkpoint in one precision; facts and disputes as of a task."""
 
     slug: str
     name: str
     title: str
     facts: Mapping[str, Any] = field(compare=False)
+    disputes: tuple[Dispute, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,16 @@ class ListedMethod:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as the registry describes it, or what the results say of an unknown one."""
+    """A metric as the registry describes it, or what most scores say of an unknown one.
+
+    directions: what scores say is better, `higher` or `lower`.
+    """
 
     name: str
     family: str
     higher: bool
     description: MetricDescription | None
+    directions: Shared[str]
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,11 @@ class ListedRun:
         """Forward and backward passes together; None where they were not counted."""
         both = (self.cost["forward_passes"], self.cost["backward_passes"])
         return None if None in both else sum(both)
+
+    @property
+    def utterances(self) -> int:
+        """How many utterances it scored."""
+        return len(self.data["utterances"]["id"])
 
     @property
     def gates(self) -> Sequence[Mapping[str, Any]]:

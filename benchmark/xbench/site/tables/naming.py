@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from xbench import registry
 from xbench.description import MethodDescription
 from xbench.site.load import Result, identity
+from xbench.site.shared import most_stated, shared
 from xbench.site.tables.entries import (
     Config,
     ListedMethod,
@@ -23,6 +24,10 @@ from xbench.site.tables.entries import (
 from xbench.site.text import digest, slugs
 
 Key = tuple[Any, ...]
+KeyT = TypeVar("KeyT", bound=Key)
+
+_ASKED_FOR = frozenset({"selection"})
+_LEARNED = frozenset({"fitted"})
 
 
 def runs_of(
@@ -54,13 +59,19 @@ def _task_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def tasks_of(results: Sequence[Result]) -> dict[tuple[str, str, str], Task]:
     """Return the tasks by what makes them the same one."""
-    facts = {_task_key(r.data): r.data["task"] for r in results}
-    uses = Counter(_task_key(r.data) for r in results)
+    stated = _grouped(results, _task_key, "task")
+    # The same clips can be asked for by their names or by a limit.
+    found = {key: most_stated(records, _ASKED_FOR) for key, records in stated.items()}
+    facts = {key: most for key, (most, _) in found.items()}
+    uses = {key: len(records) for key, records in stated.items()}
     titles = _titles(
         uses, lambda key: f"{facts[key]['dataset']['n']} clips, {facts[key]['preset']}"
     )
     names = slugs(titles.values())
-    return {key: Task(names[titles[key]], key[0], titles[key], facts[key]) for key in facts}
+    return {
+        key: Task(names[titles[key]], key[0], titles[key], most, disputes)
+        for key, (most, disputes) in found.items()
+    }
 
 
 def _model_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -70,11 +81,23 @@ def _model_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def models_of(results: Sequence[Result]) -> dict[tuple[str, str, str], Model]:
     """Return the models by what makes them the same one."""
-    facts = {_model_key(r.data): r.data["model"] for r in results}
-    uses = Counter(_model_key(r.data) for r in results)
-    titles = _titles(uses, lambda key: key[2])
+    stated = _grouped(results, _model_key, "model")
+    titles = _titles({key: len(records) for key, records in stated.items()}, lambda key: key[2])
     names = slugs(titles.values())
-    return {key: Model(names[titles[key]], key[0], titles[key], facts[key]) for key in facts}
+    return {
+        key: Model(names[titles[key]], key[0], titles[key], *most_stated(records))
+        for key, records in stated.items()
+    }
+
+
+def _grouped(
+    results: Sequence[Result], key_of: Callable[[Mapping[str, Any]], KeyT], part: str
+) -> dict[KeyT, list[Mapping[str, Any]]]:
+    """Return this part of all results, by what they are about."""
+    groups: dict[KeyT, list[Mapping[str, Any]]] = defaultdict(list)
+    for r in results:
+        groups[key_of(r.data)].append(r.data[part])
+    return groups
 
 
 def _titles(uses: Mapping[tuple[str, str, str], int], variant: Any) -> dict[Any, str]:
@@ -100,7 +123,9 @@ def _config_key(data: Mapping[str, Any]) -> tuple[str, str, str, bool]:
 
 def configs_of(results: Sequence[Result]) -> dict[tuple[str, str, str, bool], Config]:
     """Return the configured methods by what makes them the same one."""
-    facts = {_config_key(r.data): r.data["method"] for r in results}
+    stated = _grouped(results, _config_key, "method")
+    # What it learned is of one model and task.
+    facts = {key: most_stated(records, _LEARNED)[0] for key, records in stated.items()}
     newest = {key[0]: max(k[1] for k in facts if k[0] == key[0]) for key in facts}
     labels = {key: _label(key, facts[key], newest[key[0]]) for key in facts}
     twice = Counter(labels.values())
@@ -161,7 +186,13 @@ def methods_of(configs: Iterable[Config]) -> tuple[ListedMethod, ...]:
         by_name[config.method].append(config)
     names = slugs(by_name)
     return tuple(
-        ListedMethod(names[name], name, found[0].family, _described(name), tuple(found))
+        ListedMethod(
+            slug=names[name],
+            name=name,
+            family=shared(config.family for config in found).most,
+            description=_described(name),
+            configs=tuple(found),
+        )
         for name, found in sorted(by_name.items())
     )
 
@@ -169,17 +200,22 @@ def methods_of(configs: Iterable[Config]) -> tuple[ListedMethod, ...]:
 def metrics_of(runs: Sequence[ListedRun]) -> dict[str, Metric]:
     """Return the metrics that results score or tasks rank by."""
     known = {d.name: d for d in registry.metrics.descriptions()}
-    directions = {s["metric"]: s["direction"] for run in runs for s in run.data["scores"]}
+    stated: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        directions.setdefault(run.task.headline[0], "higher")
+        for score in run.data["scores"]:
+            stated[score["metric"]].append(score["direction"])
+        stated[run.task.headline[0]] += []
     return {
         name: Metric(
             name=name,
             family=known[name].family if name in known else "other",
-            higher=known[name].higher_is_better if name in known else direction == "higher",
+            higher=known[name].higher_is_better
+            if name in known
+            else not directions or shared(directions).most == "higher",
             description=known.get(name),
+            directions=shared(directions),
         )
-        for name, direction in sorted(directions.items())
+        for name, directions in sorted(stated.items())
     }
 
 

@@ -36,6 +36,7 @@ class Planted:
 
     @property
     def info(self) -> ModelInfo:
+        """Return a description of no network at all."""
         return ModelInfo(
             name="planted",
             family="planted",
@@ -66,6 +67,7 @@ class Planted:
     def decode(
         self, features: Features, source: str, target: str | None, decoding: Decoding
     ) -> Hypothesis:
+        """Return one token per set of frames, numbered from 1."""
         tokens = tuple(range(1, len(self.frames) + 1))
         return Hypothesis(
             prompt=(0,),
@@ -85,9 +87,11 @@ class Planted:
         return lambda keep: self.logits(encoded * keep[..., None], hypothesis)
 
     def encode(self, values: Tensor) -> Tensor:
+        """Return H: pairs of melframes averaged."""
         return values.unflatten(1, (-1, 2)).mean(2)
 
     def logits(self, encoded: Tensor, hypothesis: Hypothesis) -> Tensor:
+        """Return the logits that the class describes."""
         logits = encoded.new_zeros(len(encoded), len(hypothesis.tokens), self.vocabulary)
         for row, token in enumerate(hypothesis.tokens):
             heard = encoded[:, list(self.frames[row])][..., list(self.band)]
@@ -95,6 +99,7 @@ class Planted:
         return logits
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
+        """Return cross-attention that looks at the evidence, evenly."""
         attention = torch.zeros(1, 1, len(hypothesis.tokens), features.frames)
         for row, frames in enumerate(self.frames):
             attention[0, 0, row, list(frames)] = 1 / len(frames)

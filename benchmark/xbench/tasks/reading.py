@@ -1,0 +1,77 @@
+"""One file read over its includes, with the line of every key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from xbench import registry
+from xbench.errors import UsageError, nearest
+from xbench.schemas import InvalidFile, Problem
+from xbench.tasks.folders import registered
+from xbench.tasks.strict_yaml import Document, display, merge, read_yaml
+
+SUITE = "xbench.suite/1"
+
+
+def read_merged(path: Path, root: Path, chain: tuple[Path, ...]) -> Document:
+    """Read a file over its includes; of several includes a later one wins over an earlier one."""
+    document = read_yaml(path)
+    included = document.value.pop("include", [])
+    names = [included] if isinstance(included, str) else included
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _include_error(document, path, "expected a file name or a list of file names")
+    here = (*chain, path.resolve())
+    merged = Document({}, {})
+    for name in names:
+        try:
+            target, home = _included(name, path, root)
+        except UsageError as problem:
+            raise _include_error(document, path, str(problem)) from None
+        if reason := _include_problem(name, target, home, here):
+            raise _include_error(document, path, reason)
+        merged = merge(merged, read_merged(target, home, here))
+    return merge(merged, document)
+
+
+def _included(name: str, path: Path, root: Path) -> tuple[Path, Path]:
+    """Return the file an include names and the folder it stays in: its own, or that of `FOLDER:FILE`."""
+    folder, colon, file = name.rpartition(":")
+    if not colon:
+        return path.parent / name, root
+    home = registered(registry.task_folders.entry(folder)).root
+    return home / file, home
+
+
+def _include_problem(name: str, target: Path, root: Path, chain: tuple[Path, ...]) -> str | None:
+    resolved = target.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        return f"'{name}' lies outside the task folder {display(root)}"
+    if resolved in chain:
+        cycle = " -> ".join(p.name for p in (*chain[chain.index(resolved) :], resolved))
+        return f"files include each other: {cycle}"
+    if not target.is_file():
+        hint = nearest(target.name, [f.name for f in target.parent.glob("*.yaml")])
+        return f"there is no file '{name}'{hint}"
+    return None
+
+
+def _include_error(document: Document, path: Path, reason: str) -> InvalidFile:
+    return InvalidFile(display(path), located(document, [Problem(("include",), reason)]))
+
+
+def with_preset(document: Document, preset: str) -> Document:
+    """Return the document with one of its presets laid over it."""
+    at = ("presets", preset)
+    places = {path[2:]: place for path, place in document.places.items() if path[:2] == at}
+    return merge(document, Document(document.value["presets"][preset], places))
+
+
+def is_suite(document: Document) -> bool:
+    """Return whether a document is a suite."""
+    return document.value.get("schema") == SUITE
+
+
+def located(document: Document, problems: Iterable[Problem]) -> list[str]:
+    """Return problems as text, each with its line."""
+    return [document.locate(problem) for problem in problems]
