@@ -56,6 +56,18 @@ def test_torch_free_modules_import_nothing_heavy(module: str) -> None:
     assert loaded_after(f"import {module}") == []
 
 
+LIGHT = """
+Call ExecutionOptions FamilyDescription Layout MethodDescription MetricDescription Parameter ReferenceDescription
+RunResult RunSpec Score Selection Unsupported UsageError UtteranceError load_model load_results method
+"""
+
+
+def test_names_of_torch_free_things_import_nothing_heavy() -> None:
+    code = f"import xbench\nfor name in {LIGHT.split()!r}:\n    getattr(xbench, name)\n"
+    assert loaded_after(code) == []
+    assert "torch" in loaded_after("import xbench\nxbench.Trace\n")
+
+
 def test_listing_every_description_and_task_imports_nothing_heavy() -> None:
     code = (
         "from xbench import registry, tasks\n"

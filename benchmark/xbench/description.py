@@ -180,6 +180,24 @@ class MethodDescription(Description):
     estimates: str | None = field(default=None, kw_only=True)
     complete: bool = field(default=False, kw_only=True)
 
+    def load_fit(self) -> Any:
+        """Import and return the fit function; None where there is none."""
+        return None if self.fit is None else load_object(self.fit)
+
+
+@dataclass(frozen=True)
+class OwnMethod(MethodDescription):
+    """A method that no package registers: `function` in place of an implementation that is named.
+
+    version: says what the function does (`runner.fingerprint`), so that its maps are made again when it changes.
+    """
+
+    function: Callable[..., Any] = field(kw_only=True)
+
+    def load(self) -> Any:
+        """Return the function."""
+        return self.function
+
 
 @dataclass(frozen=True)
 class ReferenceDescription(Description):

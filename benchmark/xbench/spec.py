@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from xbench.errors import UsageError
 
 Scalar = str | int | float | bool
 Kind = Literal["asr", "st"]
+LOCAL = "local"  # in the place of a package: a function or model of one session, which no package registers
 FROM_USER = "manifest"  # the dataset of a task whose clips come with --data
 
 
@@ -188,31 +189,83 @@ class Selection:
         return bool(self.ids) or self.limit is not None
 
 
-@dataclass(frozen=True)
+Texts = str | Iterable[str]
+Calls = Call | str | Iterable[Call | str]
+
+
+@dataclass(frozen=True, init=False)
 class RunSpec:
     """Everything that determines results: one model, methods, tasks, utterances, seed, precision.
 
-    methods: calls as the user wrote them, `layer=*` sweeps included.
+    model: a name; or a loaded model, which its `info` alone identifies: whoever changes its weights gives `info`
+        another revision.
+    methods: calls as the user wrote them, `layer=*` sweeps included; functions too (`xbench.method`).
     tasks: names of tasks or suites; resolved task specs are made by `xbench.tasks`.
     data: path of a manifest that replaces the tasks' own dataset.
     masks: number of masks of every reference, over the preset's.
     references, metrics: replace the task's own where given; a metric called `+name` joins them.
     gates: sanity checks of every method (xbench.metrics.gates), beside the scores.
+
+    Of methods, references and metrics, texts are read as calls ("mean-heads:layers=1"); of all that are several,
+    a list does, and one alone.
     """
 
-    model: str
-    methods: tuple[Call, ...]
-    tasks: tuple[str, ...] = ("core",)
-    data: str | None = None
-    preset: str | None = None
-    masks: int | None = None
-    references: tuple[Call, ...] = ()
-    metrics: tuple[Call, ...] = ()
-    selection: Selection = field(default_factory=Selection)
-    seed: int = 0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    trust_remote_code: bool = False
-    gates: tuple[str, ...] = ()
+    model: Any
+    methods: tuple[Any, ...]
+    tasks: tuple[str, ...]
+    data: str | None
+    preset: str | None
+    masks: int | None
+    references: tuple[Call, ...]
+    metrics: tuple[Call, ...]
+    selection: Selection
+    seed: int
+    precision: Literal["auto", "float32", "bfloat16"]
+    trust_remote_code: bool
+    gates: tuple[str, ...]
+
+    def __init__(
+        self,
+        model: Any,
+        methods: Any,
+        tasks: Texts = ("core",),
+        data: str | None = None,
+        preset: str | None = None,
+        masks: int | None = None,
+        references: Calls = (),
+        metrics: Calls = (),
+        selection: Selection = Selection(),  # it is frozen
+        seed: int = 0,
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        trust_remote_code: bool = False,
+        gates: Texts = (),
+    ) -> None:
+        """Read texts as calls; raises UsageError for one that is none."""
+        given = {
+            "model": model,
+            "methods": _calls(methods),
+            "tasks": _several(tasks),
+            "data": data,
+            "preset": preset,
+            "masks": masks,
+            "references": _calls(references),
+            "metrics": _calls(metrics),
+            "selection": selection,
+            "seed": seed,
+            "precision": precision,
+            "trust_remote_code": trust_remote_code,
+            "gates": _several(gates),
+        }
+        for name, value in given.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+
+
+def _calls(given: Any) -> tuple[Any, ...]:
+    return tuple(Call.parse(one) if isinstance(one, str) else one for one in _several(given))
 
 
 @dataclass(frozen=True)

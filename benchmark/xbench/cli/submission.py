@@ -42,6 +42,11 @@ def _obstacles(result: RunResult) -> list[str]:
     found = []
     if result.status != "complete":
         found.append(f"status: {result.status} ({result.reason}); only complete runs are ranked")
+    if result.own:
+        found.append(
+            f"provenance.plugins: {result.own} is in no package; only what others can run is ranked "
+            "(`xbench new` makes a package)"
+        )
     if result.task.dataset.name not in registry.datasets.names():
         found.append("task.dataset: clips given with --data; only registered datasets are ranked")
     elif resolve_tasks((result.task.name,), result.task.preset)[0].hash != result.task.hash:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32
+from torch import Tensor
 
 from xbench.case import Case
-from xbench.description import MethodDescription
-from xbench.errors import Unsupported, XbenchError
+from xbench.description import MethodDescription, OwnMethod
+from xbench.errors import Unsupported, UsageError, XbenchError
 from xbench.fitting import Fitted
 from xbench.maps import Layout
 from xbench.models.protocol import NO_SPECTROGRAM, ModelInfo
@@ -20,12 +21,16 @@ def compute_map(
     """Return the map of one method for a traced case: [token, frame] or [token, melframe, mel].
 
     Raises Unsupported when the method cannot explain this model, XbenchError when the map breaks
-    the description (a bug of the method).
+    the description (a bug of the method; UsageError where it is a function of the user's own).
     """
     check_supported(description, case.model.info)
     given = case.trace if description.takes == "trace" else case
     learned = {"fitted": fitted} if description.fit else {}
     values = description.load()(given, **call.given, **learned)
+    if not isinstance(values, Tensor):
+        raise _broken(
+            description, call, f"returned a {type(values).__name__}, expected a torch tensor"
+        )
     array: np.ndarray = values.detach().float().cpu().numpy()
     _check(array, description, call, case.layout)
     return array
@@ -49,12 +54,18 @@ def _check(
     columns = axes.frames if in_encoder else axes.melframes
     if values.ndim != 3 - in_encoder or values.shape[:2] != (rows, columns):
         expected = f"[{rows}, {columns}{'' if in_encoder else ', mel'}]"
-        raise XbenchError(
-            f"method '{call}' returned a map of shape {list(values.shape)}, expected {expected}; "
-            "this is a bug of the method"
+        raise _broken(
+            description,
+            call,
+            f"returned a map of shape {list(values.shape)}, expected {expected}",
         )
     if not description.signed and (values < 0).any():
-        raise XbenchError(
-            f"method '{call}' returned negative relevance but does not declare itself signed; "
-            "this is a bug of the method"
+        raise _broken(
+            description, call, "returned negative relevance but does not declare itself signed"
         )
+
+
+def _broken(description: MethodDescription, call: Call, how: str) -> XbenchError:
+    if isinstance(description, OwnMethod):
+        return UsageError(f"function '{call}' {how}; see xbench.method for what it may declare")
+    return XbenchError(f"method '{call}' {how}; this is a bug of the method")

@@ -24,7 +24,7 @@ from xbench.results.records import (
     column_name,
 )
 from xbench.schemas import InvalidFile, problems
-from xbench.spec import slug
+from xbench.spec import LOCAL, slug
 from xbench.store import write_atomically
 
 SCHEMA = "xbench.result/1"
@@ -57,6 +57,16 @@ class RunResult:
                 return record
         have = ", ".join(f"{s.metric}@{s.reference}" for s in self.scores) or "none"
         raise UsageError(f"the result has no score '{metric}@{reference}'; it has {have}")
+
+    @property
+    def own(self) -> str | None:
+        """Say what of it no package registers: a function or a model of one session, which nobody else has."""
+        own = [
+            f"{plugin['kind']} '{plugin['name']}'"
+            for plugin in self.provenance.plugins
+            if plugin["distribution"] == LOCAL
+        ]
+        return " and ".join(own) or None
 
     def path(self) -> Path:
         """Return `<task>/<model>/<method>-<hash>.json`, relative to the results folder."""

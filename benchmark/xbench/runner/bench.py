@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from xbench.errors import XbenchError
-from xbench.models.loading import load_located
+from xbench.errors import UsageError, XbenchError
+from xbench.models.loading import Location, load_located, locate
 from xbench.models.protocol import ModelInfo, SpeechModel
+from xbench.runner.own import check_model
 from xbench.runner.plan import Plan
 from xbench.spec import ExecutionOptions
 from xbench.store import Artefact, Key, Store, default_folder
@@ -57,12 +59,33 @@ class Bench:
 
 
 def bench_of(plan: Plan, options: ExecutionOptions) -> Bench:
-    """Load the model of a run beside its store; raises UsageError or EnvironmentProblem."""
-    model = load_located(
-        plan.location,
-        device=options.device,
-        precision=plan.spec.precision,
-        trust_remote_code=plan.spec.trust_remote_code,
+    """Load the model of a run, where it is not loaded yet; raises UsageError or EnvironmentProblem."""
+    spec = plan.spec
+    model = load_or_check(
+        plan.model, options.device, spec.precision, trust_remote_code=spec.trust_remote_code
     )
     store = Store(Path(options.cache) if options.cache else default_folder())
     return Bench(model, store, options.batch_size)
+
+
+def load_or_check(
+    given: Any, device: str, precision: str = "auto", *, trust_remote_code: bool = False
+) -> SpeechModel:
+    """Load the checkpoint that a name or location stands for, or check a loaded model; raises as `bench_of`."""
+    if isinstance(given, str | Location):
+        return load_located(
+            locate(given) if isinstance(given, str) else given,
+            device=device,
+            precision=precision,
+            trust_remote_code=trust_remote_code,
+        )
+    model: SpeechModel = check_model(given)
+    for what, asked, found in (
+        ("precision", precision, model.info.precision),
+        ("device", device, model.info.device),
+    ):
+        if asked not in ("auto", found):
+            raise UsageError(
+                f"the {what} of the loaded model is {found}, the run asks for {asked}; load the model so"
+            )
+    return model

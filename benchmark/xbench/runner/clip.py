@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from xbench import registry
-from xbench.case import Case
 from xbench.data.audio import audio_sha256, read_audio
+from xbench.data.manifest import Utterance
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.methods.compute import compute_map
-from xbench.models.loading import load_model
-from xbench.models.protocol import ModelInfo
+from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.notebook import map_html
+from xbench.runner import stages
+from xbench.runner.bench import load_or_check
+from xbench.runner.keys import Job, Spoken
 from xbench.runner.plan import Method
-from xbench.spec import Call, Decoding, Scoring
+from xbench.spec import Call
+from xbench.tasks import load_task
 
 _SILENCE = 10 ** (-60 / 20)  # -60 dB below full scale
 
@@ -49,66 +52,78 @@ class Explanation:
 
 def explain(
     audio: str | Path,
-    model: str,
-    method: Call,
+    model: Any,
+    method: Any,
     *,
     language: str = "en",
     target_language: str | None = None,
     device: str = "auto",
     trust_remote_code: bool = False,
 ) -> Explanation:
-    """Explain one audio file; raises UsageError when the clip or the method cannot be used."""
-    description, call = registry.methods.resolve(method)
+    """Explain one audio file; raises UsageError when the clip or the method cannot be used.
+
+    model: a name, or a loaded model. method: a call, a text that is read as one, or a function (`xbench.method`).
+    """
+    chosen = Method.of(method)
+    description, call = chosen.description, chosen.call
     if description.fit or "partner" in description.needs:
         raise UsageError(
-            f"'{method}' needs other utterances; use `xbench eval`, explain has one clip"
+            f"'{call}' needs other utterances; use `xbench eval`, explain has one clip"
         )
     if "*" in call.given.values():
-        raise UsageError(f"'{method}': explain shows one map; give a number instead of *")
+        raise UsageError(f"'{call}': explain shows one map; give a number instead of *")
     path = Path(audio)
     try:
-        return _explain(path, model, call, language, target_language, device, trust_remote_code)
+        job = _job(
+            path, language, target_language
+        )  # a missing file is told before a model is loaded
+        return _explain(
+            job, load_or_check(model, device, trust_remote_code=trust_remote_code), chosen
+        )
     except Unsupported as problem:
-        raise UsageError(f"'{method}': {problem}") from None
+        raise UsageError(f"'{call}': {problem}") from None
     except UtteranceError as problem:
         raise UsageError(f"{path.name}: {str(problem).removeprefix(f'{path}: ')}") from None
 
 
-def _explain(
-    path: Path,
-    model_name: str,
-    call: Call,
-    language: str,
-    target_language: str | None,
-    device: str,
-    trust_remote_code: bool,
-) -> Explanation:
-    key = audio_sha256(path)  # a missing file is told before a model is loaded
-    model = load_model(model_name, device=device, trust_remote_code=trust_remote_code)
-    model.check_language(language, target_language)
-    samples = read_audio(path, model.info.sampling_rate)
+def _job(path: Path, language: str, target_language: str | None) -> Job:
+    """Return the clip under the generic task of its kind."""
+    task = load_task("st" if target_language else "asr")
+    utterance = Utterance(
+        id=path.name,
+        audio=path,
+        language=language,
+        transcript="",
+        translations=(),
+        cluster=path.name,
+        cluster_assumed=True,
+        words=None,
+        audio_sha256=audio_sha256(path),
+    )
+    return Job(replace(task, target_language=target_language), utterance, seed=0)
+
+
+def _explain(job: Job, model: SpeechModel, method: Method) -> Explanation:
+    samples = read_audio(job.utterance.audio, model.info.sampling_rate)
     if np.abs(samples).max() < _SILENCE:
         raise UtteranceError(
             "silent", "it is silent (peak below -60 dB): there is nothing to explain"
         )
-    features = model.features(samples)
-    hypothesis = model.decode(features, language, target_language, Decoding())
-    if not hypothesis.content:
+    spoken = Spoken(job, stages.decode_once(model, job))
+    if spoken.decoded.empty:
         raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
-    method = Method.registered(call)
-    trace = model.trace(features, hypothesis, method.description.needs)
-    case = Case(model, features, hypothesis, key, trace)
-    axes = case.layout
-    grid = method.on_grid(compute_map(method.description, call, case), axes, Scoring())
+    case = stages.traced(model, spoken, [method])
+    values = compute_map(method.description, method.call, case)
+    axes, hypothesis = spoken.decoded.layout, spoken.decoded.hypothesis
     content = list(axes.content)
     return Explanation(
-        audio=path.name,
+        audio=job.utterance.audio.name,
         model=model.info,
-        method=call,
+        method=method.call,
         text=hypothesis.text,
         tokens=tuple(hypothesis.texts[i] for i in content),
-        values=grid.values[content],
-        spectrogram=features.valid.float().cpu().numpy(),
+        values=method.on_grid(values, axes, job.task.scoring).values[content],
+        spectrogram=case.features.valid.float().cpu().numpy(),
         frame_seconds=axes.stride * axes.melframe_seconds,
-        seconds=len(samples) / model.info.sampling_rate,
+        seconds=spoken.decoded.seconds_of_audio,
     )

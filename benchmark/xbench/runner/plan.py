@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +20,8 @@ from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import Location, locate
-from xbench.spec import Call, RunSpec, Scoring, Selection, TaskSpec
+from xbench.runner.own import check_model, described
+from xbench.spec import LOCAL, Call, RunSpec, Scoring, Selection, TaskSpec
 from xbench.tasks import in_order, resolve_tasks
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class TaskPlan:
 class Method:
     """A method with complete parameters, its description, and what it learned where it does.
 
-    distribution: the package that registers it; empty for maps that were made elsewhere.
+    distribution: the package that registers it; `local` for a function of the session; empty for maps that were
+        made elsewhere.
     """
 
     description: MethodDescription
@@ -53,6 +55,14 @@ class Method:
         """Return the registered method that a call names; raises UsageError for a name or a parameter."""
         description, complete = registry.methods.resolve(call)
         return cls(description, complete, registry.methods.entry(call.name).distribution)
+
+    @classmethod
+    def of(cls, given: Any) -> Method:
+        """Return the method that a call, a text, a function or a description stands for; raises UsageError."""
+        if isinstance(given, str | Call):
+            return cls.registered(Call.parse(given) if isinstance(given, str) else given)
+        description = described(given)
+        return cls(description, description.resolve(Call(description.name)), LOCAL)
 
     def on_grid(
         self, values: Float[np.ndarray, "token *cells"], layout: Layout, scoring: Scoring
@@ -72,23 +82,33 @@ class Method:
 class Plan:
     """A run before anything heavy starts: all that its spec names was found and checked.
 
-    It is made once and handed on, since making it reads every clip to hash it. methods: sweeps
-    (`layer=*`) are in it as they were written, since only the loaded model says how many layers there are.
+    It is made once and handed on, since making it reads every clip to hash it. spec: with names in the place of a
+    loaded model and of functions. model: where the checkpoint lies, or the loaded model. methods: sweeps (`layer=*`)
+    are in it as they were written, since only the loaded model says how many layers there are.
     """
 
     spec: RunSpec
-    location: Location
+    model: Location | Any
     methods: tuple[Method, ...]
     tasks: tuple[TaskPlan, ...]
 
 
 def prepare(spec: RunSpec) -> Plan:
     """Check model name, methods, tasks and manifests without loading anything heavy; raises UsageError."""
-    location = locate(spec.model)
+    if isinstance(spec.model, str):
+        model, name = locate(spec.model), spec.model
+    else:
+        model = check_model(spec.model)
+        name = model.info.name
     gates_named(spec.gates)
     methods = plan_methods(spec)
+    calls = tuple(
+        given if isinstance(given, Call) else method.call
+        for given, method in zip(spec.methods, methods, strict=True)
+    )
     fit = any(method.description.fit for method in methods)
-    return Plan(spec, location, methods, plan_tasks(spec, fit=fit))
+    tasks = plan_tasks(spec, fit=fit)
+    return Plan(replace(spec, model=name, methods=calls), model, methods, tasks)
 
 
 def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
@@ -176,7 +196,13 @@ def plan_methods(spec: RunSpec) -> tuple[Method, ...]:
     """Check every method and its parameters; sweeps (`layer=*`) stay for `expand`."""
     if not spec.methods:
         raise UsageError("no method is given; use --method NAME, see `xbench list methods`")
-    return tuple(Method.registered(call) for call in spec.methods)
+    methods = tuple(map(Method.of, spec.methods))
+    own = Counter(m.description.name for m in methods if m.distribution == LOCAL)
+    for name in (name for name, count in own.items() if count > 1):
+        raise UsageError(
+            f"two functions are called '{name}'; give one another name: xbench.method(function, name=...)"
+        )
+    return methods
 
 
 def expand(methods: tuple[Method, ...], layers: int, heads: int) -> tuple[Method, ...]:

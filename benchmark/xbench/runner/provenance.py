@@ -17,7 +17,7 @@ from xbench import registry
 from xbench.models.protocol import ModelInfo
 from xbench.results import Provenance
 from xbench.runner.plan import Method, TaskPlan
-from xbench.spec import RunSpec, content_hash
+from xbench.spec import LOCAL, RunSpec, content_hash
 
 _PACKAGES = ("captum", "numpy", "scikit-image", "scipy", "torch", "transformers")
 
@@ -32,6 +32,7 @@ def spec_hash(plan: TaskPlan, method: Method, info: ModelInfo, spec: RunSpec) ->
             "dataset": plan.manifest.fingerprint,
             "selection": asdict(spec.selection),
             "seed": spec.seed,
+            **({"distribution": LOCAL} if method.distribution == LOCAL else {}),
             "dev": plan.dev.fingerprint if plan.dev and method.description.fit else None,
         }
     )
@@ -41,26 +42,18 @@ def provenance(
     plan: TaskPlan, method: Method, info: ModelInfo, spec: RunSpec, started: datetime
 ) -> Provenance:
     """Return where a result comes from, without any path of this machine."""
-    entries: list[tuple[str, registry.Entry[Any]]] = [
-        ("model", registry.models.entry(info.family)),
-        *_method_entry(method),
-        *[("metric", registry.metrics.entry(c.name)) for c in plan.task.metrics],
-        *[("reference", registry.references.entry(c.name)) for c in plan.task.references],
+    plugins = [
+        _model(info),
+        *_method(method),
+        *[_plugin("metric", registry.metrics.entry(c.name)) for c in plan.task.metrics],
+        *[_plugin("reference", registry.references.entry(c.name)) for c in plan.task.references],
     ]
     return Provenance(
         xbench=_version("xbench"),
         python=platform.python_version(),
         packages={name: _version(name) for name in _PACKAGES},
         git=git_state(),
-        plugins=[
-            {
-                "kind": kind,
-                "name": entry.name,
-                "distribution": entry.distribution,
-                "version": entry.distribution_version,
-            }
-            for kind, entry in entries
-        ],
+        plugins=plugins,
         command=_command(),
         seed=spec.seed,
         spec_hash=spec_hash(plan, method, info, spec),
@@ -69,11 +62,33 @@ def provenance(
     )
 
 
-def _method_entry(method: Method) -> list[tuple[str, registry.Entry[Any]]]:
+def _plugin(kind: str, entry: registry.Entry[Any]) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "name": entry.name,
+        "distribution": entry.distribution,
+        "version": entry.distribution_version,
+    }
+
+
+def _own(kind: str, name: str, version: str) -> dict[str, str]:
+    """Return the row of what no package registers."""
+    return {"kind": kind, "name": name, "distribution": LOCAL, "version": version}
+
+
+def _model(info: ModelInfo) -> dict[str, str]:
+    if info.family in registry.models.names():
+        return _plugin("model", registry.models.entry(info.family))
+    return _own("model", info.name, info.revision)
+
+
+def _method(method: Method) -> list[dict[str, str]]:
     """Return the plugin of the method; maps made elsewhere have none."""
-    if not method.distribution:
-        return []
-    return [("method", registry.methods.entry(method.call.name))]
+    if method.distribution == LOCAL:
+        return [_own("method", method.call.name, method.description.version)]
+    return (
+        [_plugin("method", registry.methods.entry(method.call.name))] if method.distribution else []
+    )
 
 
 def _command() -> list[str]:

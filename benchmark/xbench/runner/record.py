@@ -17,7 +17,7 @@ from xbench.models.protocol import ModelInfo
 from xbench.results import RunResult
 from xbench.runner.keys import artefact_key
 from xbench.runner.plan import TaskPlan
-from xbench.spec import RunSpec, TaskSpec
+from xbench.spec import Call, RunSpec, TaskSpec
 from xbench.store import Key, Store
 
 
@@ -88,10 +88,14 @@ def _split(manifest: Manifest) -> dict[str, Any]:
     return {"name": manifest.name, "fingerprint": manifest.fingerprint}
 
 
+# A record holds names in the place of what a spec may hold loaded.
+_NAMES: dict[type, dict[str, Any]] = {RunSpec: {"model": str, "methods": tuple[Call, ...]}}
+
+
 def _rebuild(kind: Any, data: Any) -> Any:
     """Build frozen dataclasses from the plain data that `asdict` and JSON have made of them."""
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
+        hints = {**get_type_hints(kind), **_NAMES.get(kind, {})}
         return kind(**{f.name: _rebuild(hints[f.name], data[f.name]) for f in fields(kind)})
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

@@ -142,6 +142,10 @@ def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> St
 
 def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
     """Return the method of a result, with what it learned."""
+    if result.own:
+        raise UsageError(
+            f"{result.path()}: {result.own} was given to xbench.evaluate and is in no package; evaluate again"
+        )
     call = Call.make(result.method.name, result.method.params)
     method = Method.registered(call)
     if method.description.version != result.method.version:

@@ -15,7 +15,7 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.manifest import Utterance
-from xbench.errors import Unsupported, UtteranceError
+from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.batching import out_of_memory
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
@@ -33,7 +33,7 @@ from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Decoded, Job, Spoken, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.walk import exhausted, fault
-from xbench.spec import Call
+from xbench.spec import LOCAL, Call
 
 # -- decode ---------------------------------------------------------------------------------------
 
@@ -47,19 +47,31 @@ def read_features(model: SpeechModel, utterance: Utterance) -> tuple[Features, f
 
 def decode(bench: Bench, job: Job) -> Decoded:
     """Return the stored hypothesis, or decode and store it; raises UtteranceError."""
-    model, store = bench.model, bench.store
-    model.check_language(job.utterance.language, job.task.target_language)
-    key = hypothesis_key(model.info, job)
-    stored = store.get(key)
+    key = hypothesis_key(bench.info, job)
+    bench.model.check_language(job.utterance.language, job.task.target_language)
+    stored = bench.store.get(key)
     if stored is not None:
         return _decoded(stored.facts)
+    facts = _written(bench.model, job)
+    bench.store.put(key, {}, facts)
+    return _decoded(facts)
+
+
+def decode_once(model: SpeechModel, job: Job) -> Decoded:
+    """Return what a model writes, without a store; raises UtteranceError."""
+    model.check_language(job.utterance.language, job.task.target_language)
+    return _decoded(_written(model, job))
+
+
+def _written(model: SpeechModel, job: Job) -> dict[str, Any]:
+    """Decode; return the facts of the artefact."""
     features, seconds = read_features(model, job.utterance)
     started = time.perf_counter()
     hypothesis = model.decode(
         features, job.utterance.language, job.task.target_language, job.task.decoding
     )
     axes = layout(features, hypothesis)
-    facts = {
+    return {
         "prompt": hypothesis.prompt,
         "tokens": hypothesis.tokens,
         "texts": hypothesis.texts,
@@ -73,8 +85,6 @@ def decode(bench: Bench, job: Job) -> Decoded:
         "seconds_of_audio": seconds,
         "seconds": time.perf_counter() - started,
     }
-    store.put(key, {}, facts)
-    return _decoded(facts)
 
 
 def read_decoded(shelf: Shelf, job: Job) -> Decoded:
@@ -202,7 +212,9 @@ def explain(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> dict[Cal
             continue
         except UtteranceError as problem:
             raise UtteranceError(problem.reason, f"method '{method.call}': {problem}") from None
-        except Exception as problem:  # noqa: BLE001  # a method may fail in any way
+        except Exception as problem:  # a method may fail in any way
+            if isinstance(problem, UsageError) and method.distribution == LOCAL:
+                raise  # its author is there and can mend it
             if out_of_memory(problem):
                 raise exhausted(f"method '{method.call}'") from None
             unsupported[method.call] = f"it failed on {spoken.job.utterance.id}: {fault(problem)}"
