@@ -14,8 +14,8 @@ The order is: crop to valid frames and renormalise the rows of each head (`xbenc
 that a head looking at padding does not count less; then bring heads together; then N, which
 divides each row by its sum. A row without any mass (heads that share no frame) stays zero; the
 metrics count it as constant. H is the entropy, T' the number of valid frames; "tokens" in a
-weight are the content tokens. Heads that all weigh nothing (uniform, or the same for each
-token) weigh alike.
+weight are the content tokens. If the weights of all heads are zero (all are uniform, or the same for each
+token), all heads count alike.
 
 Sources: Bahdanau et al. 2015; Vaswani et al. 2017; the means: Papi et al. 2025, arXiv 2509.18010, section 2;
 maximum, minimum and product: as in inseq (Sarti et al. 2023, arXiv 2302.13942); the weights: ours.
@@ -128,7 +128,7 @@ def _weighted(
     *,
     rounding: float,
 ) -> Float[Tensor, "token frame"]:
-    """Average heads by weights; up to `rounding` a weight is what float32 leaves of none."""
+    """Average heads by weights; a weight up to `rounding` counts as zero, since float32 cannot tell it from that."""
     weights = torch.where(weights > rounding, weights, 0.0)
     if not weights.any():
         weights = torch.ones_like(weights)

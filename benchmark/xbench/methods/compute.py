@@ -1,4 +1,4 @@
-"""Call a method and hold its map against what its description promises."""
+"""Call a method and check its map against what its description promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls: maps that know nothing of the model. A method must beat them to say anything.
+"""Controls: maps that know nothing about the model. A method that does not beat them explains nothing.
 
 uniform    1/T' everywhere
 random     rows drawn from a flat Dirichlet distribution

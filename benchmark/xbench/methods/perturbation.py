@@ -6,10 +6,10 @@
     kernel-shap       the same with the Shapley kernel: the groups' Shapley values
     rise              sum_n (f_i(x_n) - mean f_i) m_n / sum_n m_n     x_n = m_n x + (1 - m_n) x0, smooth random m_n
 
-What is replaced takes the value of the baseline x0. Groups are a grid: time is cut into `segments` equal
-parts and, on the spectrogram, the mel channels into `bands`; so cost does not grow with duration. Every pass
-scores all tokens. Captum's LIME and KernelSHAP see switches instead of cells, and ask for one token after the
-other: their samples are drawn alike for each, and each distinct sample is evaluated once.
+A hidden cell takes the value of the baseline x0. Groups are a grid: time is cut into `segments` equal parts and, on
+the spectrogram, the mel channels into `bands`; so cost does not grow with duration. Every pass scores all tokens.
+Captum's LIME and KernelSHAP work on switches (a group is on or off) instead of cells, and on one token at a time: the
+same samples are drawn for each token, and each distinct sample is evaluated once.
 
 Sources: Zeiler and Fergus 2014; Ribeiro et al. 2016; Lundberg and Lee 2017; Petsiuk et al. 2018 (RISE, whose
 map differs by a constant per token: here a cell without influence is 0); captum (BSD-3).
@@ -51,7 +51,7 @@ class Scored:
     @classmethod
     @torch.no_grad()
     def of(cls, case: Case, space: Space, target: str, baseline: str) -> Scored:
-        """Hide cells of a space behind a baseline, in the model's own precision."""
+        """Return the scores while cells of a space take the value of a baseline, in the model's own precision."""
         cells = cells_of(case, space, baseline)
         return cls(cells, choose(cells, TARGETS[target]).measure)
 
@@ -177,7 +177,8 @@ def kernel_shap(
     """Estimate the Shapley values of the groups by weighted least squares."""
     switches = _switches(case, space, target, baseline, segments, bands)
     if switches.groups == 1:
-        # The Shapley kernel has no sizes between none and all: one group takes the whole difference.
+        # With one group there are no sets between none and all, on which the kernel is defined: it gets the whole
+        # difference.
         ends = switches(torch.tensor([[1.0], [0.0]]))
         return switches.to_map((ends[0] - ends[1])[:, None])
     return _fit(KernelShap(switches.one_token), switches, case, samples, seed)

@@ -7,7 +7,7 @@ z_i are the scores at the position that predicts token y_i, with the hypothesis 
 valid cells only: [melframe, mel] in space `input`, [frame, channel] in space `encoder`. Padding stays
 what it was, so no method explains or perturbs it.
 
-A baseline is the x of "nothing was heard": every cell has a neutral value (`hiding.cells`).
+A baseline is the x that stands for "nothing was heard": every cell has a neutral value (`hiding.cells`).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ edge. M is signed: below 0 a frame gets less weight from this token than from ot
 
 The path goes over all generated rows, end of text last, and takes the silence that follows the
 last word there. It starts in the first frame of the first row, ends in the last frame of the
-last, and steps to the next frame, the next row or both; of equally cheap ways it takes both at
-once, then the next row, looking back from the end. So each row and each frame has a cell.
+last, and steps to the next frame, the next row or both. Of paths of equal cost it prefers, looking back from the
+end, a step of both at once, then a step to the next row. So each row and each frame has a cell.
 
 Sources: Radford et al. 2023 (arXiv 2212.04356) and openai/whisper `timing.py` (MIT) for the procedure; Sakoe and Chiba
 1978 for the path.

@@ -3,8 +3,8 @@
     M[i, j] = 1 / n where frame j overlaps the window of token i's word, which holds n frames; else 0
 
 The words of the hypothesis are aligned with the spoken words of the manifest by edit distance
-over words (case, punctuation and Unicode form aside). A word heard right, or instead of another
-one, gets that one's window; an inserted word has none. In scripts written without spaces each
+over words (case, punctuation and Unicode form aside). A word that was recognised, or that stands in place of another,
+gets the window of that word in the manifest; an inserted word has none. In scripts written without spaces each
 character is a word here. Tokens without a window (inserted words, punctuation, end of text) get a
 uniform row; a token that reaches into several words gets the frames of all of them.
 

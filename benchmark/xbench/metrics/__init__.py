@@ -1,4 +1,4 @@
-"""Metrics: what one map, or one map and one reference, are worth on one utterance."""
+"""Metrics: how good a map is on one utterance, by itself or compared with a reference."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ __all__ = ["Score"]
 
 @dataclass(frozen=True)
 class Score:
-    """The value of a metric on one utterance, or the reason it has none: a slug to be counted.
+    """The value of a metric on one utterance, or the reason why it has none: a slug such as `constant-map`.
 
-    left_out: how many content tokens do not enter the value, by reason; only of metrics that are
-    means over tokens.
-    columns: further numbers of the utterance, which the result keeps as columns `<metric>:<name>`.
+    Results count the reasons. left_out: for metrics that are means over tokens, how many content tokens have no
+    value, by reason. columns: further numbers of the utterance, which the result keeps as columns `<metric>:<name>`.
     """
 
     value: float | None

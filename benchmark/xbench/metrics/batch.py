@@ -1,10 +1,9 @@
 """Many maps of one utterance judged at once, and what metrics share of a map or a reference.
 
-`Maps` holds the maps of several methods, or one reference (a batch of one), on one grid. What more
-than one metric needs of its content rows (constancy, z-scores, order, ranks, mass) is computed
-once, on first use, however many metrics and references follow. A batched metric is a function
-(maps, reference, scoring, **params) to `Judged`; nothing in it may depend on which other maps are
-in the batch.
+`Maps` holds the maps of several methods, or one reference (a batch of one), on one grid. What several
+metrics need of its content rows (constancy, z-scores, order, ranks, mass) is computed once, on first use.
+A batched metric is a function (maps, reference, scoring, **params) to `Judged`. The score of a map must not
+depend on which other maps are in the batch.
 
 Refusals of a whole map, in the order they are looked for:
 
@@ -13,7 +12,7 @@ Refusals of a whole map, in the order they are looked for:
     non-finite           a NaN or an infinity in a content row of the map or of the reference
     constant-reference   every content row of the reference is constant
     constant-map         every content row of the map is constant
-    no-token-defined     each token has a reason of its own, and not the same one
+    no-token-defined     no token has a value, for different reasons
 
 A token whose row is constant (up to 1e-6 of its mean magnitude) in the reference or in the map says
 nothing about where, so it has no value; it is left out of the mean and counted.
@@ -173,8 +172,8 @@ class Maps:
     def mass(self) -> Float64[np.ndarray, "map token frame"]:
         """The content rows as distributions over frames; zeros for a constant row.
 
-        A map declared a distribution is taken as it is. Any other map, and a reference, is known
-        up to a baseline per token (for masked means the divergence under an average mask), so the
+        A map declared a distribution is taken as it is. Any other map, and a reference, contains an unknown
+        baseline per token (for masked means the divergence under an average mask), so the
         minimum of the row is subtracted. Source: protocol section 3.1.
         """
         low = np.where(self.distribution[:, None, None], 0.0, self.rows.min(2, keepdims=True))
@@ -271,7 +270,7 @@ def constant_rows(maps: Maps, reference: Maps) -> dict[str, Bool[np.ndarray, "_ 
 
 
 def judge(batched: Batched, maps: Maps, reference: Maps, scoring: Scoring, **params: Any) -> Judged:
-    """Judge all maps by one batched metric; refuse what no metric can be computed for.
+    """Judge all maps by one batched metric; maps for which no metric can be computed get the reason.
 
     Raises UsageError where the grids of maps and reference differ.
     """

@@ -1,16 +1,16 @@
 """What hiding cells does to the hypothesis, as curves, effects and scores: arithmetic, no model.
 
-The runner measures once per ranking and stores it (`runner/hearing.py`); everything here is computed
-from what was measured. All of it uses one row of the map per token or the mean of min-max scaled rows,
-never column z-scores: the token mean of those is zero, and its ranking rounding (scoring section 6).
+The runner measures once per ranking of cells and stores that (`runner/hearing.py`); everything here is computed
+from what was measured. Cells are ranked by the row of a token, or by the mean of min-max scaled rows. Column z-scores
+are never used: their mean over tokens is zero, so that its ranking would be rounding error (scoring section 6).
 
     order    cells by falling relevance, ties by position (earlier frame, then lower mel channel, first)
     k(q)     floor(q n / 100) of n cells, q = 0, 5, ..., 100 percent
     area     trapezoid over q / 100, so a curve that is 1 everywhere has area 1
 
-Signed maps are ranked by absolute value. `Effects` keep the sign: the metrics on them are about it.
-A token whose whole drop log p(0) - log p(100) is below `smallest_drop` (nats) has nothing to explain: the
-prefix suffices. It is left out and counted (`Score.left_out`), as is a token whose row is constant.
+Signed maps are ranked by absolute value. `Effects` keep the sign: the metrics on them are about it. If the whole drop
+log p(0) - log p(100) of a token is below `smallest_drop` (nats), there is nothing to explain: the tokens before it
+suffice (`prefix-suffices`). It is left out and counted (`Score.left_out`), as is a token whose row is constant.
 
 Reasons for null: `constant-map` (no row ranks anything), `prefix-suffices` (no token is left),
 `no-effect` (the drops of no token vary).
@@ -91,7 +91,8 @@ class Curves:
 def deletion_auc(curves: Curves, *, smallest_drop: float) -> Score:
     """Return the mean over tokens of the area under [log p(0) - log p(q)] / [log p(0) - log p(100)].
 
-    Token i by row i. Higher: the cells that go first carry the token. Null: see the module.
+    Each token is judged by its own row. Higher: the token depends on the cells that are hidden first. Null: see the
+    module.
     Source: Petsiuk et al. 2018, arXiv 1806.07421; scoring section 6.
     """
     return _normalised_area(curves.deleted[:, :1] - curves.deleted, curves, smallest_drop)
@@ -154,7 +155,7 @@ def _probability_drop(curve: Float[np.ndarray, "token step"], curves: Curves) ->
 
 @dataclass(frozen=True)
 class Effects:
-    """What hiding random sets of frames does to each content token, beside the map that should tell.
+    """What hiding random sets of frames does to each content token, beside the map that should predict it.
 
     relevance: the map with its sign, input-space maps summed over each frame's cells. hidden: the sets.
     share: percent of the frames in each set. drop: log p(y_i) - log p(y_i with the set hidden).
@@ -267,8 +268,9 @@ def polarity(effects: Effects, *, smallest_drop: float) -> Score:
 def _effect_of_frames(effects: Effects) -> Float[np.ndarray, "token frame"]:
     """Return the effect b of hiding each frame, estimated per set size, averaged over the sizes that tell.
 
-    Among sets of n of T frames, mean drop with j minus without it is b_j - (B - b_j) / (T - 1) where effects
-    add up, B = sum b = mean drop * T / n: hiding j there means to spare another frame. Solved for b_j.
+    All sets of one size have n of T frames, so a set with j spares some other frame instead. If effects add up, the
+    mean drop of the sets with j minus that of those without it is therefore b_j - (B - b_j) / (T - 1), with B = sum b
+    = mean drop * T / n. This is solved for b_j.
     """
     frames = effects.relevance.shape[1]
     total = np.zeros(effects.relevance.shape)

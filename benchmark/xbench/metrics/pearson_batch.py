@@ -1,4 +1,4 @@
-"""`pearson` and `pearson-paper` of many maps at once: the numbers of `xbench.metrics.agreement`, shared work."""
+"""`pearson` and `pearson-paper` of many maps at once: the values of `xbench.metrics.agreement`, with shared work."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _column_wise(
     constant: Bool[np.ndarray, "map token"],
     maps: Maps,
 ) -> Float[np.ndarray, "map token frame"]:
-    """Z-score per column; rows first, with the resolution that leaves, where not a distribution."""
+    """Z-score per column. Maps that are no distribution are z-scored per row first, which limits their resolution."""
     ratio = CONSTANT * np.abs(rows).mean(2) / np.where(constant, 1.0, rows.std(2))
     varying = np.maximum((~constant).sum(1), 1)
     resolution = np.where(constant, 0.0, ratio).sum(1) / varying

@@ -22,7 +22,7 @@ class Gate:
     """A sanity check: what is judged, and when it is passed.
 
     rule: `largest`: the largest value of an utterance is at most the threshold; `upper` (`lower`): the upper
-    (lower) limit of the mean's interval lies below (above) it. threshold: None where data give it.
+    (lower) limit of the mean's interval lies below (above) it. threshold: None where it is computed from the data.
     """
 
     name: str

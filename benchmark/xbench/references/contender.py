@@ -1,9 +1,9 @@
-"""SPES as a contender: the reference's estimator as a method, with masks that no reference ever draws.
+"""SPES as a contender: the estimator of the reference used as a method, with masks that no reference ever draws.
 
-Masks follow from (seed, utterance key). References use the audio's SHA-256 as key, 64 hexadecimal digits; a
-contender puts `contender:` before it, so the hashed texts and with them the Philox keys differ for all seeds,
-and Philox streams of different keys share nothing but chance. The score of a contender is
-what an independent estimate of the reference reaches: the measured ceiling.
+The score of a contender is what a second, independent estimate of the reference gets: a ceiling that is measured. For
+that its masks must differ from those of every reference. Masks follow from (seed, utterance key). References use the
+audio's SHA-256 as key, 64 hexadecimal digits; a contender puts `contender:` before it. So the texts that are hashed
+into Philox keys differ for all seeds, and the random streams of different keys are unrelated.
 
 Sources: as `xbench.references.spes`.
 """

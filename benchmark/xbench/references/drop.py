@@ -2,10 +2,11 @@
 
     d[n, i] = p_i(y_i) - q_ni(y_i)       y_i: the hypothesis token, q_ni its distribution under mask n
 
-Masks, estimators and cells are those of `spes-encoder`; only the effect differs, and here it may be negative: hiding a
-frame can help a token. This is what deletion and insertion ask for, so it shows whether a ranking of methods
-hangs on the choice of the divergence (`xbench compare-references`). Passes run in the model's own precision.
-Sources: as `xbench.references.spes`; the effect is that of Petsiuk et al. 2018, RISE, arXiv 1806.07421.
+Masks, estimators and cells are those of `spes-encoder`; only the effect differs. It may be negative: hiding a frame
+can help a token. Deletion and insertion look at the token's probability too. So this reference shows whether a
+ranking of methods depends on the choice of the divergence (`xbench compare-references`). Passes run in the model's
+own precision. Sources: as `xbench.references.spes`; the effect is that of Petsiuk et al. 2018, RISE, arXiv
+1806.07421.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Draw masks, measure what each does, add up in fixed blocks, and stop where the reference is reliable.
 
-A block is a fixed number of masks. Within it divergences are collected mask by mask and added in one
-float64 product; blocks are added in their order. A map therefore depends neither on workers nor on the batch
-size, beyond the rounding of the passes themselves.
+A block is a fixed number of masks. The effects of its masks are collected, then added in one float64 product; blocks
+are added in their order. So a map does not depend on the number of workers or on the batch size, beyond the rounding
+of the passes themselves.
 
-With `until` masks are drawn until the reliability of the map as used (pooled and normalised as the task scores it)
-reaches the target, judged after the second block and then whenever there are a twentieth more. Stopping at the first
-success favours utterances that look reliable by chance: see docs/references.md for how much.
+With `until`, masks are drawn until the reliability of the map as used (pooled and normalised as the task scores it)
+reaches the target. It is judged after the second block, and then whenever there are a twentieth more masks. Stopping at
+the first success favours utterances that look reliable by chance: docs/references.md says by how much.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from xbench.spec import Scoring
 
 BLOCK = 500
 _FEWEST_BLOCKS = 2
-# `until` looks again when there are this many times the masks of its last look.
+# `until` judges the map again when there are this many times as many masks as when it last did.
 _NEXT_LOOK = 1.05
 
 
@@ -41,10 +41,10 @@ _NEXT_LOOK = 1.05
 class Sampling:
     """How masks are drawn and batched, and how the map will be used.
 
-    seed; masks per batch (None: found); progress: called with the masks of each batch.
-    scoring: the options under which `until` judges the map. block: masks added at once, and the steps in
-    which `until` judges; a number of its own is for looking closer, runs all use the same. watch: called
-    after every block with all sums so far.
+    seed: of the masks. batch_size: masks per batch (None: a size is found). progress: called with the number of
+    masks of each batch. scoring: the options under which `until` judges the map. block: how many masks are added at
+    once, and the steps in which `until` judges; all runs use the default, another number is for studies. watch:
+    called after every block with all sums so far.
     """
 
     seed: int = 0
@@ -57,7 +57,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is estimated from which masks: their number (at most, with `until`), p, and the choices."""
+    """What is drawn and estimated: the number of masks (with `until`: the most), p, estimator and design."""
 
     masks: int
     p: float
@@ -68,7 +68,7 @@ class Recipe:
 
 @dataclass
 class Accumulated:
-    """The moments of all masks so far, per level; equal levels are added to the first of them."""
+    """The moments of all masks so far, per level. Levels with equal segments are added to the first of them."""
 
     segmentation: Segmentation
     p: float
@@ -113,7 +113,7 @@ class Accumulated:
         )
 
     def reference(self, estimator: str) -> SampledReference | None:
-        """Return what these masks say; None while they are too few for the estimator."""
+        """Return the reference that these masks give; None while they are too few for the estimator."""
         offsets = np.cumsum((0, *self.segmentation.sizes))
         tokens = len(self.kept)
         sums = np.zeros((2, tokens, self.segmentation.total))
@@ -147,9 +147,9 @@ def estimate(
 ) -> SampledReference:
     """Draw masks block by block and return the reference they make.
 
-    measure: what hiding cells [batch, *cells] does to each token. computation: called when all passes are made, since
-    batches may have become smaller by then. Raises UtteranceError
-    `non-finite-divergence`, and `too-few-masks` before any pass when the estimator needs more.
+    measure: what hiding cells [batch, *cells] does to each token. computation: returns how passes were run; called
+    after the last pass, since batches may have become smaller by then. Raises UtteranceError `non-finite-divergence`;
+    and `too-few-masks`, before any pass, when the estimator needs more.
     """
     _check_enough(segmentation, recipe)
     levels, until = len(segmentation.sizes), recipe.until
@@ -173,7 +173,7 @@ def estimate(
             continue
         reliability = as_used(reference, case.layout, sampling.scoring).value
         converged = reliability is not None and reliability >= until
-        # A map that has no reliability (it is constant, or too short) gets none from more masks.
+        # A map without a reliability (it is constant, or too short) would not get one from more masks.
         if converged or reliability is None:
             break
     assert reference is not None  # _check_enough has seen to it
@@ -181,7 +181,7 @@ def estimate(
 
 
 def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:
-    """Refuse least squares with fewer masks than it can use before any pass is made."""
+    """Refuse least squares with too few masks, before any pass is made."""
     if recipe.estimator != "least-squares":
         return
     levels = len(segmentation.sizes)
@@ -200,7 +200,7 @@ def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:
 def _draw(
     numbering: Numbering, segmentation: Segmentation, case: Case, sampling: Sampling, p: float
 ) -> Bool[np.ndarray, "mask segment"]:
-    """Draw masks over the segments of their levels; levels with fewer segments end in False."""
+    """Draw masks over the segments of their levels; rows of levels with fewer segments are filled up with False."""
     key = mask_key(sampling.seed, case.key)
     hidden = np.zeros((len(numbering.level), max(segmentation.sizes)), dtype=bool)
     for row, (level, index, mirrored) in enumerate(

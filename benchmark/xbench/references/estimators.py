@@ -1,22 +1,24 @@
 """Estimators of one quantity, E[d | segment hidden], from moments of masks and divergences.
 
-All return sums and counts per half whose quotient is the estimate, so that halves stay independent,
-a map is the counts-weighted mean over levels, and the map from all masks is the weighted mean of its halves
-(which is what the Spearman-Brown formula takes it to be).
+d is the divergence that a mask causes. All estimators return sums and counts per half, whose quotient is the
+estimate. So halves stay independent, a map is the mean over levels weighted by counts, and the map from all masks is
+the weighted mean of its halves (which the Spearman-Brown formula assumes).
 
     masked-mean      sum_n d_n m_ns / sum_n m_ns
     least-squares    c + p sum_t b_t + (1 - p) b_s, with (b, c) the regression of d on m
     control-variate  masked mean of d - f plus E[f | s hidden], f(m) = c + b m fitted on other masks
     window-control-variate  the same with f(m) = c + b m + sum_w a_w prod_{t in w} m_t over windows of neighbours
 
-Masks are independent, so E[f | s hidden] = c + p sum_t b_t + (1 - p) b_s exactly, and for the population's
-regression this is E[d | s hidden]: least squares estimates the masked mean's own quantity, not only one
-affine in it. It is consistent, not unbiased, and needs more masks than segments. The control variate is fitted
-on the other three of four folds of the half, therefore its mean is that of the masked mean whatever the
-fit is worth, with any number of masks; a good fit takes away the variance that it explains. Ridge of strength
-K p (1 - p) would be the best for K segments that explain half of the variance. Neighbouring frames carry the same
-sound, so a token often moves only when all of them are hidden; that is what windows see, and their expectation is
-exact as well: E[prod_{t in w} m_t | s hidden] = p^(|w| - 1) where s lies in w, else p^|w|.
+m_ns is 1 where mask n hides segment s. Segments are hidden independently, so E[f | s hidden] = c + p sum_t b_t + (1 -
+p) b_s exactly; for the regression over all possible masks this equals E[d | s hidden]. So least squares estimates the
+very quantity that the masked mean does. It is consistent, not unbiased, and needs more masks than segments.
+
+The control variate is fitted on the other three of four folds of the half. So its expectation is that of the masked
+mean, however bad the fit and with any number of masks; a good fit removes the variance that it explains. Ridge of
+strength K p (1 - p) would be the best for K segments that explain half of the variance.
+
+Neighbouring frames carry the same sound, so a token often moves only when all of them are hidden. Windows see that, and
+their expectation is exact as well: E[prod_{t in w} m_t | s hidden] = p^(|w| - 1) where s lies in w, else p^|w|.
 
 Sources: masked mean: Fucci et al. 2024, arXiv 2411.01710, after RISE (Petsiuk et al. 2018, arXiv 1806.07421).
 Regression on masks: LIME (Ribeiro et al. 2016), Kernel SHAP (Lundberg & Lee 2017). Cross-fitted control
@@ -41,11 +43,11 @@ _SMALLEST_RIDGE = 1e-9
 
 @dataclass(frozen=True)
 class Moments:
-    """What masks and divergences of one level add up to, per half and fold.
+    """Sums over the masks of one level, per half and fold: all that an estimator needs.
 
-    masks: how many. Features of a mask m are m itself and, for each length in `windows`, whether a run of so many
-    neighbouring segments is hidden. hidden: sum of features f. divergence: sum of d. cross: sum of d f.
-    gram: sum of f f', only where an estimator needs it. Adding is in place: memory does not grow with masks.
+    The features f of a mask m are m itself and, for each length in `windows`, whether all segments of each run of that
+    many neighbours are hidden. masks: number of masks. hidden: sum of f. divergence: sum of d. cross: sum of d f. gram:
+    sum of f f', only where an estimator needs it. Masks are added in place, so memory does not grow with their number.
     """
 
     masks: Int[np.ndarray, "half fold"]
@@ -88,7 +90,7 @@ class Moments:
             self.gram[half, fold] += _product(design.T, design)
 
     def of_segments(self) -> Moments:
-        """Return what estimators without windows need."""
+        """Return the same moments without the features of windows."""
         own = slice(self.segments)
         return replace(
             self,
@@ -173,7 +175,7 @@ def masked_mean(moments: Moments, p: float) -> Sums:
 
 
 def least_squares(moments: Moments, p: float) -> Sums | None:
-    """Return count times regression estimate; None while a half has no more masks than segments."""
+    """Return the regression estimate times the counts; None while a half has no more masks than segments."""
     if moments.masks.sum(1).min() <= moments.segments:
         return None
     expected = expected_features(moments.segments, moments.windows, p)
@@ -185,7 +187,7 @@ def least_squares(moments: Moments, p: float) -> Sums | None:
 
 
 def control_variate(moments: Moments, p: float) -> Sums:
-    """Return the sums of divergences with what the other folds predict replaced by its expectation."""
+    """Return the sums of divergences, where the part that the other folds predict is replaced by its expectation."""
     segments = moments.segments
     ridge = segments * p * (1 - p)
     expected = expected_features(segments, moments.windows, p)
@@ -213,7 +215,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How moments and p become sums, None while masks are too few; and what the moments must hold."""
+    """The function from moments and p to sums (None while masks are too few), and which moments it needs."""
 
     sums: Callable[[Moments, float], Sums | None]
     needs: Needs
@@ -223,7 +225,8 @@ class Estimator:
         return self.sums(moments if self.needs.windows else moments.of_segments(), p)
 
 
-# Of the lengths tried (2 to 20 frames, alone and together) 4 and 8 need about the fewest masks with few features.
+# Of the lengths that were tried (2 to 20 frames, alone and together), 4 and 8 need about the fewest masks and add few
+# features.
 _WINDOWS = (4, 8)
 
 ESTIMATORS: Mapping[str, Estimator] = {
@@ -261,7 +264,7 @@ def _fit(sample: _Sample, ridge: float) -> _Surrogate:
 def _product(
     left: Float[np.ndarray, "row inner"], right: Float[np.ndarray, "inner column"]
 ) -> Float[np.ndarray, "row column"]:
-    """Return the matrix product, made by torch: threads of numpy's BLAS would fight those of torch for the cores."""
+    """Return the matrix product, by torch: numpy's BLAS has threads of its own, which would compete with torch's."""
     product: Float[np.ndarray, "row column"] = (
         torch.from_numpy(left).mm(torch.from_numpy(right)).numpy()
     )

@@ -16,9 +16,9 @@ Relevance = Float[np.ndarray, "token frame"] | Float[np.ndarray, "token melframe
 class Facts:
     """What a result file says of how a reference of one utterance was made.
 
-    masks: random masks of each half; (0, 0) where none were drawn. kept: [token], the share of masks under which
-    the hypothesis token stayed the most likely one; None where that was not looked at. neutral: the value a hidden
-    cell takes; None where no cell is hidden. converged: whether the reliability that was asked for was reached;
+    masks: number of random masks in each half; (0, 0) where none were drawn. kept: [token], the share of masks under
+    which the hypothesis token stayed the most likely one; None where that was not measured. neutral: the value that a
+    hidden cell takes; None where no cell is hidden. converged: whether the reliability that was asked for was reached;
     None where none was asked for. computation: how the passes were run (`hiding.passes`).
     """
 
@@ -31,9 +31,10 @@ class Facts:
 
 @runtime_checkable
 class Reference(Protocol):
-    """The relevance of every cell for every generated token, as a method's map is judged by it.
+    """The relevance of every cell for every generated token: the map with which methods' maps are compared.
 
-    `ReferenceDescription.restore` names the function that makes it again from what `to_artefact` returns.
+    A reference is stored as what `to_artefact` returns, and `ReferenceDescription.restore` names the function that
+    makes it again from that.
     """
 
     def mean(self) -> Relevance:
@@ -50,4 +51,4 @@ class Reference(Protocol):
         """Say how it was made."""
 
     def to_artefact(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, and the facts that JSON can hold, from which it can be made again."""
+        """Return what is stored, so that it can be made again: arrays, and facts that JSON can hold."""

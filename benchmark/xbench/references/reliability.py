@@ -1,7 +1,7 @@
 """How reliable a reference is, and how high a map without error could score against it.
 
-Reliability is that of mask sampling only: the halves share segmentation, neutral value and
-hypothesis. A ceiling belongs to a reference *and* a normalisation pair.
+Reliability covers the sampling of masks only, because the halves share segmentation, neutral value and
+hypothesis. A ceiling belongs to a reference *and* to the way in which map and reference are normalised.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from xbench.maps import GridMap, Layout, standardise
 from xbench.metrics.agreement import as_reference, content_rows, pearson_paper, why_undefined
 from xbench.spec import Scoring
 
-# Of a row with a reliability below this more than half of the variance is noise. Such rows are
-# counted, not left out: the paper's protocol gives them the weight of all others.
+# In a row with a reliability below this, more than half of the variance is noise. Such rows are
+# counted but not left out: the paper's protocol gives them the same weight as all others.
 RELIABLE_ROW = 0.5
 
 
@@ -39,7 +39,7 @@ class Reliability:
         return self.rows.count(None)
 
 
-# Of a reference without halves nothing is known: neither its reliability nor a ceiling.
+# A reference without halves has neither a reliability nor a ceiling.
 NO_RELIABILITY = Reliability(None, "no-halves")
 
 
@@ -47,9 +47,9 @@ NO_RELIABILITY = Reliability(None, "no-halves")
 class Ceiling:
     """The highest score that a map without error could reach against one reference.
 
-    upper: the ceiling that skill uses. lower: a second estimate from below, where there is one.
-    structural: what the normalisation pair allows even without noise, where it is below 1.
-    reason: why `upper`, or another one that this metric otherwise has, is None.
+    upper: the ceiling that skill uses. lower: a second estimate, below the truth, where there is one.
+    structural: what the two normalisations allow even without noise, where that is below 1.
+    reason: why `upper`, or another value that this metric usually has, is None.
     """
 
     upper: float | None
@@ -76,8 +76,8 @@ def row_reliability(
 
 
 def _spearman_brown(r: float) -> float:
-    # Below r = -1/3 the formula leaves [-1, 1] and runs to minus infinity at r = -1. Such halves
-    # share nothing; the bound keeps one hopeless row from deciding the mean of an utterance.
+    # Below r = -1/3 the formula gives values below -1, down to minus infinity at r = -1. Such halves have
+    # nothing in common; the bound keeps one hopeless row from deciding the mean of the utterance.
     return max(-1.0, 2 * r / (1 + r)) if r > -1 else -1.0
 
 
@@ -115,7 +115,7 @@ def ceiling_pearson(
 def ceiling_pearson_paper(
     mean: GridMap, half_a: GridMap, half_b: GridMap, layout: Layout, scoring: Scoring
 ) -> Ceiling:
-    """Return the ceiling of `pearson-paper`, whose maps cannot match a reference's column means.
+    """Return the ceiling of `pearson-paper`, under which maps have no column means and so cannot match the reference's.
 
     upper = structural * sqrt(max(0, reliability)); lower = corr(colz(A), rowz(B)).
     Shapes: mean and halves [token, frame], all generated rows. Null: as `ceiling_pearson`, and
@@ -142,7 +142,7 @@ def _noise_ceiling(
     reliability = utterance_reliability(half_a, half_b, layout)
     if reliability.value is None:
         return None, reliability.reason
-    # Halves that cancel leave a mean that is constant: nothing can be scored against it.
+    # Two halves may cancel, so that their mean is constant: then nothing can be scored against it.
     reason = why_undefined(mean, mean, layout, content_rows(layout))
     return (None, reason) if reason else (math.sqrt(max(0.0, reliability.value)), None)
 
@@ -152,9 +152,8 @@ def structural(reference: GridMap, layout: Layout, scoring: Scoring) -> float:
 
     mean over frames j of sd over tokens i of S_ij, divided by the standard deviation of all S,
     which is 1 after row-wise z-scores unless rows are constant or min-max follows. It is the exact
-    maximum over maps none of whose columns is constant (Cauchy-Schwarz, column by column), reached
-    by colz(S). A map with constant columns in quiet frames can pass it: zeros there cost no
-    variance.
+    maximum over maps without a constant column (Cauchy-Schwarz, column by column), and colz(S) reaches it.
+    A map with constant columns in quiet frames can score higher, because zeros there cost no variance.
     Shapes: S [token, frame], all generated rows. Source: scoring section 3.
     """
     target = as_reference(reference, content_rows(layout), scoring)

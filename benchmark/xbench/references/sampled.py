@@ -16,15 +16,15 @@ from xbench.references.reference import Facts, Relevance
 
 @dataclass(frozen=True)
 class SampledReference:
-    """Masked means of an effect, kept as sufficient statistics per segment.
+    """The mean of an effect over the masks that hide each segment, kept as sums and counts.
 
     sums: [half, token, segment], the effect added up over the masks that hide the segment.
     counts: [half, segment], how many masks hid it. masks: masks per half. kept: [token], share of
     masks under which the hypothesis token stayed the most likely one. neutral: the value a hidden
     cell takes. converged: whether the reliability asked for was reached; None where none was asked for.
     computation: how the passes were run (`hiding.passes`).
-    Halves hold whole masks (antithetic ones: whole pairs) and share none. Estimators other than the masked
-    mean leave adjusted sums, whose quotient with the counts is their estimate.
+    Each mask (of antithetic ones: each pair) is in one half only. Estimators other than the masked mean store adjusted
+    sums; divided by the counts they are the estimate.
     """
 
     segmentation: Segmentation
@@ -79,7 +79,7 @@ class SampledReference:
     def _assemble(
         self, sums: Float[np.ndarray, "token segment"], counts: Int[np.ndarray, " segment"]
     ) -> Relevance:
-        """Masked mean per cell, all levels together: sum_l sums / sum_l counts, 0 where never hidden."""
+        """Return the masked mean of each cell over all levels: sum_l sums / sum_l counts; 0 where never hidden."""
         flat = self.segmentation.flat
         cells = self.segmentation.labels.shape[1:]
         numerator = np.zeros((len(sums), flat.shape[1]))

@@ -4,7 +4,8 @@
     S[i, c] = sum_n d[n, i] m[n, c] / sum_n m[n, c]   m[n, c] = 1 where mask n hides cell c
 
 `spes-input` hides superpixels of the spectrogram (p = 0.5, three granularities in turn), `spes-encoder`
-zeroes encoder output frames (p = 0.7). Mask n belongs to level n mod L and to half (n div L) mod 2.
+zeroes encoder output frames (p = 0.7). With L granularities (levels), mask n belongs to level n mod L and to
+half (n div L) mod 2.
 Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010, section 3.
 """
 

@@ -1,7 +1,7 @@
 """Every interval, test and rank in one place; utterances come in clusters (speaker or talk).
 
-`intervals`: means, skill, disattenuated scores. `comparison`: which methods differ, and the ranks
-this leaves open. `pareto`: what no other beats in cost and score. `ranking`: whether two
+`intervals`: means, skill, disattenuated scores. `comparison`: which methods differ, and which ranks remain
+possible for each. `pareto`: the points that no other beats in both cost and score. `ranking`: whether two
 scores order the methods alike.
 """
 

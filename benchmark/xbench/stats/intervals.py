@@ -25,8 +25,8 @@ between clusters: 0.960 and 0.944 (C = 5), 0.951 and 0.947 (20), 0.948 and 0.949
 variance between clusters: 0.95 (40, 80). The plain linearised t interval covered 0.918 (5), the plain percentile
 bootstrap 0.936 (40).
 
-What is resampled or summed is the utterance with all its numbers: the noise of a ceiling estimated
-from two halves is part of its spread, so it is in the interval of skill.
+An utterance is resampled or summed together with all its numbers. A ceiling that was estimated from two halves is one
+of them, so the interval of skill contains its noise.
 
 Degenerate cases: nothing defined, value null `no-defined-value`; no variation between clusters, so
 that the standard error would be 0, interval null `no-variation-between-clusters`; a bootstrap draw

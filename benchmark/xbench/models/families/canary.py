@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from xbench.models.families import conformer
+from xbench.models.family import Audio, Family, Languages, Loaded
 from xbench.models.loading import Location
 from xbench.models.private import canary_languages
-from xbench.models.seq2seq import Audio, Family, Languages, Loaded, Seq2SeqModel, load_family
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _LONGEST = 40  # seconds; longer audio is meant to be cut (model card of nvidia/canary-1b-v2)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from xbench.models.families import conformer
+from xbench.models.family import Audio, Family, Languages, Loaded
 from xbench.models.loading import Location
 from xbench.models.private import cohere_asr_languages
-from xbench.models.seq2seq import Audio, Family, Languages, Loaded, Seq2SeqModel, load_family
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 
 def _languages(loaded: Loaded) -> Languages:

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xbench.models.capture import NormNames, Seen, Stack, feed_forward, pre_norms
+from xbench.models.family import Loaded, valid_mask
 from xbench.models.private import relative_shift
-from xbench.models.seq2seq import Loaded, valid_mask
 
 
 def _relative(

@@ -19,17 +19,9 @@ from torch import Tensor
 
 from xbench.errors import UsageError
 from xbench.models.capture import Stack
+from xbench.models.family import Audio, Family, Languages, Loaded, start_token, valid_mask
 from xbench.models.loading import Location
-from xbench.models.seq2seq import (
-    Audio,
-    Family,
-    Languages,
-    Loaded,
-    Seq2SeqModel,
-    load_family,
-    start_token,
-    valid_mask,
-)
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _HOP = 160
 _WINDOW = 400

@@ -38,7 +38,7 @@ WHISPER = FamilyDescription(
     version="1",
     summary="OpenAI Whisper and everything with its architecture: fine-tunes, distilled models",
     source="Radford et al. 2023, arXiv 2212.04356; transformers `WhisperForConditionalGeneration`",
-    implementation="xbench.models.families.whisper:load",
+    implementation="xbench.models.families.whisper_loading:load",
     architecture="WhisperForConditionalGeneration",
     checkpoints=_checkpoints("whisper"),
 )

@@ -15,15 +15,10 @@ from torch import Tensor, nn
 
 from xbench.models.capture import NormNames, Seen, Stack, feed_forward, pre_norms
 from xbench.models.families.waveform import convolved, waveform_audio, waveform_inputs
+from xbench.models.family import Family, Languages, start_token
 from xbench.models.loading import Location
 from xbench.models.private import moonshine_rotation
-from xbench.models.seq2seq import (
-    Family,
-    Languages,
-    Seq2SeqModel,
-    load_family,
-    start_token,
-)
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _CONVOLUTIONS = ((127, 64), (7, 3), (3, 2))
 _HOP = 384

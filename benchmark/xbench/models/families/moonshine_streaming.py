@@ -17,17 +17,9 @@ from torch import Tensor
 from xbench.models.capture import Seen, Stack
 from xbench.models.families.moonshine import decoder_stacks
 from xbench.models.families.waveform import waveform_audio
+from xbench.models.family import Audio, Family, Languages, Loaded, start_token, valid_mask
 from xbench.models.loading import Location
-from xbench.models.seq2seq import (
-    Audio,
-    Family,
-    Languages,
-    Loaded,
-    Seq2SeqModel,
-    load_family,
-    start_token,
-    valid_mask,
-)
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _STRIDE = 4
 _LONGEST = 30  # seconds, as for the other Moonshine models

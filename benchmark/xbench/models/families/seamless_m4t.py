@@ -22,17 +22,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xbench.models.capture import NormNames, Stack, feed_forward, pre_norms
+from xbench.models.family import Audio, Family, Languages, Loaded, start_token, valid_mask
 from xbench.models.loading import Location
-from xbench.models.seq2seq import (
-    Audio,
-    Family,
-    Languages,
-    Loaded,
-    Seq2SeqModel,
-    load_family,
-    start_token,
-    valid_mask,
-)
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _HOP = 160
 _SHORTEST = 400 + _HOP  # samples: two windows, of which the variance is taken

@@ -18,17 +18,10 @@ from torch import Tensor
 from xbench.errors import UsageError
 from xbench.models.capture import Stack
 from xbench.models.families.waveform import waveform_audio, waveform_inputs
+from xbench.models.family import Audio, Family, Languages, Loaded, start_prompt
 from xbench.models.loading import Location
 from xbench.models.private import convolved_length
-from xbench.models.seq2seq import (
-    Audio,
-    Family,
-    Languages,
-    Loaded,
-    Seq2SeqModel,
-    load_family,
-    start_prompt,
-)
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _LONGEST = 30  # seconds: the networks have no window, their training segments were shorter
 _PLAIN = frozenset({"wav2vec2", "hubert"})  # self-attention without relative positions

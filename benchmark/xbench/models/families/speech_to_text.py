@@ -15,19 +15,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from xbench.models.families.whisper import bart_like_stacks
-from xbench.models.loading import Location
-from xbench.models.seq2seq import (
+from xbench.models.families import bart
+from xbench.models.family import (
     Audio,
     Family,
     Languages,
     Loaded,
-    Seq2SeqModel,
-    load_family,
     start_prompt,
     start_token,
     valid_mask,
 )
+from xbench.models.loading import Location
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 _HOP = 160
 _WINDOW = 400
@@ -95,7 +94,7 @@ FAMILY = Family(
         ).last_hidden_state
     ),
     read_out=lambda network, states: network.lm_head(states),
-    stacks=lambda network: bart_like_stacks(network.model),
+    stacks=lambda network: bart.stacks(network.model),
     positions=lambda network: network.config.max_target_positions,
     padding="its second convolution reads what the first one's bias makes of the padding",
 )

@@ -16,16 +16,9 @@ from torch import Tensor
 
 from xbench.models.capture import Seen, Stack
 from xbench.models.families.waveform import convolved, waveform_audio, waveform_inputs
+from xbench.models.family import Audio, Family, Languages, Loaded, start_token
 from xbench.models.loading import Location
-from xbench.models.seq2seq import (
-    Audio,
-    Family,
-    Languages,
-    Loaded,
-    Seq2SeqModel,
-    load_family,
-    start_token,
-)
+from xbench.models.seq2seq import Seq2SeqModel, load_family
 
 
 def _audio(loaded: Loaded) -> Audio:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from xbench.models.seq2seq import Audio, Loaded, valid_mask
+from xbench.models.family import Audio, Loaded, valid_mask
 
 
 def waveform_audio(

@@ -8,7 +8,7 @@ how many frames carry audio, and maps are cropped to these.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,15 +21,9 @@ from torch.nn.functional import gelu
 from transformers.modeling_outputs import BaseModelOutput
 
 from xbench.errors import UsageError, UtteranceError, XbenchError
-from xbench.models.capture import NormNames, Stack, captured_trace, feed_forward, pre_norms
+from xbench.models.capture import Stack, captured_trace
 from xbench.models.derived import reinitialised
-from xbench.models.loading import (
-    Location,
-    check_weights,
-    checked,
-    explained,
-    revision_of,
-)
+from xbench.models.families import bart
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
 from xbench.models.private import attention_name
@@ -45,7 +39,7 @@ from xbench.models.text import check_source, decoder_input, predicting, read_hyp
 from xbench.spec import Decoding
 from xbench.trace import Trace
 
-_STRIDE = 2  # the second input convolution
+STRIDE = 2  # the second input convolution
 
 
 @dataclass(frozen=True, eq=False)  # a model equals only itself
@@ -171,8 +165,8 @@ class WhisperModel:
         return Features(
             values=padded.T.contiguous().to(self.network.device),
             melframes=melframes,
-            frames=-(-melframes // _STRIDE),
-            stride=_STRIDE,
+            frames=-(-melframes // STRIDE),
+            stride=STRIDE,
             melframe_seconds=hop / self.info.sampling_rate,
         )
 
@@ -309,7 +303,7 @@ class WhisperModel:
 
     def attention_stacks(self) -> dict[str, Stack]:
         """All attention; every layer is pre-LN."""
-        return bart_like_stacks(self.network.model)
+        return bart.stacks(self.network.model)
 
     def own_forward(
         self,
@@ -320,121 +314,3 @@ class WhisperModel:
         spectrograms = torch.stack([values.T for values in inputs]).to(self.network.dtype)
         logits: Tensor = self.network(spectrograms, decoder_input_ids=ids).logits
         return logits
-
-
-def bart_like_stacks(model: Any) -> dict[str, Stack]:
-    """Return the stacks of a pre-LN model with the module names of BART (Whisper, Speech2Text)."""
-
-    def rest(layer: Any) -> Callable[[Tensor], Tensor]:
-        return feed_forward(layer.final_layer_norm, layer.fc1, layer.fc2, layer.activation_fn)
-
-    own, last = "self_attn_layer_norm", "final_layer_norm"
-    encoder, decoder = model.encoder, model.decoder
-    in_decoder = NormNames(own, last, "encoder_attn_layer_norm")
-    before = pre_norms(list(encoder.layers), encoder.layer_norm, NormNames(own, last), rest)
-    after = pre_norms(list(decoder.layers), decoder.layer_norm, in_decoder, rest)
-    heads = model.config.decoder_attention_heads
-    return {
-        "cross": Stack([x.encoder_attn for x in decoder.layers], heads, streams=after["cross"]),
-        "decoder": Stack(
-            [x.self_attn for x in decoder.layers], heads, causal=True, streams=after["own"]
-        ),
-        "encoder": Stack(
-            [x.self_attn for x in encoder.layers],
-            model.config.encoder_attention_heads,
-            streams=before["own"],
-        ),
-    }
-
-
-def load(
-    location: Location, *, device: str, precision: str, trust_remote_code: bool
-) -> WhisperModel:
-    """Load a Whisper checkpoint from a folder or the hub: safetensors only, complete weights only."""
-    from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-    location = checked(location, "whisper")
-    arguments: dict[str, Any] = {
-        "revision": location.revision or "main",
-        "trust_remote_code": trust_remote_code,
-    }
-    with explained(location):
-        network, loading = WhisperForConditionalGeneration.from_pretrained(
-            location.target,
-            dtype=getattr(torch, precision),
-            use_safetensors=True,
-            attn_implementation=MASKED_FRAMES,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
-            **arguments,
-        )
-        processor = WhisperProcessor.from_pretrained(location.target, **arguments)
-    check_weights(location, loading)
-    _check_tokens(location, network.generation_config, processor.tokenizer)
-    config, extractor = network.config, processor.feature_extractor
-    if extractor.nb_max_frames != _STRIDE * config.max_source_positions:
-        raise UsageError(
-            f"model '{location.name}': the feature extractor makes {extractor.nb_max_frames} frames, "
-            f"the encoder takes {_STRIDE * config.max_source_positions}"
-        )
-    network = network.to(device).eval().requires_grad_(False)
-    return WhisperModel(
-        network=network,
-        extractor=extractor,
-        tokenizer=processor.tokenizer,
-        info=ModelInfo(
-            name=location.name,
-            family="whisper",
-            source=location.source,
-            revision=revision_of(location),
-            architecture=type(network).__name__,
-            n_parameters=sum(p.numel() for p in network.parameters()),
-            precision=precision,
-            device=device,
-            sampling_rate=extractor.sampling_rate,
-            max_samples=extractor.n_samples,
-            encoder_layers=config.encoder_layers,
-            decoder_layers=config.decoder_layers,
-            heads=config.decoder_attention_heads,
-            remote_code=trust_remote_code,
-            alignment_heads=_alignment_heads(location, network.generation_config),
-        ),
-    )
-
-
-def _alignment_heads(location: Location, config: Any) -> tuple[tuple[int, int], ...]:
-    """Return the published (layer, head) pairs; an empty tuple where there are none."""
-    stated = getattr(config, "alignment_heads", None) or ()
-    try:
-        return tuple((int(layer), int(head)) for layer, head in stated)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"model '{location.name}': alignment_heads in its generation_config.json is not a list of "
-            "[layer, head] pairs"
-        ) from None
-
-
-def _check_tokens(location: Location, config: Any, tokenizer: Any) -> None:
-    """Refuse a checkpoint whose prompt tokens are not stated, or not those of its tokenizer."""
-    needed = ["decoder_start_token_id", "eos_token_id", "no_timestamps_token_id"]
-    if getattr(config, "lang_to_id", None):
-        needed.append("task_to_id")
-    lacking = [name for name in needed if getattr(config, name, None) is None]
-    if lacking:
-        raise UsageError(
-            f"model '{location.name}': its generation_config.json lacks {', '.join(lacking)}; copy the file "
-            "of the checkpoint that it was fine-tuned from"
-        )
-    stated = {
-        "<|startoftranscript|>": config.decoder_start_token_id,
-        "<|endoftext|>": config.eos_token_id,
-        "<|notimestamps|>": config.no_timestamps_token_id,
-        **(getattr(config, "lang_to_id", None) or {}),
-    }
-    for token, number in stated.items():
-        found = tokenizer.convert_tokens_to_ids(token)
-        if found != number:
-            raise UsageError(
-                f"model '{location.name}': {token} is {number} in generation_config.json but {found} in its "
-                "tokenizer; one of the two files is missing or of another model"
-            )
