@@ -621,7 +621,7 @@ def test_the_paper_preset_takes_no_frozen_padding(spec: RunSpec) -> None:
 def test_a_target_that_is_missed_is_flagged(
     spec: RunSpec, options: ExecutionOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xbench.cli.console import show_results
+    from xbench.cli.result_tables import show_results
 
     result = run(spec, options)
     for reference in result.references:

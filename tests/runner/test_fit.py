@@ -177,10 +177,10 @@ def test_partners_are_of_another_cluster_and_follow_from_the_seed() -> None:
 def test_an_oracle_says_so_on_the_table(
     options: ExecutionOptions, make_manifest: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xbench.cli import console
+    from xbench.cli.result_tables import show_results
 
     results = evaluate(own_data(("best-head",), make_manifest({"a": 1.5, "b": 1.8})), options)
-    console.show_results(results, Path(options.output))
+    show_results(results, Path(options.output))
     assert "best-head (oracle)" in capsys.readouterr().out
-    console.show_results(evaluate(demo("best-head"), options), Path(options.output))
+    show_results(evaluate(demo("best-head"), options), Path(options.output))
     assert "(oracle)" not in capsys.readouterr().out

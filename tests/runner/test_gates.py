@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.case import Case
-from xbench.cli.console import show_results
+from xbench.cli.result_tables import show_results
 from xbench.data.manifest import read_manifest
 from xbench.description import MethodDescription
 from xbench.errors import UsageError

@@ -22,7 +22,7 @@ def explain_command(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Transcribe one clip and show where a method says each token came from."""
-    from xbench.cli import console
+    from xbench.cli import console, explanation_strips
     from xbench.models.loading import locate
     from xbench.plot.explanation import save_explanation
     from xbench.plot.figure import check_target
@@ -43,7 +43,7 @@ def explain_command(
     )
     if out:  # before the text: a closed pipe must not cost the picture
         save_explanation(explanation, out)
-    console.show_explanation(explanation)
+    explanation_strips.show_explanation(explanation)
     if out:
         console.say(f"picture: {out}")
 

@@ -70,7 +70,7 @@ def evaluate_command(
         gates=tuple(filter(None, (gates or "").split(","))),
     )
     execution = ExecutionOptions(output, cache, device, _batch_size(batch_size))
-    from xbench.cli import console
+    from xbench.cli import console, result_tables
     from xbench.runner.plan import prepare
 
     prepared = prepare(spec)  # every complaint about names and files comes before torch is loaded
@@ -91,7 +91,7 @@ def evaluate_command(
     if as_json:
         console.emit_json([json.loads(result.to_json()) for result in results])
     else:
-        console.show_results(results, Path(output))
+        result_tables.show_results(results, Path(output))
     # What a model or a method cannot do is a result; 1 is for clips, and for a run without any score.
     nothing = all(r.status in ("failed", "unsupported") for r in results)
     if nothing or any(r.failures for r in results):
@@ -124,7 +124,7 @@ def score_command(
     as_json: AsJson = False,
 ) -> None:
     """Score again from stored maps, references and hypotheses; loads no model."""
-    from xbench.cli import console
+    from xbench.cli import console, result_tables
     from xbench.results import load_results
 
     given = _some(load_results(*results), results)
@@ -144,7 +144,7 @@ def score_command(
     if as_json:
         console.emit_json([json.loads(result.to_json()) for result in rescored])
     else:
-        console.show_results(rescored, Path(output))
+        result_tables.show_results(rescored, Path(output))
 
 
 def _some(given: "list[RunResult]", paths: list[Path]) -> "list[RunResult]":
@@ -168,7 +168,7 @@ def compare_references_command(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the ranking of methods survives another reference, pooling or metric (Kendall's tau-b)."""
-    from xbench.cli import console
+    from xbench.cli import console, result_tables
     from xbench.results import load_results
 
     given = _some(load_results(*results), results)
@@ -180,7 +180,7 @@ def compare_references_command(
     if as_json:
         console.emit_json([asdict(row) for row in found])
     else:
-        console.show_stability(found)
+        result_tables.show_stability(found)
 
 
 @app.command("submit")
