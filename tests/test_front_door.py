@@ -383,5 +383,15 @@ def test_functions_that_call_each_other_have_an_end() -> None:
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
 
-def test_what_cannot_be_told_is_never_the_same() -> None:
-    assert fingerprint(session(offset=object())) != fingerprint(session(offset=object()))
+@pytest.mark.parametrize(
+    "value", [object(), NoModel, torch.ones(2, dtype=torch.bfloat16), np.array([object()])], ids=str
+)
+def test_what_cannot_be_told_is_never_the_same(value: Any) -> None:
+    one = session(offset=value)
+    assert fingerprint(one) != fingerprint(one)
+
+
+def test_packages_count_by_name_and_version() -> None:
+    assert fingerprint(session(offset=np)) == fingerprint(session(offset=np))
+    assert fingerprint(session(offset=np)) != fingerprint(session(offset=torch))
+    assert fingerprint(session(offset=np.mean)) != fingerprint(session(offset=np.median))

@@ -68,7 +68,10 @@ def _function(value: Any, seen: dict[int, int]) -> Any:
     if id(value) in seen:
         return ["function", seen[id(value)]]
     seen[id(value)] = len(seen)
-    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    try:
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    except ValueError:  # a variable that has no value yet
+        raise _CannotTell from None
     found = {
         name: value.__globals__[name] for name in _names(value.__code__) & set(value.__globals__)
     }
@@ -106,13 +109,11 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def _array(value: Any) -> Any:
     """Tell an array or a tensor by its numbers."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    if not hasattr(value, "__array__"):
+    if isinstance(value, type) or not hasattr(value, "__array__"):
         raise _CannotTell
     try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):  # bfloat16, which numpy lacks
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except Exception:  # noqa: BLE001  # a stranger's array; or bfloat16, which numpy lacks
         raise _CannotTell from None
     if array.dtype.hasobject:
         raise _CannotTell
