@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-
 from xbench.trace import Trace
 
 

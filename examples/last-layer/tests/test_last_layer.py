@@ -1,9 +1,9 @@
 """The method keeps the contract, and does what it says."""
 
 import torch
-from last_layer.last_layer import explain
-
 from xbench.testing import check_method, problems
+
+from last_layer.last_layer import explain
 
 
 def test_it_keeps_the_contract() -> None:
