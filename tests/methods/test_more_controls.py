@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -244,7 +245,9 @@ def test_only_the_key_of_a_method_that_uses_words_depends_on_them(
     moved = replace(utterance, words=(Word("1", 0.0, 0.1), Word("3", 0.1, 0.21)))
     silent = replace(utterance, words=None)
     task = load_task("demo-asr-en")
-    hypothesis = planted.decode(planted.features(None), "en", None, task.decoding)
+    hypothesis = planted.decode(
+        planted.features(np.zeros(1, np.float32)), "en", None, task.decoding
+    )
     decoded = Decoded(hypothesis, axes(hypothesis.texts), 1.0)
 
     def digests(name: str) -> set[str]:

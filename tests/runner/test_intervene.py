@@ -263,7 +263,8 @@ class Writer:
         self, encoded: Tensor, source: str, target: str | None, decoding: Decoding
     ) -> list[str]:
         self.batches.append(len(encoded))
-        hypothesis = self.model.decode(None, source, target, decoding)
+        features = self.model.features(np.zeros(1, np.float32))
+        hypothesis = self.model.decode(features, source, target, decoding)
         scores = self.model.logits(encoded, hypothesis)
         rows = range(len(hypothesis.tokens))
         loud = torch.stack([scores[:, row, hypothesis.tokens[row]] for row in rows], 1) > 2

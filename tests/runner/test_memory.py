@@ -16,7 +16,7 @@ from xbench.methods import attention, corpus
 from xbench.models.families.whisper import WhisperModel
 from xbench.references import spes
 from xbench.results import load_results
-from xbench.runner.intervene import Hearing
+from xbench.runner.hearing import Hearing
 
 CLIPS = {"a": 0.6, "b": 0.8, "c": 0.7}
 LONGEST = 40  # encoder frames of b
