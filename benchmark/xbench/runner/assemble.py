@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import median
@@ -289,7 +290,8 @@ def _ci(estimate: stats.Estimate) -> list[float] | None:
 
 def _mean(values: Iterable[float | None]) -> float | None:
     defined = [v for v in values if v is not None]
-    return sum(defined) / len(defined) if defined else None
+    # fsum: an exact sum, in which the order of the utterances does not show.
+    return math.fsum(defined) / len(defined) if defined else None
 
 
 def _utterance_columns(
