@@ -384,7 +384,9 @@ def test_functions_that_call_each_other_have_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), NoModel, torch.ones(2, dtype=torch.bfloat16), np.array([object()])], ids=str
+    "value",
+    [object(), NoModel, torch.ones(2, dtype=torch.bfloat16), np.array([object()])],
+    ids=["object", "class", "bfloat16", "array of objects"],
 )
 def test_what_cannot_be_told_is_never_the_same(value: Any) -> None:
     one = session(offset=value)
