@@ -28,6 +28,9 @@ _FIXED = "the padding after the audio, which stays as it is"
 _DECODER_ONLY = (
     "everything before the encoder output, and its padding frames, which stay as they are"
 )
+# Version 2 of what hides cells: log-probabilities close to 0 are no longer rounded to ties (`hiding.effect`).
+_FINER = "2"
+
 _BASELINES = {"input": ("channel-mean", "zero", "minimum"), "encoder": ("zero", "channel-mean")}
 
 
@@ -91,6 +94,7 @@ class _Family:
     baseline: bool = True
     bands: int | None = None
     complete: bool = False
+    version: str = "1"
 
     def on(self, space: Any, *more: Parameter) -> MethodDescription:
         where = "the spectrogram" if space == "input" else "the encoder output"
@@ -112,7 +116,7 @@ class _Family:
             )
         return MethodDescription(
             name=self.name if space == "input" else f"{self.name}-encoder",
-            version="1",
+            version=self.version,
             summary=f"{self.summary}, on {where}",
             source=self.source,
             implementation=f"xbench.methods.{self.module}:{self.name.replace('-', '_')}_{space}",
@@ -226,6 +230,7 @@ _OCCLUSION = _Family(
     "1 forward per window and band",
     (),
     bands=4,
+    version=_FINER,
 )
 OCCLUSION = _OCCLUSION.on(
     "input",
@@ -248,6 +253,7 @@ _FEATURE_ABLATION = _Family(
     "1 forward per group",
     (_count("segments", "equal parts of time (at most one per frame)", 50),),
     bands=4,
+    version=_FINER,
 )
 FEATURE_ABLATION = _FEATURE_ABLATION.on("input")
 FEATURE_ABLATION_ENCODER = _FEATURE_ABLATION.on("encoder")
@@ -267,6 +273,7 @@ _LIME = _Family(
         _SEED,
     ),
     bands=1,
+    version=_FINER,
 )
 LIME, LIME_ENCODER = _LIME.on("input"), _LIME.on("encoder")
 
@@ -284,6 +291,7 @@ _KERNEL_SHAP = _Family(
         _SEED,
     ),
     bands=1,
+    version=_FINER,
 )
 KERNEL_SHAP, KERNEL_SHAP_ENCODER = _KERNEL_SHAP.on("input"), _KERNEL_SHAP.on("encoder")
 
@@ -301,6 +309,7 @@ _RISE = _Family(
         _SEED,
     ),
     bands=4,
+    version=_FINER,
 )
 RISE = _RISE.on("input", _count("cell", "spectrogram frames of a grid cell", 16))
 RISE_ENCODER = _RISE.on("encoder", _count("cell", "encoder frames of a grid cell", 8))
