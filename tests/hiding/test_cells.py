@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wrapped_model import Wrapped
 from xbench.case import Case
 from xbench.hiding.cells import Cells, Space, cells_of, neutral_value, neutral_words, replaced
 from xbench.hiding.effect import TARGETS, divergence, kl_divergence
@@ -100,15 +101,14 @@ def test_padding_stays_what_it_was(case: Case, space: Space) -> None:
     else:
         heard: list[Tensor] = []
         encode = type(case.model).encode
-        model = case.model
+        inner = case.model
 
-        class Listening:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(model, name)
+        class Listening(Wrapped):
+            model = inner
 
             def encode(self, values: Tensor) -> Tensor:
                 heard.append(values)
-                return encode(model, values)
+                return encode(inner, values)
 
         cells_of(replace(case, model=Listening()), space).encoded(everything)
         assert torch.equal(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wrapped_model import Wrapped
 from xbench.case import Case
 from xbench.errors import XbenchError
 from xbench.hiding import trust as trust_module
@@ -46,14 +47,11 @@ def test_a_keyword_that_goes_is_noticed(case: Case, monkeypatch: pytest.MonkeyPa
 
 
 @dataclass(frozen=True)
-class Deaf:
+class Deaf(Wrapped):
     """A model whose masks hide nothing, whose masks hide too much, or that refuses masks."""
 
     model: Any
     fault: str
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
 
     def frame_masking(self, encoded: Tensor, hypothesis: Any) -> Any:
         masked = self.model.frame_masking(encoded, hypothesis)
@@ -129,13 +127,10 @@ def test_what_is_trusted_goes_with_the_model(tiny_whisper_folder: Path, case_of:
 
 
 @dataclass(frozen=True)
-class Small:
+class Small(Wrapped):
     """A model that has memory for one mask at a time."""
 
     model: Any
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
 
     def frame_masking(self, encoded: Tensor, hypothesis: Any) -> Any:
         masked = self.model.frame_masking(encoded, hypothesis)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wrapped_model import Wrapped
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, evaluate, registry
 from xbench.data.manifest import Selection, read_manifest
 from xbench.metrics import Score
@@ -122,14 +123,11 @@ ASKED_ONCE = 4  # masks on which a model is asked once whether hiding works in i
 
 
 @dataclass
-class Counting:
+class Counting(Wrapped):
     """Counts the masks that a planted model is asked about."""
 
     model: Any
     masks: int = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
 
     def frame_masking(self, encoded: Tensor, hypothesis: Any) -> Any:
         inner = self.model.frame_masking(encoded, hypothesis)
@@ -250,14 +248,11 @@ def test_input_maps_are_summed_over_the_cells_of_a_frame(planted: Any, job: Job)
 
 
 @dataclass(frozen=True)
-class Writer:
+class Writer(Wrapped):
     """A planted model that writes each token whose frames are heard loudly enough, else "x"."""
 
     model: Any
     batches: list[int]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
 
     def decode_encoded(
         self, encoded: Tensor, source: str, target: str | None, decoding: Decoding
