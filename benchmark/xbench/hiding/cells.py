@@ -83,9 +83,7 @@ class EncoderFrames:
 
     @cached_property
     def _output(self) -> Float[Tensor, "1 frame dim"]:
-        with torch.no_grad():
-            output: Tensor = self.case.model.encode(self.case.features.values[None])
-        return output
+        return _encoded(self.case)
 
     @property
     def values(self) -> Float[Tensor, "frame dim"]:
@@ -168,9 +166,7 @@ class SpectrogramCells:
 
     @cached_property
     def _output(self) -> Float[Tensor, "1 frame dim"]:
-        with torch.no_grad():
-            output: Tensor = self.case.model.encode(self.case.features.values[None])
-        return output
+        return _encoded(self.case)
 
     @property
     def positions(self) -> int:
@@ -248,6 +244,12 @@ def replaced(
     own, other = values.view(bits), neutral.view(bits)
     hide = hidden.to(bits).neg_()
     return (own ^ (hide & (own ^ other))).view(values.dtype)
+
+
+def _encoded(case: Case) -> Float[Tensor, "1 frame dim"]:
+    with torch.no_grad():
+        output: Tensor = case.model.encode(case.features.values[None])
+    return output
 
 
 def _clean(case: Case, encoded: Float[Tensor, "1 frame dim"]) -> Clean:

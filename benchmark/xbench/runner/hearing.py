@@ -14,8 +14,8 @@ maps do not enter: they would be compared at a resolution that they do not have.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -99,6 +99,7 @@ class Hearing:
     job: Job
     decoded: Decoded
     batch_size: int | None
+    _chosen: dict[str, Chosen] = field(default_factory=dict)
 
     @cached_property
     def case(self) -> Case:
@@ -109,10 +110,6 @@ class Hearing:
     @cached_property
     def _cells(self) -> dict[str, Cells]:
         return {"encoder": EncoderFrames(self.case), "input": SpectrogramCells(self.case)}
-
-    @cached_property
-    def _chosen(self) -> dict[str, Chosen]:
-        return {}
 
     @torch.inference_mode()
     def chosen(self, space: str) -> Chosen:
@@ -169,11 +166,7 @@ def _curves(hearing: Hearing, metric: MetricDescription, ranked: RankedMap) -> M
     order = order_of(metric, ranked)
     cells = order.shape[1]
     taken, step = np.unique(counts(cells), return_inverse=True)
-
-    def measured(hidden: Hidden) -> Float[np.ndarray, "batch token"]:
-        found: np.ndarray = hearing.log_probabilities(metric.space, hidden)
-        return found
-
+    measured = partial(hearing.log_probabilities, metric.space)
     content = list(ranked.layout.content)
     # Methods that say the same for every token need one set of masks, not one per token.
     orders, group = np.unique(order, axis=0, return_inverse=True)
