@@ -385,6 +385,36 @@ def test_a_run_writes_them_without_a_reference(result: RunResult) -> None:
         assert (score.ceiling.value, score.ceiling.reason) == (None, "no-ceiling")
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_passes_run_in_the_precision_of_the_references_and_results_say_so(
+    tiny_whisper_folder: Path, make_manifest: Callable[..., Path], tmp_path: Path, precision: Any
+) -> None:
+    spec = RunSpec(
+        model=f"whisper:{tiny_whisper_folder}",
+        methods=(Call("mean-heads"),),
+        tasks=("asr",),
+        data=str(make_manifest({"a": 0.5, "b": 0.7})),
+        masks=12,
+        references=(Call("spes-encoder").with_params(precision=precision),),
+        metrics=(Call("pearson"), Call("deletion-auc"), Call("sensitivity-n"), Call("size")),
+    )
+    options = ExecutionOptions(str(tmp_path / "out"), str(tmp_path / "cache"), "cpu")
+    (found,) = evaluate(spec, options)
+    for name in ("deletion-auc", "sensitivity-n"):
+        computation = found.score(name).computation
+        assert computation["precision"] == {precision: 2}
+        assert computation["precision_reason"] == {"requested": 2}
+        assert computation["batch_size"] == 64
+    # Agreement and the size of a map run no passes with hidden cells of their own.
+    assert found.score("pearson").computation == found.score("size").computation == {}
+
+
+def test_without_a_choice_of_the_references_passes_run_as_the_model_does() -> None:
+    task = load_task("asr-en")
+    drop = registry.references.resolve(Call("spes-encoder-drop").with_params(masks=12))[1]
+    assert ranked.precision(replace(task, references=(drop,))) is None
+
+
 def test_the_corpus_value_follows_from_the_columns(result: RunResult) -> None:
     sums = np.sum(result.utterances["deletion-auc-free:statistics"], axis=0)
     expected = np.trapezoid(np.minimum(100 * sums[:, 0] / sums[:, 1], 100), dx=0.05)
