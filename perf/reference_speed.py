@@ -53,12 +53,13 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.demo import demo_manifest
-from xbench.hiding.batching import Batched, batched_measure, starting_size
+from xbench.hiding.batching import Batched, Start, batched_measure
 from xbench.hiding.cells import EncoderFrames, SpectrogramCells
 from xbench.hiding.effect import Shift, divergence, kl_divergence
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
 from xbench.hiding.twin import twin
 from xbench.hiding.way import frozen_way, way_in
+from xbench.models.device import precision_of
 from xbench.models.loading import load_model
 from xbench.models.protocol import Hypothesis, SpeechModel
 from xbench.references.estimation import Sampling
@@ -138,12 +139,12 @@ def ours(
     with torch.inference_mode():
         if frozen:
             assert isinstance(cells, SpectrogramCells)
-            way, rows = frozen_way(cells, dtype), case.features.frames
+            way, rows = frozen_way(cells, precision_of(dtype)), case.features.frames
         else:
-            way, rows = way_in(cells, dtype), cells.positions
+            way, rows = way_in(cells, precision_of(dtype)), cells.positions
         assert way is not None
-        size = starting_size(case.features.values.device, rows)
-        return batched_measure(way.measure(divergence, cells.clean), size)
+        start = Start.on(case.features.values.device, rows)
+        return batched_measure(way.measure(divergence, cells.clean), start)
 
 
 def plain(case: Case, space: Space) -> Callable[[Tensor], Tensor]:

@@ -48,11 +48,18 @@ class Subject:
     case: Case
 
 
+# English and German clips of read and spoken prose that real Whisper models understand.
+REAL_CLIPS = ("en-jfk", "de-leopard", "en-librivox-austen-0870", "en-librispeech-61-70968-0000")
+
+
 def subjects(model: str, clips: int, device: str = "cpu") -> Iterator[Subject]:
-    """Yield the first clips of a model; says why where there is none."""
-    name, target, names = MODELS[model]
+    """Yield the first clips of a model, or of `family:FOLDER`; says why where there is none."""
+    name, target, names = MODELS.get(model) or (model, None, REAL_CLIPS)
+    if model in MODELS:
+        name = name.replace(":", f":{SHARED}/", 1)
+    model = model.rstrip("/").rpartition("/")[2]
     try:
-        loaded = load_model(name.replace(":", f":{SHARED}/", 1), device=device)
+        loaded = load_model(name, device=device)
     except XbenchError as problem:
         print(f"{model} is left out: {problem}")
         return

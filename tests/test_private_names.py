@@ -27,8 +27,11 @@ USES = {
         ("metrics/quality.py", "_extract_corpus_statistics"),
     },
     "torch": {
-        ("hiding/precision.py", "_is_amx_tile_supported"),
-        ("hiding/precision.py", "_is_avx512_bf16_supported"),
+        ("models/device.py", "_is_amx_tile_supported"),
+        ("models/device.py", "_is_avx512_bf16_supported"),
+        # Modules whose errors mean that compiling failed; where they move, such an error is no longer caught.
+        ("models/device.py", "torch._dynamo"),
+        ("models/device.py", "torch._inductor"),
         ("hiding/twin.py", "_modules"),
         ("testing/state.py", "_global_"),
     },

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xbench.errors import UtteranceError
-from xbench.hiding.batching import Batched, batched_measure, out_of_memory, starting_size
+from xbench.hiding.batching import Batched, Growth, Start, batched_measure, out_of_memory
 from xbench.hiding.effect import Shift
 
 HIDDEN = torch.rand(23, 5, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -19,7 +19,7 @@ def limited(limit: int, problem: Exception, seen: list[int]) -> Batched[Shift]:
         seen.append(len(hidden))
         return Shift(hidden.float() * torch.arange(5.0), hidden)
 
-    return batched_measure(measure, 16)
+    return batched_measure(measure, Start(16))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,48 @@ def test_other_errors_are_not_hidden() -> None:
 
 def test_the_first_size_follows_the_rows_of_a_mask() -> None:
     cpu = torch.device("cpu")
-    assert starting_size(cpu, 1500) == 4
-    assert starting_size(cpu, 10**9) == 1
-    assert starting_size(cpu, 1) == starting_size(cpu, 29) == 64
-    assert starting_size(torch.device("cuda"), 1500) > starting_size(cpu, 1500)
+    assert Start.on(cpu, 1500) == Start(4)
+    assert Start.on(cpu, 10**9) == Start(1)
+    assert Start.on(cpu, 1) == Start.on(cpu, 29) == Start(64)
+
+
+def test_a_gpu_begins_small_and_may_grow() -> None:
+    cuda = torch.device("cuda")
+    assert Start.on(cuda, 29) == Start(512, 4096)
+    assert Start.on(cuda, 1500) == Start(10, 86)
+
+
+# -- growth ---------------------------------------------------------------------------------------
+
+
+def seconds(size: int) -> float:
+    """A device that is busy from 8 masks on."""
+    return max(size, 8) / 100
+
+
+def test_batches_grow_while_masks_get_faster() -> None:
+    growth, size, sizes = Growth(most=64), 2, []
+    for _ in range(12):
+        sizes.append(size)
+        size = growth.after(size, seconds(size))
+    # Each size is timed at its second batch; 16 masks are no faster than 8.
+    assert sizes == [2, 2, 4, 4, 8, 8, 16, 16, 8, 8, 8, 8]
+
+
+def test_growth_ends_at_the_most() -> None:
+    growth, size = Growth(most=5), 2
+    for _ in range(6):
+        size = growth.after(size, 1.0)
+    assert size == 4
+
+
+def test_no_batch_grows_after_memory_ran_out() -> None:
+    seen: list[int] = []
+    batched = limited(6, torch.OutOfMemoryError("CUDA out of memory"), seen)
+    batched.size, batched.growth = 2, Growth(most=64)
+    many = HIDDEN.repeat(8, 1)
+    batched(many)
+    assert max(seen) == 4
+    assert seen[-2:] == [4, 4]
+    assert batched.growth is None
+    assert sum(seen) == len(many)

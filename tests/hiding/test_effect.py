@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from xbench.hiding.effect import (
     logit,
     probability_drop,
 )
+from xbench.models.device import CPU
 
 TOKENS, DIM = 4, 6
 
@@ -68,7 +70,8 @@ def test_states_give_the_plain_divergence(seed: int, vocabulary: int, scale: flo
 def test_blocks_of_the_vocabulary_change_nothing(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effect, "_BLOCK", block)
+    small = replace(CPU, vocabulary_numbers=block)
+    monkeypatch.setattr(effect, "device_of", lambda device: small)
     plain, fast = both(*drawn(1, 1000))
     torch.testing.assert_close(fast.value, plain.value, atol=1e-5, rtol=1e-5)
     assert torch.equal(fast.kept, plain.kept)

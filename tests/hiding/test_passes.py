@@ -15,6 +15,7 @@ from xbench.data.audio import read_audio
 from xbench.errors import UsageError
 from xbench.hiding import checks, passes, way
 from xbench.hiding import twin as twin_module
+from xbench.models.device import BFLOAT16
 from xbench.models.metered import MeteredModel
 from xbench.references.estimation import Sampling
 from xbench.references.sampled import SampledReference
@@ -33,7 +34,7 @@ INPUT: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _a_machine_with_fast_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "bfloat16_is_fast", lambda device: True)
+    monkeypatch.setattr(passes, "fast_precisions", lambda device: (BFLOAT16,))
 
 
 @pytest.fixture
@@ -63,7 +64,8 @@ def test_a_trained_model_passes_the_check_and_the_maps_agree(digits: Case) -> No
     fast = encoder(digits, 60, precision="auto")
     assert fast.computation["precision"] == "bfloat16"
     assert fast.computation["precision_reason"] == "check-passed"
-    assert 0.999 <= fast.computation["precision_check"] <= 1  # type: ignore[operator]
+    assert 0 < fast.computation["precision_noise"] < 0.01  # type: ignore[operator]
+    assert fast.computation["precision_following"] <= checks.FOLLOWING  # type: ignore[operator]
     exact = encoder(digits, 60)
     assert exact.computation["precision"] == "float32"
     for row in digits.hypothesis.content:
@@ -89,7 +91,7 @@ def test_a_model_that_bfloat16_ruins_stays_in_float32(
     twin_module._twin.cache_clear()
     assert found.computation["precision"] == "float32"
     assert found.computation["precision_reason"] == "check-failed"
-    assert found.computation["precision_check"] < 0.999  # type: ignore[operator]
+    assert found.computation["precision_following"] > checks.FOLLOWING  # type: ignore[operator]
     np.testing.assert_array_equal(found.sums, encoder(digits).sums)
 
 
@@ -97,13 +99,13 @@ def test_a_requested_precision_is_not_checked(tiny_case: Case) -> None:
     for precision in ("float32", "bfloat16"):
         facts = encoder(tiny_case, precision=precision).computation
         assert facts["precision"] == precision
-        assert (facts["precision_reason"], facts["precision_check"]) == ("requested", None)
+        assert (facts["precision_reason"], facts["precision_noise"]) == ("requested", None)
 
 
 def test_a_machine_without_bfloat16_does_not_try(
     tiny_case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "bfloat16_is_fast", lambda device: False)
+    monkeypatch.setattr(passes, "fast_precisions", lambda device: ())
     facts = encoder(tiny_case, precision="auto").computation
     assert (facts["precision"], facts["precision_reason"]) == ("float32", "slow-here")
 

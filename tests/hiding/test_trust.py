@@ -20,6 +20,7 @@ from xbench.hiding import trust as trust_module
 from xbench.hiding.cells import EncoderFrames, SpectrogramCells
 from xbench.hiding.effect import divergence
 from xbench.hiding.passes import choose
+from xbench.models.device import Precision
 from xbench.models.families import whisper
 from xbench.models.loading import load_model
 from xbench.models.metered import MeteredModel
@@ -90,12 +91,12 @@ def test_a_wrong_twin_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch) ->
 def test_it_is_asked_once_per_model_and_way_and_costs_no_clip_a_pass(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[torch.dtype] = []
+    asked: list[str] = []
     difference = trust_module._difference
 
-    def noted(cells: Any, dtype: torch.dtype) -> tuple[float, float]:
-        asked.append(dtype)
-        return difference(cells, dtype)
+    def noted(cells: Any, precision: Precision) -> tuple[float, float]:
+        asked.append(precision.name)
+        return difference(cells, precision)
 
     monkeypatch.setattr(trust_module, "_difference", noted)
     passes = []
@@ -103,11 +104,11 @@ def test_it_is_asked_once_per_model_and_way_and_costs_no_clip_a_pass(
         metered = MeteredModel(case.model)
         choose(EncoderFrames(replace(case, model=metered)), divergence)
         passes.append(metered.passes.forward)
-    assert asked == [torch.float32]
+    assert asked == ["float32"]
     assert passes == [2, 2]  # clean, and the twin's clean
     choose(EncoderFrames(case), divergence, precision="bfloat16")
     choose(EncoderFrames(case, "channel-mean"), divergence)
-    assert asked == [torch.float32, torch.bfloat16, torch.float32]
+    assert asked == ["float32", "bfloat16", "float32"]
 
 
 def test_a_right_model_passes_in_every_precision_and_space(case: Case) -> None:

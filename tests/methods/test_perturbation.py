@@ -18,6 +18,7 @@ from xbench.hiding.masks import draw_mask, mask_key
 from xbench.hiding.segments import grid_segments
 from xbench.methods import perturbation
 from xbench.methods.target import Scores
+from xbench.models.device import CPU
 from xbench.references import contender, spes
 from xbench.references.estimation import Sampling
 
@@ -327,7 +328,7 @@ def test_rise_does_not_depend_on_the_batch_size(
 ) -> None:
     options: Any = {"target": "logit", "baseline": "zero", "samples": 9, "p": 0.5, "cell": 8}
     whole = perturbation.rise(case, space="encoder", seed=0, **options)
-    monkeypatch.setattr("xbench.hiding.batching._LARGEST", 2)
+    monkeypatch.setattr("xbench.hiding.batching.device_of", lambda device: replace(CPU, masks=2))
     check(perturbation.rise(case, space="encoder", seed=0, **options), whole)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from xbench.errors import XbenchError
 from xbench.models import masked_attention
+from xbench.models.device import CPU, CUDA
 from xbench.models.loading import load_model
 from xbench.models.masked_attention import _two_parts, _written_out, attention
 from xbench.spec import Decoding
@@ -30,26 +32,109 @@ class CrossAttention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
 
 
+def split(states: torch.Tensor, heads: int) -> torch.Tensor:
+    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+FORMS = {
+    "shares of frames": (torch.float32, CPU),
+    "one virtual key, written out": (torch.bool, CPU),
+    "one virtual key, two sequences at a time": (torch.bool, replace(CPU, written_out=160)),
+    "one virtual key, fused": (torch.bool, CUDA),
+}
+
+
+class SelfAttention(CrossAttention):
+    """What transformers' attention function sees of a self-attention module of an encoder."""
+
+    def __init__(self, heads: int, channels: int) -> None:
+        super().__init__(heads, channels, False)
+        self.q_proj = nn.Linear(heads * channels, heads * channels)
+        self.num_heads, self.head_dim, self.scaling = heads, channels, channels**-0.5
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("key_bias", [False, True])
-def test_masked_attention_equals_attention_over_zeroed_frames(key_bias: bool) -> None:
+def test_masked_attention_equals_attention_over_zeroed_frames(
+    key_bias: bool, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dtype, device = FORMS[form]
+    monkeypatch.setattr(masked_attention, "device_of", lambda _: device)
     torch.manual_seed(0)
-    heads, channels, frames, masks, positions = 2, 3, 7, 4, 5
+    heads, channels, frames, masks, positions = 2, 3, 7, 5, 5
     module = CrossAttention(heads, channels, key_bias)
     encoded = torch.randn(1, frames, heads * channels)
     query = torch.randn(masks, heads, positions, channels)
-    keep = (torch.rand(masks, frames) > 0.6).float()
-
-    def split(states: torch.Tensor) -> torch.Tensor:
-        return states.view(len(states), frames, heads, channels).transpose(1, 2)
+    keep = torch.rand(masks, frames) > 0.6
+    keep[0], keep[1] = True, False  # nothing hidden, all hidden
 
     zeroed = encoded * keep[..., None]
-    key, value = split(module.k_proj(zeroed)), split(module.v_proj(zeroed))
+    key, value = (split(p(zeroed), heads) for p in (module.k_proj, module.v_proj))
     weights = (0.5 * query @ key.transpose(-1, -2)).softmax(-1)
     expected = (weights @ value).transpose(1, 2)
 
-    shared = split(module.k_proj(encoded)), split(module.v_proj(encoded))
-    output, _ = attention(module, query, *shared, None, frame_keep=keep, scaling=0.5)
+    shared = [split(p(encoded), heads) for p in (module.k_proj, module.v_proj)]
+    output, _ = attention(module, query, *shared, None, frame_keep=keep.to(dtype), scaling=0.5)
     torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_frame_of_which_a_share_is_kept_is_that_share_of_it() -> None:
+    torch.manual_seed(0)
+    module = CrossAttention(2, 3, True)
+    encoded, query, keep = torch.randn(1, 7, 6), torch.randn(4, 2, 5, 3), torch.rand(4, 7)
+    key, value = (split(p(encoded * keep[..., None]), 2) for p in (module.k_proj, module.v_proj))
+    expected = ((query @ key.transpose(-1, -2)).softmax(-1) @ value).transpose(1, 2)
+    shared = [split(p(encoded), 2) for p in (module.k_proj, module.v_proj)]
+    output, _ = attention(module, query, *shared, None, frame_keep=keep, scaling=1.0)
+    torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_hidden_frames_of_a_clip_of_one_frame() -> None:
+    torch.manual_seed(0)
+    module, query = CrossAttention(2, 3, True), torch.randn(2, 2, 5, 3)
+    key, value = (split(p(torch.randn(1, 1, 6)), 2) for p in (module.k_proj, module.v_proj))
+    keep = torch.tensor([[True], [False]])
+    output, _ = attention(module, query, key, value, None, frame_keep=keep, scaling=1.0)
+    torch.testing.assert_close(output[0], value[0, :, 0].expand(5, 2, 3))
+    torch.testing.assert_close(output[1], module.v_proj.bias.view(2, 3).expand(5, 2, 3))
+
+
+@pytest.mark.parametrize("key_bias", [False, True])
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_attention_over_states_is_attention_over_their_keys_and_values(
+    key_bias: bool, dtype: torch.dtype, allowed: float
+) -> None:
+    torch.manual_seed(0)
+    module = CrossAttention(2, 3, key_bias)
+    states, query = torch.randn(4, 7, 6), torch.randn(4, 2, 5, 3)
+    key, value = (split(p(states), 2) for p in (module.k_proj, module.v_proj))
+    expected = ((0.5 * query @ key.transpose(-1, -2)).softmax(-1) @ value).transpose(1, 2)
+    given = states.to(dtype)[:, None]
+    output, _ = attention(module, query, given, given, None, over_states=True, scaling=0.5)
+    assert output.dtype == query.dtype
+    torch.testing.assert_close(output, expected, atol=allowed, rtol=allowed)
+
+
+@pytest.mark.parametrize("spread", [1.0, 60.0])
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_attention_beside_what_no_mask_changes_is_attention(
+    dtype: torch.dtype, allowed: float, spread: float
+) -> None:
+    """spread: with the larger one, scores of frames that change leave the range of e^x, and all is computed anew."""
+    torch.manual_seed(0)
+    module = SelfAttention(2, 3)
+    clean = torch.randn(1, 9, 6)
+    states = clean.repeat(4, 1, 1)
+    states[:, :5] = spread * torch.randn(4, 5, 6)
+    rest = masked_attention.unchanged_rest(module, clean, 5)
+    parts = [module.scaling * split(module.q_proj(states), 2)]
+    parts += [split(p(states), 2) for p in (module.k_proj, module.v_proj)]
+    expected = torch.nn.functional.scaled_dot_product_attention(*parts, scale=1.0)
+    query, key, value = (part.to(dtype) for part in parts)
+    output, _ = attention(module, query, key, value, None, rest=rest, scaling=1.0)
+    wanted = expected.transpose(1, 2)
+    error = (output.float() - wanted).abs().max() / wanted.abs().max()
+    assert error < allowed
 
 
 def test_logits_under_masks_equal_logits_of_zeroed_frames(
@@ -110,12 +195,13 @@ def test_written_out_attention_is_attention(
     torch.testing.assert_close(found, expected.transpose(1, 2), atol=allowed, rtol=allowed)
 
 
-@pytest.mark.parametrize("scores", [1, 3 * 5 * 9, 2 * 3 * 5 * 9, 10**6])
+@pytest.mark.parametrize("scores", [1, 3 * 5 * 9, 6 * 5 * 9, 10**6])
 def test_written_out_attention_takes_any_number_of_sequences_at_a_time(
     scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One, one, two of five (a single one is left over), all."""
-    monkeypatch.setattr(masked_attention, "_SCORES", scores)
+    """One head of a sequence, three of fifteen, six (three are left over), all."""
+    small = replace(CPU, written_out=scores)
+    monkeypatch.setattr(masked_attention, "device_of", lambda device: small)
     torch.manual_seed(0)
     query, key, value = (torch.randn(5, 3, n, 8) for n in (5, 9, 9))
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.3)

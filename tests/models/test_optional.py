@@ -42,6 +42,7 @@ def test_every_optional_protocol_is_known_here() -> None:
     assert set(CAPABILITIES) == {
         "WritesEncoded",
         "RandomisesParts",
+        "MasksInput",
         "FreezesPadding",
         "ShowsAttention",
         "Inspectable",

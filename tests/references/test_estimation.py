@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
-from xbench.hiding.batching import batched_measure
+from xbench.hiding.batching import Start, batched_measure
 from xbench.hiding.effect import Measure, Shift
 from xbench.hiding.masks import Design, draw_mask, mask_key, number
 from xbench.hiding.segments import Segmentation, frame_segments
@@ -64,7 +64,7 @@ def made(
 ) -> SampledReference:
     segmentation = changes.get("segmentation", frame_segments(FRAMES))
     measure = batched_measure(
-        changes.get("measure", planted_measure()), changes.get("batch_size", 64)
+        changes.get("measure", planted_measure()), Start(changes.get("batch_size", 64))
     )
     return estimate(
         measure, segmentation, case, sampling or Sampling(), recipe, neutral="zero vector"

@@ -4,15 +4,34 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 
 from xbench.references.estimators import (
     ESTIMATORS,
     FOLDS,
     Moments,
     Needs,
-    expected_features,
-    features,
 )
+from xbench.references.estimators import expected_features as expected_features_of
+from xbench.references.estimators import features as features_of
+
+
+def features(hidden: np.ndarray, windows: tuple[int, ...]) -> np.ndarray:
+    return features_of(torch.from_numpy(hidden), windows).numpy()
+
+
+def expected_features(segments: int, windows: tuple[int, ...], p: float) -> np.ndarray:
+    return expected_features_of(segments, windows, p).numpy()
+
+
+def add(moments: Moments, half: int, fold: int, hidden: np.ndarray, outcome: np.ndarray) -> None:
+    moments.add(half, fold, torch.from_numpy(hidden), torch.from_numpy(outcome))
+
+
+def sums_of(name: str, moments: Moments, p: float) -> np.ndarray | None:
+    sums = ESTIMATORS[name](moments, p)
+    return None if sums is None else sums.numpy()
+
 
 FRAMES = 8
 MASKS = np.array(list(product((0, 1), repeat=FRAMES)), dtype=bool)
@@ -50,12 +69,14 @@ FEATURES = features(MASKS, WINDOWS)
 
 def moments_of(counts: np.ndarray) -> Moments:
     """Moments when mask number k of the enumeration was drawn counts[half, fold, k] times."""
+    crossed = np.tensordot(counts, DIVERGENCE[:, :, None] * FEATURES[:, None], 1)
+    squared = np.tensordot(counts, FEATURES[:, :, None] * FEATURES[:, None], 1)
     return Moments(
-        masks=counts.sum(2).astype(np.int64),
-        hidden=counts @ FEATURES,
-        divergence=counts @ DIVERGENCE,
-        cross=np.tensordot(counts, DIVERGENCE[:, :, None] * FEATURES[:, None], 1),
-        gram=np.tensordot(counts, FEATURES[:, :, None] * FEATURES[:, None], 1),
+        masks=torch.from_numpy(counts.sum(2).astype(np.int64)),
+        hidden=torch.from_numpy(counts @ FEATURES),
+        divergence=torch.from_numpy(counts @ DIVERGENCE),
+        cross=torch.from_numpy(crossed),
+        gram=torch.from_numpy(squared),
         segments=FRAMES,
         windows=WINDOWS,
     )
@@ -69,9 +90,9 @@ def estimates(name: str, p: float, masks: int, repeats: int) -> np.ndarray:
     maps = []
     for counts in drawn:
         moments = moments_of(counts)
-        sums = ESTIMATORS[name](moments, p)
+        sums = sums_of(name, moments, p)
         assert sums is not None
-        maps.append(sums.sum(0) / moments.counts.sum(0))
+        maps.append(sums.sum(0) / moments.counts.sum(0).numpy())
     return np.array(maps)
 
 
@@ -112,10 +133,10 @@ def test_all_masks_in_their_shares_give_the_enumeration(name: str) -> None:
     hidden = MASKS.sum(1)
     counts = np.broadcast_to(3.0 ** (FRAMES - hidden), (2, FOLDS, len(MASKS)))
     moments = moments_of(counts)
-    sums = ESTIMATORS[name](moments, 0.25)
+    sums = sums_of(name, moments, 0.25)
     assert sums is not None
     for half in (0, 1):
-        found = sums[half] / moments.counts[half]
+        found = sums[half] / moments.counts[half].numpy()
         np.testing.assert_allclose(found, truth(0.25), rtol=1e-6)
 
 
@@ -154,9 +175,9 @@ def test_windows_wider_than_the_segments_are_left_out() -> None:
 
 def test_masked_mean_by_hand() -> None:
     moments = Moments.empty(2, 1, Needs())
-    moments.add(0, 0, np.array([[True, False], [True, True]]), np.array([[1.0], [3.0]]))
-    moments.add(0, 3, np.array([[False, True]]), np.array([[5.0]]))
-    sums = ESTIMATORS["masked-mean"](moments, 0.5)
+    add(moments, 0, 0, np.array([[True, False], [True, True]]), np.array([[1.0], [3.0]]))
+    add(moments, 0, 3, np.array([[False, True]]), np.array([[5.0]]))
+    sums = sums_of("masked-mean", moments, 0.5)
     assert sums is not None
     assert sums[0].tolist() == [[4.0, 8.0]]
     assert moments.counts[0].tolist() == [2, 2]
@@ -168,8 +189,8 @@ def test_least_squares_by_hand() -> None:
     masks = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=bool)
     outcome = (1 + 2 * masks[:, 0] - 1.0 * masks[:, 1])[:, None]
     for half in (0, 1):
-        moments.add(half, 0, masks, outcome)
-    sums = ESTIMATORS["least-squares"](moments, 0.25)
+        add(moments, half, 0, masks, outcome)
+    sums = sums_of("least-squares", moments, 0.25)
     assert sums is not None
     np.testing.assert_allclose(sums[0] / 2, [[2.75, 0.5]], rtol=1e-6)
 
@@ -178,18 +199,18 @@ def test_least_squares_waits_for_more_masks_than_segments() -> None:
     moments = Moments.empty(2, 1, Needs(gram=True))
     masks, outcome = np.array([[1, 0], [0, 1]], dtype=bool), np.ones((2, 1))
     for half in (0, 1):
-        moments.add(half, 0, masks, outcome)
-    assert ESTIMATORS["least-squares"](moments, 0.5) is None
-    moments.add(0, 1, masks, outcome)
-    assert ESTIMATORS["least-squares"](moments, 0.5) is None  # the other half still has too few
-    moments.add(1, 1, masks, outcome)
-    assert ESTIMATORS["least-squares"](moments, 0.5) is not None
+        add(moments, half, 0, masks, outcome)
+    assert sums_of("least-squares", moments, 0.5) is None
+    add(moments, 0, 1, masks, outcome)
+    assert sums_of("least-squares", moments, 0.5) is None  # the other half still has too few
+    add(moments, 1, 1, masks, outcome)
+    assert sums_of("least-squares", moments, 0.5) is not None
 
 
 def test_control_variate_takes_any_number_of_masks() -> None:
     moments = Moments.empty(3, 1, Needs(gram=True))
-    moments.add(1, 2, np.array([[True, False, True]]), np.array([[4.0]]))
-    sums = ESTIMATORS["control-variate"](moments, 0.5)
+    add(moments, 1, 2, np.array([[True, False, True]]), np.array([[4.0]]))
+    sums = sums_of("control-variate", moments, 0.5)
     assert sums is not None
     np.testing.assert_allclose(sums[1], [[4.0, 0.0, 4.0]])
     assert not sums[0].any()
@@ -201,8 +222,8 @@ def test_the_ends_of_p_give_numbers(name: str, p: float) -> None:
     moments = Moments.empty(3, 1, Needs(gram=True, windows=(2,)))
     masks = np.full((8, 3), bool(p))
     for half, fold in product((0, 1), range(FOLDS)):
-        moments.add(half, fold, masks, np.full((8, 1), 2.0))
-    sums = ESTIMATORS[name](moments, p)
+        add(moments, half, fold, masks, np.full((8, 1), 2.0))
+    sums = sums_of(name, moments, p)
     assert sums is not None
     np.testing.assert_allclose(sums, 32 * 2 * p)
 
@@ -213,10 +234,10 @@ def test_a_fit_knows_nothing_of_the_other_half(changed: int) -> None:
     moments, other = (Moments.empty(4, 2, Needs(gram=True)) for _ in range(2))
     for half, fold in product((0, 1), range(FOLDS)):
         masks, outcome = rng.random((20, 4)) < 0.5, rng.random((20, 2))
-        moments.add(half, fold, masks, outcome)
-        other.add(half, fold, masks, 1 - outcome**2 if half == changed else outcome)
+        add(moments, half, fold, masks, outcome)
+        add(other, half, fold, masks, 1 - outcome**2 if half == changed else outcome)
     for name in ESTIMATORS:
-        first, second = ESTIMATORS[name](moments, 0.5), ESTIMATORS[name](other, 0.5)
+        first, second = sums_of(name, moments, 0.5), sums_of(name, other, 0.5)
         assert first is not None
         assert second is not None
         np.testing.assert_array_equal(first[1 - changed], second[1 - changed])
@@ -235,7 +256,7 @@ def test_the_control_variate_is_what_it_says_mask_by_mask(windows: tuple[int, ..
         hidden = rng.random((FOLDS, masks, segments)) < p
         divergence = rng.gamma(1.0, size=(FOLDS, masks, 2))
         for fold in range(FOLDS):
-            moments.add(half, fold, hidden[fold], divergence[fold])
+            add(moments, half, fold, hidden[fold], divergence[fold])
             others = [other for other in range(FOLDS) if other != fold]
             design = features(np.concatenate(hidden[others]), windows)
             outcome = np.concatenate(divergence[others])
@@ -251,5 +272,5 @@ def test_the_control_variate_is_what_it_says_mask_by_mask(windows: tuple[int, ..
                 sums[half] += np.outer(d - predicted, mask)
                 sums[half] += (level + (expected - centre) @ slopes).T * mask
     name = "window-control-variate" if windows else "control-variate"
-    found = ESTIMATORS[name](moments, p)
+    found = sums_of(name, moments, p)
     np.testing.assert_allclose(found, sums, rtol=1e-6, atol=1e-6)

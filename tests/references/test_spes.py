@@ -14,7 +14,7 @@ from scipy.stats import entropy
 
 from xbench.case import Case
 from xbench.errors import UsageError, UtteranceError
-from xbench.hiding.batching import Batched, batched_measure
+from xbench.hiding.batching import Batched, Start, batched_measure
 from xbench.hiding.cells import replaced
 from xbench.hiding.effect import Clean, Shift, divergence, from_logits, kl_divergence
 from xbench.hiding.masks import draw_mask, mask_key
@@ -85,7 +85,7 @@ def enumerated(monkeypatch: pytest.MonkeyPatch, masks: list[tuple[int, ...]]) ->
     def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         return np.array(masks[index], dtype=bool)
 
-    monkeypatch.setattr(estimation, "draw_mask", draw)
+    monkeypatch.setattr("xbench.hiding.masks.draw_mask", draw)
 
 
 def every_mask(planted: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -267,7 +267,7 @@ def test_unmasked_copies_in_a_mixed_batch_diverge_by_nothing(
         found.append(shift.value)
         return shift
 
-    monkeypatch.setattr(estimation, "draw_mask", draw)
+    monkeypatch.setattr("xbench.hiding.masks.draw_mask", draw)
     monkeypatch.setattr(Batched, "__call__", keep)
     estimate(tiny_case, 16, Sampling(batch_size=16))
     (divergence,) = found
@@ -355,7 +355,7 @@ def test_more_masks_extend_fewer(planted_case: Case, monkeypatch: pytest.MonkeyP
         drawn.append(mask.tobytes())
         return mask
 
-    monkeypatch.setattr(estimation, "draw_mask", draw)
+    monkeypatch.setattr("xbench.hiding.masks.draw_mask", draw)
     encoder_map(planted_case, 10)
     few = drawn.copy()
     drawn.clear()
@@ -428,7 +428,7 @@ def test_the_estimate_takes_any_segmentation(planted_case: Case) -> None:
     clean = perturbed(torch.zeros(1, 5, dtype=torch.bool))[0]
     tokens = torch.tensor(planted_case.hypothesis.tokens)
     reference = estimation.estimate(
-        batched_measure(from_logits(divergence, Clean(clean, tokens), perturbed), 64),
+        batched_measure(from_logits(divergence, Clean(clean, tokens), perturbed), Start(64)),
         frame_segments(5),
         planted_case,
         Sampling(),

@@ -12,6 +12,7 @@ import pytest
 
 from installed_plugin import Install, plugin
 from xbench import Call, RunSpec, registry
+from xbench.models.device import BFLOAT16
 from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import layout
 from xbench.runner import keys
@@ -108,8 +109,8 @@ def test_the_key_of_a_reference_holds_what_determines_its_passes(
 
     found = {digest(precision=p) for p in ("auto", "float32", "bfloat16")}
     assert len({*found, digest(padding="frozen")}) == 4
-    for fast in (True, False):
-        monkeypatch.setattr(keys, "bfloat16_is_fast", lambda device, fast=fast: fast)
+    for fast in ((BFLOAT16,), ()):
+        monkeypatch.setattr(keys, "fast_precisions", lambda device, fast=fast: fast)
         found.add(digest(precision="auto"))
     assert len(found) == 4  # `auto` on this machine, and on the other kind
 

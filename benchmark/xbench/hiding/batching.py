@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
@@ -11,12 +12,9 @@ from torch import Tensor
 
 from xbench.errors import UtteranceError
 from xbench.hiding.effect import Hidden, Measure, Shift
+from xbench.models.device import device_of, release, wait
 
 T = TypeVar("T")
-
-# With more rows than this (positions of all masks of a batch) a batch is no faster, only larger.
-_ROWS = {"cpu": 6144, "cuda": 65_536}
-_LARGEST = 64
 
 # Out of memory on a CPU raises no exception class of its own; these are parts of the messages.
 _ALLOCATORS_SAY = (
@@ -28,23 +26,68 @@ _ALLOCATORS_SAY = (
     "out of memory",  # MPS, and CUDA below torch
 )
 
+# A larger batch must be faster per mask by this factor, else the smaller one stays.
+_WORTH = 1.05
 
-def starting_size(device: torch.device, rows: int) -> int:
-    """Return the batch size to begin with when one mask takes this many rows through the network."""
-    return max(1, min(_LARGEST, _ROWS.get(device.type, _ROWS["cpu"]) // max(rows, 1)))
+
+@dataclass
+class Growth:
+    """Finds the batch size where a device is busy: doubles it as long as masks get faster by more than a twentieth.
+
+    most: no batch becomes larger. Of two batches of one size the second is timed, since the first one may have had to
+    compile or to ask for memory.
+    """
+
+    most: int
+    best: float = 0.0
+    seen: int = 0
+    over: bool = False
+
+    def after(self, size: int, seconds: float) -> int:
+        """Return the size of the next batch, told how long a full one took."""
+        self.seen += 1
+        if self.over or self.seen < 2:
+            return size
+        self.seen = 0
+        rate = size / max(seconds, 1e-9)
+        if rate <= _WORTH * self.best:
+            self.over = True
+            return max(1, size // 2)
+        self.best = rate
+        self.over = 2 * size > self.most
+        return size if self.over else 2 * size
+
+
+@dataclass(frozen=True)
+class Start:
+    """The batch size to begin with, and how far it may grow (None: it does not)."""
+
+    size: int
+    most: int | None = None
+
+    @classmethod
+    def on(cls, device: torch.device, rows: int) -> Start:
+        """Return where to begin on a device when one mask takes this many rows through the network."""
+        entry = device_of(device)
+        most = max(1, min(entry.masks, entry.rows // max(rows, 1)))
+        if entry.tries_larger:
+            return cls(max(1, most // 4), 2 * most)
+        return cls(most)
 
 
 @dataclass
 class Batched(Generic[T]):
     """A function of hidden cells that takes its masks in batches, of half the size whenever memory runs out.
 
-    join: puts the results of the batches together. size: masks per batch at present; it only shrinks.
+    join: puts the results of the batches together. size: masks per batch at present. growth: makes batches larger where
+    that is faster, until memory runs out for the first time.
     Raises UtteranceError `out-of-memory` when one mask alone does not fit.
     """
 
     function: Callable[[Hidden], T]
     join: Callable[[Sequence[T]], T]
     size: int
+    growth: Growth | None = field(default=None)
 
     def __call__(self, hidden: Hidden) -> T:
         """Return what the function returns for all masks together."""
@@ -53,7 +96,7 @@ class Batched(Generic[T]):
         while first < len(hidden):
             batch = hidden[first : first + self.size]
             try:
-                parts.append(self.function(batch))
+                parts.append(self._run(batch))
             except (MemoryError, RuntimeError) as problem:
                 if not out_of_memory(problem):
                     raise
@@ -66,15 +109,26 @@ class Batched(Generic[T]):
                 first += len(batch)
                 continue
             # Not inside `except`: there the traceback would still hold the tensors of the failed pass in memory.
-            self.size = len(batch) // 2
-            if hidden.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self.size, self.growth = len(batch) // 2, None
+            release(hidden.device)
         return self.join(parts)
 
+    def _run(self, batch: Hidden) -> T:
+        growing = self.growth is not None and not self.growth.over and len(batch) == self.size
+        if not growing:
+            return self.function(batch)
+        wait(batch.device)
+        started = time.perf_counter()
+        found = self.function(batch)
+        wait(batch.device)
+        assert self.growth is not None
+        self.size = self.growth.after(self.size, time.perf_counter() - started)
+        return found
 
-def batched_measure(measure: Measure, size: int) -> Batched[Shift]:
+
+def batched_measure(measure: Measure, start: Start) -> Batched[Shift]:
     """Return a measure that goes through its masks in batches."""
-    return Batched(measure, _joined, size)
+    return Batched(measure, _joined, start.size, None if start.most is None else Growth(start.most))
 
 
 def batched_tensor(function: Callable[[Hidden], Tensor], size: int) -> Batched[Tensor]:

@@ -44,8 +44,9 @@ from torch import Tensor
 from xbench.case import Case
 from xbench.hiding.effect import Clean, Hidden, Perturbed
 from xbench.hiding.segments import Segmentation, frame_segments, grid_segments
-from xbench.models.optional import FreezesPadding, offers
-from xbench.models.protocol import SpeechModel
+from xbench.models.device import FLOAT32
+from xbench.models.optional import FreezesPadding, MasksInput, offers
+from xbench.models.protocol import Keep, SpeechModel
 
 Space = Literal["input", "encoder"]
 
@@ -115,7 +116,7 @@ class EncoderFrames:
 
     def encoded(self, hidden: Hidden) -> Float[Tensor, "batch frame dim"]:
         """Return the encoder output with hidden frames at the neutral value."""
-        keep = self._keep(hidden)[..., None]
+        keep = self._keep(hidden).to(self._output)[..., None]
         if self.neutral == "zero":
             return self._output * keep
         return torch.lerp(self._neutral, self._output, keep)
@@ -136,11 +137,16 @@ class EncoderFrames:
     def _neutral(self) -> Float[Tensor, " dim"]:
         return neutral_value(self.values, self.neutral)
 
-    def _keep(self, hidden: Hidden) -> Float[Tensor, "batch frame"]:
-        """Return the share of each frame that stays, padding included."""
-        keep = self._output.new_ones(len(hidden), self._output.shape[1])
-        keep[:, : self.case.features.frames] -= hidden.to(keep)
-        return keep
+    def _keep(self, hidden: Hidden) -> Keep:
+        """Return which frames stay, or the share of each that does, padding included."""
+        frames = self._output.shape[1]
+        if hidden.dtype == torch.bool:
+            keep = hidden.new_ones(len(hidden), frames)
+            keep[:, : self.case.features.frames] = ~hidden
+            return keep
+        share = self._output.new_ones(len(hidden), frames)
+        share[:, : self.case.features.frames] -= hidden.to(share)
+        return share
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +198,9 @@ class SpectrogramCells:
 
     def passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
         """Return the function from masks to the output; each mask goes through the whole model."""
+        if offers(model, MasksInput):
+            masked = model.input_masking(self.case.features, self.case.hypothesis, dtype)
+            return lambda hidden: masked(self._hidden(hidden, dtype))
 
         def perturbed(hidden: Hidden) -> Float[Tensor, "batch token output"]:
             encoded = model.encode(self._spectrograms(hidden, dtype))
@@ -247,13 +256,13 @@ def replaced(
 
 
 def _encoded(case: Case) -> Float[Tensor, "1 frame dim"]:
-    with torch.no_grad():
+    with torch.no_grad(), FLOAT32.products():
         output: Tensor = case.model.encode(case.features.values[None])
     return output
 
 
 def _clean(case: Case, encoded: Float[Tensor, "1 frame dim"]) -> Clean:
-    with torch.no_grad():
+    with torch.no_grad(), FLOAT32.products():
         logits = case.model.logits(encoded, case.hypothesis)[0]
     return Clean(logits, torch.tensor(case.hypothesis.tokens, device=logits.device))
 

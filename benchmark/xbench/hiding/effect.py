@@ -22,10 +22,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from xbench.models.device import compiled, device_of
 from xbench.models.protocol import Hypothesis
-
-# How many numbers (rows times vocabulary entries) are worked on together: in float32 they fit a core's share of cache.
-_BLOCK = 2**20
 
 # Per cell: whether it is hidden, or the share of its value that the neutral value takes (0: as it is, 1: hidden).
 Hidden = Bool[Tensor, "batch *cells"] | Float[Tensor, "batch *cells"]
@@ -135,19 +133,22 @@ def kl_divergence(
 
 # -- measures -------------------------------------------------------------------------------------
 
-# From the first and last entry of a block of the vocabulary to d there; the caller may overwrite what it gets.
+# From the first and last entry of a block of the vocabulary to the change of its logits, without that of the clean top.
 Block = Callable[[int, int], Float[Tensor, "batch token block"]]
 
 
 def from_logits(quantity: Quantity, clean: Clean, perturbed: Perturbed) -> Measure:
     """Return the function from hidden cells to a quantity of the model's logits."""
     top = clean.log_p.argmax(-1)
+    reduce = _reduction(clean)
 
     def measure(hidden: Hidden) -> Shift:
         logits = perturbed(hidden).float()
         change = logits - clean.logits.float()
         at_top = change.gather(-1, top.expand(len(change), -1)[..., None])
-        passage = _through_vocabulary(clean, at_top[..., 0], lambda i, j: change[..., i:j] - at_top)
+        passage = _through_vocabulary(
+            clean, at_top[..., 0], lambda i, j: change[..., i:j] - at_top, reduce
+        )
         return Shift(quantity(clean, passage), logits.argmax(-1) == clean.tokens)
 
     return measure
@@ -157,31 +158,71 @@ def from_states(
     quantity: Quantity,
     clean: Clean,
     clean_states: Float[Tensor, "token dim"],
-    embeddings: Float[Tensor, "vocab dim"],
+    embeddings: Float[Tensor, "row dim"],
     perturbed: Perturbed,
 ) -> Measure:
     """Return the function from hidden cells to a quantity, where passes give states: logits = states times embeddings.
 
     clean_states: what the perturbed passes give when nothing is hidden, in their precision. Only the change from these
     is multiplied by the embeddings, so the rounding error is relative to the change, and small when the change is.
+    embeddings: rows beyond the vocabulary are filling (`padded`), which is left out of every sum.
     """
     top = embeddings[clean.log_p.argmax(-1)].float()
+    vocabulary = clean.logits.shape[-1]
+    reduce = _reduction(clean)
 
     def measure(hidden: Hidden) -> Shift:
         change = (perturbed(hidden).float() - clean_states.float()).to(embeddings.dtype)
         rows, at_top = change.flatten(0, 1), (change.float() * top).sum(-1, keepdim=True)
+        # What all logits share changes no distribution, so it goes into the product, which adds it before it rounds.
+        shared = (-at_top).to(embeddings.dtype).flatten(0, 1)
 
         def block(first: int, last: int) -> Float[Tensor, "batch token block"]:
-            moved = (rows @ embeddings[first:last].T).float().unflatten(0, change.shape[:2])
-            return moved.sub_(at_top)
+            # The last block takes the filling with it, so that the width of its product is a multiple as well.
+            end = len(embeddings) if last == vocabulary else last
+            moved = torch.addmm(shared, rows, embeddings[first:end].T)
+            return moved[:, : last - first].unflatten(0, change.shape[:2]).float()
 
-        passage = _through_vocabulary(clean, at_top[..., 0], block)
+        passage = _through_vocabulary(clean, at_top[..., 0], block, reduce)
         return Shift(quantity(clean, passage), passage.own >= passage.highest)
 
     return measure
 
 
-def _through_vocabulary(clean: Clean, top: Float[Tensor, "batch token"], block: Block) -> Passage:
+def padded(embeddings: Float[Tensor, "vocab dim"], multiple: int) -> Float[Tensor, "row dim"]:
+    """Return embeddings filled up with rows of zeros to a multiple of so many rows."""
+    lacking = -len(embeddings) % multiple
+    if not lacking:
+        return embeddings
+    return torch.cat([embeddings, embeddings.new_zeros(lacking, embeddings.shape[1])])
+
+
+# What a block of the vocabulary adds: to the mean of d, to `excess`, and the highest log p + d in it.
+Reduce = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def _reduction(clean: Clean) -> Reduce:
+    return compiled(block_sums, clean.logits.device)
+
+
+def block_sums(
+    d: Float[Tensor, "batch token block"],
+    log_p: Float[Tensor, "token block"],
+    p: Float[Tensor, "token block"],
+) -> tuple[
+    Float[Tensor, "batch token"], Float[Tensor, "batch token"], Float[Tensor, "batch token"]
+]:
+    """Return sum p d, sum p (e^d - 1 - d) and the maximum of log p + d over a block; d is overwritten."""
+    z = d + log_p
+    highest = z.amax(-1)
+    # Not einsum: a batch of strided matrix-vector products takes five times as long.
+    excess = torch.expm1(d, out=z).sub_(d).mul_(p).sum(-1)
+    return d.mul_(p).sum(-1), excess, highest
+
+
+def _through_vocabulary(
+    clean: Clean, top: Float[Tensor, "batch token"], block: Block, reduce: Reduce
+) -> Passage:
     """Go through the vocabulary in blocks.
 
         log_total - linear = (log(1 + a) - a) + sum_v p_v (e^d_v - 1 - d_v),     a = sum_v p_v (e^d_v - 1)
@@ -193,23 +234,23 @@ def _through_vocabulary(clean: Clean, top: Float[Tensor, "batch token"], block: 
     vocabulary, but then the rounding error that all logits share would stay in `excess`, squared.
     """
     log_p, p, tokens, batch = clean.log_p, clean.p, clean.tokens, len(top)
-    width = max(256, _BLOCK // (batch * len(log_p)))
+    width = max(256, device_of(top.device).vocabulary_numbers // (batch * len(log_p)))
     bounds = [(i, min(i + width, log_p.shape[1])) for i in range(0, log_p.shape[1], width)]
     mean, excess = (log_p.new_zeros(batch, len(log_p)) for _ in range(2))
     highest, own = (torch.full_like(mean, -torch.inf) for _ in range(2))
     for first, last in bounds:
         d = block(first, last)
-        z = d + log_p[:, first:last]
         # The token's own logit comes from the same product as the maximum. Computed apart, rounding could make a token
         # that is still the most likely one look less likely than itself.
         inside = (tokens >= first) & (tokens < last)
-        at = (tokens - first).clamp(0, last - first - 1).expand(batch, -1)
-        own = torch.where(inside, z.gather(-1, at[..., None])[..., 0], own)
-        highest = torch.maximum(highest, z.amax(-1))
-        # Not einsum: a batch of strided matrix-vector products takes five times as long.
-        here = p[:, first:last]
-        excess += torch.expm1(d, out=z).sub_(d).mul_(here).sum(-1)
-        mean += d.mul_(here).sum(-1)
+        at = (tokens - first).clamp(0, last - first - 1)
+        at_own = d.gather(-1, at.expand(batch, -1)[..., None])[..., 0]
+        at_own = at_own + log_p[:, first:last].gather(-1, at[:, None])[:, 0]
+        own = torch.where(inside, at_own, own)
+        of_block = reduce(d, log_p[:, first:last], p[:, first:last])
+        mean += of_block[0]
+        excess += of_block[1]
+        highest = torch.maximum(highest, of_block[2])
     a = excess + mean
     log_total, linear = a.log1p(), torch.where(a < 1, a - excess, mean)
     rest = ~(log_total - linear).isfinite().all(1)

@@ -7,11 +7,16 @@ So any worker can draw any mask, a run can stop and go on, and the first 1,000 o
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Int
+from torch import Tensor
+
+from xbench.hiding import philox
+from xbench.models.device import device_of
 
 Design = Literal["independent", "antithetic"]
 
@@ -50,6 +55,10 @@ class Numbering:
     drawn: Int[np.ndarray, " mask"]
     mirrored: Bool[np.ndarray, " mask"]
 
+    def __getitem__(self, part: slice) -> Numbering:
+        """Return the numbering of some of the masks."""
+        return Numbering(*(getattr(self, column.name)[part] for column in fields(self)))
+
 
 def number(indices: Int[np.ndarray, " mask"], levels: int, design: Design) -> Numbering:
     """Return what these mask numbers mean over L levels.
@@ -66,3 +75,46 @@ def number(indices: Int[np.ndarray, " mask"], levels: int, design: Design) -> Nu
         drawn=indices - 2 * levels * mirrored,
         mirrored=mirrored,
     )
+
+
+def draw_masks(
+    key: int,
+    numbering: Numbering,
+    sizes: Int[np.ndarray, " mask"],
+    width: int,
+    p: float,
+    device: torch.device,
+) -> Bool[Tensor, "mask segment"]:
+    """Draw masks as `draw_mask` does, all at once and on the device; after its own size a row is False.
+
+    sizes: segments of each mask's level. width: of the widest level.
+    """
+    if not device_of(device).draws_masks:
+        rows = np.zeros((len(sizes), width), dtype=bool)
+        for row, (index, size, mirrored) in enumerate(
+            zip(numbering.drawn, sizes, numbering.mirrored, strict=True)
+        ):
+            drawn = draw_mask(key, int(index), int(size), p, mirrored=bool(mirrored))
+            rows[row, :size] = drawn
+        return torch.from_numpy(rows).to(device)
+    return masks_from_counters(
+        key,
+        *(torch.from_numpy(x).to(device) for x in (numbering.drawn, sizes, numbering.mirrored)),
+        width=width,
+        p=p,
+    )
+
+
+def masks_from_counters(
+    key: int,
+    drawn: Int[Tensor, " mask"],
+    sizes: Int[Tensor, " mask"],
+    mirrored: Bool[Tensor, " mask"],
+    *,
+    width: int,
+    p: float,
+) -> Bool[Tensor, "mask segment"]:
+    """Draw masks on the device of their numbers, without waiting for it."""
+    numbers = philox.uniform(key, drawn, width)
+    hidden = torch.where(mirrored[:, None], numbers >= 1 - p, numbers < p)
+    return hidden & (torch.arange(width, device=drawn.device) < sizes[:, None])

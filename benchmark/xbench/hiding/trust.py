@@ -22,6 +22,7 @@ from xbench.errors import XbenchError
 from xbench.hiding.batching import batched_tensor
 from xbench.hiding.cells import Cells
 from xbench.hiding.way import Way, way_in
+from xbench.models.device import FLOAT32, Precision
 from xbench.models.protocol import SpeechModel
 
 # From the identity of a loaded model to the names of its ways that have passed the check.
@@ -40,7 +41,7 @@ def trust(cells: Cells, way: Way) -> None:
         weakref.finalize(model, _trusted.pop, id(model), None)
     if way.name in names:
         return
-    difference, allowed = _difference(_unmetered(cells, model), way.dtype)
+    difference, allowed = _difference(_unmetered(cells, model), way.precision)
     if not math.isfinite(allowed):
         return  # the logits of this clip are not finite: the fault of the clip, reported where it is measured
     if difference > allowed:
@@ -59,18 +60,19 @@ def _unmetered(cells: Cells, model: SpeechModel) -> Cells:
 
 
 @torch.inference_mode()
-def _difference(cells: Cells, dtype: torch.dtype) -> tuple[float, float]:
+def _difference(cells: Cells, precision: Precision) -> tuple[float, float]:
     """Return by how much logits differ at most over the masks, and how much rounding explains."""
-    way = way_in(cells, dtype)
+    way = way_in(cells, precision)
     assert way is not None  # the same model has just run in it
     masks = _masks(cells)
-    expected = torch.cat(
-        [
-            cells.case.model.logits(cells.encoded(mask[None]), cells.case.hypothesis)
-            for mask in masks
-        ]
-    ).float()
-    largest, eps = float(expected.abs().max()), torch.finfo(dtype).eps
+    with FLOAT32.products():
+        expected = torch.cat(
+            [
+                cells.case.model.logits(cells.encoded(mask[None]), cells.case.hypothesis)
+                for mask in masks
+            ]
+        ).float()
+    largest, eps = float(expected.abs().max()), precision.eps
     effect = float((expected - cells.clean.logits).abs().max())
     # Allowed: the rounding of whole logits, but at most a share of what hiding changes, so that doing nothing fails;
     # and never less than the rounding that no way can avoid.

@@ -27,8 +27,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xbench.hiding.effect import padded
 from xbench.models import masked_attention
 from xbench.models.derived import once_per_network
+from xbench.models.device import compiled, device_of
 from xbench.models.metered import MeteredModel
 from xbench.models.optional import TakesNetwork, offers
 from xbench.models.private import attention_name
@@ -65,21 +67,25 @@ class Changes:
 
 @dataclass(frozen=True)
 class Twin:
-    """A model whose `logits` are states [batch, token, dim], and the matrix that makes logits of them."""
+    """A model whose `logits` are states [batch, token, dim], and the matrix that makes logits of them.
+
+    embeddings: a row per vocabulary entry, and filling after them (`hiding.effect.padded`).
+    """
 
     model: SpeechModel
-    embeddings: Float[Tensor, "vocab dim"]
+    embeddings: Float[Tensor, "row dim"]
     bias: Float[Tensor, " vocab"] | None
+    vocabulary: int
     changes: Changes
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of its passes."""
+        """The type of its weights."""
         return self.embeddings.dtype
 
     def logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Return states times embeddings, plus bias, in float32."""
-        logits = states.float() @ self.embeddings.float().T
+        logits = states.float() @ self.embeddings[: self.vocabulary].float().T
         return logits if self.bias is None else logits + self.bias.float()
 
     @contextmanager
@@ -112,7 +118,13 @@ def twin(model: SpeechModel, dtype: torch.dtype) -> Twin | None:
     made = _twin(model.network, dtype)
     if made is None:
         return None
-    return Twin(model.with_network(made.network), made.embeddings, made.bias, made.changes)
+    return Twin(
+        model.with_network(made.network),
+        made.embeddings,
+        made.bias,
+        made.vocabulary,
+        made.changes,
+    )
 
 
 @dataclass(frozen=True)
@@ -120,8 +132,9 @@ class _Made:
     """The parts of a twin, without the model around its network."""
 
     network: nn.Module
-    embeddings: Float[Tensor, "vocab dim"]
+    embeddings: Float[Tensor, "row dim"]
     bias: Float[Tensor, " vocab"] | None
+    vocabulary: int
     changes: Changes
 
 
@@ -136,10 +149,12 @@ def _twin(network: nn.Module, dtype: torch.dtype) -> _Made | None:
     changes = Changes()
     if dtype != projection.weight.dtype:
         network = _products_in(copy.deepcopy(network), dtype, changes)
+    weight = projection.weight.detach()
     return _Made(
         network,
-        embeddings=projection.weight.detach().to(dtype),
+        embeddings=padded(weight.to(dtype), device_of(weight.device).vocabulary_multiple),
         bias=None if projection.bias is None else projection.bias.detach(),
+        vocabulary=len(weight),
         changes=changes,
     )
 
@@ -150,7 +165,8 @@ def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn
     Rounding the residual stream would cause most of the error and save no time. Outside the decoder, outputs
     stay in the lower precision only where our own attention function reads them, which takes any precision.
     """
-    own = next(network.parameters()).dtype
+    first = next(network.parameters())
+    own, device = first.dtype, device_of(first.device)
     ours = attention_name(network.config) == masked_attention.NAME
     in_decoder = set(network.get_decoder().modules())
 
@@ -169,12 +185,15 @@ def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn
         elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             module.to(dtype)
             module.register_forward_pre_hook(rounded)
-            if isinstance(module, nn.Linear) and module.weight.device.type == "cpu":
+            if isinstance(module, nn.Linear) and device.linear_as_convolution:
                 _as_convolution(module)
             if not ours or module in in_decoder:
                 module.register_forward_hook(widened)
         elif isinstance(module, nn.ModuleList) and len(module) and module not in in_decoder:
             module[0].register_forward_pre_hook(_in_order)
+            if device.compiled:
+                for layer in module:
+                    layer.forward = compiled(layer.forward, first.device)
     return network
 
 

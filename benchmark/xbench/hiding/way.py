@@ -12,6 +12,7 @@ from torch import Tensor
 from xbench.hiding.cells import Cells, SpectrogramCells
 from xbench.hiding.effect import Clean, Measure, Perturbed, Quantity, from_logits, from_states
 from xbench.hiding.twin import Twin, twin
+from xbench.models.device import Precision
 from xbench.models.protocol import SpeechModel
 
 
@@ -24,7 +25,7 @@ class Way:
     """
 
     name: str
-    dtype: torch.dtype
+    precision: Precision
     perturbed: Perturbed
     twin: Twin | None = None
     states: Float[Tensor, "token dim"] | None = None
@@ -32,9 +33,13 @@ class Way:
     def measure(self, quantity: Quantity, clean: Clean) -> Measure:
         """Return the function from hidden cells to a quantity of every token."""
         if self.twin is None:
-            return from_logits(quantity, clean, self.perturbed)
-        assert self.states is not None
-        return from_states(quantity, clean, self.states, self.twin.embeddings, self.perturbed)
+            measure = from_logits(quantity, clean, self.perturbed)
+        else:
+            assert self.states is not None
+            measure = from_states(
+                quantity, clean, self.states, self.twin.embeddings, self.perturbed
+            )
+        return self.precision.within(measure)
 
     def logits(
         self, output: Float[Tensor, "batch token output"]
@@ -47,30 +52,31 @@ class Way:
 Build = Callable[[SpeechModel, torch.dtype], Perturbed]
 
 
-def way_in(cells: Cells, dtype: torch.dtype) -> Way | None:
+def way_in(cells: Cells, precision: Precision) -> Way | None:
     """Return the way to run the model in this precision; None where it cannot run in it."""
-    return _way(f"{cells.space}:{cells.neutral}", cells, dtype, cells.passes)
+    return _way(f"{cells.space}:{cells.neutral}", cells, precision, cells.passes)
 
 
-def frozen_way(cells: SpectrogramCells, dtype: torch.dtype) -> Way | None:
+def frozen_way(cells: SpectrogramCells, precision: Precision) -> Way | None:
     """Return the way that leaves the padding as in the clean pass; None where the clip has no padding."""
     if not cells.has_padding:
         return None
-    return _way("frozen", cells, dtype, cells.frozen_passes)
+    return _way("frozen", cells, precision, cells.frozen_passes)
 
 
-def _way(name: str, cells: Cells, dtype: torch.dtype, build: Build) -> Way | None:
-    model, name = cells.case.model, f"{name}:{dtype}"
+def _way(name: str, cells: Cells, precision: Precision, build: Build) -> Way | None:
+    model, name, dtype = cells.case.model, f"{name}:{precision.name}", precision.dtype
     found = twin(model, dtype)
     if found is not None:
-        with found.clean_pass() as products:
+        with found.clean_pass() as clean_products, precision.products():
             perturbed = build(found.model, dtype)
             states = perturbed(_nothing(cells))[0]
-        if _fits(found, states, cells.clean):
-            return Way(f"{name}:twin", dtype, found.beside(products, perturbed), found, states)
+        if _fits(found, precision, states, cells.clean):
+            beside = precision.within(found.beside(clean_products, perturbed))
+            return Way(f"{name}:twin", precision, beside, found, states)
     if dtype != getattr(torch, model.info.precision):
         return None
-    return Way(name, dtype, build(model, dtype))
+    return Way(name, precision, precision.within(build(model, dtype)))
 
 
 def _nothing(cells: Cells) -> Tensor:
@@ -78,12 +84,14 @@ def _nothing(cells: Cells) -> Tensor:
     return torch.zeros(1, *cells.shape, dtype=torch.bool, device=cells.values.device)
 
 
-def _fits(found: Twin, states: Float[Tensor, "token dim"], clean: Clean) -> bool:
+def _fits(
+    found: Twin, precision: Precision, states: Float[Tensor, "token dim"], clean: Clean
+) -> bool:
     """Say whether the model's logits are these states times the output embeddings, to the precision of the passes.
 
     A family may scale or cap its logits after that product; its twin would then explain another distribution.
     """
     if states.shape[-1] != found.embeddings.shape[1]:
         return False
-    allowed = torch.finfo(found.dtype).eps ** 0.5 * clean.logits.abs().max()
+    allowed = precision.eps**0.5 * clean.logits.abs().max()
     return bool((found.logits(states) - clean.logits).abs().max() <= allowed)

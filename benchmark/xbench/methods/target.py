@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xbench.case import Case
-from xbench.hiding.batching import batched_tensor, starting_size
+from xbench.hiding.batching import Start, batched_tensor
 from xbench.hiding.cells import Cells, Space, cells_of, neutral_value
 from xbench.hiding.effect import read_out
 from xbench.models.attention_gradients import (
@@ -67,8 +67,8 @@ class Scores:
         self, cells: Float[Tensor, "batch position channel"]
     ) -> Float[Tensor, "batch token"]:
         """Return the scores without gradients, in batches that fit into memory."""
-        size = starting_size(cells.device, self.cells.positions)
-        return batched_tensor(self.__call__, size)(cells)
+        start = Start.on(cells.device, self.cells.positions)
+        return batched_tensor(self.__call__, start.size)(cells)
 
     def gradients(
         self, cells: Float[Tensor, "position channel"]

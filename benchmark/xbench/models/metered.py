@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from xbench.models.protocol import (
     Features,
-    FrozenLogits,
     Hypothesis,
+    Keep,
     MaskedLogits,
     ModelInfo,
     SpeechModel,
+    ValidLogits,
 )
 from xbench.spec import Decoding
 from xbench.trace import Trace
@@ -100,16 +102,31 @@ class MeteredModel:
         """Count every mask."""
         masked_logits = self._model.frame_masking(encoded, hypothesis)
 
-        def counted(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
+        def counted(keep: Keep) -> Float[Tensor, "batch token vocab"]:
             self._count(forward=len(keep))
             return masked_logits(keep)
 
         return counted
 
-    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
+    def input_masking(
+        self, features: Features, hypothesis: Hypothesis, dtype: torch.dtype
+    ) -> ValidLogits:
+        """Count every sequence, where the wrapped model has such passes."""
+        model: Any = self._model
+        masked_logits: ValidLogits = model.input_masking(features, hypothesis, dtype)
+
+        def counted(
+            values: Float[Tensor, "batch validmelframe mel"],
+        ) -> Float[Tensor, "batch token vocab"]:
+            self._count(forward=len(values))
+            return masked_logits(values)
+
+        return counted
+
+    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> ValidLogits:
         """Count the clean pass and every sequence, where the wrapped model has such passes."""
         model: Any = self._model
-        frozen_logits: FrozenLogits = model.frozen_padding(features, hypothesis)
+        frozen_logits: ValidLogits = model.frozen_padding(features, hypothesis)
         self._count(forward=1)
 
         def counted(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from xbench.models.capture import Stack
 from xbench.models.metered import MeteredModel
-from xbench.models.protocol import Features, FrozenLogits, Hypothesis, SpeechModel
+from xbench.models.protocol import Features, Hypothesis, SpeechModel, ValidLogits
 from xbench.spec import Decoding
 
 C = TypeVar("C")
@@ -57,6 +58,19 @@ class RandomisesParts(SpeechModel, Protocol):
 
 
 @runtime_checkable
+class MasksInput(SpeechModel, Protocol):
+    """It runs passes over hidden spectrogram cells with less work than `encode` and `logits` one after the other."""
+
+    def input_masking(
+        self, features: Features, hypothesis: Hypothesis, dtype: torch.dtype
+    ) -> ValidLogits:
+        """Return a function from other valid cells to `logits(encode(...))`, free to share all else.
+
+        dtype: of products that this function makes itself.
+        """
+
+
+@runtime_checkable
 class FreezesPadding(SpeechModel, Protocol):
     """It pads to a fixed window, and can run perturbed passes that recompute only the frames that carry audio.
 
@@ -66,7 +80,7 @@ class FreezesPadding(SpeechModel, Protocol):
     with the exact pass first, per token (`hiding.checks`).
     """
 
-    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
+    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> ValidLogits:
         """Run the clean pass once; return logits of spectrograms against its frozen padding."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from xbench.maps import Layout
@@ -109,10 +109,11 @@ def layout(features: Features, hypothesis: Hypothesis) -> Layout:
     )
 
 
-# keep [batch, frame] (1 = kept, 0 = zeroed) to logits [batch, token, vocab]
-MaskedLogits = Callable[[Float[Tensor, "batch frame"]], Float[Tensor, "batch token vocab"]]
+# Whether each frame is kept or zeroed, or the share of its value that is kept (1: all of it, 0: zeroed).
+Keep = Bool[Tensor, "batch frame"] | Float[Tensor, "batch frame"]
+MaskedLogits = Callable[[Keep], Float[Tensor, "batch token vocab"]]
 # spectrograms [batch, melframe, mel], valid melframes only, to logits [batch, token, vocab]
-FrozenLogits = Callable[
+ValidLogits = Callable[
     [Float[Tensor, "batch validmelframe mel"]], Float[Tensor, "batch token vocab"]
 ]
 

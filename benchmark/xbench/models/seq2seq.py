@@ -31,7 +31,7 @@ from xbench.models.loading import (
     explained,
     revision_of,
 )
-from xbench.models.protocol import Features, Hypothesis, MaskedLogits, ModelInfo, layout
+from xbench.models.protocol import Features, Hypothesis, Keep, MaskedLogits, ModelInfo, layout
 from xbench.models.text import (
     check_source,
     check_target,
@@ -164,7 +164,7 @@ class Seq2SeqModel:
     ) -> MaskedLogits:
         """Multiply the encoder output by each mask and run the whole decoder, which is right for every network."""
 
-        def masked_logits(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
+        def masked_logits(keep: Keep) -> Float[Tensor, "batch token vocab"]:
             return self.logits(encoded * keep.to(encoded.dtype)[..., None], hypothesis)
 
         return masked_logits

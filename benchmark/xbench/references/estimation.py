@@ -11,6 +11,7 @@ the first success favours utterances that look reliable by chance: docs/referenc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -18,12 +19,13 @@ from itertools import product
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from xbench.case import Case
 from xbench.errors import UtteranceError
 from xbench.hiding.batching import Batched
 from xbench.hiding.effect import Shift
-from xbench.hiding.masks import Design, Numbering, draw_mask, mask_key, number
+from xbench.hiding.masks import Design, Numbering, draw_masks, mask_key, number
 from xbench.hiding.segments import Segmentation
 from xbench.maps import Layout, on_encoder_grid
 from xbench.references.estimators import ESTIMATORS, FOLDS, Moments, Needs
@@ -74,38 +76,43 @@ class Accumulated:
     p: float
     neutral: str
     moments: dict[int, Moments]
-    kept: Float[np.ndarray, " token"]
+    kept: Float[Tensor, " token"]
     masks: tuple[int, int] = (0, 0)
 
     @classmethod
     def empty(
-        cls, segmentation: Segmentation, tokens: int, p: float, neutral: str, needs: Needs
+        cls,
+        segmentation: Segmentation,
+        tokens: int,
+        p: float,
+        neutral: str,
+        needs: Needs,
+        device: torch.device | str = "cpu",
     ) -> Accumulated:
         """Return the sums of no masks, with what an estimator needs."""
         moments = {
-            level: Moments.empty(segmentation.sizes[level], tokens, needs)
+            level: Moments.empty(segmentation.sizes[level], tokens, needs, device)
             for level in segmentation.distinct
         }
-        return cls(segmentation, p, neutral, moments, np.zeros(tokens))
+        kept = torch.zeros(tokens, dtype=torch.float64, device=device)
+        return cls(segmentation, p, neutral, moments, kept)
 
     @property
     def drawn(self) -> int:
         """The number of masks so far."""
         return sum(self.masks)
 
-    def add(
-        self, numbering: Numbering, hidden: Bool[np.ndarray, "mask segment"], shift: Shift
-    ) -> None:
-        """Add one block of masks and what they did."""
-        values = shift.value.numpy()
+    def add(self, numbering: Numbering, hidden: Bool[Tensor, "mask segment"], shift: Shift) -> None:
+        """Add one block of masks and what they did; nothing here waits for the device."""
         distinct = np.asarray(self.segmentation.distinct)[numbering.level]
         fold = numbering.pair % FOLDS
         for level, moments in self.moments.items():
             size = self.segmentation.sizes[level]
             for half, which in product((0, 1), range(FOLDS)):
                 rows = (distinct == level) & (numbering.half == half) & (fold == which)
-                moments.add(half, which, hidden[rows, :size], values[rows])
-        self.kept += shift.kept.sum(0).double().numpy()
+                at = torch.from_numpy(np.flatnonzero(rows)).to(hidden.device, non_blocking=True)
+                moments.add(half, which, hidden[at, :size], shift.value[at])
+        self.kept += shift.kept.sum(0)
         in_half_one = int(numbering.half.sum())
         self.masks = (
             self.masks[0] + len(hidden) - in_half_one,
@@ -123,14 +130,14 @@ class Accumulated:
             if estimate is None:
                 return None
             columns = slice(offsets[level], offsets[level + 1])
-            sums[:, :, columns] = estimate
-            counts[:, columns] = moments.counts
+            sums[:, :, columns] = estimate.cpu().numpy()
+            counts[:, columns] = moments.counts.cpu().numpy()
         return SampledReference(
             segmentation=self.segmentation,
             sums=sums,
             counts=counts,
             masks=self.masks,
-            kept=self.kept / max(self.drawn, 1),
+            kept=self.kept.cpu().numpy() / max(self.drawn, 1),
             neutral=self.neutral,
         )
 
@@ -154,20 +161,27 @@ def estimate(
     _check_enough(segmentation, recipe)
     levels, until = len(segmentation.sizes), recipe.until
     needs = ESTIMATORS[recipe.estimator].needs
-    sums = Accumulated.empty(segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs)
+    device = case.features.values.device
+    sums = Accumulated.empty(
+        segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs, device
+    )
     block = block_size(levels, sampling.block)
-    reference, converged, next_look = None, None, float(_FEWEST_BLOCKS * block)
-    for first in range(0, recipe.masks, block):
-        indices = np.arange(first, min(first + block, recipe.masks))
+    reference, converged = None, None
+    next_look = math.inf if until is None else float(_FEWEST_BLOCKS * block)
+    while sums.drawn < recipe.masks:
+        together = _measured_together(measure.size, block, next_look - sums.drawn)
+        indices = np.arange(sums.drawn, min(sums.drawn + together, recipe.masks))
         numbering = number(indices, levels, recipe.design)
         hidden = _draw(numbering, segmentation, case, sampling, recipe.p)
-        shift = _measured(measure, numbering, hidden, segmentation, case, sampling)
-        sums.add(numbering, hidden, shift)
-        sampling.watch(sums)
-        drawn_all = sums.drawn == recipe.masks
-        if not drawn_all and (until is None or sums.drawn < next_look):
+        shift = _measured(measure, numbering, hidden, segmentation, sampling)
+        for first in range(0, len(indices), block):
+            part = slice(first, first + block)
+            of_block = Shift(shift.value[part], shift.kept[part])
+            sums.add(numbering[part], hidden[part], of_block)
+            sampling.watch(sums)
+        if sums.drawn < recipe.masks and sums.drawn < next_look:
             continue
-        next_look = _NEXT_LOOK * sums.drawn
+        next_look = math.inf if until is None else _NEXT_LOOK * sums.drawn
         reference = sums.reference(recipe.estimator)
         if until is None or reference is None:
             continue
@@ -178,6 +192,14 @@ def estimate(
             break
     assert reference is not None  # _check_enough has seen to it
     return replace(reference, converged=converged, computation=computation())
+
+
+def _measured_together(size: int, block: int, before_next_look: float) -> int:
+    """Return how many masks are measured at once: whole blocks that fill a batch, and none that a look might save."""
+    blocks = -(-size // block)
+    if math.isfinite(before_next_look):
+        blocks = min(blocks, max(1, math.ceil(before_next_look / block)))
+    return blocks * block
 
 
 def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:
@@ -199,45 +221,42 @@ def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:
 
 def _draw(
     numbering: Numbering, segmentation: Segmentation, case: Case, sampling: Sampling, p: float
-) -> Bool[np.ndarray, "mask segment"]:
+) -> Bool[Tensor, "mask segment"]:
     """Draw masks over the segments of their levels; rows of levels with fewer segments are filled up with False."""
+    sizes = np.asarray(segmentation.sizes)[numbering.level]
+    width = max(segmentation.sizes)
     key = mask_key(sampling.seed, case.key)
-    hidden = np.zeros((len(numbering.level), max(segmentation.sizes)), dtype=bool)
-    for row, (level, index, mirrored) in enumerate(
-        zip(numbering.level, numbering.drawn, numbering.mirrored, strict=True)
-    ):
-        size = segmentation.sizes[level]
-        hidden[row, :size] = draw_mask(key, int(index), size, p, mirrored=bool(mirrored))
-    return hidden
+    return draw_masks(key, numbering, sizes, width, p, case.features.values.device)
 
 
 def _measured(
     measure: Batched[Shift],
     numbering: Numbering,
-    hidden: Bool[np.ndarray, "mask segment"],
+    hidden: Bool[Tensor, "mask segment"],
     segmentation: Segmentation,
-    case: Case,
     sampling: Sampling,
 ) -> Shift:
-    """Return what every mask of a block does, measured in batches."""
-    size = measure.size
-    device = case.features.values.device
-    labels = torch.from_numpy(segmentation.labels).long().to(device)
+    """Return what every mask does, measured in batches; waits for the device once, at the end."""
+    labels = torch.from_numpy(segmentation.labels).long().to(hidden.device)
+    cells = labels.shape[1:]
     values, kept = [], []
-    for first in range(0, len(hidden), size):
-        batch = torch.from_numpy(hidden[first : first + size]).to(device)
-        levels = numbering.level[first : first + size]
-        shift = measure(
-            torch.stack([mask[labels[level]] for mask, level in zip(batch, levels, strict=True)])
-        )
-        if not torch.isfinite(shift.value).all():
-            raise UtteranceError(
-                "non-finite-divergence", "the perturbed output distribution is not finite"
-            )
-        values.append(shift.value.double().cpu())
-        kept.append(shift.kept.cpu())
+    first = 0
+    while first < len(hidden):
+        batch = hidden[first : first + measure.size]
+        of_level = labels.flatten(1)[
+            torch.from_numpy(numbering.level[first : first + len(batch)]).to(hidden.device)
+        ]
+        shift = measure(batch.gather(1, of_level).unflatten(1, cells))
+        values.append(shift.value)
+        kept.append(shift.kept)
         sampling.progress(len(batch))
-    return Shift(torch.cat(values), torch.cat(kept))
+        first += len(batch)
+    found = Shift(torch.cat(values).double(), torch.cat(kept))
+    if not torch.isfinite(found.value).all():
+        raise UtteranceError(
+            "non-finite-divergence", "the perturbed output distribution is not finite"
+        )
+    return found
 
 
 def as_used(reference: SampledReference, layout: Layout, scoring: Scoring) -> Reliability:

@@ -30,10 +30,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
 
 FOLDS = 4
 
@@ -48,27 +47,34 @@ class Moments:
     The features f of a mask m are m itself and, for each length in `windows`, whether all segments of each run of that
     many neighbours are hidden. masks: number of masks. hidden: sum of f. divergence: sum of d. cross: sum of d f. gram:
     sum of f f', only where an estimator needs it. Masks are added in place, so memory does not grow with their number.
+    All sums are in float64, on the device where passes run; `masks` is known without asking the device.
     """
 
-    masks: Int[np.ndarray, "half fold"]
-    hidden: Float[np.ndarray, "half fold feature"]
-    divergence: Float[np.ndarray, "half fold token"]
-    cross: Float[np.ndarray, "half fold token feature"]
-    gram: Float[np.ndarray, "half fold feature feature"] | None
+    masks: Int[Tensor, "half fold"]
+    hidden: Float[Tensor, "half fold feature"]
+    divergence: Float[Tensor, "half fold token"]
+    cross: Float[Tensor, "half fold token feature"]
+    gram: Float[Tensor, "half fold feature feature"] | None
     segments: int
     windows: tuple[int, ...] = ()
 
     @classmethod
-    def empty(cls, segments: int, tokens: int, needs: Needs) -> Moments:
+    def empty(
+        cls, segments: int, tokens: int, needs: Needs, device: torch.device | str = "cpu"
+    ) -> Moments:
         """Return moments of no masks, with what an estimator needs."""
         windows = tuple(width for width in needs.windows if width <= segments)
         count = segments + sum(segments - width + 1 for width in windows)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(2, FOLDS, *shape, dtype=torch.float64, device=device)
+
         return cls(
-            masks=np.zeros((2, FOLDS), dtype=np.int64),
-            hidden=np.zeros((2, FOLDS, count)),
-            divergence=np.zeros((2, FOLDS, tokens)),
-            cross=np.zeros((2, FOLDS, tokens, count)),
-            gram=np.zeros((2, FOLDS, count, count)) if needs.gram else None,
+            masks=torch.zeros(2, FOLDS, dtype=torch.int64),
+            hidden=zeros(count),
+            divergence=zeros(tokens),
+            cross=zeros(tokens, count),
+            gram=zeros(count, count) if needs.gram else None,
             segments=segments,
             windows=windows,
         )
@@ -77,17 +83,17 @@ class Moments:
         self,
         half: int,
         fold: int,
-        hidden: Bool[np.ndarray, "mask segment"],
-        divergence: Float[np.ndarray, "mask token"],
+        hidden: Bool[Tensor, "mask segment"],
+        divergence: Float[Tensor, "mask token"],
     ) -> None:
         """Add masks of one half and fold."""
-        design, outcome = features(hidden, self.windows), divergence.astype(np.float64)
+        design, outcome = features(hidden, self.windows), divergence.double()
         self.masks[half, fold] += len(design)
         self.hidden[half, fold] += design.sum(0)
         self.divergence[half, fold] += outcome.sum(0)
-        self.cross[half, fold] += _product(outcome.T, design)
+        self.cross[half, fold].addmm_(outcome.T, design)
         if self.gram is not None:
-            self.gram[half, fold] += _product(design.T, design)
+            self.gram[half, fold].addmm_(design.T, design)
 
     def of_segments(self) -> Moments:
         """Return the same moments without the features of windows."""
@@ -101,30 +107,34 @@ class Moments:
         )
 
     @property
-    def counts(self) -> Int[np.ndarray, "half segment"]:
+    def counts(self) -> Int[Tensor, "half segment"]:
         """How many masks of each half hide a segment."""
-        counts: Int[np.ndarray, "half segment"] = self.hidden.sum(1)[:, : self.segments].astype(int)
-        return counts
+        return self.hidden.sum(1)[:, : self.segments].long()
 
 
 def features(
-    hidden: Bool[np.ndarray, "mask segment"], windows: Sequence[int]
-) -> Float[np.ndarray, "mask feature"]:
+    hidden: Bool[Tensor, "mask segment"], windows: Sequence[int]
+) -> Float[Tensor, "mask feature"]:
     """Return m of every segment, then for every width whether the segments from s to s + width - 1 are all hidden."""
-    runs = [sliding_window_view(hidden, width, axis=1).all(-1) for width in windows]
-    return np.concatenate([hidden, *runs], axis=1).astype(np.float64)
+    runs = [hidden.unfold(1, width, 1).all(-1) for width in windows]
+    return torch.cat([hidden, *runs], 1).double()
 
 
 def expected_features(
-    segments: int, windows: Sequence[int], p: float
-) -> Float[np.ndarray, "segment feature"]:
+    segments: int, windows: Sequence[int], p: float, device: torch.device | str = "cpu"
+) -> Float[Tensor, "segment feature"]:
     """Return E[feature | segment hidden] for independent masks."""
-    each = np.eye(segments, dtype=bool)
-    columns = [np.where(each, 1.0, p)]
+    each = torch.eye(segments, dtype=torch.bool, device=device)
+
+    def chosen(where: Tensor, there: float, elsewhere: float) -> Tensor:
+        values = torch.full(where.shape, elsewhere, dtype=torch.float64, device=device)
+        return values.masked_fill_(where, there)
+
+    columns = [chosen(each, 1.0, p)]
     for width in windows:
-        inside = sliding_window_view(each, width, axis=1).any(-1)
-        columns.append(np.where(inside, p ** (width - 1), p**width))
-    return np.concatenate(columns, axis=1)
+        inside = each.unfold(1, width, 1).any(-1)
+        columns.append(chosen(inside, p ** (width - 1), p**width))
+    return torch.cat(columns, 1)
 
 
 @dataclass(frozen=True)
@@ -132,10 +142,10 @@ class _Sample:
     """The moments of some masks of one half."""
 
     masks: int
-    hidden: Float[np.ndarray, " feature"]
-    divergence: Float[np.ndarray, " token"]
-    cross: Float[np.ndarray, "token feature"]
-    gram: Float[np.ndarray, "feature feature"]
+    hidden: Float[Tensor, " feature"]
+    divergence: Float[Tensor, " token"]
+    cross: Float[Tensor, "token feature"]
+    gram: Float[Tensor, "feature feature"]
 
     def __sub__(self, part: _Sample) -> _Sample:
         """Return the moments of the masks that are not in a part."""
@@ -152,20 +162,17 @@ class _Sample:
 class _Surrogate:
     """f = intercept + slopes features, one for each token."""
 
-    intercept: Float[np.ndarray, " token"]
-    slopes: Float[np.ndarray, "token feature"]
+    intercept: Float[Tensor, " token"]
+    slopes: Float[Tensor, "token feature"]
 
     def given_hidden(
-        self, expected: Float[np.ndarray, "segment feature"]
-    ) -> Float[np.ndarray, "token segment"]:
+        self, expected: Float[Tensor, "segment feature"]
+    ) -> Float[Tensor, "token segment"]:
         """Return E[f | segment hidden]."""
-        given: Float[np.ndarray, "token segment"] = self.intercept[:, None] + _product(
-            self.slopes, expected.T
-        )
-        return given
+        return self.intercept[:, None] + self.slopes @ expected.T
 
 
-Sums = Float[np.ndarray, "half token segment"]
+Sums = Float[Tensor, "half token segment"]
 
 
 def masked_mean(moments: Moments, p: float) -> Sums:
@@ -178,20 +185,20 @@ def least_squares(moments: Moments, p: float) -> Sums | None:
     """Return the regression estimate times the counts; None while a half has no more masks than segments."""
     if moments.masks.sum(1).min() <= moments.segments:
         return None
-    expected = expected_features(moments.segments, moments.windows, p)
+    expected = expected_features(moments.segments, moments.windows, p, moments.cross.device)
     sums = []
     for half in (0, 1):
         sample = _sample(moments, half)
         sums.append(_fit(sample, 0.0).given_hidden(expected) * sample.hidden)
-    return np.stack(sums)
+    return torch.stack(sums)
 
 
 def control_variate(moments: Moments, p: float) -> Sums:
     """Return the sums of divergences, where the part that the other folds predict is replaced by its expectation."""
     segments = moments.segments
     ridge = segments * p * (1 - p)
-    expected = expected_features(segments, moments.windows, p)
-    sums = np.zeros((2, moments.cross.shape[2], segments))
+    expected = expected_features(segments, moments.windows, p, moments.cross.device)
+    sums = moments.cross.new_zeros(2, moments.cross.shape[2], segments)
     for half in (0, 1):
         together = _sample(moments, half)
         for fold in range(FOLDS):
@@ -199,7 +206,7 @@ def control_variate(moments: Moments, p: float) -> Sums:
             surrogate = _fit(together - own, ridge)
             hidden = own.hidden[:segments]
             predicted = surrogate.intercept[:, None] * hidden
-            predicted += _product(surrogate.slopes, own.gram[:, :segments])
+            predicted += surrogate.slopes @ own.gram[:, :segments]
             sums[half] += own.cross[:, :segments] - predicted
             sums[half] += surrogate.given_hidden(expected) * hidden
     return sums
@@ -253,19 +260,8 @@ def _sample(moments: Moments, half: int, fold: int | None = None) -> _Sample:
 def _fit(sample: _Sample, ridge: float) -> _Surrogate:
     """Regress d on m: minimise sum_n (d_n - c - b m_n)^2 + ridge |b|^2, from centred moments."""
     masks = max(1, sample.masks)
-    centred = sample.gram - np.outer(sample.hidden, sample.hidden) / masks
-    centred.flat[:: len(centred) + 1] += ridge + _SMALLEST_RIDGE * masks
-    cross = sample.cross - np.outer(sample.divergence, sample.hidden) / masks
-    factor = torch.linalg.cholesky(torch.from_numpy(centred))
-    slopes = torch.cholesky_solve(torch.from_numpy(cross.T), factor).T.numpy()
+    centred = sample.gram - torch.outer(sample.hidden, sample.hidden) / masks
+    centred.diagonal().add_(ridge + _SMALLEST_RIDGE * masks)
+    cross = sample.cross - torch.outer(sample.divergence, sample.hidden) / masks
+    slopes = torch.cholesky_solve(cross.T, torch.linalg.cholesky(centred)).T
     return _Surrogate((sample.divergence - slopes @ sample.hidden) / masks, slopes)
-
-
-def _product(
-    left: Float[np.ndarray, "row inner"], right: Float[np.ndarray, "inner column"]
-) -> Float[np.ndarray, "row column"]:
-    """Return the matrix product, by torch: numpy's BLAS has threads of its own, which would compete with torch's."""
-    product: Float[np.ndarray, "row column"] = (
-        torch.from_numpy(left).mm(torch.from_numpy(right)).numpy()
-    )
-    return product

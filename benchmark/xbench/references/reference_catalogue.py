@@ -52,9 +52,9 @@ _FRAME_PARAMETERS = (
 _PRECISION = Parameter(
     "precision",
     "str",
-    "of perturbed passes; auto: bfloat16 where it is fast and a check on the utterance's own tokens passes",
+    "of perturbed passes; auto: the fastest of this device whose rounding, tried on the utterance, follows no mask",
     default="auto",
-    choices=("auto", "float32", "bfloat16"),
+    choices=("auto", "float32", "tf32", "bfloat16", "float16"),
 )
 
 # Other estimators refuse a handful of masks, and take no longer per pass.
@@ -62,7 +62,7 @@ _BY_MASKS: Any = {"bound": "masks", "trial": {"estimator": "masked-mean"}}
 
 SPES_ENCODER = ReferenceDescription(
     name="spes-encoder",
-    version="2",
+    version="3",
     summary="mean output divergence when encoder frames are zeroed at random",
     source=_PAPI,
     implementation="xbench.references.spes:spes_encoder",
@@ -84,7 +84,7 @@ SPES_ENCODER_DROP = ReferenceDescription(
 )
 SPES_INPUT = ReferenceDescription(
     name="spes-input",
-    version="2",
+    version="3",
     summary="mean output divergence when spectrogram superpixels are hidden at random (SPES)",
     source=f"Fucci et al. 2024, arXiv 2411.01710; {_PAPI}",
     implementation="xbench.references.spes:spes_input",

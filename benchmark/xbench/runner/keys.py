@@ -16,8 +16,8 @@ from typing import Any
 from xbench import registry
 from xbench.data.manifest import Manifest, Utterance, Word
 from xbench.description import Description
-from xbench.hiding.precision import bfloat16_is_fast
 from xbench.maps import Layout
+from xbench.models.device import fast_precisions
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.registry import Registry
 from xbench.runner.plan import Method
@@ -142,7 +142,7 @@ def reference_key(info: ModelInfo, spoken: Spoken, call: Call) -> Key:
         shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
     if call.given.get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
-        shared["bfloat16_is_fast"] = bfloat16_is_fast(info.device)
+        shared["fast"] = [p.name for p in fast_precisions(info.device)]
     # SLIC's superpixels have changed between releases of scikit-image before.
     return artefact_key(
         "reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")}

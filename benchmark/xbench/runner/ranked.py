@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float, Int
 from xbench import registry
 from xbench.description import MetricDescription
 from xbench.hiding.masks import mask_key
-from xbench.hiding.precision import bfloat16_is_fast
 from xbench.maps import Layout, standardise
 from xbench.metrics.intervention import (
     PERCENT,
     ranks,
     sentence_mean,
 )
+from xbench.models.device import fast_precisions
 from xbench.models.protocol import ModelInfo
 from xbench.runner.bench import Shelf
 from xbench.runner.keys import Job, Spoken, intervention_key, map_key
@@ -116,8 +116,8 @@ def measurement_key(metric: MetricDescription, ranked: RankedMap) -> Key:
     else:
         details["precision"] = precision(ranked.job.task)
         if details["precision"] == "auto":
-            # Whether bfloat16 is taken depends on the hardware, on top of what is in the key already.
-            details["bfloat16_is_fast"] = bfloat16_is_fast(ranked.info.device)
+            # Which precision is taken depends on the hardware, on top of what is in the key already.
+            details["fast"] = [p.name for p in fast_precisions(ranked.info.device)]
     return intervention_key(ranked.info, ranked.spoken, details)
 
 

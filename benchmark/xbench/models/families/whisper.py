@@ -17,22 +17,27 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
-from torch.nn.functional import gelu
 from transformers.modeling_outputs import BaseModelOutput
 
 from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.models.capture import Stack, captured_trace
 from xbench.models.derived import reinitialised
 from xbench.models.families import bart
+from xbench.models.families.whisper_passes import (
+    cross_attention_to_states,
+    encoder_over_padding,
+    states_over_frozen_padding,
+)
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
 from xbench.models.private import attention_name
 from xbench.models.protocol import (
     Features,
-    FrozenLogits,
     Hypothesis,
+    Keep,
     MaskedLogits,
     ModelInfo,
+    ValidLogits,
     layout,
 )
 from xbench.models.text import check_source, decoder_input, predicting, read_hypothesis
@@ -205,62 +210,36 @@ class WhisperModel:
         projected = cross_cache([layer.encoder_attn for layer in decoder.layers], encoded)
         ids = decoder_input(hypothesis, self.network.device)
 
-        def masked_logits(keep: Float[Tensor, "batch frame"]) -> Float[Tensor, "batch token vocab"]:
+        def masked_logits(keep: Keep) -> Float[Tensor, "batch token vocab"]:
             states = decoder(
                 input_ids=ids.expand(len(keep), -1),
                 encoder_hidden_states=encoded,
                 **projected_once(decoder, projected),
                 use_cache=True,
-                frame_keep=keep.to(encoded.dtype),
+                frame_keep=keep,
             ).last_hidden_state
             return self._read_out(states, hypothesis)
 
         return masked_logits
 
-    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> FrozenLogits:
-        """Keep the padding's keys and values of every layer (`models.optional.FreezesPadding`)."""
-        encoder, decoder = self.network.model.encoder, self.network.model.decoder
-        frames = features.frames
-        # Padding that the two convolutions of width 3 read for the last valid frame.
-        margin = features.values[features.melframes : features.stride * frames + 2]
-        padding = []
-        states = self._stem(features.values[None], len(encoder.embed_positions.weight))
-        for layer in encoder.layers:
-            beyond = layer.self_attn_layer_norm(states[:, frames:])
-            padding += cross_cache([layer.self_attn], beyond)
-            states = layer(states, None)
-        cross = [layer.encoder_attn for layer in decoder.layers]
-        cross_padding = cross_cache(cross, encoder.layer_norm(states[:, frames:]))
-        ids = decoder_input(hypothesis, self.network.device)
+    def input_masking(
+        self, features: Features, hypothesis: Hypothesis, dtype: torch.dtype
+    ) -> ValidLogits:
+        """Share what the padding alone decides, and what the cross-attention would project per mask."""
+        encode = encoder_over_padding(self.network, features, dtype)
+        read = cross_attention_to_states(self.network, hypothesis, dtype)
 
-        def frozen_logits(
+        def masked_logits(
             values: Float[Tensor, "batch validmelframe mel"],
         ) -> Float[Tensor, "batch token vocab"]:
-            batch = len(values)
-            with_margin = torch.cat([values, margin.expand(batch, -1, -1)], 1)
-            states = self._stem(with_margin, frames)
-            for layer, shared in zip(encoder.layers, padding, strict=True):
-                states = layer(states, None, shared=[shared])
-            states = encoder.layer_norm(states)
-            states = decoder(
-                input_ids=ids.expand(batch, -1),
-                encoder_hidden_states=states,
-                **projected_once(decoder, cross_cache(cross, states)),
-                use_cache=True,
-                shared=cross_padding,
-            ).last_hidden_state
-            return self._read_out(states, hypothesis)
+            return self._read_out(read(encode(values)), hypothesis)
 
-        return frozen_logits
+        return masked_logits
 
-    def _stem(
-        self, values: Float[Tensor, "batch melframe mel"], frames: int
-    ) -> Float[Tensor, "batch frame dim"]:
-        """Return what the encoder's first layer reads, for the first `frames` frames: convolutions plus positions."""
-        encoder = self.network.model.encoder
-        states = gelu(encoder.conv1(values.transpose(1, 2).to(self.network.dtype)))
-        states = gelu(encoder.conv2(states)).transpose(1, 2)[:, :frames]
-        return states + encoder.embed_positions.weight[:frames]
+    def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> ValidLogits:
+        """Keep the padding's keys and values of every layer (`models.optional.FreezesPadding`)."""
+        states = states_over_frozen_padding(self.network, features, hypothesis)
+        return lambda values: self._read_out(states(values), hypothesis)
 
     def with_network(self, network: Any) -> WhisperModel:
         """Return the same model around another network."""
