@@ -208,7 +208,7 @@ class ReferenceDescription(Description):
     restore: "module:object" of the function (arrays, facts) that makes a stored reference again.
     bound: the parameter that bounds how many perturbed passes one utterance takes; the command line's
         `--masks` sets it, and `--plan` reads it. None: the number is not known before it runs.
-    trial: values of other parameters with which a few passes can be timed; any passes take as long.
+    trial: values of other parameters with which a few passes are enough, for its contract battery.
     """
 
     space: Literal["encoder", "input"] = field(kw_only=True)
@@ -224,10 +224,6 @@ class ReferenceDescription(Description):
     def bounded(self, call: Call, passes: int) -> Call:
         """Return the call with at most this many passes, or as it is where nothing bounds them."""
         return call if self.bound is None else call.with_params(**{self.bound: passes})
-
-    def timed(self, call: Call, passes: int) -> Call:
-        """Return a call of at most this many passes whose time per pass is that of `call`."""
-        return self.bounded(call, passes).with_params(**self.trial)
 
 
 @dataclass(frozen=True)

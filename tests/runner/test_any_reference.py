@@ -111,13 +111,3 @@ def test_it_keeps_the_protocol() -> None:
     assert isinstance(Exact(np.zeros((1, 2))), Reference)
     assert DESCRIPTION.most_passes(Call("leave-one-out")) is None
     assert DESCRIPTION.bounded(Call("leave-one-out"), 5) == Call("leave-one-out")
-
-
-def test_a_few_passes_are_timed_with_an_estimator_that_takes_few() -> None:
-    asked = SPES_ENCODER.resolve(
-        Call.make("spes-encoder", {"masks": 4000, "estimator": "least-squares", "until": 0.9})
-    )
-    assert SPES_ENCODER.most_passes(asked) == 4000
-    timed = SPES_ENCODER.timed(asked, 48).given
-    assert (timed["masks"], timed["estimator"], timed["until"]) == (48, "masked-mean", 0.9)
-    assert DESCRIPTION.timed(Call("leave-one-out"), 48) == Call("leave-one-out")

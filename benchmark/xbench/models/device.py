@@ -84,7 +84,8 @@ class Device:
     as products with a softmax between them; None leaves attention to the fused kernel (SDPA). compiled: whether
     `torch.compile` makes kernels of encoder layers and of the divergence. linear_as_convolution: linear layers in
     bfloat16 run as convolutions of width one. draws_masks: random masks are drawn on the device (`hiding.philox`), not
-    by numpy; they are the same.
+    by numpy; they are the same. affordable_seconds: a run of the preset `fast` that would take longer leaves out the
+    references that cost most (`runner.estimate`); None: no limit.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Device:
     compiled: bool
     linear_as_convolution: bool
     draws_masks: bool
+    affordable_seconds: float | None
 
 
 CPU = Device(
@@ -112,6 +114,7 @@ CPU = Device(
     compiled=False,  # 10 to 40 seconds of a C++ compiler for a tenth of the time
     linear_as_convolution=True,  # oneDNN blocks them better, and adds the bias within (perf/encoders.md)
     draws_masks=False,
+    affordable_seconds=4 * 3600.0,
 )
 CUDA = Device(
     name="cuda",
@@ -125,6 +128,7 @@ CUDA = Device(
     compiled=True,
     linear_as_convolution=False,
     draws_masks=True,
+    affordable_seconds=None,
 )
 
 

@@ -18,6 +18,7 @@ from xbench.results import GateRecord, RunResult
 from xbench.runner import compare, hearing, intervene, record, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import Bench, bench_of
+from xbench.runner.estimate import within_reach
 from xbench.runner.fit import decode_and_refer, fit_methods
 from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Job, Spoken
@@ -49,8 +50,9 @@ def carry_out(
     """Do what `evaluate` does, for a run whose plan is already made."""
     options = options or ExecutionOptions()
     reporter = reporter or Silent()
-    spec = plan.spec
     bench = bench_of(plan, options)
+    plan = within_reach(plan, bench, reporter)
+    spec = plan.spec
     info = bench.info
     methods = expand(plan.methods, info.decoder_layers, info.heads)
     results = []

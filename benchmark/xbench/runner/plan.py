@@ -126,6 +126,17 @@ def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
     return tuple(plans)
 
 
+def with_references(plan: Plan, references: Sequence[Call]) -> Plan:
+    """Return the plan of the same run, had it been asked for with these references only."""
+    spec = replace(plan.spec, references=tuple(references))
+    tasks = []
+    for each in plan.tasks:
+        own = {call.name for call in each.task.references}
+        of_task = replace(spec, references=tuple(c for c in references if c.name in own))
+        tasks.append(replace(each, task=_with_overrides(each.task, of_task)))
+    return replace(plan, spec=spec, tasks=tuple(tasks))
+
+
 def _with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
     references = _references(task, spec)
     headline = task.headline

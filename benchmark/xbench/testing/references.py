@@ -11,7 +11,7 @@
                    each other
     batch          the map does not depend on the batch size, up to 1e-4 of its largest value
     passes         allowed twice as many perturbed passes (`most_passes`), it makes no more than these beyond the first
-                   number; what it makes in any case, clean passes and trials of faster ones, is at most 64
+                   number; what it makes in any case, clean passes and trials of faster ones, is at most 400
     progress       it tells of these passes as it makes them, and never of more than `most_passes`
     facts          what the result file says of it is of the kind that `Facts` states
     artefact       what is stored gives the same mean, halves and facts again, bit for bit
@@ -63,7 +63,7 @@ _PLANTED_PASSES = 480  # in the toy model they take no time
 _BATCHES = (1, 7)
 _SAME = 1e-4  # of the largest value: rounding of the same computation in other company
 _IN_ANY_CASE = (
-    64  # clean passes, and those that try whether a faster way of making passes is exact enough
+    400  # clean passes, and those that try whether a faster way of making passes is exact enough
 )
 
 
