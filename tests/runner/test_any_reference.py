@@ -16,7 +16,6 @@ from xbench.case import Case
 from xbench.description import Parameter, ReferenceDescription
 from xbench.references.estimation import Sampling
 from xbench.references.reference import Facts, Reference
-from xbench.references.reference_catalogue import SPES_ENCODER
 
 
 @dataclass(frozen=True)

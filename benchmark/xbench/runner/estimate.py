@@ -216,7 +216,7 @@ def within_reach(plan: Plan, bench: Bench, reporter: Reporter) -> Plan:
     """
     try:
         costs = [task_cost(each, bench, plan.spec.seed) for each in plan.tasks]
-    except Exception:
+    except Exception:  # noqa: BLE001
         return plan  # whatever is wrong with the first clip, the run itself says it, clip by clip
     seconds = seconds_of(costs)
     limit = device_of(bench.info.device).affordable_seconds
