@@ -170,6 +170,29 @@ def test_the_twin_leaves_the_model_as_it_was(tiny_case: Case) -> None:
 # -- padding --------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds per mask over frozen padding, then over exact; the real clock would make tests depend on the load."""
+    seconds = [1.0, 2.0]
+    times = iter(range(1000))
+    monkeypatch.setattr(
+        passes._Passes, "_seconds", lambda self, measure: seconds[next(times) % len(seconds)]
+    )
+    return seconds
+
+
+def test_frozen_padding_is_not_taken_where_it_is_slower(digits: Case, clock: list[float]) -> None:
+    clock[:] = [2.0, 1.0]
+    found = frozen(digits)
+    assert (found.computation["padding"], found.computation["padding_reason"]) == (
+        "exact",
+        "slower-here",
+    )
+    assert 0.99 <= found.computation["padding_check"] < 1  # type: ignore[operator]
+    exact = spes_input(digits, Sampling(), masks=6, **INPUT)
+    np.testing.assert_allclose(found.sums, exact.sums, rtol=1e-4, atol=1e-6)
+
+
 def test_frozen_padding_is_taken_where_it_agrees(digits: Case) -> None:
     facts = frozen(digits).computation
     assert (facts["padding"], facts["padding_reason"]) == ("frozen", "check-passed")

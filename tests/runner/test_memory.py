@@ -12,6 +12,7 @@ import torch
 
 from command_line import Run
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, evaluate
+from xbench.errors import EnvironmentProblem
 from xbench.methods import attention, corpus
 from xbench.models.families.whisper import WhisperModel
 from xbench.references import spes
@@ -195,3 +196,39 @@ def test_a_model_that_does_not_fit_ends_with_the_machine(
     done = run("eval", "--model", spec.model, "--data", spec.data, "--method", "mean-heads")
     assert done.code == 3
     assert done.err.startswith("error: out of memory")
+
+
+# -- a device that is gone ------------------------------------------------------------------------
+
+GONE = RuntimeError(
+    "CUDA error: unspecified launch failure\nCUDA kernel errors might be reported ..."
+)
+
+
+@pytest.mark.parametrize("where", ["spes_encoder", "max_heads"])
+def test_a_gpu_that_no_longer_answers_ends_the_run_and_keeps_what_is_stored(
+    where: str,
+    spec: RunSpec,
+    options: ExecutionOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner: Any = {"spes_encoder": spes, "max_heads": attention}[where]
+    whole, seen = getattr(owner, where), []
+
+    def failing(*arguments: Any, **given: Any) -> Any:
+        seen.append(1)
+        if len(seen) > 1:
+            raise GONE
+        return whole(*arguments, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, where, failing)
+        with pytest.raises(EnvironmentProblem) as ended:
+            evaluate(spec, options)
+    assert ended.value.exit_code == 3
+    assert "no longer answers (CUDA error: unspecified launch failure)" in str(ended.value)
+    assert "\n" not in str(ended.value)
+    again = []
+    monkeypatch.setattr(owner, where, lambda *a, **g: (again.append(1), whole(*a, **g))[1])
+    assert len(evaluate(spec, options)) == 2
+    assert len(again) == len(CLIPS) - 1  # the first clip's came from the store

@@ -166,6 +166,16 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def lost(problem: BaseException) -> bool:
+    """Say whether an exception means that the accelerator no longer answers: no later pass on it can succeed."""
+    says = str(problem)
+    return (
+        isinstance(problem, RuntimeError)
+        and ("CUDA error" in says or "CUDA driver error" in says)
+        and "out of memory" not in says
+    )
+
+
 def compiled(function: Callable[P, R], device: torch.device | str) -> Callable[P, R]:
     """Return the function as `torch.compile` makes it where the device wants that, else the function itself.
 

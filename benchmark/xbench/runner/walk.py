@@ -16,6 +16,7 @@ import torch
 from xbench.data.manifest import Utterance
 from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError
 from xbench.hiding.batching import out_of_memory
+from xbench.models.device import lost
 from xbench.results import Failure
 from xbench.runner.keys import Job
 from xbench.runner.progress import Reporter
@@ -48,6 +49,8 @@ class Walk:
                 except UtteranceError as problem:
                     self._failed(job.utterance, problem)
                 except (MemoryError, RuntimeError) as problem:
+                    if lost(problem):
+                        raise gone(problem) from None
                     if not out_of_memory(problem):
                         raise
                     self._failed(job.utterance, exhausted(title))
@@ -72,6 +75,14 @@ def exhausted(who: str) -> UtteranceError:
     )
 
 
+def gone(problem: BaseException) -> EnvironmentProblem:
+    """Return what ends a run whose accelerator no longer answers."""
+    return EnvironmentProblem(
+        f"the GPU no longer answers ({str(problem).splitlines()[0]}); what was computed is stored: run the same "
+        "command again, and it goes on where it stopped"
+    )
+
+
 def fault(problem: Exception) -> str:
     """Say in one line how a stranger's code failed; raise what is not its fault.
 
@@ -79,6 +90,8 @@ def fault(problem: Exception) -> str:
     """
     if isinstance(problem, UtteranceError | EnvironmentProblem):
         raise problem
+    if lost(problem):
+        raise gone(problem) from None
     if out_of_memory(problem):
         return "it ran out of memory"
     named = (
