@@ -193,6 +193,10 @@ Texts = str | Iterable[str]
 Calls = Call | str | Iterable[Call | str]
 
 
+# In which precision references run perturbed passes where a task leaves it open (`xbench.models.device`).
+PrecisionName = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+
+
 @dataclass(frozen=True, init=False)
 class RunSpec:
     """Everything that determines results: one model, methods, tasks, utterances, seed, precision.
@@ -220,7 +224,7 @@ class RunSpec:
     metrics: tuple[Call, ...]
     selection: Selection
     seed: int
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: PrecisionName
     trust_remote_code: bool
     gates: tuple[str, ...]
 
@@ -236,7 +240,7 @@ class RunSpec:
         metrics: Calls = (),
         selection: Selection = Selection(),  # it is frozen
         seed: int = 0,
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        precision: PrecisionName = "auto",
         trust_remote_code: bool = False,
         gates: Texts = (),
     ) -> None:

@@ -3,19 +3,21 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from typer import Argument, Exit, Option, Typer
 
 from xbench.cli.options import AsJson, Cache, Device, Ids, Results, Texts, TrustRemoteCode
 from xbench.cli.store import opened
 from xbench.errors import UsageError
-from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
+from xbench.spec import Call, ExecutionOptions, PrecisionName, RunSpec, Selection
 
 if TYPE_CHECKING:
     from xbench.results import RunResult
 
 app = Typer()
+
+_PRECISIONS = " or ".join(", ".join(get_args(PrecisionName)).rsplit(", ", 1))
 
 
 @app.command("eval")
@@ -43,15 +45,15 @@ def evaluate_command(
     cache: Cache = None,
     seed: Annotated[int, Option(min=0, help="Seed of masks and bootstrap.")] = 0,
     device: Device = "auto",
-    precision: Annotated[str, Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[str, Option(help=f"{_PRECISIONS}.")] = "auto",
     batch_size: Annotated[str, Option(help="Masks per forward pass, or auto.")] = "auto",
     trust_remote_code: TrustRemoteCode = False,
     plan: Annotated[bool, Option("--plan", help="Only say what it would take.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score explanation methods of a model on tasks, write results and print a table."""
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise UsageError(f"--precision '{precision}' is not auto, float32 or bfloat16")
+    if precision not in get_args(PrecisionName):
+        raise UsageError(f"--precision '{precision}' is not {_PRECISIONS}")
     if ids is not None and not ids.strip(","):
         raise UsageError("--ids is empty; name utterances, or leave it out to take all")
     spec = RunSpec(
