@@ -46,6 +46,9 @@ from xbench.models.device import device_of
 from xbench.models.private import cache_keyword, sdpa_attention_forward, sdpa_mask
 
 NAME = "xbench-masked-frames"
+# The attribute of a cross-attention module that says in which type its fused kernel computes, where it is not the
+# type of its inputs: a twin in a lower precision sets it (`hiding.twin`).
+FUSED_DTYPE = "xbench_fused_dtype"
 KeyValue = tuple[Tensor, Tensor]
 
 # Source positions from which written-out attention is worth it.
@@ -254,10 +257,11 @@ def _masked(
     keep: Bool[Tensor, "batch source"] | Float[Tensor, "batch source"],
 ) -> Float[Tensor, "batch position head channel"]:
     heads, _, channels = key.shape
-    biases = [_bias(p, heads, channels, key) for p in (module.k_proj, module.v_proj)]
+    of_key, of_value = (_bias(p, heads, channels, key) for p in (module.k_proj, module.v_proj))
     if keep.dtype == torch.bool:
-        return hidden_frames(query, key, value, keep, *biases)
-    return faded_frames(query, key, value, keep.to(query.dtype), *biases)
+        dtype = getattr(module, FUSED_DTYPE, query.dtype)
+        return hidden_frames(query, key, value, keep, of_key, of_value, dtype)
+    return faded_frames(query, key, value, keep.to(query.dtype), of_key, of_value)
 
 
 def hidden_frames(
@@ -267,8 +271,12 @@ def hidden_frames(
     keep: Bool[Tensor, "batch source"],
     key_bias: Float[Tensor, "head 1 channel"],
     value_bias: Float[Tensor, "head 1 channel"],
+    fused_dtype: torch.dtype,
 ) -> Float[Tensor, "batch position head channel"]:
-    """Attend to kept frames and to the virtual key of the hidden ones (see the head of this module)."""
+    """Attend to kept frames and to the virtual key of the hidden ones (see the head of this module).
+
+    fused_dtype: of the fused kernel, where the device has one; products that are written out keep that of the query.
+    """
     key, value = torch.cat([key, key_bias], 1), torch.cat([value, value_bias], 1)
     # The mask that is added to the scores: log 1 for what is kept, log 0 for what is hidden, log n for the virtual key.
     bias = torch.cat([keep, (~keep).sum(1, keepdim=True)], 1).to(query.dtype).log()[:, None]
@@ -276,13 +284,13 @@ def hidden_frames(
     at_once = device_of(query.device).written_out
     if at_once is None:
         output: Tensor = nn.functional.scaled_dot_product_attention(
-            query,
-            key.expand(batch, -1, -1, -1),
-            value.expand(batch, -1, -1, -1),
-            attn_mask=bias[:, None],
+            query.to(fused_dtype),
+            key.to(fused_dtype).expand(batch, -1, -1, -1),
+            value.to(fused_dtype).expand(batch, -1, -1, -1),
+            attn_mask=bias[:, None].to(fused_dtype),
             scale=1.0,
         )
-        return output.transpose(1, 2)
+        return output.transpose(1, 2).to(query.dtype)
     output = query.new_empty(batch, positions, heads, channels)
     together = max(1, at_once // (heads * positions * key.shape[1]))
     for first in range(0, batch, together):
