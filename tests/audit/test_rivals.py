@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_is_refused(
         rivalries(load_results(tmp_path / "one"), store=made.store)
     with pytest.raises(UsageError, match="compares with no reference"):
         rivalries(made.given, metrics=["deletion-auc"], store=made.store)
-    with pytest.raises(UsageError, match="none with scores"):
+    with pytest.raises(UsageError, match="none of the results has scores"):
         rivalries([], store=made.store)
     other = Made(made.folder, f"whisper:{another_tiny_whisper(tmp_path / 'other', 1)}")
     other.evaluate(tmp_path / "other-results", "spes-encoder")

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from xbench import registry
 from xbench.audit.ladders import LADDERS, Ladder, on_frames, worsened
+from xbench.audit.stored_maps import explained, map_of, one_run, references_of
 from xbench.errors import UsageError, nearest
-from xbench.maps import GridMap, on_encoder_grid
 from xbench.metrics.batch import Maps, batches, score_all
 from xbench.results import RunResult
-from xbench.runner.compare import on_grid, read_reference, unsupported_reference, word_spans
-from xbench.runner.keys import Spoken, map_key, reference_key
-from xbench.runner.rescore import Change, Stored, grouped, stored_run
+from xbench.runner.compare import word_spans
+from xbench.runner.keys import Spoken
+from xbench.runner.plan import Method
+from xbench.runner.rescore import Change, Stored
 from xbench.spec import Call
 from xbench.store import Store
 
@@ -63,22 +64,10 @@ def judged(
     metrics: calls of metrics that take a reference; by default all that are registered. starts: `reference`, or
     methods among the results. Raises UsageError when the results are of several runs, or the store lacks the run.
     """
-    usable = [result for result in results if result.status in ("complete", "partial")]
-    if not usable:
-        raise UsageError("none of the results has scores; give results of `xbench eval`")
-    if len(grouped(usable)) > 1:
-        raise UsageError(
-            f"the results come from {len(grouped(usable))} runs; give results of one model on one task and the same "
-            "utterances"
-        )
     calls = _calls(metrics)
-    stored = stored_run(usable, store, Change(calls))
+    stored = one_run(results, store, Change(calls))
     given = [_start(start, stored) for start in starts]
-    spoken = [each for each in stored.spoken.values() if not each.decoded.empty]
-    if not spoken:
-        raise UsageError(
-            f"{usable[0].path()}: the store {store.folder.name} holds no reference of it; evaluate again"
-        )
+    spoken = explained(stored)
     rows: dict[tuple[str, Call, str, str], list[list[float | None]]] = {}
     ladders = ladders_of(spoken[0])
     for one in spoken:
@@ -117,12 +106,12 @@ def _calls(metrics: Sequence[str]) -> tuple[Call, ...]:
     return tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics or takes)
 
 
-def _start(start: str, stored: Stored) -> int | None:
-    """Return the position of the method that a ladder starts from; None for the reference."""
+def _start(start: str, stored: Stored) -> Method | None:
+    """Return the method that a ladder starts from; None for the reference."""
     if start == REFERENCE:
         return None
     call = registry.methods.resolve(Call.parse(start))[1]
-    found = {method.call: position for position, method in stored.methods.items()}
+    found = {method.call: method for method in stored.methods.values()}
     if call not in found:
         known = [REFERENCE, *map(str, found)]
         raise UsageError(
@@ -135,7 +124,7 @@ def _start(start: str, stored: Stored) -> int | None:
 def _of_utterance(
     stored: Stored,
     spoken: Spoken,
-    starts: Sequence[int | None],
+    starts: Sequence[Method | None],
     ladders: Sequence[Ladder],
     metrics: Sequence[Call],
 ) -> Mapping[tuple[str, Call, str, str], list[float | None]]:
@@ -143,16 +132,13 @@ def _of_utterance(
     layout, task = spoken.decoded.layout, spoken.job.task
     spans, id_ = word_spans(spoken), spoken.job.utterance.id
     found: dict[tuple[str, Call, str, str], list[float | None]] = {}
-    for reference in task.references:
-        if unsupported_reference(stored.record.info, reference.name):
-            continue
-        whole, halves = _reference(stored, spoken, reference)
+    for reference in references_of(stored, spoken):
         for start in starts:
-            name = REFERENCE if start is None else str(stored.methods[start].call)
+            name = REFERENCE if start is None else str(start.call)
             if start is None:
-                first, judge = halves or (whole, whole)
+                first, judge = reference.halves or (reference.mean, reference.mean)
             else:
-                first, judge = _map(stored, spoken, start), whole
+                first, judge = map_of(stored, spoken, start), reference.mean
             rungs = [(None, first)] + [
                 (ladder.name, worsened(first, ladder, size, layout, seed=spoken.job.seed, clip=id_))
                 for ladder in ladders
@@ -175,23 +161,6 @@ def _of_utterance(
                             else [of_ladder]
                         )
                         for ladder in into:
-                            key = (name, metric, reference.name, ladder)
+                            key = (name, metric, reference.call.name, ladder)
                             found.setdefault(key, []).append(score.value)
     return found
-
-
-def _reference(
-    stored: Stored, spoken: Spoken, call: Call
-) -> tuple[GridMap, tuple[GridMap, GridMap] | None]:
-    key = reference_key(stored.record.info, spoken, call)
-    reference = read_reference(call, stored.shelf.artefact(key))
-    layout, scoring = spoken.decoded.layout, spoken.job.task.scoring
-    whole = on_encoder_grid(reference.mean(), layout, scoring)
-    return whole, on_grid(reference.halves(), layout, scoring)
-
-
-def _map(stored: Stored, spoken: Spoken, position: int) -> GridMap:
-    method = stored.methods[position]
-    key = map_key(stored.record.info, spoken, method)
-    values = stored.shelf.artefact(key).arrays["values"]
-    return method.on_grid(values, spoken.decoded.layout, spoken.job.task.scoring)

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from xbench import registry, stats
+from xbench.audit.stored_maps import explained, references_of, scored
 from xbench.errors import UsageError
-from xbench.maps import GridMap, Layout, on_encoder_grid
+from xbench.maps import GridMap, Layout
 from xbench.metrics.batch import Maps, score_all
 from xbench.references.reliability import utterance_reliability
 from xbench.results import RunResult
-from xbench.runner.compare import on_grid, read_reference, unsupported_reference, word_spans
-from xbench.runner.keys import Spoken, reference_key
+from xbench.runner.compare import word_spans
+from xbench.runner.keys import Spoken
 from xbench.runner.rescore import Change, grouped, stored_run
 from xbench.spec import Call
 from xbench.store import Store
@@ -50,7 +51,7 @@ class Rivalry:
 
 
 @dataclass(frozen=True)
-class _Estimated:
+class _Rated:
     """One reference of one utterance on the encoder grid; noise_free: sqrt(reliability), None where there is none."""
 
     mean: GridMap
@@ -60,7 +61,7 @@ class _Estimated:
 @dataclass(frozen=True)
 class _Utterance:
     spoken: Spoken
-    references: dict[str, _Estimated]
+    references: dict[str, _Rated]
 
     @property
     def layout(self) -> Layout:
@@ -100,10 +101,10 @@ def _calls(metrics: Sequence[str]) -> list[Call]:
 
 def _common(results: Sequence[RunResult], store: Store) -> list[_Utterance]:
     """Return the utterances for which every run has its references, with the references of all runs."""
-    usable = [result for result in results if result.status in ("complete", "partial")]
+    usable = scored(results)
     models = {(result.model.name, result.model.revision) for result in usable}
     if len(models) != 1:
-        found = ", ".join(sorted(name for name, _ in models)) or "none with scores"
+        found = ", ".join(sorted(name for name, _ in models))
         raise UsageError(f"give results of one model; these are of {len(models)} ({found})")
     runs = [
         {utterance.spoken.job.utterance.id: utterance for utterance in _of_run(run, store)}
@@ -127,23 +128,14 @@ def _same(first: _Utterance, second: _Utterance) -> bool:
 
 def _of_run(results: Sequence[RunResult], store: Store) -> Iterator[_Utterance]:
     stored = stored_run(results, store, Change())
-    info = stored.record.info
-    for spoken in stored.spoken.values():
-        if spoken.decoded.empty:
-            continue
-        layout, scoring = spoken.decoded.layout, spoken.job.task.scoring
+    for spoken in explained(stored):
         found = {}
-        for call in spoken.job.task.references:
-            if unsupported_reference(info, call.name):
-                continue
-            artefact = stored.shelf.artefact(reference_key(info, spoken, call))
-            reference = read_reference(call, artefact)
-            halves = on_grid(reference.halves(), layout, scoring)
-            reliability = utterance_reliability(*halves, layout).value if halves else None
-            found[label(call)] = _Estimated(
-                on_encoder_grid(reference.mean(), layout, scoring),
-                None if reliability is None else math.sqrt(max(0.0, reliability)),
-            )
+        for reference in references_of(stored, spoken):
+            reliability = None
+            if reference.halves:
+                reliability = utterance_reliability(*reference.halves, spoken.decoded.layout).value
+            noise_free = None if reliability is None else math.sqrt(max(0.0, reliability))
+            found[label(reference.call)] = _Rated(reference.mean, noise_free)
         yield _Utterance(spoken, found)
 
 

@@ -23,14 +23,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from xbench import stats
+from xbench.audit.stored_maps import explained, map_of, one_run, references_of
 from xbench.errors import UsageError
-from xbench.maps import GridMap, on_encoder_grid
+from xbench.maps import GridMap
 from xbench.metrics.batch import Maps
 from xbench.metrics.timing import word_frames
 from xbench.results import RunResult
-from xbench.runner.compare import read_reference, unsupported_reference, word_spans
-from xbench.runner.keys import Spoken, map_key, reference_key
-from xbench.runner.rescore import Change, Stored, grouped, stored_run
+from xbench.runner.compare import word_spans
+from xbench.runner.keys import Spoken
+from xbench.runner.rescore import Stored
 from xbench.store import Store
 
 TOP = 3
@@ -51,16 +52,11 @@ def word_hits(results: Sequence[RunResult], *, top: int = TOP, store: Store) -> 
 
     Raises UsageError where the results are of several runs, or no clip has word times of what was said.
     """
-    usable = [result for result in results if result.status in ("complete", "partial")]
-    if not usable or len(grouped(usable)) > 1:
-        raise UsageError(
-            f"give results of one model on one task and the same utterances; these are of {len(grouped(usable))} runs"
-        )
-    stored = stored_run(usable, store, Change())
+    stored = one_run(results, store)
     found: dict[tuple[Kind, str], list[float]] = {}
     clusters = []
-    for spoken in stored.spoken.values():
-        spans = None if spoken.decoded.empty else word_spans(spoken)
+    for spoken in explained(stored):
+        spans = word_spans(spoken)
         if spans is None:
             continue
         maps = _maps(stored, spoken)
@@ -109,14 +105,10 @@ def hit_rate(
 
 def _maps(stored: Stored, spoken: Spoken) -> dict[tuple[Kind, str], GridMap]:
     """Return every reference and every method's map of one utterance on the encoder grid."""
-    info, layout, task = stored.record.info, spoken.decoded.layout, spoken.job.task
-    maps: dict[tuple[Kind, str], GridMap] = {}
-    for call in task.references:
-        if unsupported_reference(info, call.name):
-            continue
-        reference = read_reference(call, stored.shelf.artefact(reference_key(info, spoken, call)))
-        maps["reference", call.name] = on_encoder_grid(reference.mean(), layout, task.scoring)
+    maps: dict[tuple[Kind, str], GridMap] = {
+        ("reference", reference.call.name): reference.mean
+        for reference in references_of(stored, spoken)
+    }
     for method in stored.methods.values():
-        values = stored.shelf.artefact(map_key(info, spoken, method)).arrays["values"]
-        maps["method", str(method.call)] = method.on_grid(values, layout, task.scoring)
+        maps["method", str(method.call)] = map_of(stored, spoken, method)
     return maps
