@@ -173,6 +173,7 @@ GRAPH: dict[str, set[str]] = dict(LAYERS.module_graph(ROOT))
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__init__", "plot"),
+    ("audit",),
     ("runner", "testing"),
     ("methods", "references"),
     ("hiding",),

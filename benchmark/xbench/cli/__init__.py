@@ -14,6 +14,7 @@ import traceback
 import typer
 
 from xbench.cli import (
+    audit,
     data,
     examples,
     leaderboard,
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for module in (runs, pictures, registered, plugins, machine):
     app.add_typer(module.app)
-for group in (store, data, examples, leaderboard, report):
+for group in (store, data, examples, leaderboard, report, audit):
     app.add_typer(group.app, no_args_is_help=True)
 
 

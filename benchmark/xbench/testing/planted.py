@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,19 +15,29 @@ from xbench.spec import Decoding
 from xbench.trace import Trace
 
 RATE = 16000
+Evidence = Literal["all", "any", "padding", "previous"]
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A toy speech model: token i is as likely as frames `frames[i]` are loud in mels `band`.
+    """A toy speech model: how likely token i is follows from its evidence, and from nothing else.
 
         H[j] = mean of melframes 2j and 2j + 1                          [frame, mel]
-        logits[i, tokens[i]] = gain * mean of H[j, c] over j in frames[i], c in band
+        h[j] = mean of H[j, c] over c in band                           1 in a loud frame, 0 in a silent one
+        logits[i, tokens[i]] = gain * e[i]
 
-    All other logits are 0, and no other frame or channel has any influence.
+    with e[i], by the kind of evidence,
+
+        all         mean of h[j] over j in frames[i]: every frame adds its part
+        any         1 - product of (1 - h[j]) over j in frames[i]: redundant, one loud frame is enough
+        padding     1 - mean of h[j] over the padding: the silence after the clip
+        previous    1 where the token before has the id that the model itself would write there: the text alone
+
+    All other logits are 0. evidence: the kind of each token; empty: `all` for every token.
     """
 
     frames: tuple[tuple[int, ...], ...] = ((1, 2), (5, 6), (9, 10))
+    evidence: tuple[Evidence, ...] = ()
     band: tuple[int, ...] = (4, 5, 6, 7)
     mels: int = 12
     total: int = 12
@@ -93,15 +104,41 @@ class Planted:
     def logits(self, encoded: Tensor, hypothesis: Hypothesis) -> Tensor:
         """Return the logits that the class describes."""
         logits = encoded.new_zeros(len(encoded), len(hypothesis.tokens), self.vocabulary)
+        loud = encoded[..., list(self.band)].mean(-1)
+        before = (hypothesis.prompt[-1], *hypothesis.tokens)
         for row, token in enumerate(hypothesis.tokens):
-            heard = encoded[:, list(self.frames[row])][..., list(self.band)]
-            logits[:, row, token] = self.gain * heard.mean((1, 2))
+            own = loud[:, list(self.frames[row])]
+            match self.kind(row):
+                case "all":
+                    evidence = own.mean(1)
+                case "any":
+                    evidence = 1 - (1 - own).prod(1)
+                case "padding":
+                    evidence = 1 - loud[:, self.total :].mean(1)
+                case "previous":
+                    evidence = torch.full_like(loud[:, 0], before[row] == row)
+            logits[:, row, token] = self.gain * evidence
         return logits
 
+    def kind(self, row: int) -> Evidence:
+        """Return the kind of evidence of a token."""
+        return self.evidence[row] if self.evidence else "all"
+
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
-        """Return cross-attention that looks at the evidence, evenly."""
+        """Return cross-attention that looks at the evidence, evenly.
+
+        A token whose evidence is the padding looks there, and evenly at what is left of it after the crop; one whose
+        evidence is the text looks at the first frame, as real models do when they need no audio.
+        """
         attention = torch.zeros(1, 1, len(hypothesis.tokens), features.frames)
-        for row, frames in enumerate(self.frames):
-            attention[0, 0, row, list(frames)] = 1 / len(frames)
         padding = torch.zeros(1, 1, len(hypothesis.tokens))
+        for row, frames in enumerate(self.frames):
+            match self.kind(row):
+                case "padding":
+                    attention[0, 0, row] = 1 / features.frames
+                    padding[0, 0, row] = 1.0
+                case "previous":
+                    attention[0, 0, row, 0] = 1.0
+                case _:
+                    attention[0, 0, row, list(frames)] = 1 / len(frames)
         return Trace(layout(features, hypothesis), attention, padding, 1)

@@ -1,0 +1,101 @@
+"""`xbench audit`: what the metrics and the references of a run can be trusted with. Thin; loads no model."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option, Typer
+
+from xbench.cli.options import AsJson, Cache, Results, Texts
+from xbench.cli.store import opened
+from xbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from xbench.results import RunResult
+
+app = Typer(name="audit", help="Say how far metrics and references can be trusted.")
+
+
+@app.command("metrics")
+def metrics_command(
+    results: Results,
+    metric: Annotated[
+        Texts, Option(help="Only these; default: all that compare with a reference.")
+    ] = None,
+    start: Annotated[
+        Texts,
+        Option(help="Map to make worse: reference (default), or a method of the results."),
+    ] = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make maps worse in known steps, and say which of the steps each metric tells apart."""
+    from xbench.cli import audit_tables, console
+
+    given = _given(results)
+    from xbench.audit.findings import findings
+    from xbench.audit.judged import REFERENCE, judged
+
+    found = judged(given, metrics=metric or (), starts=start or (REFERENCE,), store=opened(cache))
+    rows = findings(found)
+    if as_json:
+        console.emit_json(
+            {
+                "task": found.task,
+                "model": found.model,
+                "seed": found.seed,
+                "clips": len(found.ids),
+                "clusters": len(set(found.clusters)),
+                "findings": [asdict(row) for row in rows],
+            }
+        )
+    else:
+        audit_tables.show_findings(found, rows)
+
+
+@app.command("references")
+def references_command(
+    results: Results,
+    metric: Annotated[Texts, Option(help="Score by these; default: pearson.")] = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge references by each other: the second ceiling, what another one of equal right would score."""
+    from xbench.cli import audit_tables, console
+
+    given = _given(results)
+    from xbench.audit.rivals import PEARSON, rivalries
+
+    rows = rivalries(given, metrics=metric or (PEARSON,), store=opened(cache))
+    if as_json:
+        console.emit_json([asdict(row) for row in rows])
+    else:
+        audit_tables.show_rivalries(rows)
+
+
+@app.command("words")
+def words_command(
+    results: Results,
+    top: Annotated[int, Option(min=1, help="How many of the highest frames count.")] = 3,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how often the highest frames of references and methods lie in the word, where word times are known."""
+    from xbench.cli import audit_tables, console
+
+    given = _given(results)
+    from xbench.audit.word_times import word_hits
+
+    rows = word_hits(given, top=top, store=opened(cache))
+    if as_json:
+        console.emit_json([asdict(row) for row in rows])
+    else:
+        audit_tables.show_hits(rows, top)
+
+
+def _given(paths: Results) -> "list[RunResult]":
+    from xbench.results import load_results
+
+    given = load_results(*paths)
+    if not given:
+        raise UsageError(f"{paths[0]} holds no result file")
+    return given
