@@ -9,6 +9,7 @@ install_import_hook("xbench", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 
 # ruff: noqa: E402
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,38 @@ settings.register_profile("xbench", deadline=None, max_examples=25)
 settings.load_profile("xbench")
 
 torch.set_num_threads(1)  # the models here are too small to share
+
+
+# -- no network ------------------------------------------------------------------------------------
+
+_LOOPBACK = {"localhost", "::1", "0.0.0.0", "::", ""}  # a test may listen on any of its own
+_REACHED: list[str] = []
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse what a socket of this process is asked for beyond this machine (an audit hook)."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else str(host or "")
+    if name not in _LOOPBACK and not name.startswith("127."):
+        _REACHED.append(name)
+        raise PermissionError(f"tests may not reach {name}: no network beyond this machine")
+
+
+sys.addaudithook(_refuse_network)  # it cannot be taken back, nor gone around
+
+
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[list[str]]:
+    """Fail every test that reaches beyond this machine, even where what it tests swallows the refusal."""
+    yield _REACHED
+    reached = sorted(set(_REACHED))
+    _REACHED.clear()
+    assert not reached, f"the test tried to reach {', '.join(reached)}"
 
 
 @pytest.fixture(scope="session")

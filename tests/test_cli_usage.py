@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from command_line import Run
+from xbench import cli
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,91 @@ def test_a_model_without_cross_attention_is_one_line_and_exits_two(
     assert why in err
     assert "`xbench list models`" in err
     assert len(err.splitlines()) == 1
+
+
+def test_an_interruption_while_modules_are_imported_is_quiet(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert run("list", "models") == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "/folder"), 3),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "file"), 3),
+    ],
+)
+def test_a_file_that_the_system_refuses_is_a_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, problem: OSError, expected: int
+) -> None:
+    from xbench.cli import listing
+
+    def refused(*_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(listing, "rows", refused)
+    code, _, err = run("list", "models")
+    assert code == expected
+    assert err == f"error: {problem.filename}: {problem.strerror}\n"
+
+
+@pytest.mark.parametrize("command", ["validate {}", "leaderboard build {} --out x", "score {}"])
+def test_a_name_that_is_too_long_is_a_sentence(run: Run, command: str) -> None:
+    code, _, err = run(*command.format("x" * 300 + ".json").split())
+    assert code == 2
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".yaml"])
+def test_pipes_and_links_in_a_circle_are_refused_at_once(
+    run: Run, tmp_path: Path, suffix: str
+) -> None:
+    pipe, loop = tmp_path / f"pipe{suffix}", tmp_path / f"loop{suffix}"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    code, _, err = run("validate", pipe, loop)
+    assert code == 2
+    assert err.splitlines() == [
+        f"error: {pipe}: cannot be read: it is a named pipe, not a plain file",
+        f"error: {loop}: cannot be read: Too many levels of symbolic links",
+    ]
+
+
+def test_text_of_strangers_commands_no_terminal(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps({"a\x1b]0;PWNED\x07\x1b[31mred\x9b\u202e": 1}))
+    code, _, err = run("validate", file)
+    assert code == 2
+    assert "a\\u001b]0;PWNED\\u0007\\u001b[31mred\\u009b\\u202e" in err
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(err)
+
+
+def in_a_shell(pipeline: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    program = f"{sys.executable} -c 'from xbench.cli import main; main()'"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", pipeline.replace("xbench", program, 1)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_who_reads_no_further_ends_the_output_and_not_the_command() -> None:
+    done = in_a_shell("xbench list methods --json | head -n 1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
+
+
+def test_a_terminal_that_cannot_write_a_character_gets_an_escape() -> None:
+    done = in_a_shell("xbench list metrics", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = in_a_shell("xbench show metric pearson --json", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["name"] == "pearson"

@@ -39,6 +39,8 @@ def loaded_after(code: str, watched: tuple[str, ...] = HEAVY) -> list[str]:
         "xbench.schemas",
         "xbench.tasks",
         "xbench.results",
+        "xbench.claims",
+        "xbench.cli.validation",
         "xbench.spec",
         "xbench.errors",
         "xbench.store",
@@ -179,10 +181,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hiding",),
     ("case",),
     ("fitting", "models"),
-    ("metrics", "trace", "data", "tasks", "site"),
+    ("site",),
+    ("claims",),
+    ("metrics", "trace", "data", "tasks"),
     ("registry", "results", "signatures"),
     ("bundle", "description", "maps", "store"),
-    ("schemas", "spec", "stats"),
+    ("inputs", "schemas", "spec", "stats"),
     ("errors", "notebook"),
 )
 FLOOR = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in rooms}

@@ -1,4 +1,4 @@
-"""Aggregates recomputed by `xbench validate`, and results placed by `xbench submit`."""
+"""Claims of a result held against its columns, and results placed by `xbench submit`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, store
-from xbench.cli.listing import file_problems
+from xbench.claims import examine
 from xbench.cli.submission import next_steps, submit
+from xbench.cli.validation import check_file
 from xbench.errors import EnvironmentProblem, UsageError
+from xbench.results import read_result
+from xbench.site.load import read_results
+
+SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+MISSING: Any = object()
 
 
 @pytest.fixture(scope="module")
@@ -31,94 +37,243 @@ def demo_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results" / result.path()
 
 
+@pytest.fixture(scope="session")
+def whole_result() -> Path:
+    """A complete result of the demo, as it was submitted."""
+    (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
+    return file
+
+
+def with_changes(file: Path, changes: dict[str, Any], target: Path) -> Path:
+    """Write a copy of a result with changes: {"scores/0/value": 0.5}; MISSING deletes."""
+    data = json.loads(file.read_text("utf-8"))
+    for place, value in changes.items():
+        *parts, last = place.split("/")
+        inner = data
+        for part in parts:
+            inner = inner[int(part)] if isinstance(inner, list) else inner[part]
+        if value is MISSING:
+            del inner[last]
+        else:
+            inner[int(last) if isinstance(inner, list) else last] = value
+    target.write_text(json.dumps(data))
+    return target
+
+
 @pytest.fixture
-def changed(demo_result: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes the result with changes: changed({"scores.0.value": 0.5})."""
+def changed(whole_result: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return the function that writes the complete result with changes: changed({"scores/0/value": 0.5})."""
+    return lambda changes: with_changes(whole_result, changes, tmp_path / "result.json")
 
-    def write(changes: dict[str, Any]) -> Path:
-        data = json.loads(demo_result.read_text())
-        for place, value in changes.items():
-            *parts, last = place.split("/")
-            target = data
-            for part in parts:
-                target = target[int(part)] if isinstance(target, list) else target[part]
-            target[int(last) if isinstance(target, list) else last] = value
-        path = tmp_path / "result.json"
-        path.write_text(json.dumps(data))
-        return path
 
-    return write
+def problems_of(file: Path) -> tuple[str, ...]:
+    """Return what `validate` tells; `submit` and the site must refuse exactly the same files."""
+    told = check_file(file).problems
+    accepted, refused = read_results([file])
+    assert bool(told) == bool(refused) == (not accepted)
+    return told
 
 
 def test_what_eval_writes_has_no_problems(demo_result: Path) -> None:
-    assert file_problems(demo_result) == []
+    assert problems_of(demo_result) == ()
 
 
-@pytest.mark.parametrize(
-    ("place", "value", "expected"),
-    [
-        ("scores/0/value", 0.987, "scores[0].value: 0.987, but the utterance columns give"),
-        ("scores/1/value", None, "scores[1].value: null, but the utterance columns give"),
-        ("scores/0/n", 3, "scores[0].n: 3, but the utterance columns give 4"),
-        ("scores/0/n_clusters", 9, "scores[0].n_clusters: 9, but"),
-        ("scores/0/floor/value", 0.5, "scores[0].floor.value: 0.5, but"),
-        ("scores/0/ceiling/value", 0.5, "scores[0].ceiling.value: 0.5, but"),
-        ("scores/0/disattenuated/value", 2.0, "scores[0].disattenuated.value: 2, but"),
-        ("scores/0/undefined", {"single-token": 1}, "scores[0].undefined: counts 1 values"),
-        ("utterances/cluster", ["a"], "utterances.cluster: 1 values for 4 utterances"),
-    ],
-)
-def test_aggregates_that_do_not_agree_are_told_with_their_place(
+def test_every_committed_submission_is_valid() -> None:
+    files = sorted(SUBMISSIONS.rglob("*.json"))
+    assert len(files) >= 429
+    found = {file.name: examine(read_result(file)) for file in files}
+    assert {name: f.problems for name, f in found.items() if f.problems} == {}
+
+
+SCORE, REFERENCE = "pearson@spes-encoder", "spes-encoder"
+EMPTY = {"value": 0.5, "ci": [0.4, 0.6], "reason": None, "ci_reason": None}
+FALSE: list[tuple[str, Any, str]] = [
+    ("scores/0/value", 0.987, "scores[0].value: 0.987, but the utterance columns give"),
+    ("scores/1/value", None, "scores[1].value: null, but the utterance columns give"),
+    ("scores/0/n", 3, "scores[0].n: 3, but the utterance columns give 32"),
+    ("scores/0/n_clusters", 9, "scores[0].n_clusters: 9, but"),
+    ("scores/0/ci", [0.99, 1.0], "scores[0].ci: [0.99, 1], but"),
+    ("scores/0/ci", None, "scores[0].ci: null, but"),
+    ("scores/0/ci_reason", "no idea", "scores[0].ci_reason: 'no idea', but"),
+    ("scores/0/reason", "no idea", "scores[0].reason: 'no idea', but"),
+    ("scores/0/floor/value", 0.5, "scores[0].floor.value: 0.5, but"),
+    ("scores/0/floor/ci", [0.0, 0.1], "scores[0].floor.ci: [0, 0.1], but"),
+    ("scores/0/ceiling/value", 0.5, "scores[0].ceiling.value: 0.5, but"),
+    ("scores/0/skill/value", 0.999, "scores[0].skill.value: 0.999, but"),
+    ("scores/0/skill/ci", [0.99, 1.0], "scores[0].skill.ci: [0.99, 1], but"),
+    ("scores/0/disattenuated/value", 2.0, "scores[0].disattenuated.value: 2, but"),
+    ("scores/0/undefined", {"single-token": 1}, "scores[0].undefined: counts 1 values"),
+    ("scores/0/direction", "lower", "scores[0].direction: 'lower', but of pearson higher"),
+    ("scores/0/clusters_assumed", True, "scores[0].clusters_assumed: true, but"),
+    ("scores/0/reference", "spes-input", "missing; what a score claims is recomputed"),
+    ("scores/3/metric_params", {"share": 0.1}, "scores[3].metric_params: incomplete"),
+    ("scores/6/skill", EMPTY, "scores[6].skill.value: 0.5, but there is no column"),
+    ("scores/6/tokens_left_out", {"too-loud": 3}, "tokens_left_out.too-loud: there is no column"),
+    ("scores/1/metric", "pearson", "scores[1]: pearson@spes-encoder stands twice"),
+    ("references/0/reliability/value", 0.5, "references[0].reliability.value: 0.5, but"),
+    ("references/0/masks", [1, 1], "references[0].masks: in both halves: 2, but"),
+    ("references/0/converged", False, "references[0].converged: False, but converged_share is 1"),
+    ("references/0/kept", 1.5, "references[0].kept: 1.5 is not between 0 and 1"),
+    ("references/0/params/p", 7.0, "references[0].params: spes-encoder: 'p=7.0' must be"),
+    ("references/0/ceiling/pearson/value", 0.5, "references[0].ceiling.pearson.value: 0.5, but"),
+    ("references/0/unreliable_rows/below", 0, "references[0].unreliable_rows: 0 below"),
+    ("references/0/masks_per_utterance/min", 1, "masks_per_utterance.min: 1, but"),
+    ("quality/value", 99.0, "quality.value: 99 is not between"),
+    ("quality/poor", 9, "quality.poor: 9, but"),
+    ("quality/n", 99, "quality.n: 99, but"),
+    ("status", "partial", "reason: there must be one"),
+    ("task/selection/limit", 4, "status: complete, but the result has a selection of the split"),
+    ("task/selection/ids", ["en-0001"], "status: complete, but the result has a selection"),
+    ("task/dataset/n", 33, "task.dataset.n: 33, but 32 utterances were scored"),
+    ("failures", [{"id": "x", "reason": "r", "message": "m"}], "the result has 1 failures"),
+    ("task/hash", "0", "task.hash: '0' is not a SHA-256"),
+    ("task/dataset/fingerprint", "x" * 64, "task.dataset.fingerprint: 'xxx"),
+    ("provenance/spec_hash", "/../../x", "provenance.spec_hash: '/../../x' is not a SHA-256"),
+    ("provenance/finished", "9999-12-31T00:00:00+00:00", "finished: 9999-12-31T00:00:00+00:00 has"),
+    ("provenance/finished", "2001-01-01T00:00:00+00:00", "is before the start"),
+    ("provenance/started", "yesterday", "provenance.started: 'yesterday' is not a date"),
+    ("provenance/seed", -1, "provenance.seed: -1 is below 0"),
+    ("cost/seconds", None, "cost: passes and seconds are null together"),
+    ("cost/seconds_per_audio_second", -1.0, "cost.seconds_per_audio_second"),
+    ("padding_mass", 3.0, "padding_mass: 3 is not between 0 and 1"),
+    ("method/signed", True, "method.signed: True, but of mean-heads it is False"),
+    ("method/params/heads", "loud", "method.params: mean-heads: 'heads=loud' is not"),
+    ("method/params", {"heads": "all"}, "method.params: {'heads': 'all'}, but complete"),
+    ("utterances/cluster", ["a"], "utterances.cluster: 1 values for 32 utterances"),
+    (f"utterances/{SCORE}", MISSING, f"utterances.{SCORE}: missing"),
+    (f"utterances/floor:{SCORE}", MISSING, f"utterances.floor:{SCORE}: missing"),
+    (f"utterances/ceiling:{SCORE}", MISSING, f"utterances.ceiling:{SCORE}: missing"),
+    ("utterances/hypothesis", MISSING, "utterances.hypothesis: missing"),
+    (f"utterances/reliability@{REFERENCE}", MISSING, f"reliability@{REFERENCE}: missing"),
+    ("utterances/id/0", 5, "utterances.id[0]: expected a text, found the number 5"),
+    ("utterances/id/1", "en-0001", "utterances.id[1]: 'en-0001' stands at 0 already"),
+    ("utterances/id/0", "mine", "utterances.id[0]: 'mine' is no clip of demo"),
+    ("utterances/tokens/0", 1.5, "utterances.tokens[0]: expected a whole number"),
+    (f"utterances/{SCORE}/0", "high", f"utterances.{SCORE}[0]: expected a number or null"),
+    (f"utterances/{SCORE}/0", 99, f"utterances.{SCORE}[0]: 99 is not between -1 and 1"),
+    (f"utterances/floor:{SCORE}/0", -99, f"utterances.floor:{SCORE}[0]: -99 is not between"),
+    (f"utterances/row_reliability@{REFERENCE}/0", [0.1], f"reliability@{REFERENCE}[0]: 0."),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "expected"), FALSE)
+def test_a_claim_that_its_columns_or_names_contradict_is_told_with_its_place(
     changed: Callable[..., Path], place: str, value: Any, expected: str
 ) -> None:
-    (problem, *_) = file_problems(changed({place: value}))
-    assert expected in problem
-    assert "result.json: " in problem
+    told = problems_of(changed({place: value}))
+    assert any(expected in problem for problem in told), told
+    assert all(problem.startswith(str(changed({}))) for problem in told)
 
 
-COMPLETE = {"status": "complete", "reason": None}
+def test_a_score_without_any_column_is_refused(
+    changed: Callable[..., Path], whole_result: Path
+) -> None:
+    columns = json.loads(whole_result.read_text("utf-8"))["utterances"]
+    told = problems_of(
+        changed({"utterances": {name: [] for name in columns}, "scores/0/value": 0.999})
+    )
+    assert any("status: complete, but no utterance was scored" in problem for problem in told)
+    assert any("scores[0].value: 0.999, but" in problem for problem in told)
 
 
-def test_submit_refuses_what_cannot_be_ranked(changed: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_renamed_cluster_is_told_where_the_clips_are_known(changed: Callable[..., Path]) -> None:
+    told = problems_of(changed({"utterances/cluster/0": "f9"}))
+    assert any("utterances.cluster[0]: 'f9', but the cluster of" in problem for problem in told)
+
+
+def test_two_files_that_say_one_key_twice_are_refused_by_all(
+    whole_result: Path, tmp_path: Path
+) -> None:
+    text = whole_result.read_text("utf-8").replace('"seed": 0', '"seed": 0, "seed": 0', 1)
+    file = tmp_path / "twice.json"
+    file.write_text(text)
+    (problem,) = problems_of(file)
+    assert "the key 'seed' stands twice" in problem
+
+
+def test_costs_of_maps_made_elsewhere_may_be_unknown_but_not_those_of_a_registered_method(
+    changed: Callable[..., Path],
+) -> None:
+    unknown = dict.fromkeys(("cost/forward_passes", "cost/backward_passes", "cost/seconds"))
+    told = problems_of(changed(unknown))
+    assert any("whose costs are counted" in problem for problem in told)
+    assert problems_of(changed({**unknown, "method/name": "of somebody else"})) == ()
+
+
+def test_what_nothing_shows_is_named(changed: Callable[..., Path]) -> None:
+    whole = examine(read_result(changed({})))
+    assert whole.unchecked == ("costs, and the corpus value of the quality, are as stated",)
+    foreign = {"method/name": "mine", "task/dataset/name": "mine"}
+    told = " ".join(examine(read_result(changed(foreign))).unchecked)
+    assert "method 'mine' is not registered here" in told
+    assert "the clips of 'mine' are not on this machine" in told
+    assert "the spec_hash, which names the file, does not follow" in told
+
+
+def test_what_has_changed_since_is_no_lie_but_told(changed: Callable[..., Path]) -> None:
+    old = changed(
+        {
+            "method/version": "0",
+            "task/hash": "0" * 64,
+            "task/floor": "diagonal:width=0.1",
+            "references/0/params/p": 0.5,
+        }
+    )
+    assert problems_of(old) == ()
+    told = " ".join(check_file(old).notes)
+    assert "method mean-heads: was version 0, here it is 1" in told
+    assert "floor was diagonal:width=0.1, here it is diagonal:width=0.2" in told
+    assert "spes-encoder had {" in told
+    with pytest.raises(UsageError, match="evaluate again"):
+        submit(old, old.parent)
+
+
+def test_a_result_that_says_it_is_of_todays_task_must_be(changed: Callable[..., Path]) -> None:
+    told = problems_of(changed({"task/floor": "uniform"}))
+    assert any("task.hash: that of the task here, but floor was uniform" in line for line in told)
+    other = examine(read_result(changed({"task/hash": "0" * 64})))
+    assert other.problems == ()
+    assert any("hash of task 'demo-asr-en' is not that of" in line for line in other.unchecked)
+
+
+def test_submit_refuses_what_cannot_be_ranked(
+    demo_result: Path, changed: Callable[..., Path], tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="only complete runs are ranked"):
-        submit(changed({}), tmp_path)
-    with pytest.raises(UsageError, match="changed parameters are not ranked"):
-        submit(changed(COMPLETE), tmp_path)
+        submit(demo_result, tmp_path)
+    with pytest.raises(UsageError, match="evaluate again"):
+        submit(demo_result, tmp_path)  # of 12 masks, where the task has thousands
     with pytest.raises(UsageError, match="only registered datasets"):
-        submit(changed(COMPLETE | {"task/dataset/name": "clips"}), tmp_path)
+        submit(changed({"task/dataset/name": "clips"}), tmp_path)
+    with pytest.raises(UsageError, match="only registered tasks"):
+        submit(changed({"task/name": "mine"}), tmp_path)
     with pytest.raises(UsageError, match="models that others can load"):
-        submit(changed(COMPLETE | {"model/name": "whisper:mine"}), tmp_path)
+        submit(changed({"model/name": "whisper:mine"}), tmp_path)
     with pytest.raises(UsageError, match="utterance columns give"):
-        submit(changed(COMPLETE | {"scores/0/value": 0.9}), tmp_path)
+        submit(changed({"scores/0/value": 0.9}), tmp_path)
+    with pytest.raises(UsageError, match="none of the headline"):
+        submit(changed({"task/headline/metric": "cosine"}), tmp_path)
     assert list(tmp_path.rglob("*.json")) == [tmp_path / "result.json"]
 
 
-@pytest.fixture
-def rankable(changed: Callable[..., Path]) -> Path:
-    from xbench.tasks import resolve_tasks
-
-    (task,) = resolve_tasks(("demo-asr-en",), None)
-    return changed(COMPLETE | {"task/hash": task.hash})
-
-
-def test_submit_places_the_file_unchanged(rankable: Path, tmp_path: Path) -> None:
+def test_submit_places_the_file_unchanged(whole_result: Path, tmp_path: Path) -> None:
     folder = tmp_path / "submissions"
     with pytest.raises(UsageError, match="--to FOLDER"):
-        submit(rankable, folder)
+        submit(whole_result, folder)
     folder.mkdir()
-    target = submit(rankable, folder)
-    assert target.parent == folder / "demo-asr-en" / "xbench-tiny"
-    assert target.read_bytes() == rankable.read_bytes()
+    target = submit(whole_result, folder)
+    assert target == folder / whole_result.relative_to(SUBMISSIONS)
+    assert target.read_bytes() == whole_result.read_bytes()
     assert str(target) in next_steps(target)
-    assert submit(rankable, folder) == target  # the same file again is no problem
+    assert submit(whole_result, folder) == target  # the same file again is no problem
     target.write_text("{}")
     with pytest.raises(UsageError, match="another result of this run"):
-        submit(rankable, folder)
+        submit(whole_result, folder)
     assert target.read_text() == "{}"
 
 
 def test_an_interrupted_submission_leaves_nothing(
-    rankable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "submissions"
     folder.mkdir()
@@ -128,5 +283,5 @@ def test_an_interrupted_submission_leaves_nothing(
 
     monkeypatch.setattr(store.os, "fsync", fail)
     with pytest.raises(EnvironmentProblem, match="full"):
-        submit(rankable, folder)
+        submit(whole_result, folder)
     assert [p for p in folder.rglob("*") if p.is_file()] == []

@@ -257,6 +257,11 @@ def test_a_missing_include_offers_the_nearest(folder: Path) -> None:
     assert "there is no file '_bse.yaml', did you mean '_base.yaml'" in problem
 
 
+@pytest.mark.parametrize("name", ["a\0b.yaml", "x" * 300 + ".yaml"])
+def test_an_include_that_is_no_file_name_is_told(folder: Path, name: str) -> None:
+    assert "is no file name: " in only_problem(task(folder, include=name))
+
+
 @pytest.mark.parametrize("include", [3, {"a": 1}, [1], None])
 def test_an_include_is_a_name_or_names(folder: Path, include: Any) -> None:
     problem = only_problem(task(folder, include=include))

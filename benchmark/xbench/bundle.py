@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xbench.errors import UsageError
+from xbench.inputs import read_json
 from xbench.schemas import InvalidFile, problems
 from xbench.spec import content_hash
 
@@ -91,23 +92,11 @@ def to_json(bundle: Mapping[str, Any]) -> str:
 
 def read_bundle(path: Path) -> dict[str, Any]:
     """Read and check one `bundle.json`; raises UsageError with every problem in it."""
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise InvalidFile(str(path), [f"{size} bytes are more than {LARGEST}"])
-        bundle: dict[str, Any] = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
-    except OSError as problem:
-        raise UsageError(f"{path}: {problem.strerror}") from None
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{path}: not valid JSON: {problem}") from None
+    bundle: dict[str, Any] = read_json(path, LARGEST)
     found = problems("example", bundle) or list(_contradictions(bundle, path.absolute().parent))
     if found:
         raise InvalidFile(str(path), found)
     return bundle
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not allowed; a missing value is null")
 
 
 def _contradictions(bundle: Mapping[str, Any], folder: Path) -> Iterator[str]:

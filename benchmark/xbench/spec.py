@@ -172,7 +172,10 @@ class TaskSpec:
 
     @property
     def hash(self) -> str:
-        """Content hash: the identity of the task beside its version."""
+        """Hash of the task as it is run: all of the fields, also a title and metrics that change no score.
+
+        Whether two results can be compared is decided by what the hash is made of (`submissions/README.md`).
+        """
         return content_hash(asdict(self))
 
 

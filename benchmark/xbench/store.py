@@ -1,8 +1,11 @@
 """Content-addressed artefacts on disk: hypotheses, references and maps, each written once.
 
 The key is a hash of everything that determines the artefact. Arrays lie in `KEY.npz`; `KEY.json` beside it
-holds the ingredients of the key, the checksum of the arrays and small facts. Both are written to
-a temporary file and renamed, the JSON last, so an artefact exists completely or not at all.
+holds the ingredients of the key, the checksum of the arrays, small facts, and a checksum of all of these. Both are
+written to a temporary file and renamed, the JSON last, so an artefact exists completely or not at all.
+
+What is read is held against its checksums and against the key it was asked for by. Whatever does not agree, or cannot
+be read at all, is set aside as `.damaged-KEY...` with a warning and made again.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
+import time
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +34,11 @@ from xbench.spec import canonical_json, content_hash
 
 KINDS = ("hypothesis", "reference", "map", "fit", "run", "intervention", "gate")
 
-# Artefacts, and what a killed process left of one.
-_OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.tmp-.*)")
+# Artefacts, what a killed process left of one, and what was set aside.
+_OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.(tmp|damaged)-.*)")
+_RECORD = re.compile(r"[0-9a-f]{64}\.json")
+_OLD_RECORD = {"ingredients", "sha256", "facts"}  # before the checksum of all of these
+_STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,30 @@ class Store:
 
     def has(self, key: Key) -> bool:
         """Return whether the artefact is there, without reading its arrays."""
-        return self._paths(key)[1].is_file()
+        with _readable(self.folder):
+            return self._paths(key)[1].is_file()
 
     def get(self, key: Key) -> Artefact | None:
-        """Return the artefact, or None when it is missing; a damaged one is dropped with a warning."""
+        """Return the artefact, or None when it is missing; a damaged one is set aside with a warning.
+
+        Raises EnvironmentProblem when the store may not be read.
+        """
         arrays_path, facts_path = self._paths(key)
-        if not facts_path.is_file():
-            return None
-        try:
-            return _read(arrays_path, facts_path)
-        except _Damaged as problem:
-            warnings.warn(f"cache: {problem}; it is made again", stacklevel=2)
-            facts_path.unlink(missing_ok=True)
-            arrays_path.unlink(missing_ok=True)
-            return None
+        with _readable(self.folder):
+            if not facts_path.exists():
+                return None
+            try:
+                return _read(arrays_path, facts_path)
+            except _Damaged:
+                # Another process may have replaced one of the two files in between.
+                try:
+                    return _read(arrays_path, facts_path)
+                except _Damaged as problem:
+                    warnings.warn(f"cache: {problem}; it is made again", stacklevel=2)
+        for path in (facts_path, arrays_path):
+            with contextlib.suppress(OSError):  # gone already, or a store that may only be read
+                path.replace(path.with_name(f".damaged-{path.name}"))
+        return None
 
     def put(self, key: Key, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
         """Write the artefact; raises EnvironmentProblem when the disk is full or not writable."""
@@ -102,7 +119,20 @@ class Store:
             "facts": facts,
         }
         write_atomically(arrays_path, payload)
-        write_atomically(facts_path, canonical_json(record).encode())
+        # Of what will be read back: JSON turns the keys of mappings into texts.
+        check = content_hash(json.loads(canonical_json(record)))
+        write_atomically(facts_path, canonical_json({**record, "check": check}).encode())
+
+    def sweep(self) -> int:
+        """Remove temporary files that a killed process left a day ago or earlier; return how many there were."""
+        before, removed = time.time() - _STALE_SECONDS, 0
+        for kind in KINDS:
+            for path in (self.folder / kind).glob("??/.tmp-*"):
+                with contextlib.suppress(OSError):  # gone already, or a store that may only be read
+                    if path.stat().st_mtime < before:
+                        path.unlink()
+                        removed += 1
+        return removed
 
     def _files(self, kind: str) -> list[Path]:
         """Return the files of one kind that xbench has written; others may lie beside them."""
@@ -111,15 +141,16 @@ class Store:
 
     def _records(self) -> Iterator[Path]:
         for kind in KINDS:
-            yield from (path for path in self._files(kind) if path.suffix == ".json")
+            yield from (path for path in self._files(kind) if _RECORD.fullmatch(path.name))
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Return number and bytes of the artefacts of each kind."""
         table = {}
         for kind in KINDS:
             files = self._files(kind)
-            size = sum(path.stat().st_size for path in files)
-            table[kind] = {"artefacts": sum(p.suffix == ".json" for p in files), "bytes": size}
+            size = sum(path.lstat().st_size for path in files)
+            records = sum(bool(_RECORD.fullmatch(p.name)) for p in files)
+            table[kind] = {"artefacts": records, "bytes": size}
         return table
 
     def verify(self) -> list[str]:
@@ -137,7 +168,10 @@ class Store:
         count = sum(1 for _ in self._records())
         for kind in KINDS:
             for path in self._files(kind):
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():  # a damage of a strange kind
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             for folder in (*(self.folder / kind).glob("??"), self.folder / kind):
                 with contextlib.suppress(OSError):  # something else lies in it
                     folder.rmdir()
@@ -148,17 +182,40 @@ class _Damaged(Exception):
     """An artefact whose files do not agree."""
 
 
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say in a sentence when the store may not be read."""
+    try:
+        yield
+    except PermissionError as problem:
+        raise EnvironmentProblem(
+            f"cannot read {problem.filename or folder}: {problem.strerror}; choose another folder with --cache"
+        ) from None
+
+
 def _read(arrays_path: Path, facts_path: Path) -> Artefact:
+    """Read one artefact and hold it against its checksums and the key that names its files."""
     name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
     try:
-        record = json.loads(facts_path.read_text("utf-8"))
+        record = json.loads(facts_path.read_bytes())
         payload = arrays_path.read_bytes()
-        if hashlib.sha256(payload).hexdigest() != record["sha256"]:
+        ingredients, sha256, facts = (record[key] for key in ("ingredients", "sha256", "facts"))
+        if record.keys() != _OLD_RECORD:
+            check = record.pop("check")
+            if record.keys() != _OLD_RECORD or check != content_hash(record):
+                raise _Damaged(f"{name} has a wrong checksum of its facts")
+        if content_hash(ingredients) != facts_path.stem:
+            raise _Damaged(f"{name} is another artefact than its name says")
+        if hashlib.sha256(payload).hexdigest() != sha256:
             raise _Damaged(f"{name} has a wrong checksum")
         with np.load(io.BytesIO(payload), allow_pickle=False) as file:
             arrays = {name.removeprefix("a_"): file[name] for name in file.files}
-        return Artefact(arrays, record["facts"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
+        if not isinstance(facts, dict):
+            raise _Damaged(f"{name} has facts of another kind")
+        return Artefact(arrays, facts)
+    except (_Damaged, PermissionError, MemoryError):
+        raise
+    except Exception as problem:  # noqa: BLE001  # damage takes every form; whatever it is, the artefact is made again
         raise _Damaged(f"{name} is unreadable ({type(problem).__name__})") from None
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.errors import UtteranceError
@@ -95,6 +97,90 @@ def test_half_a_flac_file_is_corrupt(tmp_path: Path) -> None:
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert reason_for(path) == "corrupt-audio"
+
+
+def with_stated_length(path: Path, samples: int) -> Path:
+    """Write another number of samples into the header of a FLAC file: the lowest 36 bits of bytes 18 to 25."""
+    data = bytearray(path.read_bytes())
+    stated = int.from_bytes(data[18:26], "big") >> 36 << 36 | samples
+    data[18:26] = stated.to_bytes(8, "big")
+    path.write_bytes(data)
+    return path
+
+
+def test_a_streamed_flac_that_states_no_length_is_read_whole(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 70_001)
+    whole, streamed = tmp_path / "whole.flac", tmp_path / "streamed.flac"
+    soundfile.write(whole, noise, 16_000)
+    soundfile.write(streamed, noise, 16_000)
+    with_stated_length(streamed, 0)
+    assert soundfile.info(streamed).frames > 1 << 60  # or this is no test of it
+    np.testing.assert_array_equal(read_audio(streamed, 16_000), read_audio(whole, 16_000))
+
+
+def test_a_flac_that_claims_more_than_it_holds_is_refused_without_memory_for_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "claims.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
+    with_stated_length(path, (1 << 36) - 1)
+    with pytest.raises(UtteranceError, match=r"ends after 3 s of 4.29e\+06 s") as caught:
+        read_audio(path, 16_000)
+    assert caught.value.reason == "corrupt-audio"
+
+
+def test_decoding_in_blocks_changes_no_sample(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    samples = np.random.default_rng(0).normal(0, 0.1, (200_000, 2)).astype(np.float32)
+    soundfile.write(path, samples, 22_050, subtype="FLOAT")
+    mono = samples.mean(axis=1, dtype=np.float32)
+    np.testing.assert_array_equal(read_audio(path, 22_050), mono)
+    resampled = soxr.resample(mono, 22_050, 16_000, "HQ")
+    np.testing.assert_array_equal(read_audio(path, 16_000), resampled)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "told"),
+    [
+        (1, 1, "a sampling rate of 1 Hz is none of a recording"),
+        (999, 1, "a sampling rate of 999 Hz"),
+        (2_000_000, 1, "a sampling rate of 2000000 Hz"),
+        (16_000, 65, "65 channels are more than 64"),
+    ],
+)
+def test_headers_that_no_recording_has_are_refused_before_anything_is_decoded(
+    tmp_path: Path, rate: int, channels: int, told: str
+) -> None:
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, np.zeros((100, channels), np.float32), rate)
+    with pytest.raises(UtteranceError, match=told) as caught:
+        read_audio(path, 16_000)
+    assert caught.value.reason == "corrupt-audio"
+
+
+def test_a_file_longer_than_what_is_wanted_is_refused_before_it_is_resampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(30_000, np.float32), 1_000)
+    monkeypatch.setattr(soxr, "resample", None)
+    with pytest.raises(UtteranceError, match=r"lasts longer than 20 s") as caught:
+        read_audio(path, 16_000, longest_seconds=20.0)
+    assert caught.value.reason == "too-long"
+
+
+def test_what_is_no_file_is_missing_audio(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (
+        tmp_path / "pipe.wav",
+        Path("/dev/zero"),
+        tmp_path / "a\0b",
+        tmp_path / ("x" * 300),
+    ):
+        for read in (lambda p: read_audio(p, 16_000), audio_sha256):
+            with pytest.raises(UtteranceError) as caught:
+                read(path)
+            assert caught.value.reason == "missing-audio"
 
 
 def test_no_samples_are_empty_audio(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xbench import registry
+from xbench.data import manifest as manifest_module
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.data.datasets import manifest_path, utterances_for
 from xbench.data.demo import DEMO, demo_manifest
@@ -121,6 +122,7 @@ BAD_LINES = {
     "{": "not JSON: Expecting property name enclosed in double quotes (column 2)",
     "3": "expected a mapping, found the number 3",
     '{"id": NaN}': "not JSON: NaN is not a number; write null",
+    '{"id": "a", "duration_s": 1' + "0" * 400 + "}": "the number 100000000000... (401 characters)",
     '{"id": "a", "id": "b"}': "field 'id' is given twice",
     json.dumps(line("")): "id: '' is not an id: ",
     json.dumps(line(7)): "id: expected a text, found the number 7",
@@ -135,7 +137,7 @@ BAD_LINES = {
     json.dumps(line(words=[{"word": "a", "start": -1, "end": 1}])): (
         "words[0].start: must be at least 0, found the number -1"
     ),
-    '{"id": "a", "words": [{"end": 1e999}]}': "missing key 'audio'",
+    '{"id": "a", "words": [{"end": 1e999}]}': "the number 1e999 is not finite",
     json.dumps({"id": "a", "audio": "a.wav", "language": "en"}): "missing key 'transcript'",
     json.dumps(line(transcript="\ud800")): "not Unicode text: it holds half of a surrogate pair",
     "[" * 100_000: "not usable JSON: nested too deeply",
@@ -180,6 +182,24 @@ def test_an_empty_manifest_is_refused(folder: Path, content: str) -> None:
     path = folder / "m.jsonl"
     path.write_text(content)
     assert problems_of(path) == ["no utterances; every line holds one JSON object"]
+
+
+def test_a_null_byte_in_the_name_of_a_clip_is_a_problem_of_its_line(folder: Path) -> None:
+    (problem,) = problems_of(write(folder, line("a"), line("nul", audio="a\0b")))
+    assert problem.startswith("line 2: audio of 'nul': ")
+    assert "this is no file name (embedded null byte)" in problem
+
+
+def test_a_manifest_has_a_largest_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_module, "MANIFEST_BYTES", 100)
+    with pytest.raises(UsageError, match=r"cannot be read: .* MB are more than"):
+        read_manifest(write(folder, *[line(str(n)) for n in range(10)]))
+
+
+def test_without_reading_audio_what_the_lines_state_counts(folder: Path) -> None:
+    path = write(folder, line("a", sha256="AB" * 32), line("gone"))
+    found = read_manifest(path, hashed=None)
+    assert [u.audio_sha256 for u in found.utterances] == ["ab" * 32, ""]
 
 
 def test_a_folder_or_missing_path_is_told(folder: Path) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError, UtteranceError
+from xbench.models.checkpoint_files import INDEX, folder_revision
 from xbench.models.families.whisper import WhisperModel
-from xbench.models.loading import folder_revision, load_model, locate
+from xbench.models.loading import load_model, locate
 from xbench.models.protocol import Hypothesis, SpeechModel
 from xbench.spec import Decoding
 from xbench.trace import AttentionBlock, Trace, crop
@@ -404,6 +405,25 @@ def make_pickle(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def list_shards(folder: Path, name: str) -> None:
+    """Replace the weights by an index that names one file for all of them."""
+    weights = folder / "model.safetensors"
+    names = dict.fromkeys(load_file(weights), name)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    weights.rename(folder / "model-00001-of-00001.safetensors")
+
+
+def list_a_pickle(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    list_shards(folder, "pytorch_model.bin")
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+def list_a_file_elsewhere(folder: Path) -> None:
+    list_shards(folder, "../elsewhere.safetensors")
+    (folder / "model-00001-of-00001.safetensors").rename(folder.parent / "elsewhere.safetensors")
+
+
 def shorten_window(folder: Path) -> None:
     edit_json(folder / "preprocessor_config.json", chunk_length=1, nb_max_frames=100)
 
@@ -416,6 +436,21 @@ def shorten_window(folder: Path) -> None:
         (resize_a_tensor, "1 mismatched keys, for instance model.encoder.conv1.bias;"),
         (damage_weights, "damaged safetensors file"),
         (make_pickle, "its weights are a pickle"),
+        (list_a_pickle, r"names 'pytorch_model.bin', which is no safetensors file"),
+        (list_a_file_elsewhere, "names '../elsewhere.safetensors', a file outside of its folder"),
+        (lambda f: list_shards(f, "nowhere.safetensors"), "lists nowhere.safetensors, which is"),
+        (
+            lambda f: [list_shards(f, "x"), (f / INDEX).write_text("[]")],
+            "index.json is not valid",
+        ),
+        (
+            lambda f: edit_json(f / "config.json", transformers_weights="adapter_model.bin"),
+            "its configuration names the file of its weights",
+        ),
+        (
+            lambda f: (f / "adapter_config.json").write_text("{}"),
+            "holds an adapter, whose base model lies elsewhere",
+        ),
         (shorten_window, "the feature extractor makes 100 frames, the encoder takes 200"),
         (lambda f: (f / "model.safetensors").unlink(), r"has no \*.safetensors weights"),
         (lambda f: (f / "config.json").unlink(), "has no config.json"),
@@ -525,6 +560,32 @@ def test_info_describes_the_checkpoint(tiny: WhisperModel, tiny_whisper_folder: 
     assert info.n_parameters == sum(math.prod(w.shape) for w in weights.values())
     assert info.revision == folder_revision(tiny_whisper_folder)
     assert str(tiny_whisper_folder) not in repr(info)
+
+
+def test_weights_in_several_files_are_all_part_of_the_revision(folder: Path) -> None:
+    list_shards(folder, "model-00001-of-00001.safetensors")
+    before = load_model(f"whisper:{folder}", device="cpu").info.revision
+    shard = folder / "model-00001-of-00001.safetensors"
+    weights = load_file(shard)
+    weights["model.encoder.conv1.bias"][0] += 1e-3
+    save_file(weights, shard, metadata={"format": "pt"})
+    assert load_model(f"whisper:{folder}", device="cpu").info.revision != before
+
+
+def test_an_index_on_the_hub_may_not_name_a_pickle(
+    hub_cache: Callable[[str], Path], tiny_whisper_folder: Path
+) -> None:
+    snapshot = hub_cache("nobody/small")
+    shutil.copytree(tiny_whisper_folder, snapshot, dirs_exist_ok=True)
+    list_a_pickle(snapshot)
+    with pytest.raises(UsageError, match="no safetensors file"):
+        load_model("whisper:nobody/small", device="cpu")
+
+
+def test_code_that_comes_with_a_checkpoint_is_part_of_the_revision(folder: Path) -> None:
+    before = folder_revision(folder)
+    (folder / "modeling_own.py").write_text("x = 1")
+    assert folder_revision(folder) != before
 
 
 def test_changed_weights_are_another_revision(folder: Path) -> None:

@@ -19,8 +19,8 @@ from xbench.data.manifest import Selection, read_manifest
 from xbench.metrics import Score
 from xbench.metrics import intervention as iv
 from xbench.metrics.quality import corpus_quality
+from xbench.results.corpus import corpus_estimate
 from xbench.runner import compare, hearing, intervene, ranked, stages
-from xbench.runner.assemble_interventions import corpus_estimate
 from xbench.runner.bench import Bench
 from xbench.runner.keys import Decoded, Job, Spoken
 from xbench.runner.plan import Method
@@ -299,6 +299,10 @@ def free_score(edits: list[float], words: float) -> Score:
     return iv.auc_free(iv.Redecoded(np.array([[e, words] for e in edits]), WER))
 
 
+def summed(scores: list[Score]) -> list[Any]:
+    return [score.columns.get("statistics") for score in scores]
+
+
 def test_the_corpus_value_is_that_of_all_texts_at_once() -> None:
     said = ["one two three four", "five six"]
     heard = [
@@ -317,7 +321,7 @@ def test_the_corpus_value_is_that_of_all_texts_at_once() -> None:
         min(100.0, corpus_quality(WER, [heard[0][s], heard[1][s]], said, ["en"] * 2) or 0.0)
         for s in range(21)
     ]
-    estimate = corpus_estimate(iv.corpus_auc_free, scores, ["a", "b"], WER, 0)
+    estimate = corpus_estimate(iv.corpus_auc_free, summed(scores), ["a", "b"], WER, 0)
     assert estimate.value == pytest.approx(np.trapezoid(curve, dx=0.05))
     assert (estimate.n, estimate.n_clusters, estimate.ci_reason) == (2, 2, "fewer-than-5-clusters")
 
@@ -326,7 +330,7 @@ def test_with_equal_lengths_and_no_clipping_it_is_a_plain_mean() -> None:
     rng = np.random.default_rng(0)
     scores = [free_score(rng.integers(0, 9, 21).astype(float).tolist(), 10.0) for _ in range(14)]
     clusters = [str(index // 2) for index in range(14)]
-    corpus = corpus_estimate(iv.corpus_auc_free, scores, clusters, WER, 0)
+    corpus = corpus_estimate(iv.corpus_auc_free, summed(scores), clusters, WER, 0)
     plain = mean_estimate([s.value for s in scores], clusters, seed=0)
     assert corpus.value == pytest.approx(plain.value)
     assert (corpus.low, corpus.high) == pytest.approx((plain.low, plain.high))
@@ -335,9 +339,9 @@ def test_with_equal_lengths_and_no_clipping_it_is_a_plain_mean() -> None:
 
 def test_utterances_without_a_value_do_not_enter_the_corpus() -> None:
     scores = [Score(None, "no-target-text"), free_score([0.0] * 11 + [5.0] * 10, 10.0)]
-    estimate = corpus_estimate(iv.corpus_auc_free, scores, ["a", "b"], WER, 0)
+    estimate = corpus_estimate(iv.corpus_auc_free, summed(scores), ["a", "b"], WER, 0)
     assert (estimate.value, estimate.n) == (scores[1].value, 1)
-    nothing = corpus_estimate(iv.corpus_auc_free, scores[:1], ["a"], WER, 0)
+    nothing = corpus_estimate(iv.corpus_auc_free, summed(scores[:1]), ["a"], WER, 0)
     assert (nothing.value, nothing.reason) == (None, "no-defined-value")
 
 

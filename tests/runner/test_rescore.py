@@ -12,7 +12,7 @@ import soundfile
 from scipy import stats as scipy_stats
 
 from xbench import Call, ExecutionOptions, RunSpec, evaluate
-from xbench.errors import UsageError
+from xbench.errors import EnvironmentProblem, UsageError
 from xbench.results import RunResult
 from xbench.runner import bench, stability, stages
 from xbench.runner.bench import Shelf
@@ -74,6 +74,35 @@ def test_scoring_again_gives_the_same_bytes_without_a_model(
     for first, second in zip(results, again, strict=True):
         assert without_provenance(second) == without_provenance(first)
         assert second.path() == first.path()
+
+
+def test_a_finished_run_is_repeated_and_scored_on_a_store_that_may_only_be_read(
+    made: tuple[list[RunResult], Store],
+    tiny_whisper_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results, store = made
+
+    def refuse(*_: object) -> None:
+        raise EnvironmentProblem("cannot write: Read-only file system; choose another folder")
+
+    monkeypatch.setattr(Store, "put", refuse)
+    spec = RunSpec(
+        model=f"whisper:{tiny_whisper_folder}",
+        methods=tuple(map(Call, METHODS)),
+        tasks=("asr",),
+        data=str(store.folder.parent / "clips.jsonl"),
+        masks=24,
+        metrics=(Call("pearson"), Call("pearson-paper")),
+    )
+    options = ExecutionOptions(str(tmp_path), str(store.folder), "cpu")
+    again = evaluate(spec, options)
+    for first, second in zip(results, again, strict=True):
+        assert second.scores == first.scores
+    assert len(rescore(again, store)) == len(METHODS)
+    with pytest.raises(EnvironmentProblem, match="Read-only"):
+        evaluate(replace(spec, seed=1), options)
 
 
 def test_another_pooling_changes_input_references_only(made: tuple[list[RunResult], Store]) -> None:

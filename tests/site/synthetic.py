@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from xbench import stats
 
 METHODS = (
     ("mean-heads", {"heads": "all", "layers": "all"}, "attention", False),
@@ -66,8 +69,18 @@ def result(
         "id": [f"clip-{i:04d}" for i in range(utterances)],
         "cluster": [f"speaker-{i % clusters}" for i in range(utterances)],
         "hypothesis": [stranger] * utterances,
+        "truncated": [False] * utterances,
+        "tokens": [4] * utterances,
+        "frames": [100] * utterances,
+        "wer": [4.2] * utterances,
         "map_hash": [sha(name, i)[:16] for i in range(utterances)],
     }
+    for reference in sorted({r for _, r in scores if r}):
+        columns |= {
+            f"reliability@{reference}": [0.83] * utterances,
+            f"masks@{reference}": [2000] * utterances,
+            f"row_reliability@{reference}": [[0.83] * 4] * utterances,
+        }
     records = []
     for metric, reference in scores:
         column = metric if reference is None else f"{metric}@{reference}"
@@ -77,7 +90,9 @@ def result(
         floors = [round(0.1 + 0.01 * (i % 5), 6) for i in range(utterances)]
         ceilings = [round(0.85 + 0.01 * (i % 5), 6) for i in range(utterances)]
         columns |= {column: values, f"floor:{column}": floors, f"ceiling:{column}": ceilings}
-        records.append(_score(metric, reference, values, floors, ceilings, clusters))
+        records.append(
+            _score(metric, reference, values, floors, ceilings, columns["cluster"], seed)
+        )
     seconds = {"attention": 0.01, "gradient": 0.2, "perturbation": 3.0, "control": 0.0002}[kind]
     seconds *= 1 + generator.random()
     return {
@@ -116,7 +131,7 @@ def result(
         },
         "method": {
             "name": name,
-            "version": "1",
+            "version": "made up",  # so that nobody expects the parameters of today
             "params": params,
             "kind": kind,
             "space": "encoder",
@@ -125,7 +140,9 @@ def result(
             "distribution": True,
             "fitted": None,
         },
-        "references": [_reference(name) for name in sorted({r for _, r in scores if r})],
+        "references": [
+            _reference(name, columns, seed) for name in sorted({r for _, r in scores if r})
+        ],
         "quality": {
             "metric": "wer",
             "value": 4.2,
@@ -136,7 +153,7 @@ def result(
         },
         "scores": records,
         "utterances": columns,
-        "failures": [{"id": "clip-x", "reason": "too-long", "message": stranger}],
+        "failures": [],
         "cost": {
             "forward_passes": utterances,
             "backward_passes": utterances if gradients else 0,
@@ -172,6 +189,7 @@ def unsupported(*args: Any, **options: Any) -> dict[str, Any]:
         "padding_mass": None,
         "utterances": {name: [] for name in ("id", "cluster", "map_hash")},
     }
+    run["task"]["dataset"]["n"] = 0
     run["quality"] |= {"value": None, "n": 0, "reason": "no-target-text"}
     for reference in run["references"]:
         reference |= {
@@ -188,15 +206,15 @@ def unsupported(*args: Any, **options: Any) -> dict[str, Any]:
     return run
 
 
-def _interval(value: float | None, half: float = 0.03) -> dict[str, Any]:
-    if value is None:
-        return {"value": None, "ci": None, "reason": "no-defined-value", "ci_reason": None}
-    return {"value": value, "ci": [value - half, value + half], "reason": None, "ci_reason": None}
+def _interval(estimate: stats.Estimate) -> dict[str, Any]:
+    ci = None if estimate.low is None else [estimate.low, estimate.high]
+    why = {"reason": estimate.reason, "ci_reason": estimate.ci_reason}
+    return {"value": estimate.value, "ci": ci, **why}
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
+@functools.cache
+def _mean(values: tuple[float | None, ...], clusters: tuple[str, ...], seed: int) -> dict[str, Any]:
+    return _interval(stats.mean_estimate(values, clusters, seed=seed))
 
 
 def _score(
@@ -205,45 +223,44 @@ def _score(
     values: Sequence[float | None],
     floors: Sequence[float],
     ceilings: Sequence[float],
-    clusters: int,
+    clusters: Sequence[str],
+    seed: int,
 ) -> dict[str, Any]:
-    value, floor, ceiling = _mean(values), _mean(floors), _mean(ceilings)
-    interval = _interval(value)
-    skill = (
-        None
-        if value is None or floor is None or ceiling is None
-        else (value - floor) / (ceiling - floor)
-    )
-    undefined = {} if value is not None else {"constant-map": len(values)}
+    known = [cluster for cluster, value in zip(clusters, values, strict=True) if value is not None]
+    estimate = _mean(tuple(values), tuple(clusters), seed)
     return {
         "metric": metric,
         "reference": reference,
-        "value": value,
-        "reason": None if value is not None else "constant-map",
-        "ci": interval["ci"],
-        "ci_reason": None,
-        "n": 0 if value is None else len(values),
-        "n_clusters": 0 if value is None else min(clusters, len(values)),
+        **estimate,
+        "reason": None if known else "constant-map",
+        "n": len(known),
+        "n_clusters": len(set(known)),
         "clusters_assumed": False,
-        "undefined": undefined,
-        "floor": _interval(floor, 0.01),
-        "ceiling": {**_interval(ceiling, 0.01), "lower": None, "structural": None},
-        "skill": _interval(skill, 0.05),
-        "disattenuated": _interval(None if value is None or not ceiling else value / ceiling),
+        "undefined": {} if known else {"constant-map": len(values)},
+        "floor": _mean(tuple(floors), tuple(clusters), seed),
+        "ceiling": {
+            **_mean(tuple(ceilings), tuple(clusters), seed),
+            "lower": None,
+            "structural": None,
+        },
+        "skill": _interval(stats.skill(values, floors, ceilings, clusters, seed=seed)),
+        "disattenuated": _interval(stats.disattenuated(values, ceilings, clusters, seed=seed)),
         "direction": "lower" if metric == "sufficiency-eraser" else "higher",
     }
 
 
-def _reference(name: str) -> dict[str, Any]:
+def _reference(name: str, columns: dict[str, list[Any]], seed: int) -> dict[str, Any]:
+    clusters = tuple(columns["cluster"])
+    ceiling = _mean(tuple(columns[f"ceiling:pearson@{name}"]), clusters, seed)
     return {
         "name": name,
-        "version": "1",
+        "version": "made up",
         "params": {"masks": 2000, "p": 0.7},
         "estimator": "masked-mean",
         "masks": [1000, 1000],
         "neutral_value": "zero vector",
-        "reliability": _interval(0.83),
-        "ceiling": {"pearson": {**_interval(0.91), "lower": None, "structural": None}},
+        "reliability": _mean(tuple(columns[f"reliability@{name}"]), clusters, seed),
+        "ceiling": {"pearson": {**ceiling, "lower": None, "structural": None}},
         "converged": None,
         "kept": 0.7,
         "forward_passes": 100,

@@ -175,3 +175,38 @@ def test_the_page_for_lost_readers_finds_its_way_from_any_depth(tmp_path: Path) 
     assert [t for t in targets if not t.startswith("https://example.org/board/")] == []
     build([inputs], tmp_path / "plain")
     assert 'href="index.html"' in (tmp_path / "plain/404.html").read_text()
+
+
+def test_a_build_that_was_killed_between_its_renames_loses_nothing(tmp_path: Path) -> None:
+    inputs, out = write(tmp_path / "in", [result()]), tmp_path / "site"
+    build([inputs], out)
+    (out / "CNAME").write_text("example.org")
+    out.rename(
+        tmp_path / ".site-abc-old"
+    )  # what a kill leaves: the old site aside, the new one half written
+    (tmp_path / ".site-abc").mkdir()
+    os.utime(tmp_path / ".site-abc", (0, 0))
+    build([inputs], out)
+    assert (out / "CNAME").read_text() == "example.org"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "site"]
+
+
+def test_an_interruption_between_the_renames_puts_the_old_site_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = write(tmp_path / "in", [result()]), tmp_path / "site"
+    build([inputs], out)
+    before = (out / "build.json").read_bytes()
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == out:
+            monkeypatch.setattr(Path, "rename", rename)
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build([inputs], out)
+    assert (out / "build.json").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "site"]

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import METHODS, result, write
+from synthetic import METHODS, SCORES, result, write
 
 from xbench.errors import UsageError
+from xbench.inputs import RESULT_BYTES
 from xbench.schemas import problems
-from xbench.site.load import LARGEST_FILE, read_results
-from xbench.site.quick_check import accepts
+from xbench.schemas.quick import accepts
+from xbench.site.load import read_results
 from xbench.site.text import LONGEST, readable, slugs
+
+
+@pytest.fixture(autouse=True)
+def taken_as_stated() -> None:
+    """Let results be examined: nothing here is taken as stated."""
+
+
+SUBMISSIONS = Path(__file__).parents[2] / "submissions"
 
 
 def text_of(**changes: str) -> str:
@@ -32,7 +42,7 @@ BROKEN = {
     "infinity": (text_of().replace('"seed": 0', '"seed": -Infinity'), "Infinity"),
     "overflow": (
         text_of().replace('"padding_mass": 0.07', '"padding_mass": 1e999'),
-        "padding_mass",
+        "1e999 is not finite",
     ),
     "truncated": (text_of()[:1000], "not valid JSON"),
     "empty": ("", "not valid JSON"),
@@ -47,7 +57,9 @@ BROKEN = {
     "unknown-key": (text_of().replace('"status"', '"stauts"'), "stauts"),
     "key-twice": (text_of().replace('"seed": 0', '"seed": 0, "seed": 1'), "twice"),
     "huge-number": (text_of().replace('"seed": 0', f'"seed": {"9" * 5000}'), "not valid JSON"),
-    "surrogate": (text_of().replace('"max"', '"\\ud800"').replace("spes-encoder", "\ud800"), ""),
+    "surrogate": (text_of().replace('"max"', '"\\ud800"'), "half of a surrogate pair"),
+    "surrogate-bytes": (text_of().replace("spes-encoder", "\ud800"), "not UTF-8"),
+    "400-digits": (text_of().replace('"seed": 0', f'"seed": {"9" * 400}'), "beyond 64 bits"),
 }
 
 
@@ -65,7 +77,7 @@ def test_a_broken_file_is_named_and_left_out(name: str, tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
-        file.truncate(LARGEST_FILE + 1)
+        file.truncate(RESULT_BYTES + 1)
     _, refused = read_results([tmp_path])
     assert "MB is more than" in refused[0].reason
 
@@ -84,12 +96,50 @@ def test_columns_must_fit_together_and_be_finite(tmp_path: Path) -> None:
     assert len(refused) == 3
 
 
-def test_of_two_files_of_one_run_the_newer_is_kept_whatever_their_names(tmp_path: Path) -> None:
+def test_of_two_files_of_one_run_with_equal_values_one_is_kept_whatever_their_names(
+    tmp_path: Path,
+) -> None:
     old, new = result(date="2026-01-01"), result(date="2026-02-01")
+    new["utterances"]["map_hash"] = ["0" * 16] * 12
+    kept = set()
     for name, order in (("a", [old, new]), ("b", [new, old])):
         accepted, refused = read_results([write(tmp_path / name, order)])
-        assert [r.data["provenance"]["finished"][:10] for r in accepted] == ["2026-02-01"]
+        kept |= {r.sha256 for r in accepted}
+        assert (len(accepted), len(refused)) == (1, 1)
         assert "the same run as" in refused[0].reason
+    assert len(kept) == 1
+
+
+def test_of_two_files_of_one_run_with_different_values_neither_is_kept(tmp_path: Path) -> None:
+    honest, other = result(date="2026-01-01"), result(date="2026-02-01", scores=[*SCORES[:1]])
+    # A hash that the author of the file chose does not make it another run.
+    other["provenance"]["spec_hash"] = "0" * 64
+    accepted, refused = read_results([write(tmp_path, [honest, other, result(method=METHODS[4])])])
+    assert [r.file for r in accepted] == ["00002.json"]
+    assert [r.file for r in refused] == ["00000.json", "00001.json"]
+    for refusal in refused:
+        assert "none is kept" in refusal.reason
+        assert "00000.json, 00001.json" in refusal.reason
+
+
+def test_a_result_from_the_future_is_refused(tmp_path: Path) -> None:
+    _, refused = read_results([write(tmp_path, [result(date="9999-12-31")])])
+    assert "has not come yet" in refused[0].reason
+
+
+def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "null.json").symlink_to("/dev/zero")
+    (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
+    (tmp_path / "nothing.json").symlink_to(tmp_path / "nowhere")
+    write(tmp_path / "good", [result()])
+    accepted, refused = read_results([tmp_path])
+    assert [r.file for r in accepted] == ["good/00000.json"]
+    told = {r.file: r.reason for r in refused}
+    assert told["pipe.json"] == "is a named pipe, not a plain file"
+    assert told["null.json"] == "is a device, not a plain file"
+    assert "symbolic links" in told["loop.json"]
+    assert "there is no such file" in told["nothing.json"]
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
@@ -158,3 +208,5 @@ def test_the_quick_check_says_what_the_schema_says(data: st.DataObject) -> None:
 
 def test_the_quick_check_understands_the_whole_schema() -> None:
     assert accepts("result")(result())
+    (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
+    assert accepts("result")(json.loads(file.read_text("utf-8")))

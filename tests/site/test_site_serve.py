@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from synthetic import result, write
 from typer.testing import CliRunner
 
-from xbench.cli import app
+from xbench.cli.commands import app
 from xbench.errors import EnvironmentProblem, UsageError
+from xbench.site import serve
 from xbench.site.serve import server
 
 
@@ -59,6 +61,46 @@ def test_it_lists_nothing_and_leaves_its_folder_never(
     assert get(connection, "/folder/")[0] == 404
     assert get(connection, "/../secret.txt")[0] == 404
     assert get(connection, "/%2e%2e/secret.txt", Range="bytes=0-3")[0] == 404
+
+
+def test_names_that_no_file_has_and_absurd_ranges_are_answered(
+    connection: http.client.HTTPConnection,
+) -> None:
+    for path in ("/%00", "/clip.wav%00", "/" + "x" * 300, "/clip.wav/more"):
+        assert get(connection, path)[0] == 404
+    for ranges in (f"bytes={'9' * 5000}-", f"bytes=-{'9' * 5000}", "bytes=5-2,7-", "lines=1-2"):
+        assert get(connection, "/clip.wav", Range=ranges)[:2] == (200, bytes(range(100)))
+    assert get(connection, "/clip.wav", Range=f"bytes={'9' * 18}-")[0] == 416
+    assert get(connection, "/clip.wav", Range="bytes=-0")[0] == 416
+
+
+def test_what_is_not_there_is_told_by_the_sites_own_page(
+    connection: http.client.HTTPConnection, tmp_path: Path
+) -> None:
+    assert b"Error response" in get(connection, "/nowhere.html")[1]
+    (tmp_path / "404.html").write_text("the site says: no such page")
+    for path in ("/nowhere.html", "/folder/", "/%00"):
+        assert get(connection, path)[:2] == (404, b"the site says: no such page")
+
+
+def test_connections_that_say_nothing_are_closed_and_no_more_than_a_few_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve._Handler, "timeout", 0.2)
+    monkeypatch.setattr(serve, "_MOST_CONNECTIONS", 2)
+    (tmp_path / "index.html").write_text("home")
+    with server(tmp_path, 0) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        idle = [socket.create_connection(running.server_address[:2], timeout=10) for _ in range(5)]
+        assert [each.recv(10) for each in idle] == [b""] * 5  # closed by the server, none answered
+        client = http.client.HTTPConnection(*running.server_address[:2], timeout=10)
+        assert get(client, "/")[:2] == (200, b"home")
+        client.close()
+        for each in idle:
+            each.close()
+        running.shutdown()
+        thread.join()
 
 
 def test_it_listens_on_this_machine_only_and_tells_of_a_taken_port(tmp_path: Path) -> None:

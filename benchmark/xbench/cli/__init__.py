@@ -1,60 +1,63 @@
 """The command line: thin over `xbench.evaluate` and the registries; imports no torch by itself.
 
-Each module holds a group of commands. A command imports what it works with when it runs, so that
-the others, and `--help`, do not wait for it. Typer asks for the annotations of all commands at each
-start; they are not deferred there, which spares it the evaluation.
+Here is only what stands around a command: every way in which one can end becomes one message and an exit code. So
+this module imports nothing that takes long before that frame stands.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
-import traceback
-
-import typer
-
-from xbench.cli import (
-    audit,
-    data,
-    examples,
-    leaderboard,
-    machine,
-    pictures,
-    plugins,
-    registered,
-    report,
-    runs,
-    store,
-)
-from xbench.errors import EnvironmentProblem, XbenchError
-
-app = typer.Typer(
-    name="xbench",
-    help="Measure how faithful attention-based explanations of speech-to-text models are.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for module in (runs, pictures, registered, plugins, machine):
-    app.add_typer(module.app)
-for group in (store, data, examples, leaderboard, report, audit):
-    app.add_typer(group.app, no_args_is_help=True)
 
 
 def main() -> None:
     """Run the command line; every error becomes one message and an exit code."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while modules are imported, where no command can catch it
+        sys.exit(130)
+    except BrokenPipeError:
+        # Who read the output has enough of it. What the command did is done; Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _run() -> None:
     # Set before torch loads: no telemetry, no tokenizer threads beside torch's own.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # What a terminal cannot show becomes an escape: no finished run may fail at its last line.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    from xbench.cli.commands import app
+    from xbench.errors import EnvironmentProblem, UsageError, XbenchError
+
     try:
         app()
     except XbenchError as problem:
         _fail(str(problem), problem.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        if problem.filename is None:
+            _bug()
+        usage = problem.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+        kind = UsageError if usage else EnvironmentProblem
+        _fail(f"{problem.filename}: {problem.strerror}", kind.exit_code)
     except Exception as problem:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
         if _out_of_memory(problem):
             _fail("out of memory; use a smaller --batch-size", EnvironmentProblem.exit_code)
-        traceback.print_exc()
-        _fail("this is a bug in xbench or a plugin; please report the lines above", 3)
+        _bug()
+
+
+def _bug() -> None:
+    import traceback
+
+    traceback.print_exc()
+    _fail("this is a bug in xbench or a plugin; please report the lines above", 3)
 
 
 def _out_of_memory(problem: Exception) -> bool:

@@ -17,30 +17,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xbench.inputs import visible
+
 # Rich takes 80 columns where there is no terminal; a table in a log has more room.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
 out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def safe(text: str) -> str:
+    """Return a text as it may be printed: what commands a terminal as escapes, nothing read as markup."""
+    return escape(visible(text, keep="\n\t"))
+
+
 def say(text: str) -> None:
     """Print one line."""
-    out.print(escape(text))
+    out.print(safe(text))
 
 
 def error(text: str) -> None:
     """Print an error to standard error."""
-    _err.print(f"[red]error:[/red] {escape(text)}")
+    _err.print(f"[red]error:[/red] {safe(text)}")
 
 
 def warn(text: str) -> None:
     """Print what is allowed but probably not meant, to standard error."""
-    _err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+    _err.print(f"[yellow]warning:[/yellow] {safe(text)}")
 
 
 def emit_json(value: Any) -> None:
     """Print JSON and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(value, indent=1, ensure_ascii=plain, allow_nan=False)
+    # Inside texts, where alone these characters can stand, an escape says the same.
+    sys.stdout.write(visible(text, keep="\n") + "\n")
 
 
 class ProgressReporter:
@@ -85,12 +95,12 @@ class ProgressReporter:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show one bar while the context lasts."""
-        bar = self._progress.add_task(escape(title), total=total)
+        bar = self._progress.add_task(safe(title), total=total)
         yield lambda steps: self._progress.advance(bar, steps)
 
     def note(self, message: str) -> None:
         """Print a line above the bars, to standard error."""
-        _err.print(f"[yellow]note:[/yellow] {escape(message)}")
+        _err.print(f"[yellow]note:[/yellow] {safe(message)}")
 
 
 def show_plan(estimates: Sequence[Mapping[str, Any]]) -> None:
@@ -108,7 +118,7 @@ def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for name in rows[0]:
         table.add_column(name, min_width=len(name), no_wrap=name == "name", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_text(value)) for value in row.values()))
+        table.add_row(*(safe(_text(value)) for value in row.values()))
     out.print(table)
 
 
@@ -118,7 +128,7 @@ def show_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(escape(name), escape(_text(value)))
+        table.add_row(safe(name), safe(_text(value)))
     out.print(table)
 
 

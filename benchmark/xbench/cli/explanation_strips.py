@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from xbench.cli.console import out, say
+from xbench.cli.console import out, safe, say
 
 if TYPE_CHECKING:
     from xbench.runner.clip import Explanation
@@ -35,7 +33,7 @@ def show_explanation(explanation: Explanation) -> None:
     for token, row in zip(explanation.tokens, levels, strict=True):
         strip = "".join(_BLOCKS[round(level * (len(_BLOCKS) - 1))] for level in row)
         out.print(
-            f"{escape(repr(token)):>{width}} [cyan]{strip}[/cyan]", soft_wrap=False, no_wrap=True
+            f"{safe(repr(token)):>{width}} [cyan]{strip}[/cyan]", soft_wrap=False, no_wrap=True
         )
     end = f"{frames * explanation.frame_seconds:.2f} s"
     say(" " * (width + 1) + "0 s" + end.rjust(columns - 3))

@@ -1,13 +1,9 @@
-"""What `xbench list`, `show` and `validate` tell, as plain data (no torch).
-
-Only validating reads manifests and results; what that takes is imported there, so that listing is quick.
-"""
+"""What `xbench list` and `show` tell, as plain data (no torch)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from xbench import registry, tasks
@@ -20,9 +16,8 @@ from xbench.description import (
     FamilyDescription,
     Parameter,
 )
-from xbench.errors import UnknownName, UsageError, XbenchError, nearest
-from xbench.schemas import InvalidFile
-from xbench.spec import Selection, TaskSpec
+from xbench.errors import UnknownName, UsageError, nearest
+from xbench.spec import TaskSpec
 
 Row = dict[str, Any]
 
@@ -223,55 +218,3 @@ def _description_facts(description: Description) -> Row:
 
 def _with_plugin(shown: Row, entry: registry.Entry[Any]) -> Row:
     return {**shown, "plugin": f"{entry.distribution} {entry.distribution_version}"}
-
-
-def files_below(path: Path) -> list[Path]:
-    """Return the path itself, or the task, manifest and result files below a folder, sorted."""
-    if not path.is_dir():
-        return [path]
-    found = [f for f in sorted(path.rglob("*")) if f.suffix in (".yaml", ".jsonl", ".json")]
-    if not found:
-        raise UsageError(f"{path} holds no .yaml task, .jsonl manifest or .json result")
-    return found
-
-
-def file_warnings(path: Path) -> list[str]:
-    """Return what is allowed in a manifest but probably not meant."""
-    if path.suffix != ".jsonl":
-        return []
-    from xbench.data.manifest import probable_misspellings
-
-    return [f"{path}: {text}" for text in probable_misspellings(path)]
-
-
-def file_problems(path: Path) -> list[str]:
-    """Return every problem of a task file (.yaml), manifest (.jsonl), result or bundle (.json)."""
-    from xbench.data.manifest import read_manifest
-
-    checks: Mapping[str, Callable[[Path], Any]] = {
-        ".yaml": tasks.validate_task_file,
-        ".jsonl": lambda p: read_manifest(p, selection=Selection()),
-        ".json": _json_problems,
-    }
-    if path.suffix not in checks:
-        return [f"{path}: expected a .yaml task, a .jsonl manifest or a .json result"]
-    if not path.is_file():
-        return [f"{path}: there is no such file"]
-    try:
-        found = checks[path.suffix](path)
-    except InvalidFile as problem:
-        return [f"{path}: {line}" for line in problem.problems]
-    except XbenchError as problem:
-        return [str(problem)]
-    return list(found) if isinstance(found, list) else []
-
-
-def _json_problems(path: Path) -> list[str]:
-    from xbench.bundle import FILE, read_bundle
-    from xbench.results import read_result
-    from xbench.results.aggregates import aggregate_problems
-
-    if path.name == FILE:
-        read_bundle(path)
-        return []
-    return [f"{path}: {line}" for line in aggregate_problems(read_result(path))]

@@ -43,14 +43,19 @@ def validate_command(
     ],
 ) -> None:
     """Check task files, manifests, results and bundles; tell every problem with its place."""
-    from xbench.cli import console, listing
+    from collections import Counter
 
-    files = [file for path in paths for file in listing.files_below(path)]
-    broken = [problem for file in files for problem in listing.file_problems(file)]
+    from xbench.cli import console, validation
+
+    files = validation.all_files(paths)
+    told = [validation.check_file(file) for file in files]
+    broken = [problem for each in told for problem in each.problems]
     for problem in broken:
         console.error(problem)
     if broken:
         raise Exit(2)
-    for warning in [text for file in files for text in listing.file_warnings(file)]:
+    for warning in [text for each in told for text in each.warnings]:
         console.warn(warning)
     console.say(f"{len(files)} file{'s' if len(files) > 1 else ''} valid")
+    for text, count in Counter(text for each in told for text in each.notes).items():
+        console.say(text if len(files) == 1 else f"{text} ({count} of {len(files)} files)")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench.errors import UsageError
+from xbench.inputs import markdown_cell
 from xbench.results import RunResult
 from xbench.tasks.strict_yaml import read_yaml
 
@@ -62,9 +63,7 @@ def replication(results: Sequence[RunResult]) -> str:
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """Write a Markdown table."""
     rows = [head, ["---"] * len(head), *body]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows
-    )
+    return "".join("| " + " | ".join(map(markdown_cell, row)) + " |\n" for row in rows)
 
 
 def _of(results: Iterable[RunResult], task: str, model: str) -> list[RunResult]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
-from xbench.cli.console import out, say
+from xbench.cli.console import out, safe, say
 
 if TYPE_CHECKING:
     from xbench.results import ReferenceRecord, RunResult, ScoreRecord
@@ -100,7 +99,7 @@ def _score_table(
         cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
         per_second = result.cost.seconds_per_audio_second
         cells.append("–" if per_second is None else f"{per_second:.4f}")
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(safe, cells))
     return table
 
 
@@ -124,7 +123,7 @@ def _intervention_table(
         table.add_column(f"{score.metric} {arrow}\n{floor}", justify="right", overflow="fold")
     for result in results:
         cells = [_score_cell(result, result.score(s.metric)) for s in metrics]
-        table.add_row(*map(escape, [result.method.label, *cells]))
+        table.add_row(*map(safe, [result.method.label, *cells]))
     return table
 
 
@@ -214,7 +213,7 @@ def show_stability(rows: Sequence[Stability]) -> None:
         elif tau.ci_reason:
             cell += f" (no interval: {tau.ci_reason})"
         cells = (row.view, cell, row.methods, tau.n, tau.n_clusters)
-        table.add_row(*(escape(str(value)) for value in cells))
+        table.add_row(*(safe(str(value)) for value in cells))
     out.print(table)
 
 

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 from xbench import registry
+from xbench.claims import Findings, examine
+from xbench.claims.here import task_here
 from xbench.errors import UsageError
-from xbench.results import RunResult, read_result
-from xbench.results.aggregates import aggregate_problems
+from xbench.inputs import RESULT_BYTES, parse_json, read_plain
+from xbench.results import RunResult, parse_result
 from xbench.schemas import InvalidFile
 from xbench.store import write_atomically
-from xbench.tasks import resolve_tasks
 
 
 def submit(file: Path, folder: Path) -> Path:
     """Copy one result to `<task>/<model>/<method>-<hash>.json` under `folder`; return where it lies.
 
-    Raises UsageError when the file is no valid result, its aggregates are not those of its columns, it is not
+    Raises UsageError when the file is no valid result, a claim does not follow from its columns, it is not
     complete, the folder is missing, or another result already lies there.
     """
-    result = read_result(file)
-    found = aggregate_problems(result) + _obstacles(result)
+    payload = read_plain(file, RESULT_BYTES)
+    try:
+        data = parse_json(payload)
+    except ValueError as problem:
+        raise UsageError(f"{file}: not valid JSON: {problem}") from None
+    result = parse_result(data, str(file))
+    findings = examine(result)
+    found = [*findings.problems, *_obstacles(result, findings)]
     if found:
         raise InvalidFile(str(file), found)
     if not folder.is_dir():
@@ -28,8 +37,7 @@ def submit(file: Path, folder: Path) -> Path:
             f"there is no folder {folder}; run this in a checkout of xbench, or give --to FOLDER"
         )
     target = folder / result.path()
-    payload = file.read_bytes()
-    if target.exists() and target.read_bytes() != payload:
+    if os.path.lexists(target) and read_plain(target, RESULT_BYTES) != payload:
         raise UsageError(
             f"{target}: another result of this run lies there; remove it first if yours replaces it"
         )
@@ -37,8 +45,8 @@ def submit(file: Path, folder: Path) -> Path:
     return target
 
 
-def _obstacles(result: RunResult) -> list[str]:
-    """Return why a valid result cannot be ranked."""
+def _obstacles(result: RunResult, findings: Findings) -> list[str]:
+    """Return why a result without a false claim cannot be ranked."""
     found = []
     if result.status != "complete":
         found.append(f"status: {result.status} ({result.reason}); only complete runs are ranked")
@@ -49,8 +57,22 @@ def _obstacles(result: RunResult) -> list[str]:
         )
     if result.task.dataset.name not in registry.datasets.names():
         found.append("task.dataset: clips given with --data; only registered datasets are ranked")
-    elif resolve_tasks((result.task.name,), result.task.preset)[0].hash != result.task.hash:
-        found.append("task.hash: not that of this task here; changed parameters are not ranked")
+    elif task_here(result.task.name, result.task.preset) is None:
+        found.append(
+            "task.name: no task of this name and preset is here; only registered tasks are ranked"
+        )
+    found += [
+        f"{line}; it would be compared with other results: evaluate again"
+        for line in findings.outdated
+    ]
+    headline, task = result.task.headline, task_here(result.task.name, result.task.preset)
+    if task is not None and headline != asdict(task.headline):
+        found.append(f"task.headline: {headline}; the task ranks by {asdict(task.headline)}")
+    if not any(
+        s.metric == headline["metric"] and s.reference == headline["reference"]
+        for s in result.scores
+    ):
+        found.append("scores: there is none of the headline, by which the task ranks")
     if result.model.source == "local" and registry.checkpoint(result.model.name) is None:
         found.append("model.source: a local folder; only models that others can load are ranked")
     return found

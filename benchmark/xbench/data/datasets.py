@@ -49,7 +49,7 @@ def utterances_for(
     data: str | None,
     selection: Selection,
     split: str,
-    hashed: Callable[[Path], str] = audio_sha256,
+    hashed: Callable[[Path], str] | None = audio_sha256,
 ) -> Manifest:
     """Return the utterances of `split` that a task is evaluated on.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from xbench.data.audio import audio_sha256
 from xbench.errors import UsageError, UtteranceError, nearest
+from xbench.inputs import MANIFEST_BYTES, bounded, json_integer, json_number
 from xbench.schemas import InvalidFile, schema
 from xbench.schemas import problems as problems_of
 from xbench.spec import Selection, content_hash
@@ -100,14 +101,15 @@ def read_manifest(
     selection: Selection = _EVERYTHING,
     languages: Sequence[str] = (),
     target_language: str | None = None,
-    hashed: Callable[[Path], str] = audio_sha256,
+    hashed: Callable[[Path], str] | None = audio_sha256,
 ) -> Manifest:
     """Read the utterances of a manifest that `selection` and the languages leave.
 
     Ids are picked first, then clips in `languages` (empty: any) that have a translation into
     `target_language` (None: not needed), then the first `selection.limit` of those. The structure
     of every line is checked; audio files only of the utterances that are used. `hashed` gives the
-    SHA-256 of an audio file: who reads several manifests of the same clips may remember it.
+    SHA-256 of an audio file: who reads several manifests of the same clips may remember it. None
+    reads no audio: what the lines state counts, or nothing where they do not.
 
     Raises:
         InvalidFile: with every problem as `line N: ...`.
@@ -161,7 +163,7 @@ def _probably_meant(name: str) -> str:
 
 def _read_lines(path: Path) -> list[_Line]:
     try:
-        data = path.read_bytes()
+        data = bounded(path, MANIFEST_BYTES)
     except OSError as error:
         raise UsageError(f"manifest {path} cannot be read: {error.strerror or error}") from None
     lines: list[_Line] = []
@@ -193,7 +195,11 @@ def _parse(raw: bytes) -> Any:
     """Parse one line; ValueError says in words what is wrong with it."""
     try:
         value = json.loads(
-            raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys
+            raw.decode(),
+            parse_constant=_refuse_constant,
+            parse_int=json_integer,
+            parse_float=json_number,
+            object_pairs_hook=_unique_keys,
         )
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -263,8 +269,15 @@ def _nothing_left(
 
 
 def _with_audio(
-    path: Path, lines: list[_Line], hashed: Callable[[Path], str]
+    path: Path, lines: list[_Line], hashed: Callable[[Path], str] | None
 ) -> tuple[Utterance, ...]:
+    if hashed is None:
+        return tuple(
+            _utterance(
+                line, path.parent / line.fields["audio"], (line.fields.get("sha256") or "").lower()
+            )
+            for line in lines
+        )
     digests: dict[Path, str] = {}
     problems: list[str] = []
     for line in lines:
@@ -283,10 +296,13 @@ def _with_audio(
             )
     if problems:
         raise InvalidFile(str(path), problems)
-    return tuple(_utterance(line, path.parent / line.fields["audio"], digests) for line in lines)
+    audio_of = [path.parent / line.fields["audio"] for line in lines]
+    return tuple(
+        _utterance(line, audio, digests[audio]) for line, audio in zip(lines, audio_of, strict=True)
+    )
 
 
-def _utterance(line: _Line, audio: Path, digests: dict[Path, str]) -> Utterance:
+def _utterance(line: _Line, audio: Path, sha256: str) -> Utterance:
     fields = line.fields
     words = fields.get("words")
     return Utterance(
@@ -300,7 +316,7 @@ def _utterance(line: _Line, audio: Path, digests: dict[Path, str]) -> Utterance:
         words=None
         if words is None
         else tuple(Word(w["word"], float(w["start"]), float(w["end"])) for w in words),
-        audio_sha256=digests[audio],
+        audio_sha256=sha256,
     )
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging as python_logging
 import re
 from collections.abc import Iterator, Mapping
@@ -17,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 from xbench import registry
 from xbench.errors import EnvironmentProblem, UnknownName, UsageError
 from xbench.models.allocator import keep_freed_memory
+from xbench.models.checkpoint_files import (
+    INDEX,
+    WHOLE,
+    check_folder,
+    check_settings,
+    folder_revision,
+    refuse_adapter,
+    shards,
+)
 
 if TYPE_CHECKING:
     from xbench.models.protocol import SpeechModel
-
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 @dataclass(frozen=True)
@@ -122,13 +128,20 @@ def checked(location: Location, model_type: str | None) -> Location:
     Returns where it lies: on the hub with the commit for a revision, so that all its files are of one commit.
     """
     folder = location.folder
+    if folder is not None:
+        refuse_adapter(location.name, folder)
     config = _config_on_hub(location) if folder is None else folder / "config.json"
     if not config.is_file():
         raise UsageError(f"model '{location.name}': {folder} has no config.json")
-    check_config(location, _settings(location, config), model_type)
-    if folder is None:
-        return replace(location, revision=config.parent.name)
-    _check_weight_files(location, folder)
+    settings = _settings(location, config)
+    check_config(location, settings, model_type)
+    check_settings(location.name, settings)
+    if folder is not None:
+        check_folder(location.name, folder)
+        return location
+    location = replace(location, revision=config.parent.name)
+    if (index := _index_on_hub(location)) is not None:
+        shards(location.name, index)
     return location
 
 
@@ -138,6 +151,22 @@ def _config_on_hub(location: Location) -> Path:
 
     with explained(location):
         return Path(hf_hub_download(location.target, "config.json", revision=location.revision))
+
+
+def _index_on_hub(location: Location) -> Path | None:
+    """Return the path of the list of weight files; None where the weights are one file, or not there at all."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with explained(location):
+        if isinstance(
+            try_to_load_from_cache(location.target, WHOLE, revision=location.revision), str
+        ):
+            return None
+        try:
+            return Path(hf_hub_download(location.target, INDEX, revision=location.revision))
+        except EntryNotFoundError:
+            return None
 
 
 def _settings(location: Location, config: Path) -> dict[str, Any]:
@@ -150,17 +179,6 @@ def _settings(location: Location, config: Path) -> dict[str, Any]:
     except ValueError as problem:
         raise UsageError(f"model '{location.name}': config.json is not valid: {problem}") from None
     return settings
-
-
-def _check_weight_files(location: Location, folder: Path) -> None:
-    """Refuse a local folder whose weights are pickles, or not there."""
-    if not any(folder.glob("*.safetensors")):
-        if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
-            raise UsageError(
-                f"model '{location.name}': its weights are a pickle, which can run code when it is "
-                "loaded; save it again with save_pretrained(..., safe_serialization=True)"
-            )
-        raise UsageError(f"model '{location.name}': {folder} has no *.safetensors weights")
 
 
 _DECODER_ONLY = frozenset(
@@ -223,17 +241,6 @@ def _without_cross_attention(settings: Mapping[str, Any]) -> str | None:
 def revision_of(location: Location) -> str:
     """Return what a checkpoint is exactly: its commit on the hub, or a hash of its folder."""
     return folder_revision(location.folder) if location.folder else str(location.revision)
-
-
-def folder_revision(folder: Path) -> str:
-    """Return a hash of every file a checkpoint is made of, so that changed weights are another model."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".safetensors", ".txt", ".model"} and path.is_file():
-            digest.update(path.name.encode() + b"\0")
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def check_weights(location: Location, loading: dict) -> None:

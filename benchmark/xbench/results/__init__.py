@@ -1,8 +1,9 @@
-"""Result files: their records, how they are written and read, and their aggregates recomputed.
+"""Result files: their records, how they are written and read.
 
 The dataclasses mirror `schemas/result.schema.json`, the public contract; a test holds the two against each other.
 """
 
+from xbench.results.reading import load_results, parse_result, read_result
 from xbench.results.records import (
     CeilingRecord,
     Cost,
@@ -24,12 +25,7 @@ from xbench.results.records import (
     short_labels,
     undefined_counts,
 )
-from xbench.results.result import (
-    SCHEMA,
-    RunResult,
-    load_results,
-    read_result,
-)
+from xbench.results.result import SCHEMA, RunResult
 
 __all__ = [
     "SCHEMA",
@@ -52,6 +48,7 @@ __all__ = [
     "UnreliableRows",
     "column_name",
     "load_results",
+    "parse_result",
     "read_result",
     "short_labels",
     "undefined_counts",

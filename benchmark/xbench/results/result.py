@@ -1,12 +1,11 @@
-"""The result of one run: written as schema-checked JSON (`xbench.result/1`), read back, shown in Jupyter."""
+"""The result of one run: written as schema-checked JSON (`xbench.result/1`), shown in Jupyter."""
 
 from __future__ import annotations
 
 import json
-import types
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from xbench.errors import UsageError
 from xbench.notebook import number_text, table_html
@@ -23,7 +22,7 @@ from xbench.results.records import (
     TaskRecord,
     column_name,
 )
-from xbench.schemas import InvalidFile, problems
+from xbench.schemas import problems
 from xbench.spec import LOCAL, slug
 from xbench.store import write_atomically
 
@@ -72,7 +71,7 @@ class RunResult:
         """Return `<task>/<model>/<method>-<hash>.json`, relative to the results folder."""
         params = "-".join(f"{k}-{v}" for k, v in self.method.params.items())
         method = slug(f"{self.method.name}-{params}") if params else slug(self.method.name)
-        name = f"{method}-{self.provenance.spec_hash[:8]}.json"
+        name = f"{method}-{slug(self.provenance.spec_hash[:8])}.json"
         return Path(slug(self.task.name)) / slug(self.model.name) / name
 
     def _repr_html_(self) -> str:
@@ -110,50 +109,3 @@ class RunResult:
         path = folder / self.path()
         write_atomically(path, text.encode())
         return path
-
-
-def read_result(path: Path) -> RunResult:
-    """Read and check one result file; raises UsageError with every problem in it."""
-    try:
-        data = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
-    except OSError as problem:
-        raise UsageError(f"{path}: {problem.strerror}") from None
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{path}: not valid JSON: {problem}") from None
-    found = problems("result", data)
-    if found:
-        raise InvalidFile(str(path), found)
-    result = _build(RunResult, data)
-    assert isinstance(result, RunResult)
-    return result
-
-
-def load_results(*paths: str | Path) -> list[RunResult]:
-    """Read result files, and all result files below folders, in the order of their paths."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise UsageError(f"{path}: there is no such file or folder")
-        found += sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    return [read_result(path) for path in found]
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not allowed; a missing value is null with a reason")
-
-
-def _build(kind: Any, data: Any) -> Any:
-    """Build nested dataclasses from plain data that the schema has already accepted."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        known = {f.name for f in fields(kind)}
-        return kind(**{k: _build(hints[k], v) for k, v in data.items() if k in known})
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        plain = [a for a in arguments if a is not type(None)]
-        return data if data is None or len(plain) > 1 else _build(plain[0], data)
-    if origin is list:
-        return [_build(arguments[0], item) for item in data]
-    if origin is dict:
-        return {key: _build(arguments[1], item) for key, item in data.items()}
-    return data

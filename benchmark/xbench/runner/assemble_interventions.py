@@ -1,30 +1,24 @@
 """The scores of metrics without a reference: they have a floor, but no ceiling and so no skill.
 
 Most are means over utterances. One that declares `corpus` is a function of sums over utterances (corpus WER
-per step): its value comes from the summed columns, its interval from the jackknife pseudo-values of the
-clusters, C f(all) - (C - 1) f(all but c), which enter `stats.mean_estimate` like any other mean
-(Efron and Tibshirani 1993, chapter 11).
+per step): `results.corpus`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float
 
 from xbench import stats
 from xbench.description import MetricDescription, load_object
 from xbench.metrics import Score
 from xbench.results import CeilingRecord, Interval, ScoreRecord, column_name, undefined_counts
+from xbench.results.corpus import STATISTICS, corpus_estimate
 from xbench.runner.compare import Column
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
-from xbench.spec import Call, Quality, Scalar, TaskSpec
-
-Corpus = Callable[[Float[np.ndarray, "step statistic"], Quality], float]
+from xbench.spec import Call, Scalar, TaskSpec
 
 
 def without_reference(
@@ -42,7 +36,8 @@ def without_reference(
         found = [o.scored.scores[call][metric.name, None] for o in outcomes]
         if metric.corpus is None:
             return found, stats.mean_estimate([s.value for s in found], clusters, seed=seed)
-        return found, corpus_estimate(load_object(metric.corpus), found, clusters, quality, seed)
+        summed = [None if s.value is None else s.columns[STATISTICS] for s in found]
+        return found, corpus_estimate(load_object(metric.corpus), summed, clusters, quality, seed)
 
     found, estimate = of(method.call)
     floor = of(task.floor.call)[1]
@@ -99,35 +94,6 @@ def left_out_counts(scores: Iterable[Score]) -> dict[str, int]:
     for score in scores:
         counts.update(dict(score.left_out))
     return dict(sorted(counts.items()))
-
-
-def corpus_estimate(
-    corpus: Corpus,
-    scores: Sequence[Score],
-    clusters: Sequence[str],
-    quality: Quality,
-    seed: int,
-) -> stats.Estimate:
-    """Return a function of summed statistics over the utterances that have a value, with its interval."""
-    kept = [(s, c) for s, c in zip(scores, clusters, strict=True) if s.value is not None]
-    if not kept:
-        return stats.mean_estimate([], [], seed=seed)
-    table = np.array([s.columns["statistics"] for s, _ in kept])
-    names, index = np.unique([c for _, c in kept], return_inverse=True)
-    sums = np.zeros((len(names), *table.shape[1:]))
-    np.add.at(sums, index, table)
-    total = sums.sum(axis=0)
-    value = corpus(total, quality)
-    if len(names) < stats.FEWEST_CLUSTERS:
-        reason = "fewer-than-5-clusters"
-        return stats.Estimate(value, None, None, len(kept), len(names), ci_reason=reason)
-    pseudo = [len(names) * value - (len(names) - 1) * corpus(total - own, quality) for own in sums]
-    mean = stats.mean_estimate(pseudo, list(names.tolist()), seed=seed)
-    assert mean.value is not None
-    # The interval belongs to the corpus value, not to its bias-corrected twin.
-    shift = value - mean.value
-    low, high = (None if x is None else x + shift for x in (mean.low, mean.high))
-    return stats.Estimate(value, low, high, len(kept), len(names), ci_reason=mean.ci_reason)
 
 
 def detail_columns(

@@ -65,6 +65,7 @@ def bench_of(plan: Plan, options: ExecutionOptions) -> Bench:
         plan.model, options.device, spec.precision, trust_remote_code=spec.trust_remote_code
     )
     store = Store(Path(options.cache) if options.cache else default_folder())
+    store.sweep()
     return Bench(model, store, options.batch_size)
 
 

@@ -104,7 +104,8 @@ def _job(path: Path, language: str, target_language: str | None) -> Job:
 
 
 def _explain(job: Job, model: SpeechModel, method: Method) -> Explanation:
-    samples = read_audio(job.utterance.audio, model.info.sampling_rate)
+    info = model.info
+    samples = read_audio(job.utterance.audio, info.sampling_rate, stages.longest_seconds(info))
     if np.abs(samples).max() < _SILENCE:
         raise UtteranceError(
             "silent", "it is silent (peak below -60 dB): there is nothing to explain"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from xbench.data.manifest import Manifest
+from xbench.errors import EnvironmentProblem
 from xbench.models.protocol import ModelInfo
 from xbench.results import RunResult
 from xbench.runner.keys import artefact_key
@@ -33,7 +34,11 @@ class RunRecord:
 
 
 def keep(store: Store, plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> None:
-    """Store the record of one task of a run; of the dev split only the fingerprint is needed."""
+    """Store the record of one task of a run; of the dev split only the fingerprint is needed.
+
+    One that is stored already is enough: it says the same but for the methods. So a finished run can be repeated on a
+    store that may only be read.
+    """
     selection = {"ids": list(spec.selection.ids), "limit": spec.selection.limit}
     key = _key(
         [info.name, info.source, info.revision, info.precision],
@@ -50,7 +55,11 @@ def keep(store: Store, plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> None:
         "info": asdict(info),
         "spec": asdict(spec),
     }
-    store.put(key, {}, facts)
+    try:
+        store.put(key, {}, facts)
+    except EnvironmentProblem:
+        if store.get(key) is None:
+            raise
 
 
 def find(store: Store, result: RunResult) -> RunRecord | None:

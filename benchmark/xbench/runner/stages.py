@@ -13,7 +13,7 @@ from typing import Any
 
 from xbench import registry
 from xbench.case import Case
-from xbench.data.audio import read_audio
+from xbench.data.audio import LONGEST_SECONDS, read_audio
 from xbench.data.manifest import Utterance
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.batching import out_of_memory
@@ -23,6 +23,7 @@ from xbench.models.metered import MeteredModel
 from xbench.models.protocol import (
     Features,
     Hypothesis,
+    ModelInfo,
     SpeechModel,
     layout,
 )
@@ -38,10 +39,17 @@ from xbench.spec import LOCAL, Call
 # -- decode ---------------------------------------------------------------------------------------
 
 
+def longest_seconds(info: ModelInfo) -> float:
+    """Return how much of a file is read at most: enough for the model to say by how much it is too long."""
+    if info.max_samples is None:
+        return LONGEST_SECONDS
+    return min(LONGEST_SECONDS, 2 * info.max_samples / info.sampling_rate)
+
+
 def read_features(model: SpeechModel, utterance: Utterance) -> tuple[Features, float]:
     """Read the audio and compute its spectrogram; also return its length in seconds."""
     rate = model.info.sampling_rate
-    audio = read_audio(utterance.audio, rate)
+    audio = read_audio(utterance.audio, rate, longest_seconds(model.info))
     return model.features(audio), len(audio) / rate
 
 

@@ -12,8 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,8 +22,8 @@ from typing import Any
 
 from xbench import registry
 from xbench.bundle import publish
-from xbench.errors import EnvironmentProblem, UsageError
-from xbench.schemas import schema
+from xbench.claims import edition
+from xbench.errors import UsageError
 from xbench.site.data.exports import latex, markdown, results_csv
 from xbench.site.data.heads import head_file
 from xbench.site.data.results import RESULTS_SCHEMA, results_table
@@ -37,6 +35,7 @@ from xbench.site.load import Refusal, Result, read_results
 from xbench.site.overall import overall
 from xbench.site.pages import all_pages
 from xbench.site.render import leaderboard_folder, renderer
+from xbench.site.swap import restore, swap_in
 from xbench.site.tables.headlines import shown_scores
 from xbench.site.tables.tabulate import Tables, tabulate
 from xbench.site.text import digest, slugs
@@ -108,6 +107,7 @@ def _without_collector() -> Iterator[None]:
 def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
     snapshot = _checked(options)
     target = out / "s" / snapshot if snapshot else out
+    restore(target)
     previous = _previous(target)
     results, refused = read_results(paths, _known(previous))
     if options.strict and refused:
@@ -124,7 +124,7 @@ def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
     files = site_files(tables, with_outlines(examples, media), refused, options)
     files.update(media)
     files[MANIFEST] = _manifest(files, results, refused, tables, snapshot)
-    _swap_in(files, target, previous)
+    swap_in(files, target, {*(previous or {}).get("files", ()), MANIFEST})
     size = sum(map(len, files.values()))
     return Built(target, len(files), size, len(tables.runs), len(tables.rows), refused)
 
@@ -259,8 +259,9 @@ def build_date(tables: Tables) -> str:
 # -- manifest and folder ---------------------------------------------------------------------------
 
 
-def _schema_hash() -> str:
-    return digest(json.dumps(schema("result"), sort_keys=True) + version("xbench"), 16)
+def _edition() -> str:
+    """Return a hash of what checks results: an earlier build's findings count only under the same."""
+    return digest(edition() + version("xbench"), 16)
 
 
 def _manifest(
@@ -275,7 +276,7 @@ def _manifest(
         "xbench": version("xbench"),
         "date": build_date(tables),
         "snapshot": snapshot,
-        "result_schema": _schema_hash(),
+        "result_schema": _edition(),
         "inputs": dict(sorted((r.sha256, r.file) for r in results)),
         "left_out": [[r.file, r.reason] for r in refused],
         "files": {path: hashlib.sha256(files[path]).hexdigest() for path in sorted(files)},
@@ -304,45 +305,8 @@ def _previous(target: Path) -> Mapping[str, Any] | None:
 
 
 def _known(previous: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the hashes of the inputs that the last build found valid under the same schema."""
-    if previous is None or previous.get("result_schema") != _schema_hash():
+    """Return the hashes of the inputs that the last build found right by the same examination."""
+    if previous is None or previous.get("result_schema") != _edition():
         return frozenset()
     inputs = previous.get("inputs")
     return frozenset(inputs) if isinstance(inputs, dict) else frozenset()
-
-
-def _swap_in(files: Files, target: Path, previous: Mapping[str, Any] | None) -> None:
-    target = target.resolve()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            fresh.chmod(0o755)
-            for path, content in files.items():
-                place = fresh / path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content)
-            _carry_over(target, fresh, set((previous or {}).get("files", ())) | {MANIFEST})
-            old = fresh.with_name(fresh.name + "-old")
-            if target.exists():
-                target.rename(old)
-            fresh.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as problem:
-        raise EnvironmentProblem(
-            f"cannot write {target}: {problem.strerror or problem}; choose another folder"
-        ) from None
-
-
-def _carry_over(target: Path, fresh: Path, ours: set[str]) -> None:
-    """Bring files that no build made into the new folder; ours and new ones win."""
-    if not target.is_dir():
-        return
-    for file in sorted(target.rglob("*")):
-        path = file.relative_to(target)
-        if file.is_dir() or path.as_posix() in ours or (fresh / path).exists():
-            continue
-        (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, fresh / path, follow_symlinks=False)

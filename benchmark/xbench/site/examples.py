@@ -10,6 +10,7 @@ from typing import Any
 
 from xbench.bundle import AUDIO, FILE, PUBLIC_LICENCES, read_bundle
 from xbench.errors import UsageError
+from xbench.inputs import bounded
 from xbench.schemas import InvalidFile
 from xbench.site.charts import number
 from xbench.site.load import Refusal
@@ -161,12 +162,11 @@ def _audio(folder: Path, bundle: Mapping[str, Any]) -> bytes | None:
         return None
     file = folder / AUDIO
     try:
-        size = file.stat().st_size
-        content = file.read_bytes() if size <= LARGEST_CLIP else b""
+        content = bounded(file, LARGEST_CLIP)
     except OSError as problem:
         raise UsageError(f"{AUDIO}: {problem.strerror}") from None
     if not content:
-        raise UsageError(f"{AUDIO}: {size} bytes, a clip has 1 to {LARGEST_CLIP}")
+        raise UsageError(f"{AUDIO}: 0 bytes, a clip has 1 to {LARGEST_CLIP}")
     if not content.startswith(b"RIFF") or content[8:12] != b"WAVE":
         raise UsageError(f"{AUDIO} is not what its name says")
     return content

@@ -5,28 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xbench.claims import examine
 from xbench.errors import UsageError
-from xbench.schemas import problems
-from xbench.site.quick_check import accepts
+from xbench.inputs import RESULT_BYTES, files_below, parse_json, read_plain
+from xbench.results import parse_result
+from xbench.schemas import InvalidFile
 from xbench.site.text import harmless, readable
 
-LARGEST_FILE = 32 * 1024 * 1024
 MOST_SCORES = 1000
-MOST_UTTERANCES = 1_000_000
+_SAME = 1e-5  # float32 over other batch sizes
 
 
 @dataclass(frozen=True)
 class Result:
-    """One accepted result file: its name below the given folder, its SHA-256, its content."""
+    """One accepted result file: its name below the given folder, its SHA-256, its content.
+
+    outdated, unchecked: what the examination says of it (`xbench.claims`).
+    """
 
     file: str
     sha256: str
     data: Mapping[str, Any]
+    outdated: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def read_results(
 ) -> tuple[tuple[Result, ...], tuple[Refusal, ...]]:
     """Read the result files among and below `paths`; return the sound ones and the refused ones.
 
-    known: SHA-256 of files that an earlier build found valid under the same schema.
+    known: SHA-256 of files that an earlier build found right by the same examination.
     Raises UsageError when a path does not exist.
     """
     accepted: list[Result] = []
@@ -53,106 +60,118 @@ def read_results(
     for file, path in _files(paths):
         try:
             accepted.append(_read(file, path, known))
-        except ValueError as problem:
-            refused.append(Refusal(file, str(problem)))
+        except Exception as problem:  # noqa: BLE001  # the file is a stranger's; the reason is told
+            refused.append(Refusal(file, _reason(problem, path)))
     unique, repeated = _without_repetitions(accepted)
     order = sorted((*refused, *repeated), key=lambda r: (r.file, r.reason))
     return unique, tuple(order)
 
 
 def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    found: dict[Path, str] = {}
+    """Return the files among and below the paths with the names by which they are told, each file once."""
+    found: dict[str, tuple[str, Path]] = {}
     for path in paths:
-        if not path.exists():
+        if not os.path.lexists(path):
             raise UsageError(f"{path}: there is no such file or folder")
-        if path.is_dir():
-            for file in path.rglob("*.json"):
-                found.setdefault(file.resolve(), readable(file.relative_to(path).as_posix(), 400))
-        else:
-            found.setdefault(path.resolve(), readable(path.name, 400))
-    return sorted((name, path) for path, name in found.items())
+        for file in files_below(path, ".json"):
+            name = path.name if file == path else file.relative_to(path).as_posix()
+            found.setdefault(os.path.realpath(file), (readable(name, 400), file))
+    return sorted(found.values())
 
 
 def _read(file: str, path: Path, known: frozenset[str]) -> Result:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise ValueError(f"{size / 1e6:.0f} MB is more than {LARGEST_FILE / 1e6:.0f} MB")
-        content = path.read_bytes()
-    except OSError as problem:
-        raise ValueError(problem.strerror or "cannot be read") from None
+    content = read_plain(path, RESULT_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        data = json.loads(content.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_once)
-        data = harmless(data)
-    except RecursionError:
-        raise ValueError("not valid: nested too deep") from None
+        data = parse_json(content)
+        shown = harmless(data)
     except ValueError as problem:
-        raise ValueError(f"not valid JSON: {readable(str(problem))}") from None
-    if sha256 not in known:
-        _check(data)
-    return Result(file, sha256, data)
+        raise UsageError(f"not valid JSON: {problem}") from None
+    result = parse_result(data, path.name)
+    if len(result.scores) > MOST_SCORES:
+        raise UsageError(f"scores: more than {MOST_SCORES}")
+    findings = examine(result, recomputed=sha256 in known)
+    if findings.problems:
+        raise InvalidFile(path.name, findings.problems)
+    outdated, unchecked = (
+        tuple(readable(line, 400) for line in lines)
+        for lines in (findings.outdated, findings.unchecked)
+    )
+    return Result(file, sha256, shown, outdated, unchecked)
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not allowed; a missing value is null with a reason")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key stands twice in one mapping")
-    return made
-
-
-def _check(data: Any) -> None:
-    found = [] if accepts("result")(data) else problems("result", data)
-    if found:
-        more = f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""
-        raise ValueError(readable(found[0], 400) + more)
-    if len(data["scores"]) > MOST_SCORES:
-        raise ValueError(f"scores: more than {MOST_SCORES}")
-    names = [(s["metric"], s["reference"]) for s in data["scores"]]
-    if len(set(names)) != len(names):
-        raise ValueError("scores: a metric and reference stand twice")
-    lengths = {len(column) for column in data["utterances"].values()}
-    if len(lengths) > 1 or max(lengths, default=0) > MOST_UTTERANCES:
-        raise ValueError("utterances: columns differ in length or are too long")
-    for name, column in data["utterances"].items():
-        if not all(map(math.isfinite, [x for x in column if type(x) is float])):
-            raise ValueError(f"utterances.{name}: holds a number that is not finite")
-    ids = data["utterances"]["id"]
-    if not all(isinstance(x, str) for x in (*ids, *data["utterances"]["cluster"])):
-        raise ValueError("utterances: an id or cluster is not a text")
-    if len(set(ids)) != len(ids):
-        raise ValueError("utterances.id: an utterance stands twice")
+def _reason(problem: Exception, path: Path) -> str:
+    """Say in one line why a file is left out; its name stands before it."""
+    if isinstance(problem, InvalidFile):
+        first, *others = problem.problems
+        more = f" (and {len(others)} more problems)" if others else ""
+        return readable(first, 400) + more
+    if not isinstance(problem, UsageError):  # nothing that a file holds may end the build
+        return readable(f"cannot be used: {type(problem).__name__}: {problem}", 400)
+    return readable(str(problem).removeprefix(f"{path}: "), 400)
 
 
 def identity(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what makes two result files the same run: task, clips, model, method, seed."""
+    """Return what makes two result files the same run: task, clips, model, method, references, seed.
+
+    The spec_hash and the dates are no part of it: whoever writes a file chooses them freely.
+    """
     task, model, method = data["task"], data["model"], data["method"]
-    params = json.dumps(method["params"], sort_keys=True)
+    fitted = method["fitted"] and [method["fitted"]["split"], method["fitted"]["n"]]
+    references = sorted([r["name"], r["version"], r["params"]] for r in data["references"])
+    facts = [method["params"], fitted, task["selection"], references]
     return (
         *(task["name"], task["hash"], task["dataset"]["fingerprint"]),
         *(model["name"], model["revision"], model["precision"]),
-        *(method["name"], method["version"], params),
-        *(data["provenance"]["spec_hash"], str(data["provenance"]["seed"])),
+        *(method["name"], method["version"]),
+        *(json.dumps(fact, sort_keys=True) for fact in facts),
+        str(data["provenance"]["seed"]),
     )
 
 
 def _without_repetitions(
     results: Iterable[Result],
 ) -> tuple[tuple[Result, ...], tuple[Refusal, ...]]:
-    """Keep the newest of the files that state the same run."""
-    kept: dict[tuple[str, ...], Result] = {}
-    repeated = []
-    newest_first = sorted(
-        results, key=lambda r: (r.data["provenance"]["finished"], r.sha256, r.file), reverse=True
-    )
-    for result in newest_first:
-        first = kept.setdefault(identity(result.data), result)
-        if first is not result:
-            repeated.append(Refusal(result.file, f"the same run as {first.file}, which is kept"))
-    # An order that does not depend on how the files are called.
-    in_order = sorted(kept.items(), key=lambda item: (item[0], item[1].sha256))
-    return tuple(result for _, result in in_order), tuple(repeated)
+    """Keep one of the files that state the same run with the same values, and none where the values differ.
+
+    Which of two different files is true, neither its date nor its name can say: a person has to look.
+    """
+    same: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        same.setdefault(identity(result.data), []).append(result)
+    kept, left_out = [], []
+    for _, files in sorted(same.items()):
+        files.sort(key=lambda r: (r.sha256, r.file))
+        first, *others = files
+        differing = [other for other in others if not agree(_values(first), _values(other))]
+        if differing:
+            names = ", ".join(file.file for file in files)
+            reason = f"states the same run as others but different values, so none is kept: {names}"
+            left_out += [Refusal(file.file, readable(reason, 400)) for file in files]
+            continue
+        # An order that does not depend on how the files are called.
+        kept.append(first)
+        left_out += [
+            Refusal(o.file, f"the same run as {first.file}, which is kept") for o in others
+        ]
+    return tuple(kept), tuple(left_out)
+
+
+def _values(result: Result) -> list[Any]:
+    """Return what two files of one run must agree in; hashes of maps and what was chosen for speed may differ."""
+    data = result.data
+    columns = {name: c for name, c in data["utterances"].items() if name != "map_hash"}
+    scores = [{name: v for name, v in s.items() if name != "computation"} for s in data["scores"]]
+    passes = (data["cost"]["forward_passes"], data["cost"]["backward_passes"])
+    return [data["status"], scores, columns, data["failures"], *passes]
+
+
+def agree(one: Any, other: Any) -> bool:
+    """Say whether nested values are equal but for the rounding of another machine."""
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=_SAME, abs_tol=_SAME)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(agree, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(agree(v, other[k]) for k, v in one.items())
+    return bool(one == other)

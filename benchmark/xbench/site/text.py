@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xbench.inputs import visible
+
 LONGEST = 200
 LONGEST_MESSAGE = 1000
 DEEPEST = 40
@@ -26,14 +28,8 @@ _RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d|index")
 def readable(text: str, longest: int = LONGEST) -> str:
     """Return the text in NFC, invisible and reordering characters as escapes, cut to a length."""
     if not (text.isascii() and text.isprintable()):
-        text = "".join(map(_shown, unicodedata.normalize("NFC", text[: 4 * longest])))
+        text = visible(unicodedata.normalize("NFC", text[: 4 * longest]))
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _shown(character: str) -> str:
-    # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Co private, Zl and Zp.
-    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    return f"\\u{ord(character):04x}" if hidden else character
 
 
 _NUMBERS = {int, float, bool, type(None)}

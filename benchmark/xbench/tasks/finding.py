@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -76,8 +77,9 @@ def locate(path_or_name: str | Path) -> Located:
 
 def locate_path(path: Path) -> Located:
     """Return a file with the registered folder that it lies in, else with its own."""
+    real = Path(os.path.realpath(path))  # Path.resolve raises where links go in a circle
     for folder in registered_folders():
-        if path.resolve().is_relative_to(folder.root.resolve()):
+        if real.is_relative_to(folder.root.resolve()):
             return Located(str(path), path, folder)
     return Located(str(path), path, Folder("", path.parent))
 

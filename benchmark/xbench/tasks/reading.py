@@ -44,13 +44,21 @@ def _included(name: str, path: Path, root: Path) -> tuple[Path, Path]:
 
 
 def _include_problem(name: str, target: Path, root: Path, chain: tuple[Path, ...]) -> str | None:
-    resolved = target.resolve()
+    try:
+        resolved = target.resolve()
+        there = target.is_file()
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as problem:  # too long, a null byte, links in a circle
+        return f"'{name}' is no file name: {getattr(problem, 'strerror', None) or problem}"
     if not resolved.is_relative_to(root.resolve()):
         return f"'{name}' lies outside the task folder {display(root)}"
     if resolved in chain:
         cycle = " -> ".join(p.name for p in (*chain[chain.index(resolved) :], resolved))
         return f"files include each other: {cycle}"
-    if not target.is_file():
+    if not there:
         hint = nearest(target.name, [f.name for f in target.parent.glob("*.yaml")])
         return f"there is no file '{name}'{hint}"
     return None

@@ -8,6 +8,7 @@ language code `no` stays a text: only true and false are booleans.
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import math
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from xbench.inputs import bounded
 from xbench.schemas import InvalidFile, PathPart, Problem
 
 _LARGEST_BYTES = 1_000_000
@@ -108,11 +110,11 @@ def _merge_values(base: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = bounded(path, _LARGEST_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise InvalidFile(display(path), [f"larger than {_LARGEST_BYTES} bytes"]) from None
         raise InvalidFile(display(path), [f"cannot be read: {error.strerror or error}"]) from None
-    if len(data) > _LARGEST_BYTES:
-        raise InvalidFile(display(path), [f"larger than {_LARGEST_BYTES} bytes"])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

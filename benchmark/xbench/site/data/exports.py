@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from xbench.inputs import markdown_cell
 from xbench.site.costs import passes_per_utterance, peak_memory_mb, seconds_per_audio_second
 from xbench.site.data.results import row_numbers
 from xbench.site.tables.boards import Row
@@ -76,7 +77,7 @@ def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for row in rows:
         cells = flat(row)
-        lines.append(f"| {' | '.join(_plain(cells[name], '|') for name in columns)} |")
+        lines.append(f"| {' | '.join(markdown_cell(_plain(cells[name])) for name in columns)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -93,7 +94,7 @@ def latex(rows: Sequence[Row], columns: Sequence[str]) -> str:
     lines = [f"\\begin{{tabular}}{{{spec}}}", "\\toprule", f"{_tex(columns)} \\\\", "\\midrule"]
     for row in rows:
         cells = flat(row)
-        lines.append(f"{_tex([_plain(cells[name], '') for name in columns])} \\\\")
+        lines.append(f"{_tex([_plain(cells[name]) for name in columns])} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
@@ -101,6 +102,5 @@ def _tex(cells: Sequence[str]) -> str:
     return " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells)
 
 
-def _plain(value: Any, escaped: str) -> str:
-    text = "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text.replace(escaped, f"\\{escaped}") if escaped else text
+def _plain(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

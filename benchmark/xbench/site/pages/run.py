@@ -40,6 +40,7 @@ class RunPage(Page):
     runs: list[ListedRun]
     gates: list[tuple[ListedRun, Mapping[str, Any]]]
     failures: tuple[Failure, ...]
+    unchecked: tuple[str, ...]
 
 
 def run_page(submission: Submission) -> RunPage:
@@ -55,6 +56,7 @@ def run_page(submission: Submission) -> RunPage:
         runs=sorted(submission.runs, key=lambda run: (run.config.label, run.id)),
         gates=[(run, gate) for run in submission.runs for gate in run.gates],
         failures=failures(submission.runs),
+        unchecked=tuple(dict.fromkeys(text for run in submission.runs for text in run.unchecked)),
     )
 
 

@@ -114,7 +114,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One result file: a configured method on a task and a model."""
+    """One result file: a configured method on a task and a model.
+
+    outdated: what has changed since it was made; unchecked: what of it nothing in the file shows (`xbench.claims`).
+    """
 
     id: str
     file: str
@@ -124,6 +127,8 @@ class ListedRun:
     config: Config
     submission: str
     data: Mapping[str, Any]
+    outdated: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def date(self) -> str:

@@ -74,6 +74,8 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
             return lambda v: type(v) is type(wanted) and v == wanted
         case "minimum":
             return lambda v: type(v) not in (int, float) or v >= wanted
+        case "maximum":
+            return lambda v: type(v) not in (int, float) or v <= wanted
         case "minItems":
             return lambda v: type(v) is not list or len(v) >= wanted
         case "maxItems":

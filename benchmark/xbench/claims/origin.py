@@ -1,0 +1,271 @@
+"""Where a result says it comes from: status and counts, dates, hashes, the task, the clips, the method, its costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from xbench import registry
+from xbench.claims.compared import outside, unordered
+from xbench.claims.here import Clips, clips_here, registered, task_here
+from xbench.description import Description
+from xbench.errors import XbenchError
+from xbench.results import RunResult
+from xbench.spec import FROM_USER, LOCAL, Call, Headline, Selection, TaskSpec, content_hash
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_CLOCK_ERROR = timedelta(days=1)
+
+
+def status_problems(result: RunResult) -> Iterator[str]:
+    """Yield where status, selection, failures and columns tell different stories."""
+    ids, failed = _ids(result), [failure.id for failure in result.failures]
+    selection = _selection(result)
+    whole = not selection.partial and not failed
+    if (result.status == "complete") != (result.reason is None):
+        yield "reason: there must be one where the status is not complete, and only there"
+    if result.status == "complete" and not whole:
+        part = "a selection of the split" if selection.partial else f"{len(failed)} failures"
+        yield f"status: complete, but the result has {part}"
+    if result.status == "partial" and whole:
+        yield "status: partial, but nothing was left out and nothing failed"
+    if result.status in ("unsupported", "failed") and ids:
+        yield f"status: {result.status}, but {len(ids)} utterances were scored"
+    if result.status in ("complete", "partial") and not ids:
+        yield f"status: {result.status}, but no utterance was scored"
+    if len(set(failed)) < len(failed) or set(failed) & set(ids):
+        yield "failures: an utterance stands twice, or was scored as well"
+    n = result.task.dataset.n
+    if result.status != "unsupported" and len(ids) + len(failed) != n:
+        yield f"task.dataset.n: {n}, but {len(ids)} utterances were scored and {len(failed)} failed"
+    if selection.limit is not None and n > selection.limit:
+        yield f"task.dataset.n: {n} utterances under a limit of {selection.limit}"
+    if selection.ids and (others := sorted({*ids, *failed} - set(selection.ids))):
+        yield f"utterances.id: '{others[0]}' is not among the selected ids"
+
+
+def provenance_problems(result: RunResult) -> Iterator[str]:
+    """Yield hashes and dates that cannot be."""
+    for place, value in (
+        ("task.hash", result.task.hash),
+        ("task.dataset.fingerprint", result.task.dataset.fingerprint),
+        ("provenance.spec_hash", result.provenance.spec_hash),
+    ):
+        if not _HASH.fullmatch(value):
+            yield f"{place}: {value[:80]!r} is not a SHA-256 of 64 hexadecimal digits"
+    if result.provenance.seed < 0:
+        yield f"provenance.seed: {result.provenance.seed} is below 0"
+    dates = []
+    for name in ("started", "finished"):
+        text = getattr(result.provenance, name)
+        try:
+            date = datetime.fromisoformat(text)
+            dates.append(date if date.tzinfo else date.replace(tzinfo=UTC))
+        except ValueError:
+            yield f"provenance.{name}: {text[:40]!r} is not a date and time (ISO 8601)"
+            continue
+        if dates[-1] > datetime.now(UTC) + _CLOCK_ERROR:
+            yield f"provenance.{name}: {text} has not come yet"
+    if len(dates) == 2 and dates[0] > dates[1]:
+        yield f"provenance.finished: {result.provenance.finished} is before the start, {result.provenance.started}"
+
+
+def spec_hash(result: RunResult) -> str | None:
+    """Return the hash of everything that determines the result, from what it states.
+
+    None where a method learns: the clips that it learned from are not in the file. The hash only names the file, so
+    another one is no lie; but it was not made from what the file states.
+    """
+    model, method = result.model, result.method
+    description = registered(registry.methods, method.name)
+    if method.fitted is not None or (description is not None and description.fit):
+        return None
+    own = any(
+        p["kind"] == "method" and p["distribution"] == LOCAL for p in result.provenance.plugins
+    )
+    return content_hash(
+        {
+            "model": [model.name, model.source, model.revision, model.precision],
+            "method": [method.name, method.version, method.params],
+            "task": result.task.hash,
+            "dataset": result.task.dataset.fingerprint,
+            "selection": result.task.selection,
+            "seed": result.provenance.seed,
+            **({"distribution": LOCAL} if own else {}),
+            "dev": None,
+        }
+    )
+
+
+def cost_problems(result: RunResult) -> Iterator[str]:
+    """Yield costs, gates and shares that cannot be."""
+    cost = result.cost
+    counted = (cost.forward_passes, cost.backward_passes, cost.seconds)
+    if None in counted:
+        # Only maps that were made elsewhere come without counts, and nobody registers what made them.
+        if any(value is not None for value in counted):
+            yield "cost: passes and seconds are null together, for maps that were made elsewhere, or none of them is"
+        elif registered(registry.methods, result.method.name) is not None:
+            yield f"cost: null, but {result.method.name} is a registered method, whose costs are counted"
+    yield from outside("cost.seconds_per_audio_second", cost.seconds_per_audio_second, (0, None))
+    yield from outside("padding_mass", result.padding_mass, (0, 1))
+    for index, gate in enumerate(result.gates):
+        yield from unordered(f"gates[{index}].ci", gate.ci, gate.value)
+        if gate.n > result.task.dataset.n:
+            yield f"gates[{index}].n: {gate.n} of {result.task.dataset.n} utterances"
+
+
+def described_problems(result: RunResult) -> Iterator[str]:
+    """Yield where a result says something else of its method or references than their descriptions of that version."""
+    method = registered(registry.methods, result.method.name)
+    if method is not None and method.version == result.method.version:
+        for name in ("kind", "space", "signed", "uses_gradients", "distribution"):
+            if getattr(method, name) != (stated := getattr(result.method, name)):
+                yield f"method.{name}: {stated!r}, but of {method.name} it is {getattr(method, name)!r}"
+        yield from _parameters("method.params", method, result.method.params)
+    for index, stated_reference in enumerate(result.references):
+        reference = registered(registry.references, stated_reference.name)
+        if reference is not None and reference.version == stated_reference.version:
+            yield from _parameters(
+                f"references[{index}].params", reference, stated_reference.params
+            )
+
+
+def _parameters(place: str, description: Description, given: dict[str, Any]) -> Iterator[str]:
+    try:
+        resolved = description.resolve(Call.make(description.name, given)).given
+    except XbenchError as problem:
+        yield f"{place}: {problem}"
+        return
+    if resolved != given:
+        yield f"{place}: {given}, but complete they are {resolved}"
+
+
+def outdated(result: RunResult) -> Iterator[str]:
+    """Yield what has changed since a result was made: it cannot be compared with one that is made now."""
+    task = task_here(result.task.name, result.task.preset)
+    if task is not None:
+        yield from (f"task {task.name}: {line}" for line in _task_differences(result, task))
+    method = registered(registry.methods, result.method.name)
+    if method is not None and method.version != result.method.version:
+        yield f"method {method.name}: was version {result.method.version}, here it is {method.version}"
+    for stated in result.references:
+        reference = registered(registry.references, stated.name)
+        if reference is not None and reference.version != stated.version:
+            yield f"reference {stated.name}: was version {stated.version}, here it is {reference.version}"
+
+
+def _task_differences(result: RunResult, task: TaskSpec) -> Iterator[str]:
+    """Yield what of a task determines scores and is not as it is here."""
+    said, dataset = result.task, result.task.dataset
+    pairs = (
+        ("version", said.version, task.version),
+        ("kind", said.kind, task.kind),
+        ("target_language", said.target_language, task.target_language),
+        ("split", said.split, task.dataset.split),
+        ("dataset.revision", dataset.revision, task.dataset.revision),
+        ("scoring", said.scoring, asdict(task.scoring)),
+        ("decoding", said.decoding, asdict(task.decoding)),
+        ("floor", said.floor, str(task.floor)),
+        ("quality.metric", result.quality.metric, task.quality.metric),
+    )
+    yield from (f"{name} was {then}, here it is {now}" for name, then, now in pairs if then != now)
+    here = {call.name: call.given for call in task.references}
+    for reference in result.references:
+        if here.get(reference.name) not in (None, reference.params):
+            yield f"{reference.name} had {reference.params}, here it has {here[reference.name]}"
+    metrics = {call.name: call.given for call in task.metrics}
+    for score in result.scores:
+        if metrics.get(score.metric) not in (None, score.metric_params) and score.metric_params:
+            yield f"{score.metric} had {score.metric_params}, here it has {metrics[score.metric]}"
+
+
+def task_problems(result: RunResult) -> Iterator[str]:
+    """Yield where a result claims a task of today by its hash but is something else."""
+    task = task_here(result.task.name, result.task.preset)
+    if task is not None and (as_run := _as_run(result, task)).hash == result.task.hash:
+        for line in _task_differences(result, as_run):
+            yield f"task.hash: that of the task here, but {line}"
+
+
+def _as_run(result: RunResult, task: TaskSpec) -> TaskSpec:
+    """Return the task here with the references, metrics and headline that a result was given."""
+    return replace(
+        task,
+        references=tuple(Call.make(r.name, r.params) for r in result.references),
+        metrics=tuple(dict.fromkeys(Call.make(s.metric, s.metric_params) for s in result.scores)),
+        headline=Headline(**result.task.headline),
+    )
+
+
+def clip_problems(result: RunResult) -> Iterator[str]:
+    """Yield utterances that the dataset of the result, on this machine, does not have."""
+    clips = _clips(result)
+    if clips is None or (clips.exact and _other_clips(result, clips)):
+        return
+    clusters = {u.id: u.cluster for u in clips.manifest.utterances}
+    for row, (id_, cluster) in enumerate(
+        zip(_ids(result), result.utterances.get("cluster", []), strict=True)
+    ):
+        if id_ not in clusters:
+            yield f"utterances.id[{row}]: '{id_}' is no clip of {result.task.dataset.name}"
+            return
+        if clusters[id_] != cluster:
+            yield f"utterances.cluster[{row}]: '{cluster}', but the cluster of '{id_}' is '{clusters[id_]}'"
+            return
+    if result.task.dataset.n != len(clusters):
+        yield f"task.dataset.n: {result.task.dataset.n}, but {result.task.dataset.name} has {len(clusters)} clips"
+
+
+def unchecked_origin(result: RunResult) -> Iterator[str]:
+    """Yield what of the origin nothing on this machine can show."""
+    clips = _clips(result)
+    if clips is None:
+        yield f"the clips of '{result.task.dataset.name}' are not on this machine: ids and clusters are as stated"
+    elif not clips.exact:
+        yield "the fingerprint of the clips is as stated: their audio was not read"
+    task = task_here(result.task.name, result.task.preset)
+    if task is None:
+        yield f"task '{result.task.name}' ({result.task.preset}) is not registered here: what it is, is as stated"
+    elif result.scores and _as_run(result, task).hash != result.task.hash:
+        yield f"the hash of task '{task.name}' is not that of the task here: what of it is not in the file is as stated"
+    if registered(registry.methods, result.method.name) is None:
+        yield f"method '{result.method.name}' is not registered here: what it is, is as stated"
+    if spec_hash(result) != result.provenance.spec_hash:
+        yield "the spec_hash, which names the file, does not follow from what the file states"
+    if result.gates:
+        yield "gates are as stated"
+    yield "costs, and the corpus value of the quality, are as stated"
+
+
+def other_clips(result: RunResult) -> bool:
+    """Say whether a result names a dataset of this machine but was made on other clips."""
+    clips = _clips(result)
+    return clips is not None and clips.exact and _other_clips(result, clips)
+
+
+def _other_clips(result: RunResult, clips: Clips) -> bool:
+    return clips.manifest.fingerprint != result.task.dataset.fingerprint
+
+
+def _clips(result: RunResult) -> Clips | None:
+    task = task_here(result.task.name, result.task.preset)
+    if (
+        task is None
+        or task.dataset.name == FROM_USER
+        or task.dataset.name != result.task.dataset.name
+    ):
+        return None
+    return clips_here(task, _selection(result))
+
+
+def _selection(result: RunResult) -> Selection:
+    given = result.task.selection
+    return Selection(tuple(given["ids"]), given["limit"])
+
+
+def _ids(result: RunResult) -> list[str]:
+    return result.utterances.get("id", [])

@@ -1,0 +1,121 @@
+"""What a result says of its references and of its hypotheses, recomputed from the utterance columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+from xbench.claims.compared import differing, differing_estimate, mean_of, outside
+from xbench.results import ReferenceRecord, RunResult, UnreliableRows, column_name
+
+_SHARE = (0.0, 1.0)
+_RELIABILITY = (-1.0, 1.0)
+_PERCENT = (0.0, 100.0)
+
+
+def reference_problems(result: RunResult) -> list[str]:
+    """Return what is wrong with the references, as "place: message"."""
+    found = []
+    names = [reference.name for reference in result.references]
+    for index, reference in enumerate(result.references):
+        if names.index(reference.name) < index:
+            found.append(f"references[{index}]: '{reference.name}' stands twice")
+        else:
+            found += [f"references[{index}].{line}" for line in _one(result, reference)]
+    return found
+
+
+def _one(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
+    columns, seed = result.utterances, result.provenance.seed
+    clusters = columns.get("cluster", [])
+    reliabilities = columns.get(f"reliability@{reference.name}", [])
+    mean = mean_of(reliabilities, clusters, seed)
+    yield from differing_estimate("reliability.", reference.reliability, mean)
+    for row, value in enumerate(reliabilities):
+        yield from outside(
+            f"reliability: utterances.reliability@{reference.name}[{row}]", value, _RELIABILITY
+        )
+    for metric, ceiling in reference.ceiling.items():
+        column = columns.get(f"ceiling:{column_name(metric, reference.name)}")
+        if column is not None:
+            own = [ceiling.reason] if ceiling.reason else []
+            expected = mean_of(column, clusters, seed)
+            yield from differing_estimate(f"ceiling.{metric}.", ceiling, expected, own)
+        elif ceiling.value is not None and clusters:
+            yield f"ceiling.{metric}: there is no column to compute it from"
+    yield from _masks(reference, columns)
+    yield from _rows(reference, columns)
+    for place, share in (("kept", reference.kept), ("converged_share", reference.converged_share)):
+        yield from outside(place, share, _SHARE)
+    share = reference.converged_share
+    if share is not None and reference.converged != (share == 1):
+        yield f"converged: {reference.converged}, but converged_share is {share:g}"
+
+
+def _masks(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator[str]:
+    """Yield counts of masks that are not those of the column (both halves of each utterance)."""
+    taken = [masks for masks in columns.get(f"masks@{reference.name}", []) if masks]
+    yield from differing(
+        "masks: in both halves", float(sum(reference.masks)), float(max(taken, default=0))
+    )
+    counts = reference.masks_per_utterance
+    if counts is None or not taken:
+        if counts is not None:
+            yield "masks_per_utterance: there is no utterance with masks"
+        return
+    yield from differing("masks_per_utterance.min", counts.min, min(taken))
+    yield from differing("masks_per_utterance.median", counts.median, float(median(taken)))
+    yield from differing("masks_per_utterance.max", counts.max, max(taken))
+
+
+def _rows(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator[str]:
+    """Yield reliabilities of utterances, and counts of unreliable tokens, that are not those of their rows."""
+    rows = columns.get(f"row_reliability@{reference.name}", [])
+    reliabilities = columns.get(f"reliability@{reference.name}", [])
+    for number, (own, whole) in enumerate(zip(rows, reliabilities, strict=True)):
+        defined = [value for value in own or () if value is not None]
+        if whole is not None and defined:
+            place = f"reliability: utterances.reliability@{reference.name}[{number}]"
+            yield from differing(place, whole, math.fsum(defined) / len(defined))
+    stated = reference.unreliable_rows
+    flat = [value for own in rows for value in own or ()]
+    if stated is None:
+        return
+    below = sum(value < stated.bound for value in flat if value is not None)
+    computed = UnreliableRows(stated.bound, below, flat.count(None), len(flat))
+    if computed != stated:
+        yield (
+            f"unreliable_rows: {stated.below} below, {stated.undefined} undefined of {stated.n}, but the utterance "
+            f"columns give {below}, {computed.undefined} of {len(flat)}"
+        )
+
+
+def quality_problems(result: RunResult) -> list[str]:
+    """Return what is wrong with the quality of the hypotheses, as "place: message".
+
+    The corpus value itself needs the target texts; it can only be bounded.
+    """
+    quality = result.quality
+    column = result.utterances.get(quality.metric, [])
+    known = [value for value in column if value is not None]
+    wer = quality.metric == "wer"
+    poor = sum(
+        (v >= quality.poor_threshold) if wer else (v <= quality.poor_threshold) for v in known
+    )
+    found = list(differing("quality.poor", quality.poor, poor))
+    if not len(known) <= quality.n <= len(column):
+        found.append(
+            f"quality.n: {quality.n}, but {len(known)} of {len(column)} utterances have a value"
+        )
+    if (quality.value is None) != (quality.reason is not None):
+        found.append("quality.reason: there must be one where the value is null, and only there")
+    if quality.value is not None and not known:
+        found.append(f"quality.value: {quality.value:g}, but no utterance has one")
+    elif wer and known:
+        # A WER of the corpus is a mean of WERs, weighted by the words of each clip.
+        found += outside("quality.value", quality.value, (min(known), max(known)))
+    elif not wer:
+        found += outside("quality.value", quality.value, _PERCENT)
+    return found

@@ -1,0 +1,89 @@
+"""What `xbench validate` tells of files: problems, and what is allowed but worth knowing (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xbench import tasks
+from xbench.bundle import FILE, read_bundle
+from xbench.claims import examine
+from xbench.data.manifest import probable_misspellings, read_manifest
+from xbench.errors import UsageError, XbenchError
+from xbench.inputs import files_below, open_plain
+from xbench.results import read_result
+from xbench.schemas import InvalidFile
+from xbench.spec import Selection
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of one file.
+
+    problems: why it is not valid. warnings: what is allowed but probably not meant. notes: what a valid result is
+    of which the reader should know; many files share them.
+    """
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def all_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths themselves, and the task, manifest and result files below those that are folders."""
+    found = []
+    for path in paths:
+        below = files_below(path, *_CHECKS)
+        if not below:
+            raise UsageError(f"{path} holds no .yaml task, .jsonl manifest or .json result")
+        found += below
+    return found
+
+
+def check_file(path: Path) -> Told:
+    """Check a task file (.yaml), manifest (.jsonl), result or bundle (.json); nothing of it is raised."""
+    if path.suffix not in _CHECKS:
+        return Told((f"{path}: expected a .yaml task, a .jsonl manifest or a .json result",))
+    try:
+        open_plain(path).close()
+    except FileNotFoundError:
+        return Told((f"{path}: there is no such file",))
+    except OSError as problem:
+        return Told((f"{path}: cannot be read: {problem.strerror or problem}",))
+    try:
+        return _CHECKS[path.suffix](path)
+    except InvalidFile as problem:
+        return Told(tuple(f"{path}: {line}" for line in problem.problems))
+    except XbenchError as problem:
+        return Told((str(problem),))
+
+
+def _task(path: Path) -> Told:
+    return Told(tuple(tasks.validate_task_file(path)))
+
+
+def _manifest(path: Path) -> Told:
+    read_manifest(path, selection=Selection())
+    return Told(warnings=tuple(f"{path}: {text}" for text in probable_misspellings(path)))
+
+
+def _json(path: Path) -> Told:
+    if path.name == FILE:
+        read_bundle(path)
+        return Told()
+    findings = examine(read_result(path))
+    return Told(
+        tuple(f"{path}: {line}" for line in findings.problems),
+        notes=(
+            *(f"made under another version: {line}" for line in findings.outdated),
+            *(f"not checked: {line}" for line in findings.unchecked),
+        ),
+    )
+
+
+_CHECKS: Mapping[str, Callable[[Path], Told]] = {
+    ".yaml": _task,
+    ".jsonl": _manifest,
+    ".json": _json,
+}
