@@ -156,7 +156,7 @@ def test_audio_that_is_named_must_lie_there(tmp_path: Path) -> None:
         ("[]", "expected a mapping"),
         (json.dumps(BUNDLE).replace("0.04", "NaN"), "NaN is not allowed"),
         (json.dumps(BUNDLE)[:-20], "not valid JSON"),
-        (" " * (bundle.LARGEST + 1), "bytes are more than"),
+        (" " * (bundle.LARGEST + 1), "MB are more than"),
     ],
 )
 def test_files_that_are_no_bundle_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -165,5 +165,5 @@ def test_files_that_are_no_bundle_are_refused(tmp_path: Path, text: str, message
 
 
 def test_nothing_is_not_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="there is no such file"):
         read_bundle(tmp_path / "bundle.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-@pytest.fixture(autouse=True)
-def taken_as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def taken_as_stated() -> Iterator[None]:
     """Take every result as true: most tests here are about what is shown, whatever it is.
 
     `tests/site/test_site_load.py` is about what is let in, and has a fixture of this name that lets them be examined.
     """
     nothing = Findings((), (), ())
-    monkeypatch.setattr(load, "examine", lambda result, **_: nothing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "examine", lambda result, **_: nothing)
+        yield

@@ -21,7 +21,7 @@ from xbench.site.load import read_results
 from xbench.site.text import LONGEST, readable, slugs
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def taken_as_stated() -> None:
     """Let results be examined: nothing here is taken as stated."""
 
@@ -79,7 +79,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(RESULT_BYTES + 1)
     _, refused = read_results([tmp_path])
-    assert "MB is more than" in refused[0].reason
+    assert "MB are more than" in refused[0].reason
 
 
 def test_columns_must_fit_together_and_be_finite(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
     accepted, refused = read_results([tmp_path])
     assert [r.file for r in accepted] == ["good/00000.json"]
     told = {r.file: r.reason for r in refused}
-    assert told["pipe.json"] == "is a named pipe, not a plain file"
-    assert told["null.json"] == "is a device, not a plain file"
+    assert told["pipe.json"] == "cannot be read: it is a named pipe, not a plain file"
+    assert told["null.json"] == "cannot be read: it is a device, not a plain file"
     assert "symbolic links" in told["loop.json"]
     assert "there is no such file" in told["nothing.json"]
 

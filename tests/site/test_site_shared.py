@@ -58,10 +58,10 @@ def test_a_first_result_that_is_unsupported_hides_nothing(tmp_path: Path) -> Non
         assert (quality["measure"], quality["quality"], quality["n"]) == ("wer", "4.2", "12")
         assert shown(site, page, f"reference {where} spes-encoder") == [
             {
-                "version": "v1",
+                "version": "v0",
                 "masks": "1,000 to 2,000, median 1,500",
                 "reliability": "0.83",
-                "ceilings": "pearson 0.91",
+                "ceilings": "pearson 0.87",
                 "hidden": "zero vector",
                 "computation": "masked-mean",
             }

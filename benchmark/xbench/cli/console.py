@@ -45,6 +45,11 @@ def warn(text: str) -> None:
     _err.print(f"[yellow]warning:[/yellow] {safe(text)}")
 
 
+def note(text: str) -> None:
+    """Print what is worth knowing beside the result of a command, to standard error."""
+    _err.print(f"[yellow]note:[/yellow] {safe(text)}")
+
+
 def emit_json(value: Any) -> None:
     """Print JSON and nothing else."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
@@ -100,7 +105,7 @@ class ProgressReporter:
 
     def note(self, message: str) -> None:
         """Print a line above the bars, to standard error."""
-        _err.print(f"[yellow]note:[/yellow] {safe(message)}")
+        note(message)
 
 
 def show_plan(estimates: Sequence[Mapping[str, Any]]) -> None:

@@ -58,4 +58,4 @@ def validate_command(
         console.warn(warning)
     console.say(f"{len(files)} file{'s' if len(files) > 1 else ''} valid")
     for text, count in Counter(text for each in told for text in each.notes).items():
-        console.say(text if len(files) == 1 else f"{text} ({count} of {len(files)} files)")
+        console.note(text if len(files) == 1 else f"{text} ({count} of {len(files)} files)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -27,8 +28,9 @@ def parse_result(data: Any, file: str) -> RunResult:
     """Build a result from plain data that a file held; raises InvalidFile with every problem in it."""
     if not accepts("result")(data) and (found := problems("result", data)):
         raise InvalidFile(file, found)
-    result = _build(RunResult, data)
-    assert isinstance(result, RunResult)
+    build = _builder(RunResult)
+    assert build is not None
+    result: RunResult = build(data)
     if found := column_problems(result):
         raise InvalidFile(file, found)
     return result
@@ -39,23 +41,51 @@ def load_results(*paths: str | Path) -> list[RunResult]:
     return [read_result(file) for path in map(Path, paths) for file in files_below(path, ".json")]
 
 
+Build = Callable[[Any], Any]
+
+
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+def _builder(kind: Any) -> Build | None:
+    """Return the function from plain data, which the schema has accepted, to this type.
 
-
-def _build(kind: Any, data: Any) -> Any:
-    """Build nested dataclasses from plain data that the schema has already accepted."""
+    None where the data stay as they are, as most of a file does: columns of numbers. Made once per type.
+    """
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        return kind(**{k: _build(hints[k], v) for k, v in data.items() if k in hints})
+        hints = get_type_hints(kind)
+        return _dataclass_builder(kind, {f.name: _builder(hints[f.name]) for f in fields(kind)})
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         plain = [a for a in arguments if a is not type(None)]
-        return data if data is None or len(plain) > 1 else _build(plain[0], data)
-    if origin is list and arguments[0] is not Any:
-        return [_build(arguments[0], item) for item in data]
+        inner = _builder(plain[0]) if len(plain) == 1 else None
+        return None if inner is None else _of_optional(inner)
+    if origin is list:
+        inner = _builder(arguments[0])
+        return None if inner is None else _of_list(inner)
     if origin is dict:
-        return {key: _build(arguments[1], item) for key, item in data.items()}
-    return data
+        inner = _builder(arguments[1])
+        return None if inner is None else _of_mapping(inner)
+    return None
+
+
+def _of_optional(build: Build) -> Build:
+    return lambda data: None if data is None else build(data)
+
+
+def _of_list(build: Build) -> Build:
+    return lambda data: [build(item) for item in data]
+
+
+def _of_mapping(build: Build) -> Build:
+    return lambda data: {key: build(item) for key, item in data.items()}
+
+
+def _dataclass_builder(kind: type, builders: Mapping[str, Build | None]) -> Build:
+    def build(data: Any) -> Any:
+        given = {}
+        for name, value in data.items():
+            if name in builders:
+                inner = builders[name]
+                given[name] = value if inner is None else inner(value)
+        return kind(**given)
+
+    return build
