@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, store
+from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, registry, store
 from xbench.claims import examine
 from xbench.cli.submission import next_steps, submit
 from xbench.cli.validation import check_file
@@ -38,10 +38,16 @@ def demo_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_result() -> Path:
-    """A complete result of the demo, as it was submitted."""
+def whole_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete result of the demo, as it was submitted, under the versions of today."""
     (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
-    return file
+    data = json.loads(file.read_text("utf-8"))
+    for reference in data["references"]:
+        reference["version"] = registry.references.get(reference["name"]).version
+    made = tmp_path_factory.mktemp("whole") / file.relative_to(SUBMISSIONS)
+    made.parent.mkdir(parents=True)
+    made.write_text(json.dumps(data))
+    return made
 
 
 def with_changes(file: Path, changes: dict[str, Any], target: Path) -> Path:
@@ -262,7 +268,7 @@ def test_submit_places_the_file_unchanged(whole_result: Path, tmp_path: Path) ->
         submit(whole_result, folder)
     folder.mkdir()
     target = submit(whole_result, folder)
-    assert target == folder / whole_result.relative_to(SUBMISSIONS)
+    assert target == folder / whole_result.relative_to(whole_result.parents[2])
     assert target.read_bytes() == whole_result.read_bytes()
     assert str(target) in next_steps(target)
     assert submit(whole_result, folder) == target  # the same file again is no problem

@@ -16,7 +16,6 @@ from scipy.stats import entropy
 from xbench.case import Case
 from xbench.hiding.segments import Segmentation
 from xbench.models.protocol import SpeechModel
-from xbench.references import estimation
 from xbench.references.estimation import Sampling
 from xbench.references.sampled import SampledReference
 from xbench.references.spes import spes_encoder
@@ -105,7 +104,7 @@ def test_the_reference_itself_is_affine_in_the_banzhaf_value(
     def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         return masks[index // 2].astype(bool)  # numbers 2k and 2k + 1 are in different halves
 
-    monkeypatch.setattr(estimation, "draw_mask", draw)
+    monkeypatch.setattr("xbench.hiding.masks.draw_mask", draw)
     reference = spes_encoder(case, Sampling(), masks=2 * len(masks), p=0.5)
     effect = effects(model, case, masks)
     expected = effect.mean(0)[:, None] + 0.5 * banzhaf(masks, effect, 0.5)

@@ -13,7 +13,6 @@ import torch
 
 from xbench.case import Case
 from xbench.methods.compute import compute_map
-from xbench.references import estimation
 from xbench.references.drop import spes_encoder_drop
 from xbench.references.estimation import Sampling
 from xbench.references.sampled import SampledReference
@@ -48,7 +47,7 @@ def all_masks(monkeypatch: pytest.MonkeyPatch) -> int:
     def draw(key: int, index: int, size: int, p: float, *, mirrored: bool) -> np.ndarray:
         return masks[index // 2]
 
-    monkeypatch.setattr(estimation, "draw_mask", draw)
+    monkeypatch.setattr("xbench.hiding.masks.draw_mask", draw)
     return 2 * len(masks)
 
 
