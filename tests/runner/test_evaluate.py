@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate
 from xbench.errors import UnknownName, UsageError, UtteranceError
@@ -145,6 +147,41 @@ def test_translation_judges_the_translation(
     assert result.utterances["id"] == ["a", "b"]
     assert (result.quality.metric, result.utterances["chrf"]) == ("chrf", pytest.approx([100, 100]))
     assert read_result(Path(options.output) / result.path()) == result
+
+
+def flac(samples: np.ndarray, stated: int | None = None) -> bytes:
+    """Return a FLAC file; `stated` is the number of samples that its header claims (0: streamed)."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 16_000, format="FLAC")
+    data = bytearray(buffer.getvalue())
+    if stated is not None:  # the lowest 36 bits of bytes 18 to 25
+        head = int.from_bytes(data[18:26], "big") >> 36 << 36 | stated
+        data[18:26] = head.to_bytes(8, "big")
+    return bytes(data)
+
+
+def test_files_with_headers_of_no_recording_fail_alone_and_streamed_ones_are_scored(
+    spec: RunSpec,
+    options: ExecutionOptions,
+    make_manifest: MakeManifest,
+    clip: Callable[..., np.ndarray],
+) -> None:
+    slow, samples = io.BytesIO(), clip(0.6, 0)
+    soundfile.write(slow, samples, 1, format="WAV")
+    clips = {
+        "whole": flac(samples),
+        "streamed": flac(samples, 0),
+        "claims": flac(samples, (1 << 36) - 1),
+        "slow": slow.getvalue(),
+    }
+    result = run(replace(spec, data=str(make_manifest(clips))), options)
+    assert result.utterances["id"] == ["whole", "streamed"]
+    first, second = result.utterances["pearson@spes-encoder"]
+    assert result.utterances["hypothesis"][0] == result.utterances["hypothesis"][1]
+    assert (first is None) == (second is None)
+    assert {f.id: f.reason for f in result.failures} == dict.fromkeys(
+        ("claims", "slow"), "corrupt-audio"
+    )
 
 
 def test_a_task_and_its_translation_share_a_cache_without_mixing(

@@ -17,7 +17,9 @@ from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES
 from xbench.schemas import problems
 from xbench.schemas.quick import accepts
+from xbench.site.build import build
 from xbench.site.load import read_results
+from xbench.site.tables.tabulate import tabulate
 from xbench.site.text import LONGEST, readable, slugs
 
 
@@ -120,6 +122,26 @@ def test_of_two_files_of_one_run_with_different_values_neither_is_kept(tmp_path:
     for refusal in refused:
         assert "none is kept" in refusal.reason
         assert "00000.json, 00001.json" in refusal.reason
+
+
+def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_path: Path) -> None:
+    build([write(tmp_path / "in", [result()])], tmp_path / "site")
+    task = (tmp_path / "site" / "tasks" / "demo-asr-en.html").read_text("utf-8")
+    assert "made under another version: " in task
+    assert "method mean-heads: was version 0, here it is 1" in task
+    (run,) = (tmp_path / "site" / "runs").glob("*.html")
+    assert "Nothing in the files shows: " in run.read_text("utf-8")
+    today = SUBMISSIONS / "demo-asr-en" / "xbench-tiny"
+    build(list(today.glob("mean-heads-*.json")), tmp_path / "today")
+    assert "another version" not in (tmp_path / "today/tasks/demo-asr-en.html").read_text("utf-8")
+
+
+def test_more_metrics_of_one_run_make_no_other_board_of_another(tmp_path: Path) -> None:
+    few, more = result(scores=SCORES[:1]), result(method=METHODS[4])
+    more["task"]["hash"] = "0" * 64  # covers the metrics that were asked for
+    accepted, _ = read_results([write(tmp_path, [few, more])])
+    (board,) = tabulate(accepted).select(metric="pearson", reference="spes-encoder")
+    assert len(board.rows) == 2
 
 
 def test_a_result_from_the_future_is_refused(tmp_path: Path) -> None:
