@@ -49,7 +49,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
 
 
 _LEGEND = (
-    "score [95 % interval]; * headline; = not distinguished from the best; ~ the reference itself, drawn again; "
+    "score [95 % interval]; * headline; by effect: each token weighted by what hiding audio does to it; "
+    "= not distinguished from the best; ~ the reference itself, drawn again; "
     "skill = (score - floor) / (ceiling - floor); cost: seconds per second of audio; – = null, the result file says why"
 )
 
@@ -68,7 +69,7 @@ def _score_table(
             [
                 f"{shown.task.name} | {reference.name}, {_masks(reference)} masks, "
                 f"estimated reliability {_number(reference.reliability.value)}"
-                f"{_unconverged(reference)}",
+                f"{_audio_tokens(reference)}{_unconverged(reference)}",
                 *bounds,
             ]
         ),
@@ -81,6 +82,7 @@ def _score_table(
     metrics = sorted((s.metric for s in scores), key=lambda name: name != headline["metric"])
     star = "*" if headline["reference"] == reference.name else ""
     table.add_column(f"{metrics[0]}{star}", justify="right", no_wrap=True)
+    table.add_column("by effect", justify="right", no_wrap=True)
     table.add_column("skill", justify="right", no_wrap=True)
     for metric in metrics[1:]:
         table.add_column(metric, justify="right", no_wrap=True)
@@ -95,6 +97,7 @@ def _score_table(
         cells = [
             mark + result.method.label,
             _score_cell(result, first),
+            "–" if first.weighted is None else _number(first.weighted.value),
             _number(first.skill.value),
         ]
         cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
@@ -143,6 +146,13 @@ def _masks(reference: ReferenceRecord) -> str:
     if counts is None or counts.min == counts.max:
         return str(sum(reference.masks))
     return f"{counts.min} to {counts.max} (median {counts.median:.0f})"
+
+
+def _audio_tokens(reference: ReferenceRecord) -> str:
+    tokens = reference.audio_tokens
+    if tokens is None or not tokens.n:
+        return ""
+    return f", {tokens.depend / tokens.n:.0%} of the tokens depend on the audio"
 
 
 def _unconverged(reference: ReferenceRecord) -> str:

@@ -4,6 +4,7 @@ The dataclasses mirror `schemas/result.schema.json`, the public contract; a test
 """
 
 from xbench.results.records import (
+    AudioTokens,
     CeilingRecord,
     Cost,
     DatasetRecord,
@@ -33,6 +34,7 @@ from xbench.results.result import (
 
 __all__ = [
     "SCHEMA",
+    "AudioTokens",
     "CeilingRecord",
     "Cost",
     "DatasetRecord",

@@ -54,6 +54,9 @@ def _score_problems(result: RunResult, score: ScoreRecord) -> Iterator[str]:
         yield from _compared("ceiling.value", score.ceiling.value, _mean(ceilings))
         ratio = stats.disattenuated(own, ceilings, clusters, seed=seed)
         yield from _compared("disattenuated.value", score.disattenuated.value, ratio.value)
+    weighted = columns.get(f"weighted:{name}")
+    if weighted is not None and score.weighted is not None:
+        yield from _compared("weighted.value", score.weighted.value, _mean(weighted))
     # Whether skill is null hangs on an interval; where it is not, its value can be checked.
     if floors is not None and ceilings is not None and score.skill.value is not None:
         skill = stats.skill(own, floors, ceilings, clusters, seed=seed)
