@@ -15,6 +15,7 @@ from xbench.cli.console import out, say
 if TYPE_CHECKING:
     from xbench.results import ReferenceRecord, RunResult, ScoreRecord
     from xbench.runner.stability import Stability
+    from xbench.stats import Comparison
 
 
 def show_results(results: Sequence[RunResult], folder: Path) -> None:
@@ -89,7 +90,14 @@ def _score_table(
     table.add_column("cost", justify="right", no_wrap=True)
     again = _drawn_again(results, reference.name)
     rivals = [r for r in results if r.provenance.spec_hash not in again]
-    best = _best_group(rivals, metrics[0], reference.name)
+    compared = _compared(rivals, metrics[0], reference.name)
+    best = compared.best_group if compared else ()
+    if compared and compared.resolution is not None:
+        table.caption = (
+            f"{metrics[0]}: differences from the best below about {compared.resolution:.2f} "
+            f"cannot be told apart with {compared.n_clusters} clusters"
+        )
+        table.caption_justify = "left"
     for result in _ranked(results, metrics[0], reference.name):
         first = result.score(metrics[0], reference.name)
         id = result.provenance.spec_hash
@@ -181,24 +189,23 @@ def _drawn_again(results: Sequence[RunResult], reference: str) -> frozenset[str]
     return frozenset(r.provenance.spec_hash for r in results if r.method.name in own)
 
 
-def _best_group(results: Sequence[RunResult], metric: str, reference: str) -> tuple[str, ...]:
-    """Return the results that are not distinguished from the best, by spec hash; none if untested."""
+def _compared(results: Sequence[RunResult], metric: str, reference: str) -> Comparison | None:
+    """Compare the results of the same utterances by spec hash; None where there are fewer than two."""
     from xbench import stats
     from xbench.results import column_name
 
     ids = next((r.utterances["id"] for r in results if r.utterances["id"]), [])
     comparable = {r.provenance.spec_hash: r for r in results if ids and r.utterances["id"] == ids}
     if len(comparable) < 2:
-        return ()
+        return None
     first = next(iter(comparable.values()))
-    compared = stats.compare(
+    return stats.compare(
         list(comparable),
         [r.utterances[column_name(metric, reference)] for r in comparable.values()],
         first.utterances["cluster"],
         higher_is_better=first.score(metric, reference).direction == "higher",
         seed=first.provenance.seed,
     )
-    return compared.best_group
 
 
 def show_stability(rows: Sequence[Stability]) -> None:
