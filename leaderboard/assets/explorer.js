@@ -57,7 +57,7 @@ const COLUMNS = new Map(Object.entries({
   dataset: { label: "Dataset", ...plain((i) => task(i).dataset) },
   clusters: { label: "Clusters", ...numeric(clusters, 0), hint: "Speakers or talks behind the interval" },
   disattenuated: { label: "Disattenuated", ...numeric(col("disattenuated"), 2), hint: "Mean score / mean ceiling" },
-  weighted: { label: "By effect", ...numeric(col("weighted"), 3), hint: "The score with each token weighted by what hiding audio does to it" },
+  weighted: { label: "By effect", ...numeric(col("weighted"), 3), hint: "Tokens weighted by their effect" },
   passes: { label: "Passes", key: passes, n: true, cell: (i) => cost(passes(i)), hint: "Forward and backward passes per utterance" },
   memory: { label: "Memory, MB", ...numeric(memory, 0) },
   device: { label: "Device", ...plain(perRun("device")) },
