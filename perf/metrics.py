@@ -58,7 +58,7 @@ def utterance(seed: int) -> tuple[list[GridMap], GridMap, Layout, tuple[tuple[fl
     maps[::2] /= maps[::2].sum(2, keepdims=True)
     reference = GridMap(1 + 0.1 * rng.gamma(0.5, size=(rows, FRAMES)))
     spans = tuple((0.12 * row, 0.12 * row + 0.1) for row in range(rows))
-    return [GridMap(m, i % 2 == 0) for i, m in enumerate(maps)], reference, axes, spans
+    return [GridMap(m) for m in maps], reference, axes, spans
 
 
 def score_utterance(seed: int) -> dict[str, float]:

@@ -35,6 +35,9 @@ def test_one_pair_by_hand() -> None:
     assert not pair.distinguished
     assert result.best_group == ("x", "zero")
     assert (result.rank_low, result.rank_high) == ({"x": 1, "zero": 1}, {"x": 2, "zero": 2})
+    # What could not have been seen: half of the interval.
+    assert result.resolution == pytest.approx(70 / 30)
+    assert one_pair([1, 2, 3, 4]).resolution is None
 
 
 def test_a_clear_difference_by_hand() -> None:

@@ -98,12 +98,10 @@ def test_block_pooling_undoes_expand(
 
 def test_encoder_space_maps_pass_through_as_float64() -> None:
     values = np.array([[1, 2, 4]], dtype=np.float32)
-    grid = on_encoder_grid(
-        values, THREE_FRAMES, Scoring(order="normalise-first"), distribution=True
-    )
+    grid = on_encoder_grid(values, THREE_FRAMES, Scoring(order="normalise-first"))
     assert grid.values.dtype == np.float64
     assert grid.values.tolist() == [[1, 2, 4]]
-    assert (grid.distribution, grid.standardised) == (True, False)
+    assert not grid.standardised
 
 
 def test_last_frame_is_dropped_in_both_spaces() -> None:

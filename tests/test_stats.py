@@ -5,6 +5,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from scipy import optimize
 from scipy import stats as scipy_stats
 
 import xbench.stats.intervals
@@ -27,11 +28,20 @@ def test_bias_reduced_interval_by_hand() -> None:
     # (226/5 + 118/6) / 343. m_cd = -n_c n_d / 7, so 1/df = sum s^2 + (sum s^2/(1-s))^2
     # - sum s^4/(1-s)^2 = 11/49 + (3/10)^2 - 32/1225 - 1/588 = 43/150.
     result = mean_estimate(VALUES, CLUSTERS, seed=0)
-    half = scipy_stats.t.ppf(0.975, 150 / 43) * sqrt((226 / 5 + 118 / 6) / 343)
+    # Skewness: sum e^3 = -2322 / 343, sum e^2 = 344 / 49.
+    error = sqrt((226 / 5 + 118 / 6) / 343)
+    k = -2322 / 343 / (344 / 49) ** 1.5 * sqrt(20) / 3
+    quantile = scipy_stats.t.ppf(0.975, 150 / 43)
     assert result.value == pytest.approx(18 / 7, rel=1e-14)
-    assert result.low == pytest.approx(18 / 7 - half, rel=1e-9)
-    assert result.high == pytest.approx(18 / 7 + half, rel=1e-9)
+    assert result.low == pytest.approx(18 / 7 - error * unskewed(quantile, k), rel=1e-9)
+    assert result.high == pytest.approx(18 / 7 - error * unskewed(-quantile, k), rel=1e-9)
     assert (result.n, result.n_clusters, result.reason, result.ci_reason) == (7, 5, None, None)
+
+
+def unskewed(u: float, k: float) -> float:
+    """Return u, or where it lies further out the t at which Hall's t + k t^2 / 3 + k^2 t^3 / 27 + k / 6 is u."""
+    found = optimize.brentq(lambda t: t + k * t**2 / 3 + k**2 * t**3 / 27 + k / 6 - u, -1e4, 1e4)
+    return max(u, float(found)) if u > 0 else min(u, float(found))
 
 
 def working_model(sizes: np.ndarray, bases: np.ndarray) -> tuple[np.ndarray, float]:
@@ -44,15 +54,21 @@ def working_model(sizes: np.ndarray, bases: np.ndarray) -> tuple[np.ndarray, flo
 
 
 @pytest.mark.parametrize("count", [5, 12, 39])
-def test_equal_clusters_give_the_t_interval_of_their_means(count: int) -> None:
-    values = np.random.default_rng(0).normal(size=(count, 3))
+def test_equal_clusters_give_the_unskewed_t_interval_of_their_means(count: int) -> None:
+    values = np.random.default_rng(0).exponential(size=(count, 3))
     result = mean_estimate(values.ravel().tolist(), names(count, each=3), seed=0)
     means = values.mean(axis=1)
-    low, high = scipy_stats.t.interval(0.95, count - 1, means.mean(), scipy_stats.sem(means))
-    assert (result.low, result.high) == (
-        pytest.approx(low, rel=1e-9),
-        pytest.approx(high, rel=1e-9),
-    )
+    k = scipy_stats.skew(means, bias=False) / sqrt(count)
+    quantile, error = scipy_stats.t.ppf(0.975, count - 1), scipy_stats.sem(means)
+    assert result.low == pytest.approx(means.mean() - error * unskewed(quantile, k), rel=1e-8)
+    assert result.high == pytest.approx(means.mean() - error * unskewed(-quantile, k), rel=1e-8)
+
+
+def test_without_skewness_it_is_the_t_interval() -> None:
+    values = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    result = mean_estimate(values, names(6), seed=0)
+    low, high = scipy_stats.t.interval(0.95, 5, np.mean(values), scipy_stats.sem(values))
+    assert (result.low, result.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_bootstrap_interval_agrees_with_scipy() -> None:
@@ -233,9 +249,11 @@ def test_skill_by_hand() -> None:
     result = skill(scores, floors, ceilings, list("abcdef"), seed=0)
     weights, freedom = working_model(np.ones(6), np.array([4.0, 5, 5, 6, 7, 3]))
     assert 1 / weights == pytest.approx([21 / 25, 5 / 6, 5 / 6, 21 / 25, 43 / 50, 43 / 50])
-    half = scipy_stats.t.ppf(0.975, freedom) * sqrt((73 / 21 + 74 / 43) / 900)
+    quantile, error = scipy_stats.t.ppf(0.975, freedom), sqrt((73 / 21 + 74 / 43) / 900)
+    k = scipy_stats.skew([-3, 0, 0, 8, 1, -6], bias=False) / sqrt(6)
+    ends = (0.4 - error * unskewed(end * quantile, k) for end in (1, -1))
     assert result.value == pytest.approx(2 / 5, rel=1e-12)  # the mean of ratios is 0.381
-    assert (result.low, result.high) == pytest.approx((0.4 - half, 0.4 + half), rel=1e-8)
+    assert (result.low, result.high) == pytest.approx(tuple(ends), rel=1e-8)
     assert (result.n, result.n_clusters) == (6, 6)
 
 
@@ -306,9 +324,11 @@ def test_disattenuated_by_hand() -> None:
     scores, ceilings = [0.4, 0.3, 0.5, 0.2, 0.6], [0.8, 0.6, 0.9, 0.8, 0.9]
     result = disattenuated(scores, ceilings, list("abcde"), seed=0)
     _, freedom = working_model(np.ones(5), np.array([8.0, 6, 9, 8, 9]))
-    half = scipy_stats.t.ppf(0.975, freedom) * sqrt((10 / 4 * 320 / 257 + 5) / 1600)
+    quantile, error = scipy_stats.t.ppf(0.975, freedom), sqrt((10 / 4 * 320 / 257 + 5) / 1600)
+    k = scipy_stats.skew([0, 0, 1, -4, 3], bias=False) / sqrt(5)
+    ends = (0.5 - error * unskewed(end * quantile, k) for end in (1, -1))
     assert result.value == pytest.approx(1 / 2, rel=1e-12)
-    assert (result.low, result.high) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-9)
+    assert (result.low, result.high) == pytest.approx(tuple(ends), rel=1e-8)
     assert not result.above_one
 
 
@@ -379,11 +399,73 @@ def test_intervals_cover_the_truth(
 ) -> None:
     monkeypatch.setattr(xbench.stats.intervals, "DRAWS", 1000)
     rng = np.random.default_rng(count)
-    covered = 0
+    covered = defined = 0
     for _ in range(repetitions):
         estimate, truth = draw(rng, count)
+        if (
+            estimate.low is not None
+        ):  # a skill may be null where the ceiling is not clearly above the floor
+            defined += 1
+            covered += estimate.low <= truth <= estimate.high
+    assert defined >= 0.97 * repetitions
+    assert 0.93 <= covered / defined <= 0.98
+
+
+def normal(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
+    return 0.6 + 0.1 * rng.normal(size=count), 0.6
+
+
+def exponential_tail(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
+    return 0.9 - 0.1 * rng.exponential(size=count), 0.8
+
+
+def lognormal_tail(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
+    return 0.9 - 0.1 * rng.lognormal(size=count), 0.9 - 0.1 * np.exp(0.5)
+
+
+def bad_speakers(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
+    bad = rng.random(count) < 0.08
+    return 0.6 - 0.5 * bad + 0.05 * rng.normal(size=count), 0.6 - 0.5 * 0.08
+
+
+# The lowest coverage of 95 % intervals with so many clusters, as docs/validity.md states it.
+COVERED = {
+    normal: {5: 0.945, 8: 0.94, 20: 0.94, 39: 0.94},
+    exponential_tail: {5: 0.91, 8: 0.92, 20: 0.94, 39: 0.94},
+    lognormal_tail: {5: 0.89, 8: 0.9, 20: 0.91, 39: 0.93},
+    bad_speakers: {39: 0.93},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("regime", "count", "lowest"),
+    [(r, count, low) for r, counts in COVERED.items() for count, low in counts.items()],
+)
+def test_intervals_of_skewed_clusters(
+    regime: Callable[[np.random.Generator, int], tuple[np.ndarray, float]],
+    count: int,
+    lowest: float,
+) -> None:
+    rng = np.random.default_rng(count)
+    covered = 0
+    for _ in range(3000):
+        values, truth = regime(rng, count)
+        estimate = mean_estimate(values.tolist(), names(count), seed=0)
         covered += estimate.low <= truth <= estimate.high
-    assert 0.93 <= covered / repetitions <= 0.97
+    assert covered / 3000 >= lowest
+
+
+@pytest.mark.slow
+def test_rare_bad_speakers_are_not_in_the_intervals_of_few() -> None:
+    # Twelve clusters hold none of them in 37 % of the draws: the condition under which intervals stand.
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(3000):
+        values, truth = bad_speakers(rng, 12)
+        estimate = mean_estimate(values.tolist(), names(12), seed=0)
+        covered += estimate.low <= truth <= estimate.high
+    assert 0.68 < covered / 3000 < 0.82
 
 
 def test_a_pareto_front_by_hand() -> None:

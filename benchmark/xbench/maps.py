@@ -55,13 +55,13 @@ class Layout:
 class GridMap:
     """A map on the encoder grid, all generated rows: values [token, frame].
 
-    distribution: the rows are non-negative and sum to one, so their scales are comparable.
+    It holds nothing that a method declares of itself, so no declaration can move a score.
+
     standardised: every row was z-scored at full resolution, before pooling; metrics then take the
         rows as they are, since a second z-score would undo the difference between the two orders.
     """
 
     values: Float[np.ndarray, "token frame"]
-    distribution: bool = False
     standardised: bool = False
 
     def _repr_html_(self) -> str:
@@ -75,7 +75,6 @@ def on_encoder_grid(
     scoring: Scoring,
     *,
     signed: bool = False,
-    distribution: bool = False,
 ) -> GridMap:
     """Bring an encoder-space or input-space map onto the encoder grid, as the scoring options say.
 
@@ -94,7 +93,7 @@ def on_encoder_grid(
     if input_space:
         values = pool(values, layout, scoring)
     kept = layout.frames - (scoring.last_frame == "drop")
-    return GridMap(values[:, :kept].astype(np.float64), distribution, standardised)
+    return GridMap(values[:, :kept].astype(np.float64), standardised)
 
 
 def _check_shape(values: Float[np.ndarray, "..."], layout: Layout) -> None:

@@ -18,7 +18,17 @@ from xbench.description import MetricDescription, load_object
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout
 from xbench.metrics import Score
-from xbench.metrics.batch import Maps, Spans, batches, judge, mean_over_tokens, runs, score_all
+from xbench.metrics.batch import (
+    Judged,
+    Maps,
+    Spans,
+    batches,
+    judge,
+    mean_over_tokens,
+    runs,
+    score_all,
+    weighted_means,
+)
 from xbench.metrics.ranking import topk_overlap
 from xbench.spec import Call, Scoring
 
@@ -48,7 +58,6 @@ def scored(
     reference: np.ndarray,
     *,
     special: int = 0,
-    distribution: bool = False,
     scoring: Scoring = DEFAULT,
     **params: Any,
 ) -> Score:
@@ -59,9 +68,7 @@ def scored(
     if "words" in description.needs:
         given.setdefault("spans", spans_of(*method.shape))
     compute = description.load()
-    found: Score = compute(
-        GridMap(method, distribution), GridMap(reference), axes, scoring, **given
-    )
+    found: Score = compute(GridMap(method), GridMap(reference), axes, scoring, **given)
     return found
 
 
@@ -81,13 +88,13 @@ def mixed_grids(rng: np.random.Generator, rows: int, frames: int) -> list[GridMa
     special_broken[-1, 0] = np.inf
     return [
         GridMap(plain),
-        GridMap(plain / plain.sum(1, keepdims=True), distribution=True),
+        GridMap(plain / plain.sum(1, keepdims=True)),
         GridMap(rng.normal(size=(rows, frames)), standardised=True),
-        GridMap(sparse / sparse.sum(1, keepdims=True), distribution=True),
+        GridMap(sparse / sparse.sum(1, keepdims=True)),
         GridMap(np.round(plain)),
         GridMap(flat_row),
-        GridMap(np.full((rows, frames), 1 / frames), distribution=True),
-        GridMap(np.tile(plain[:1], (rows, 1)), distribution=True),
+        GridMap(np.full((rows, frames), 1 / frames)),
+        GridMap(np.tile(plain[:1], (rows, 1))),
         GridMap(broken),
         GridMap(special_broken),
     ]
@@ -123,7 +130,7 @@ def test_a_batch_gives_what_the_plain_function_gives(name: str, scoring: Scoring
     maps = Maps.of(grids, axes)
     for reference in references:
         target = Maps.of([reference], axes)
-        together = score_all(description, params, maps, target, scoring, spans)
+        together = score_all(description, params, maps, target, scoring, spans).scores
         for grid, found in zip(grids, together, strict=True):
             alone = description.load()(grid, reference, axes, scoring, **given)
             assert found.reason == alone.reason
@@ -132,17 +139,18 @@ def test_a_batch_gives_what_the_plain_function_gives(name: str, scoring: Scoring
             by_itself = score_all(
                 description, params, Maps.of([grid], axes), target, scoring, spans
             )
-            assert by_itself == (found,), "the company of other maps changed a bit"
+            assert by_itself.scores == (found,), "the company of other maps changed a bit"
 
 
 def test_a_metric_without_a_batched_form_is_called_map_by_map() -> None:
     description, params = resolved("topk-overlap")
     rng = np.random.default_rng(2)
-    grids = [GridMap(rng.gamma(0.5, size=(3, 9)), i == 1) for i in range(3)]
+    grids = [GridMap(rng.gamma(0.5, size=(3, 9))) for _ in range(3)]
     maps, target = Maps.of(grids, layout(3, 9)), Maps.of(grids[:1], layout(3, 9))
     plain = score_all(replace(description, batched=None), params, maps, target, DEFAULT, None)
-    assert plain == score_all(description, params, maps, target, DEFAULT, None)
-    assert plain[0].value == 1
+    assert plain.scores == score_all(description, params, maps, target, DEFAULT, None).scores
+    assert plain.tokens is None
+    assert plain.scores[0].value == 1
 
 
 @pytest.mark.parametrize(("count", "tokens", "frames"), [(7, 4, 10), (3, 1000, 1500), (1, 1, 3)])
@@ -201,11 +209,40 @@ def test_the_top_is_what_random_ties_give_on_average(values: np.ndarray, k: int)
 
 def test_mass_by_hand() -> None:
     values = np.array([[1.0, 2.0, 5.0], [4.0, 4.0, 4.0]])
-    # (0, 1, 4) / 5 above the minimum; as it is where it is declared a distribution.
-    maps = Maps.of([GridMap(values), GridMap(values, distribution=True)], layout(2, 3))
+    maps = Maps.of([GridMap(values)], layout(2, 3))
     assert maps.mass[0, 0] == pytest.approx([0, 0.2, 0.8])
-    assert maps.mass[1, 0] == pytest.approx([1 / 8, 2 / 8, 5 / 8])
     assert (maps.mass[:, 1] == 0).all(), "a constant row says nothing about where"
+
+
+# -- weighted by effect -----------------------------------------------------------------------------
+
+
+def test_weighted_means_by_hand() -> None:
+    values = np.array([[1.0, 2.0, 9.0], [1.0, 2.0, 9.0], [5.0, 5.0, 5.0]])
+    out = np.array([[False, False, False], [False, False, True], [True, True, True]])
+    judged = mean_over_tokens(values, {"constant-map": out})
+    # (1 + 3 * 2 + 0 * 9) / 4; the second has no third token; the third has none, and its own reason.
+    found = weighted_means(judged, np.array([1.0, 3.0, 0.0]))
+    assert [s.value for s in found] == [pytest.approx(7 / 4), pytest.approx(7 / 4), None]
+    assert found[2].reason == "constant-map"
+    assert weighted_means(judged, np.array([0.0, 0.0, 1.0]))[1] == Score(None, "no-weight")
+    assert weighted_means(Judged((Score(0.5),)), np.ones(3)) == (Score(None, "no-token-values"),)
+
+
+def test_equal_weights_give_the_score_itself() -> None:
+    rng = np.random.default_rng(0)
+    axes = layout(6, 17, 1)
+    maps = Maps.of(mixed_grids(rng, 6, 17), axes)
+    reference = Maps.of([GridMap(rng.gamma(0.5, size=(6, 17)))], axes)
+    for name in ("pearson", *AGAINST):
+        description, params = resolved(name)
+        judged = score_all(description, params, maps, reference, DEFAULT, spans_of(6, 17))
+        found = weighted_means(judged, np.full(5, 0.3))
+        for index, (plain, weighted) in enumerate(zip(judged.scores, found, strict=True)):
+            if name == "pearson" and (maps.standardised[index] or maps.constant[index].any()):
+                continue  # only with rows of variance 1 is it the mean over tokens
+            assert weighted.value == pytest.approx(plain.value, abs=1e-12), name
+            assert weighted.reason == plain.reason
 
 
 # -- means and reasons ----------------------------------------------------------------------------
@@ -334,15 +371,6 @@ def test_token_scale_and_shift_change_nothing(
     assert same(before, scored(name, method, factors * reference))
     assert same(before, scored(name, method + offsets, reference))
     assert same(before, scored(name, method, reference + offsets))
-
-
-@pytest.mark.parametrize("name", MASS)
-def test_a_shift_of_a_distribution_is_seen(name: str) -> None:
-    rng = np.random.default_rng(7)
-    ours, theirs = rng.gamma(0.5, size=(2, 3, 30))
-    before = scored(name, ours, theirs, distribution=True)
-    assert same(before, scored(name, 8 * ours, theirs, distribution=True))
-    assert not same(before, scored(name, 1 + ours, theirs, distribution=True))
 
 
 @settings(max_examples=15)

@@ -13,38 +13,35 @@ from xbench.metrics import distance as metrics
 from xbench.spec import Scoring
 
 DEFAULT = Scoring()
-# Above the minimum: S = (0, 1, 3) / 4. As it is: E = (1, 1, 2) / 4; frames of 0.02 s.
-OURS, THEIRS = np.array([[0.25, 0.25, 0.5]]), np.array([[7.0, 8.0, 10.0]])
+# Above the minimum: E = (0, 0, 1, 3) / 4, S = (0, 1, 0, 2) / 3; frames of 0.02 s.
+OURS, THEIRS = np.array([[0.1, 0.1, 0.2, 0.4]]), np.array([[7.0, 8.0, 7.0, 9.0]])
 
 
-def value(metric, ours: np.ndarray, theirs: np.ndarray, distribution=True, **params) -> float:
-    grid = GridMap(ours, distribution)
-    found = metric(grid, GridMap(theirs), layout(*ours.shape), DEFAULT, **params)
+def value(metric, ours: np.ndarray, theirs: np.ndarray, **params) -> float:
+    found = metric(GridMap(ours), GridMap(theirs), layout(*ours.shape), DEFAULT, **params)
     assert found.reason is None
     return found.value
 
 
 def test_by_hand() -> None:
-    # (1, 1, 2) . (0, 1, 3) = 7, norms sqrt 6 and sqrt 10.
-    assert value(metrics.cosine, OURS, THEIRS) == pytest.approx(7 / sqrt(60), rel=1e-14)
-    # Mixture (1, 2, 5) / 8: H = 3/8 + 2/8 * 2 + 5/8 (3 - log2 5); H(E) = 3/2; H(S) = 2 - 3/4 log2 3.
-    mixed = 3 / 8 + 1 / 2 + 5 / 8 * (3 - log2(5))
-    expected = mixed - (1.5 + 2 - 0.75 * log2(3)) / 2
+    # (0, 0, 1, 3) . (0, 1, 0, 2) = 6, norms sqrt 10 and sqrt 5.
+    assert value(metrics.cosine, OURS, THEIRS) == pytest.approx(6 / sqrt(50), rel=1e-14)
+    # Mixture (0, 4, 3, 17) / 24; H(E) = 2 - 3/4 log2 3; H(S) = log2 3 - 2/3.
+    mixed = -sum(k / 24 * log2(k / 24) for k in (4, 3, 17))
+    expected = mixed - (2 - 0.75 * log2(3) + log2(3) - 2 / 3) / 2
     assert value(metrics.js_divergence, OURS, THEIRS) == pytest.approx(expected, rel=1e-13)
-    # Cumulative (1, 2, 4) against (0, 1, 4), quarters: 1/2 frame of 0.02 s.
-    assert value(metrics.emd, OURS, THEIRS) == pytest.approx(0.01, rel=1e-14)
-    # share 1/3: frame 2 is relevant and holds half the mass.
-    params = {"labels": "reference", "share": 1 / 3}
-    assert value(metrics.relevance_mass, OURS, THEIRS, **params) == pytest.approx(1 / 2)
+    # Cumulative (0, 0, 3, 12) against (0, 4, 4, 12), twelfths: 5/12 frame of 0.02 s.
+    assert value(metrics.emd, OURS, THEIRS) == pytest.approx(0.02 * 5 / 12, rel=1e-13)
+    # share 1/4: frame 3 is relevant and holds three quarters of the mass.
+    params = {"labels": "reference", "share": 1 / 4}
+    assert value(metrics.relevance_mass, OURS, THEIRS, **params) == pytest.approx(3 / 4)
 
 
-def test_a_map_that_is_no_distribution_is_read_above_its_minimum_by_hand() -> None:
-    # E = (0, 0, 1): (0, 0, 1) . (0, 1, 3) / sqrt 10; cumulative (0, 0, 4) against (0, 1, 4): 1/4 frame.
-    assert value(metrics.cosine, OURS, THEIRS, False) == pytest.approx(3 / sqrt(10), rel=1e-14)
-    assert value(metrics.emd, OURS, THEIRS, False) == pytest.approx(0.005, rel=1e-14)
-    assert value(metrics.js_divergence, OURS, THEIRS + 100, False) == pytest.approx(
-        value(metrics.js_divergence, OURS, THEIRS, False), abs=1e-13
-    )
+def test_only_what_is_above_the_minimum_counts_of_both() -> None:
+    for metric in (metrics.cosine, metrics.js_divergence, metrics.emd):
+        wanted = pytest.approx(value(metric, OURS, THEIRS), abs=1e-13)
+        assert value(metric, 3 * OURS + 5, THEIRS) == wanted
+        assert value(metric, OURS, 3 * THEIRS + 100) == wanted
 
 
 def test_extremes_by_hand() -> None:
@@ -58,11 +55,10 @@ def test_extremes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("case", range(5))
-@pytest.mark.parametrize("distribution", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_they_are_scipys(seed: int, distribution: bool, case: int) -> None:
+def test_they_are_scipys(seed: int, case: int) -> None:
     ours, theirs = pairs(seed)[case]
-    p = ours if distribution else ours - ours.min(1, keepdims=True)
+    p = ours - ours.min(1, keepdims=True)
     q = theirs - theirs.min(1, keepdims=True)
     times = 0.02 * np.arange(FRAMES)
     expected = {
@@ -71,14 +67,14 @@ def test_they_are_scipys(seed: int, distribution: bool, case: int) -> None:
         metrics.emd: mean_over_tokens(lambda a, b: wasserstein_distance(times, times, a, b), p, q),
     }
     for metric, wanted in expected.items():
-        assert value(metric, ours, theirs, distribution) == pytest.approx(wanted, abs=1e-12)
+        assert value(metric, ours, theirs) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_relevance_mass_on_words_by_hand() -> None:
     ours = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]])
     spans = ((0.02, 0.05), None)  # frames 1 and 2
     found = metrics.relevance_mass(
-        GridMap(ours, True),
+        GridMap(ours),
         GridMap(np.ones((2, 4))),
         layout(2, 4),
         DEFAULT,

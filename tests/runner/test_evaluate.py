@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate
+from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate, registry
 from xbench.errors import UnknownName, UsageError, UtteranceError
 from xbench.hiding import checks
 from xbench.models.families.whisper import WhisperModel
@@ -681,6 +681,24 @@ def test_a_target_that_is_missed_is_flagged(
             "undefined": flat.count(None),
             "n": len(flat),
         }
+        effects = result.utterances[f"effect@{reference.name}"]
+        assert [len(row) for row in effects] == result.utterances["tokens"]
+        assert reference.audio_tokens is not None
+        assert asdict(reference.audio_tokens) == {
+            "bound": 0.05,
+            "depend": sum(value >= 0.05 * max(row) for row in effects for value in row),
+            "n": len(flat),
+        }
+    for score in result.scores:
+        assert score.metric_version == registry.metrics.get(score.metric).version
+        if score.metric == "pearson":
+            own = result.utterances[f"weighted:pearson@{score.reference}"]
+            assert score.weighted is not None
+            assert score.weighted.value == pytest.approx(np.mean(own))
+            assert score.weighted.value != score.value
+        if score.metric == "pearson-paper":
+            assert score.weighted is not None
+            assert score.weighted.value is None
     show_results([result], Path(options.output))
     assert "WARNING: 100% of utterances below the 0.9 asked for" in capsys.readouterr().out
 

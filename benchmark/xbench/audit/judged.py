@@ -150,10 +150,10 @@ def _of_utterance(
                 together = Maps.of([grids[index] for index in batch], layout)
                 for metric in metrics:
                     description = registry.metrics.get(metric.name)
-                    scores = score_all(
+                    judged = score_all(
                         description, metric.given, together, target, task.scoring, spans
                     )
-                    for index, score in zip(batch, scores, strict=True):
+                    for index, score in zip(batch, judged.scores, strict=True):
                         of_ladder = rungs[index][0]
                         into = (
                             [ladder.name for ladder in ladders]

@@ -144,7 +144,7 @@ def worsened(
 
     Rows that are not judged (special tokens) change only where a step changes every row alike.
     """
-    low = 0.0 if grid.distribution else grid.values.min(axis=1, keepdims=True)
+    low = grid.values.min(axis=1, keepdims=True)
     footing = Footing(
         content=np.asarray(layout.content, dtype=np.intp),
         frame_seconds=layout.stride * layout.melframe_seconds,

@@ -153,7 +153,8 @@ def _rivalry(utterances: Sequence[_Utterance], metric: Call, judge: str, rival: 
         target = Maps.of([one.references[judge].mean], one.layout)
         scoring = one.spoken.job.task.scoring
         spans = word_spans(one.spoken)
-        scores.append(score_all(description, metric.given, maps, target, scoring, spans)[0].value)
+        judged = score_all(description, metric.given, maps, target, scoring, spans)
+        scores.append(judged.scores[0].value)
     clusters = [one.spoken.job.utterance.cluster for one in utterances]
     seed = utterances[0].spoken.job.seed
     ceiling = sampling = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from xbench.claims.compared import differing, differing_estimate, mean_of, outside
+from xbench.claims.compared import as_now, differing, differing_estimate, mean_of, outside
 from xbench.results import ReferenceRecord, RunResult, UnreliableRows, column_name
 
 _SHARE = (0.0, 1.0)
@@ -32,7 +32,7 @@ def _one(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
     clusters = columns.get("cluster", [])
     reliabilities = columns.get(f"reliability@{reference.name}", [])
     mean = mean_of(reliabilities, clusters, seed)
-    yield from differing_estimate("reliability.", reference.reliability, mean)
+    yield from differing_estimate("reliability.", reference.reliability, mean, now=as_now(result))
     for row, value in enumerate(reliabilities):
         yield from outside(
             f"reliability: utterances.reliability@{reference.name}[{row}]", value, _RELIABILITY
@@ -42,7 +42,9 @@ def _one(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
         if column is not None:
             own = [ceiling.reason] if ceiling.reason else []
             expected = mean_of(column, clusters, seed)
-            yield from differing_estimate(f"ceiling.{metric}.", ceiling, expected, own)
+            yield from differing_estimate(
+                f"ceiling.{metric}.", ceiling, expected, own, now=as_now(result)
+            )
         elif ceiling.value is not None and clusters:
             yield f"ceiling.{metric}: there is no column to compute it from"
     yield from _masks(reference, columns)

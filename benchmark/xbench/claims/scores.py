@@ -7,6 +7,7 @@ from typing import Any
 
 from xbench import registry, stats
 from xbench.claims.compared import (
+    as_now,
     differing,
     differing_estimate,
     mean_of,
@@ -55,6 +56,7 @@ def _one(result: RunResult, score: ScoreRecord) -> Iterator[str]:
     metric = registered(registry.metrics, score.metric)
     yield from _value(result, score, metric)
     yield from _floor_and_ceiling(result, score, metric)
+    yield from _weighted(result, score)
     yield from _assumed(result, score)
     yield from _left_out(result, score)
     if metric is not None:
@@ -72,7 +74,7 @@ def _value(
     estimate = _estimate(result, score, metric, own)
     if estimate is None:
         return
-    yield from differing_estimate("", score, estimate, list(score.undefined))
+    yield from differing_estimate("", score, estimate, list(score.undefined), now=as_now(result))
     yield from differing("n", score.n, estimate.n)
     yield from differing("n_clusters", score.n_clusters, estimate.n_clusters)
 
@@ -88,7 +90,7 @@ def _floor_and_ceiling(
         yield from unordered("floor.ci", score.floor.ci, score.floor.value)
     else:
         floor = mean_of(floors, clusters, seed)
-        yield from differing_estimate("floor.", score.floor, floor)
+        yield from differing_estimate("floor.", score.floor, floor, now=as_now(result))
     if ceilings is None:
         for part in ("ceiling", "skill", "disattenuated"):
             yield from nothing_stated(f"{part}.", getattr(score, part))
@@ -96,11 +98,25 @@ def _floor_and_ceiling(
     # Why a metric has no ceiling, only the metric knows.
     own_reasons = [score.ceiling.reason] if score.ceiling.reason else []
     ceiling = mean_of(ceilings, clusters, seed)
-    yield from differing_estimate("ceiling.", score.ceiling, ceiling, own_reasons)
+    yield from differing_estimate(
+        "ceiling.", score.ceiling, ceiling, own_reasons, now=as_now(result)
+    )
     skill = stats.skill(own, floors, ceilings, clusters, seed=seed)
-    yield from differing_estimate("skill.", score.skill, skill)
+    yield from differing_estimate("skill.", score.skill, skill, now=as_now(result))
     ratio = stats.disattenuated(own, ceilings, clusters, seed=seed)
-    yield from differing_estimate("disattenuated.", score.disattenuated, ratio)
+    yield from differing_estimate("disattenuated.", score.disattenuated, ratio, now=as_now(result))
+
+
+def _weighted(result: RunResult, score: ScoreRecord) -> Iterator[str]:
+    """Yield what the score with weighted tokens claims beyond its column; files made before it was kept have neither."""
+    column = result.utterances.get(f"weighted:{column_name(score.metric, score.reference)}")
+    if score.weighted is None:
+        return
+    if column is None:
+        yield from nothing_stated("weighted.", score.weighted)
+        return
+    estimate = mean_of(column, _clusters(result), result.provenance.seed)
+    yield from differing_estimate("weighted.", score.weighted, estimate, now=as_now(result))
 
 
 def _clusters(result: RunResult) -> list[str]:

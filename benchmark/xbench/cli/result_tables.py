@@ -14,6 +14,7 @@ from xbench.cli.console import out, safe, say
 if TYPE_CHECKING:
     from xbench.results import ReferenceRecord, RunResult, ScoreRecord
     from xbench.runner.stability import Stability
+    from xbench.stats import Comparison
 
 
 def show_results(results: Sequence[RunResult], folder: Path) -> None:
@@ -48,7 +49,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
 
 
 _LEGEND = (
-    "score [95 % interval]; * headline; = not distinguished from the best; ~ the reference itself, drawn again; "
+    "score [95 % interval]; * headline; by effect: each token weighted by what hiding audio does to it; "
+    "= not distinguished from the best; ~ the reference itself, drawn again; "
     "skill = (score - floor) / (ceiling - floor); cost: seconds per second of audio; – = null, the result file says why"
 )
 
@@ -67,7 +69,7 @@ def _score_table(
             [
                 f"{shown.task.name} | {reference.name}, {_masks(reference)} masks, "
                 f"estimated reliability {_number(reference.reliability.value)}"
-                f"{_unconverged(reference)}",
+                f"{_audio_tokens(reference)}{_unconverged(reference)}",
                 *bounds,
             ]
         ),
@@ -80,13 +82,21 @@ def _score_table(
     metrics = sorted((s.metric for s in scores), key=lambda name: name != headline["metric"])
     star = "*" if headline["reference"] == reference.name else ""
     table.add_column(f"{metrics[0]}{star}", justify="right", no_wrap=True)
+    table.add_column("by effect", justify="right", no_wrap=True)
     table.add_column("skill", justify="right", no_wrap=True)
     for metric in metrics[1:]:
         table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
     again = _drawn_again(results, reference.name)
     rivals = [r for r in results if r.provenance.spec_hash not in again]
-    best = _best_group(rivals, metrics[0], reference.name)
+    compared = _compared(rivals, metrics[0], reference.name)
+    best = compared.best_group if compared else ()
+    if compared and compared.resolution is not None:
+        table.caption = (
+            f"{metrics[0]}: differences from the best below about {compared.resolution:.2f} "
+            f"cannot be told apart with {compared.n_clusters} clusters"
+        )
+        table.caption_justify = "left"
     for result in _ranked(results, metrics[0], reference.name):
         first = result.score(metrics[0], reference.name)
         id = result.provenance.spec_hash
@@ -94,6 +104,7 @@ def _score_table(
         cells = [
             mark + result.method.label,
             _score_cell(result, first),
+            "–" if first.weighted is None else _number(first.weighted.value),
             _number(first.skill.value),
         ]
         cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
@@ -144,6 +155,13 @@ def _masks(reference: ReferenceRecord) -> str:
     return f"{counts.min} to {counts.max} (median {counts.median:.0f})"
 
 
+def _audio_tokens(reference: ReferenceRecord) -> str:
+    tokens = reference.audio_tokens
+    if tokens is None or not tokens.n:
+        return ""
+    return f", {tokens.depend / tokens.n:.0%} of the tokens depend on the audio"
+
+
 def _unconverged(reference: ReferenceRecord) -> str:
     if reference.converged is not False or reference.converged_share is None:
         return ""
@@ -170,24 +188,23 @@ def _drawn_again(results: Sequence[RunResult], reference: str) -> frozenset[str]
     return frozenset(r.provenance.spec_hash for r in results if r.method.name in own)
 
 
-def _best_group(results: Sequence[RunResult], metric: str, reference: str) -> tuple[str, ...]:
-    """Return the results that are not distinguished from the best, by spec hash; none if untested."""
+def _compared(results: Sequence[RunResult], metric: str, reference: str) -> Comparison | None:
+    """Compare the results of the same utterances by spec hash; None where there are fewer than two."""
     from xbench import stats
     from xbench.results import column_name
 
     ids = next((r.utterances["id"] for r in results if r.utterances["id"]), [])
     comparable = {r.provenance.spec_hash: r for r in results if ids and r.utterances["id"] == ids}
     if len(comparable) < 2:
-        return ()
+        return None
     first = next(iter(comparable.values()))
-    compared = stats.compare(
+    return stats.compare(
         list(comparable),
         [r.utterances[column_name(metric, reference)] for r in comparable.values()],
         first.utterances["cluster"],
         higher_is_better=first.score(metric, reference).direction == "higher",
         seed=first.provenance.seed,
     )
-    return compared.best_group
 
 
 def show_stability(rows: Sequence[Stability]) -> None:

@@ -62,7 +62,7 @@ def _mean_score(split: FitSplit, layer: int, head: int) -> float | None:
 
 
 def _grid(values: Float[Tensor, "token frame"]) -> GridMap:
-    return GridMap(values.cpu().numpy(), distribution=True)
+    return GridMap(values.cpu().numpy())
 
 
 def fit_best_head(split: FitSplit) -> Learned:

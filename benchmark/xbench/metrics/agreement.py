@@ -5,6 +5,8 @@
 | pearson        | z-score per row (token)    | z-score per row     |
 | pearson-paper  | z-score per column (frame) | z-score per row     |
 
+`pearson-paper` first brings the rows of the map to one scale, of every map in the same way (`rows`).
+
 Both take all generated rows and judge the content rows. A row or column that is constant (up to
 1e-6 of its mean magnitude) enters as zeros, as in the paper's protocol: it adds nothing to the
 covariance but stays in the count, so the correlation shrinks by the square root of the share that
@@ -30,6 +32,8 @@ from xbench.metrics import Score
 from xbench.spec import Scoring
 
 FEWEST_FRAMES = 3
+# How `pearson-paper` brings the rows of a map to one scale.
+ROW_SUM, ROW_Z_SCORE = "sum", "z-score"
 
 
 def pearson(method: GridMap, reference: GridMap, layout: Layout, scoring: Scoring) -> Score:
@@ -48,11 +52,14 @@ def pearson(method: GridMap, reference: GridMap, layout: Layout, scoring: Scorin
     )
 
 
-def pearson_paper(method: GridMap, reference: GridMap, layout: Layout, scoring: Scoring) -> Score:
+def pearson_paper(
+    method: GridMap, reference: GridMap, layout: Layout, scoring: Scoring, *, rows: str = ROW_SUM
+) -> Score:
     """Return the correlation of a column-wise z-scored map with a row-wise z-scored reference.
 
-    r = corr(vec colz(E), vec rowz(S)), with rowz(E) for E where E is not a distribution: otherwise
-    the scale of each token would rule the columns. Column statistics are those of the content rows,
+    r = corr(vec colz(rows(E)), vec rowz(S)). rows(E) gives every token the same scale, which would
+    otherwise rule the columns: `sum` divides row i by sum_j |E_ij|, which leaves attention as the
+    softmax made it; `z-score` standardises it. Column statistics are those of the content rows,
     or of all generated rows (`statistics: generated`), of which the special ones are then dropped.
     Shapes: E, S [token, frame], all generated rows. Null: see the table of the module.
     Source: scoring section 1; protocol sections 4 and 5.
@@ -64,7 +71,7 @@ def pearson_paper(method: GridMap, reference: GridMap, layout: Layout, scoring: 
         reason = "single-token"
     if reason:
         return Score(None, reason)
-    explained = column_wise(method, counted, scoring)[np.isin(counted, content)]
+    explained = column_wise(method, counted, scoring, rows)[np.isin(counted, content)]
     if _is_constant(explained):
         return Score(None, "token-constant")
     return Score(correlation(explained, as_reference(reference, content, scoring)))
@@ -135,17 +142,19 @@ def as_reference(
 
 
 def column_wise(
-    grid: GridMap, rows: Int[np.ndarray, " token"], scoring: Scoring
+    grid: GridMap, rows: Int[np.ndarray, " token"], scoring: Scoring, scale: str = ROW_SUM
 ) -> Float[np.ndarray, "token frame"]:
-    """Return the chosen rows z-scored per column over these rows, rows first if not a distribution.
+    """Return the chosen rows, brought to one scale and then z-scored per column over these rows.
 
-    A row's values are known to 1e-6 of its mean magnitude; z-scoring the row divides that by its
-    standard deviation. Columns that vary by less than this are constant even where they lie near
-    zero and their own magnitude would make rounding look like variation. Source: scoring section 1.
+    scale: `sum` or `z-score`, see `pearson_paper`. A row's values are known to 1e-6 of its mean magnitude;
+    z-scoring the row divides that by its standard deviation. Columns that vary by less than this are constant
+    even where they lie near zero and their own magnitude would make rounding look like variation.
+    Source: scoring section 1.
     """
-    if grid.distribution:
-        return standardise(grid.values[rows], axis=0, ddof=scoring.ddof)[0]
     values = grid.values[rows].astype(np.float64)
+    if scale == ROW_SUM:
+        scaled = values if grid.standardised else of_sum_one(values)
+        return standardise(scaled, axis=0, ddof=scoring.ddof)[0]
     deviation, magnitude = values.std(axis=1), np.abs(values).mean(axis=1)
     varies = deviation > CONSTANT * magnitude
     resolution = (
@@ -154,6 +163,13 @@ def column_wise(
     return standardise(
         row_wise(grid, rows, scoring), axis=0, ddof=scoring.ddof, resolution=resolution
     )[0]
+
+
+def of_sum_one(values: Float[np.ndarray, "*shape frame"]) -> Float[np.ndarray, "*shape frame"]:
+    """Return the rows divided by the sum of their magnitudes; a row of zeros stays as it is."""
+    total = np.abs(values).sum(axis=-1, keepdims=True)
+    scaled: Float[np.ndarray, "*shape frame"] = values / np.where(total > 0, total, 1.0)
+    return scaled
 
 
 def correlation(

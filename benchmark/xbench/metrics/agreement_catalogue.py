@@ -6,7 +6,7 @@ from xbench.description import MetricDescription, Parameter
 
 PEARSON = MetricDescription(
     name="pearson",
-    version="1",
+    version="2",
     summary="correlation with the reference, both z-scored per token (mean per-token Pearson)",
     source="the Pearson correlation of arXiv 2509.18010, with both maps z-scored per token",
     implementation="xbench.metrics.agreement:pearson",
@@ -19,7 +19,7 @@ PEARSON = MetricDescription(
 
 PEARSON_PAPER = MetricDescription(
     name="pearson-paper",
-    version="1",
+    version="2",
     summary="correlation of the map z-scored per frame with the reference z-scored per token",
     source="Papi et al. 2025, Cross-Attention is Half Explanation, arXiv 2509.18010",
     implementation="xbench.metrics.agreement:pearson_paper",
@@ -28,6 +28,15 @@ PEARSON_PAPER = MetricDescription(
     higher_is_better=True,
     range=(-1.0, 1.0),
     ceiling="xbench.references.reliability:ceiling_pearson_paper",
+    parameters=(
+        Parameter(
+            "rows",
+            "str",
+            "how rows are brought to one scale first: divided by the sum of their magnitudes, or z-scored",
+            default="sum",
+            choices=("sum", "z-score"),
+        ),
+    ),
 )
 
 # No formula is known that says how far noise in the reference lowers these; a ceiling is not guessed.
@@ -77,7 +86,7 @@ KENDALL_TAU_B = MetricDescription(
 
 COSINE = MetricDescription(
     name="cosine",
-    version="1",
+    version="2",
     summary="cosine of the two rows of mass, not centred, mean over tokens",
     source="standard",
     implementation="xbench.metrics.distance:cosine",
@@ -90,7 +99,7 @@ COSINE = MetricDescription(
 
 JS_DIVERGENCE = MetricDescription(
     name="js-divergence",
-    version="1",
+    version="2",
     summary="Jensen-Shannon divergence of the two rows of mass, mean over tokens",
     source="Lin 1991, Divergence Measures Based on the Shannon Entropy",
     implementation="xbench.metrics.distance:js_divergence",
@@ -104,7 +113,7 @@ JS_DIVERGENCE = MetricDescription(
 
 EMD = MetricDescription(
     name="emd",
-    version="1",
+    version="2",
     summary="how far mass must move along time to become the reference, mean over tokens",
     source="Rubner, Tomasi and Guibas 2000; in one dimension Vallender 1974",
     implementation="xbench.metrics.distance:emd",
@@ -176,7 +185,7 @@ AUPRC = MetricDescription(
 
 RELEVANCE_MASS = MetricDescription(
     name="relevance-mass",
-    version="1",
+    version="2",
     summary="share of the map's mass on relevant frames, mean over tokens",
     source="relevance mass accuracy, Arras, Osman and Samek 2022 (CLEVR-XAI), arXiv 2003.07258",
     implementation="xbench.metrics.distance:relevance_mass",
@@ -206,7 +215,7 @@ RELEVANCE_RANK = MetricDescription(
 
 ONSET_ERROR = MetricDescription(
     name="onset-error",
-    version="1",
+    version="2",
     summary="distance between where the map points and where the word starts, mean over words",
     source="ours; attention as timestamps is whisper-timestamped's and Radford et al.'s use of it",
     implementation="xbench.metrics.timing:onset_error",
@@ -221,9 +230,9 @@ ONSET_ERROR = MetricDescription(
         Parameter(
             "point",
             "str",
-            "where a row points: its highest frame, or the centroid of its mass",
-            default="peak",
-            choices=("peak", "centroid"),
+            "where a row points: the start of its highest run of frames, its highest frame, the centroid of its mass",
+            default="start",
+            choices=("start", "peak", "centroid"),
         ),
     ),
 )

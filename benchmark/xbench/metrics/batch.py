@@ -43,11 +43,10 @@ Spans = tuple[tuple[float, float] | None, ...]
 class Maps:
     """Maps of one utterance on one grid: generated [map, token, frame], all generated rows.
 
-    distribution, standardised: as in `GridMap`, one per map. A reference is a batch of one.
+    standardised: as in `GridMap`, one per map. A reference is a batch of one.
     """
 
     generated: Float64[np.ndarray, "map token frame"]
-    distribution: Bool[np.ndarray, " map"]
     standardised: Bool[np.ndarray, " map"]
     layout: Layout
     _top: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
@@ -64,7 +63,6 @@ class Maps:
                 )
         return cls(
             np.stack([grid.values for grid in grids]).astype(np.float64),
-            np.array([grid.distribution for grid in grids]),
             np.array([grid.standardised for grid in grids]),
             layout,
         )
@@ -172,11 +170,10 @@ class Maps:
     def mass(self) -> Float64[np.ndarray, "map token frame"]:
         """The content rows as distributions over frames; zeros for a constant row.
 
-        A map declared a distribution is taken as it is. Any other map, and a reference, contains an unknown
-        baseline per token (for masked means the divergence under an average mask), so the
-        minimum of the row is subtracted. Source: protocol section 3.1.
+        The minimum of each row is subtracted, of maps and references alike: masked means contain an unknown
+        baseline per token (the divergence under an average mask). Source: protocol section 3.1.
         """
-        low = np.where(self.distribution[:, None, None], 0.0, self.rows.min(2, keepdims=True))
+        low = self.rows.min(2, keepdims=True)
         raised = np.where(self.constant[..., None], 0.0, self.rows - low)
         total = raised.sum(2, keepdims=True)
         return raised / np.where(total > 0, total, 1.0)
@@ -233,6 +230,26 @@ class Judged:
 
 
 Batched = Callable[..., Judged]
+
+
+def weighted_means(judged: Judged, weights: Float[np.ndarray, " token"]) -> tuple[Score, ...]:
+    """Return per map the mean of the per-token values, weighted: sum_i w_i x_i / sum_i w_i over defined tokens.
+
+    weights: one per content token, not negative. Null: the score's own reason where it has none;
+    `no-token-values` for a metric that is no mean over tokens; `no-weight` where no defined token has any.
+    """
+    tokens = judged.tokens
+    if tokens is None:
+        return tuple(Score(None, score.reason or "no-token-values") for score in judged.scores)
+    counted = np.where(tokens.why == 0, weights, 0.0)
+    total = counted.sum(axis=1)
+    means = (counted * tokens.values).sum(axis=1) / np.where(total > 0, total, 1.0)
+    return tuple(
+        Score(None, score.reason or "no-weight")
+        if score.value is None or weight <= 0
+        else Score(float(mean))
+        for score, mean, weight in zip(judged.scores, means, total, strict=True)
+    )
 
 
 def mean_over_tokens(
@@ -316,25 +333,25 @@ def score_all(
     reference: Maps,
     scoring: Scoring,
     spans: Spans | None,
-) -> tuple[Score, ...]:
-    """Score every map by a metric: at once where it has a batched form, else one by one."""
+) -> Judged:
+    """Score every map by a metric: at once where it has a batched form, else one by one, without per-token values."""
     given: dict[str, Any] = dict(params)
     if "words" in description.needs:
         given["spans"] = spans
     if description.batched:
-        return judge(load_object(description.batched), maps, reference, scoring, **given).scores
+        return judge(load_object(description.batched), maps, reference, scoring, **given)
     compute = description.load()
     target = _grid(reference, 0)
-    return tuple(
-        compute(_grid(maps, index), target, maps.layout, scoring, **given)
-        for index in range(maps.size)
+    return Judged(
+        tuple(
+            compute(_grid(maps, index), target, maps.layout, scoring, **given)
+            for index in range(maps.size)
+        )
     )
 
 
 def _grid(maps: Maps, index: int) -> GridMap:
-    return GridMap(
-        maps.generated[index], bool(maps.distribution[index]), bool(maps.standardised[index])
-    )
+    return GridMap(maps.generated[index], bool(maps.standardised[index]))
 
 
 def batches(grids: Sequence[GridMap], layout: Layout) -> list[range]:

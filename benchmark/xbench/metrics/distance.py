@@ -1,9 +1,9 @@
 """Agreement metrics that compare amounts: cosine, divergence, transport, and mass on relevant frames.
 
-Rows are read as distributions over frames (`Maps.mass`). A map declared a distribution is taken as it is; from any
-other map and from the reference, the minimum of the row is subtracted first. In a reference that minimum is mostly
-the divergence under an average mask, which says nothing about where; left in, it would make every reference look
-nearly uniform. All metrics here are means over the content tokens that have a value.
+Rows are read as distributions over frames (`Maps.mass`), after the minimum of the row is subtracted, in maps and
+references alike. In a reference that minimum is mostly the divergence under an average mask, which says nothing about
+where; left in, it would make every reference look nearly uniform. All metrics here are means over the content
+tokens that have a value.
 """
 
 from __future__ import annotations

@@ -148,13 +148,21 @@ POLARITY = MetricDescription(
     takes="effects",
     **_SHARED,
 )
-SIZE = MetricDescription(
-    name="size",
-    summary="how much of the map lies above thresholds from 0 to 1: compactness, not faithfulness",
-    source=_SPES,
-    implementation=f"{_MODULE}:size",
-    higher_is_better=False,
-    range=(0.0, 100.0),
-    takes="map",
-    **_SHARED,
-)
+
+
+def _size(space: Any, where: str) -> MetricDescription:
+    return MetricDescription(
+        name=_name("size", space),
+        summary=f"how much of the map lies above thresholds from 0 to 1: compactness, not faithfulness ({where})",
+        source=_SPES,
+        implementation=f"{_MODULE}:size",
+        higher_is_better=False,
+        range=(0.0, 100.0),
+        takes="map",
+        space=space,
+        **_SHARED,
+    )
+
+
+SIZE = _size("encoder", "on encoder frames")
+SIZE_INPUT = _size("input", "on the cells of the spectrogram, as published for SPES")

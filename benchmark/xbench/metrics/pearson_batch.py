@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 
 from xbench.maps import CONSTANT, GridMap, standardise
 from xbench.metrics import Score
-from xbench.metrics.agreement import as_reference, statistics_rows
-from xbench.metrics.batch import Judged, Maps, constant_rows, mean_over_tokens
+from xbench.metrics.agreement import ROW_SUM, as_reference, of_sum_one, statistics_rows
+from xbench.metrics.batch import Judged, Maps, mean_over_tokens
 from xbench.spec import Scoring
 
 
@@ -19,24 +19,27 @@ def pearson_of_many(maps: Maps, reference: Maps, scoring: Scoring) -> Judged:
     ours = _unless(maps.standardised, maps.rows, maps.z)
     values, _ = _correlations(ours, _target(reference, scoring))
     per_token = np.clip(np.vecdot(maps.z, reference.z) / maps.frames, -1.0, 1.0)
-    tokens = mean_over_tokens(per_token, constant_rows(maps, reference)).tokens
+    # A constant row of the map is 0 here as in the correlation, so that nobody gains by leaving out hard tokens.
+    tokens = mean_over_tokens(per_token, {"constant-reference": reference.constant}).tokens
     return Judged(_scores(values, _refusals(maps, reference)), tokens)
 
 
-def pearson_paper_of_many(maps: Maps, reference: Maps, scoring: Scoring) -> Judged:
+def pearson_paper_of_many(
+    maps: Maps, reference: Maps, scoring: Scoring, *, rows: str = ROW_SUM
+) -> Judged:
     """Return `pearson-paper` of every map; it has no per-token values."""
     counted = statistics_rows(maps.layout, scoring)
     reasons = _refusals(maps, reference)
     if len(counted) < 2:
         return Judged(tuple(Score(None, reason or "single-token") for reason in reasons))
     if np.array_equal(counted, maps.content):
-        ours = _column_wise(maps.rows, maps.z, maps.constant, maps)
+        ours = _column_wise(maps.rows, maps, rows)
         usable = maps.finite
     else:
-        rows = maps.generated.take(counted, axis=1)
-        usable = np.isfinite(rows).all((1, 2))
-        rows[~usable] = 0.0
-        columns = _column_wise(rows, *standardise(rows, axis=2), maps)
+        generated = maps.generated.take(counted, axis=1)
+        usable = np.isfinite(generated).all((1, 2))
+        generated[~usable] = 0.0
+        columns = _column_wise(generated, maps, rows)
         ours = columns.compress(np.isin(counted, maps.content), axis=1)
     values, same = _correlations(ours, _target(reference, scoring))
     for index in range(maps.size):
@@ -64,17 +67,17 @@ def _unless(
 
 
 def _column_wise(
-    rows: Float[np.ndarray, "map token frame"],
-    z: Float[np.ndarray, "map token frame"],
-    constant: Bool[np.ndarray, "map token"],
-    maps: Maps,
+    rows: Float[np.ndarray, "map token frame"], maps: Maps, scale: str
 ) -> Float[np.ndarray, "map token frame"]:
-    """Z-score per column. Maps that are no distribution are z-scored per row first, which limits their resolution."""
+    """Bring rows to one scale and z-score per column; z-scored rows have a limited resolution."""
+    if scale == ROW_SUM:
+        return standardise(_unless(maps.standardised, rows, of_sum_one(rows)), axis=1)[0]
+    content = rows is maps.rows
+    z, constant = (maps.z, maps.constant) if content else standardise(rows, axis=2)
     ratio = CONSTANT * np.abs(rows).mean(2) / np.where(constant, 1.0, rows.std(2))
     varying = np.maximum((~constant).sum(1), 1)
     resolution = np.where(constant, 0.0, ratio).sum(1) / varying
-    resolution[maps.distribution] = 0.0
-    prepared = _unless(maps.distribution | maps.standardised, rows, z)
+    prepared = _unless(maps.standardised, rows, z)
     return standardise(prepared, axis=1, resolution=resolution[:, None, None])[0]
 
 

@@ -13,7 +13,13 @@ import numpy as np
 from jaxtyping import Float
 
 from xbench.maps import GridMap, Layout, standardise
-from xbench.metrics.agreement import as_reference, content_rows, pearson_paper, why_undefined
+from xbench.metrics.agreement import (
+    ROW_Z_SCORE,
+    as_reference,
+    content_rows,
+    pearson_paper,
+    why_undefined,
+)
 from xbench.spec import Scoring
 
 # In a row with a reliability below this, more than half of the variance is noise. Such rows are
@@ -47,8 +53,9 @@ NO_RELIABILITY = Reliability(None, "no-halves")
 class Ceiling:
     """The highest score that a map without error could reach against one reference.
 
-    upper: the ceiling that skill uses. lower: a second estimate, below the truth, where there is one.
-    structural: what the two normalisations allow even without noise, where that is below 1.
+    upper: the ceiling that skill uses. lower: what one half of the reference scores against the other, so a score that
+    a map with the noise of a half reaches. structural: what the two normalisations allow even without noise, where
+    that is below 1. All are estimates; none is a bound.
     reason: why `upper`, or another value that this metric usually has, is None.
     """
 
@@ -102,14 +109,29 @@ def utterance_reliability(half_a: GridMap, half_b: GridMap, layout: Layout) -> R
 def ceiling_pearson(
     mean: GridMap, half_a: GridMap, half_b: GridMap, layout: Layout, scoring: Scoring
 ) -> Ceiling:
-    """Return sqrt(max(0, reliability)): the highest `pearson` of a noise-free map with the mean.
+    """Return the highest `pearson` of a noise-free map with the mean: the mean over rows of sqrt(reliability).
 
+    max(0, mean_i root_i), root_i = sign(r_i) sqrt(SB(|r_i|)), r_i = Pearson(A_i, B_i). A row without any
+    reliability has an r_i around 0, as often below as above, so its root adds nothing on average; the square root
+    of the mean reliability would count it as if its neighbours' reliability were its own.
     Shapes: mean and halves [token, frame], all generated rows. The scoring options do not enter:
     rows are compared with themselves. Null: as the reliability, and where the mean is constant.
-    Source: scoring section 3.
+    Source: scoring section 3; simulated in docs/validity.md.
     """
-    noise, reason = _noise_ceiling(mean, half_a, half_b, layout)
-    return Ceiling(noise, reason=reason)
+    reliability = utterance_reliability(half_a, half_b, layout)
+    # Two halves may cancel, so that their mean is constant: then nothing can be scored against it.
+    reason = reliability.reason or why_undefined(mean, mean, layout, content_rows(layout))
+    if reason:
+        return Ceiling(None, reason=reason)
+    roots = [_signed_root(value) for value in reliability.rows if value is not None]
+    return Ceiling(max(0.0, math.fsum(roots) / len(roots)))
+
+
+def _signed_root(reliability: float) -> float:
+    if reliability >= 0:
+        return math.sqrt(reliability)
+    half = -reliability / (2 - reliability)  # |r_i|, from SB(r_i) = 2 r_i / (1 + r_i)
+    return -math.sqrt(2 * half / (1 + half))
 
 
 def ceiling_pearson_paper(
@@ -117,34 +139,46 @@ def ceiling_pearson_paper(
 ) -> Ceiling:
     """Return the ceiling of `pearson-paper`, under which maps have no column means and so cannot match the reference's.
 
-    upper = structural * sqrt(max(0, reliability)); lower = corr(colz(A), rowz(B)).
+    upper = structural * the ceiling of `pearson`, structural cross-fitted between the halves;
+    lower = corr(colz(rowz(A)), rowz(B)).
     Shapes: mean and halves [token, frame], all generated rows. Null: as `ceiling_pearson`, and
     `single-token`. With `statistics: generated` the special rows absorb column means, the
-    structural bound does not hold, and upper = sqrt(reliability) with reason
-    `generated-statistics`.
-    `lower` is null where half A is constant over tokens. Source: scoring section 3.
+    structural bound does not hold, and upper is that of `ceiling_pearson`, with reason
+    `generated-statistics`. Where the halves have nothing in common upper is 0 and structural null,
+    `halves-disagree`. `lower` is null where half A is constant over tokens. Source: scoring section 3.
     """
-    noise, reason = _noise_ceiling(mean, half_a, half_b, layout)
-    if noise is None:
-        return Ceiling(None, reason=reason)
-    lower = pearson_paper(half_a, half_b, layout, scoring)
+    noise = ceiling_pearson(mean, half_a, half_b, layout, scoring)
+    if noise.upper is None:
+        return noise
+    lower = pearson_paper(half_a, half_b, layout, scoring, rows=ROW_Z_SCORE)
     if lower.reason == "single-token":
         return Ceiling(None, reason=lower.reason)
     if scoring.statistics == "generated":
-        return Ceiling(noise, lower.value, None, lower.reason or "generated-statistics")
-    bound = structural(mean, layout, scoring)
-    return Ceiling(bound * noise, lower.value, bound, lower.reason)
+        return Ceiling(noise.upper, lower.value, None, lower.reason or "generated-statistics")
+    bound = cross_fitted_structural(half_a, half_b, layout, scoring)
+    if bound is None:
+        return Ceiling(0.0, lower.value, None, lower.reason or "halves-disagree")
+    return Ceiling(bound * noise.upper, lower.value, bound, lower.reason)
 
 
-def _noise_ceiling(
-    mean: GridMap, half_a: GridMap, half_b: GridMap, layout: Layout
-) -> tuple[float | None, str | None]:
-    reliability = utterance_reliability(half_a, half_b, layout)
-    if reliability.value is None:
-        return None, reliability.reason
-    # Two halves may cancel, so that their mean is constant: then nothing can be scored against it.
-    reason = why_undefined(mean, mean, layout, content_rows(layout))
-    return (None, reason) if reason else (math.sqrt(max(0.0, reliability.value)), None)
+def cross_fitted_structural(
+    half_a: GridMap, half_b: GridMap, layout: Layout, scoring: Scoring
+) -> float | None:
+    """Return the structural limit of the map that both halves estimate, without the noise of either.
+
+    mean over frames j of sqrt(max(0, cov_i(A_ij, B_ij))) / sqrt(cov(A, B)), A and B as references are used.
+    Noise makes the columns of any one map vary, and with them `structural` of that map: at a reliability of 0.9 by a
+    sixth. The noise of the halves is independent, so their covariance is that of the signal. The bound at 0
+    leaves a bias upwards, which falls with the noise (docs/validity.md).
+    None where cov(A, B) is not positive. Shapes: both halves [token, frame], all generated rows.
+    """
+    content = content_rows(layout)
+    a, b = (as_reference(half, content, scoring) for half in (half_a, half_b))
+    total = float(((a - a.mean()) * (b - b.mean())).mean())
+    if total <= 0:
+        return None
+    columns = ((a - a.mean(axis=0)) * (b - b.mean(axis=0))).mean(axis=0)
+    return min(1.0, float(np.sqrt(np.maximum(columns, 0.0)).mean() / math.sqrt(total)))
 
 
 def structural(reference: GridMap, layout: Layout, scoring: Scoring) -> float:
@@ -154,6 +188,7 @@ def structural(reference: GridMap, layout: Layout, scoring: Scoring) -> float:
     which is 1 after row-wise z-scores unless rows are constant or min-max follows. It is the exact
     maximum over maps without a constant column (Cauchy-Schwarz, column by column), and colz(S) reaches it.
     A map with constant columns in quiet frames can score higher, because zeros there cost no variance.
+    Of a map with noise it is too high: `cross_fitted_structural` estimates that of the map without.
     Shapes: S [token, frame], all generated rows. Source: scoring section 3.
     """
     target = as_reference(reference, content_rows(layout), scoring)

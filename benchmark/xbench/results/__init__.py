@@ -5,6 +5,7 @@ The dataclasses mirror `schemas/result.schema.json`, the public contract; a test
 
 from xbench.results.reading import load_results, parse_result, read_result
 from xbench.results.records import (
+    AudioTokens,
     CeilingRecord,
     Cost,
     DatasetRecord,
@@ -29,6 +30,7 @@ from xbench.results.result import SCHEMA, RunResult
 
 __all__ = [
     "SCHEMA",
+    "AudioTokens",
     "CeilingRecord",
     "Cost",
     "DatasetRecord",

@@ -124,6 +124,15 @@ class UnreliableRows:
 
 
 @dataclass(frozen=True)
+class AudioTokens:
+    """How many content tokens depend on the audio: those with at least `bound` of the largest effect of their clip."""
+
+    bound: float
+    depend: int
+    n: int
+
+
+@dataclass(frozen=True)
 class ReferenceRecord:
     """One reference over all utterances: how it was made and how reliable it is."""
 
@@ -142,6 +151,7 @@ class ReferenceRecord:
     masks_per_utterance: MaskCounts | None = None
     converged_share: float | None = None
     unreliable_rows: UnreliableRows | None = None
+    audio_tokens: AudioTokens | None = None
     computation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -161,8 +171,10 @@ class QualityRecord:
 class ScoreRecord:
     """One metric against one reference, with everything needed to read it.
 
-    metric_params: complete. tokens_left_out: content tokens that do not enter means over tokens,
-    by reason, summed over utterances. computation: how passes with hidden cells were run, for metrics by intervention.
+    metric_params: complete. metric_version: None in files that were made before it was kept. weighted: the score with
+    each token weighted by its effect; None in older files, and for metrics without a reference. tokens_left_out:
+    content tokens that do not enter means over tokens, by reason, summed over utterances. computation: how passes with
+    hidden cells were run, for metrics by intervention.
     """
 
     metric: str
@@ -181,6 +193,8 @@ class ScoreRecord:
     disattenuated: Interval
     direction: Literal["higher", "lower"]
     metric_params: dict[str, Scalar] = field(default_factory=dict)
+    metric_version: str | None = None
+    weighted: Interval | None = None
     tokens_left_out: dict[str, int] = field(default_factory=dict)
     computation: dict[str, Any] = field(default_factory=dict)
 

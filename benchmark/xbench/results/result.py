@@ -82,11 +82,14 @@ class RunResult:
             "status": self.status + (f": {self.reason}" if self.reason else ""),
         }
         listed = "; ".join(f"{name} {value}" for name, value in facts.items())
-        head = ["metric", "score", "floor", "ceiling", "skill", "utterances"]
+        head = ["metric", "score", "by effect", "floor", "ceiling", "skill", "utterances"]
         rows = [
             [
                 column_name(s.metric, s.reference),
                 number_text(s.value, s.ci, s.reason),
+                number_text(s.weighted.value, s.weighted.ci, s.weighted.reason)
+                if s.weighted
+                else "–",
                 number_text(s.floor.value, s.floor.ci, s.floor.reason),
                 number_text(s.ceiling.value, s.ceiling.ci, s.ceiling.reason),
                 number_text(s.skill.value, s.skill.ci, s.skill.reason),

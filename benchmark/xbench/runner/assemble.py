@@ -15,6 +15,7 @@ from xbench.metrics.quality import corpus_quality, is_poor, utterance_quality
 from xbench.models.protocol import ModelInfo
 from xbench.references.reliability import RELIABLE_ROW, Ceiling
 from xbench.results import (
+    AudioTokens,
     CeilingRecord,
     Cost,
     DatasetRecord,
@@ -37,6 +38,7 @@ from xbench.runner.assemble_interventions import (
     detail_columns,
     left_out_counts,
     metric_params,
+    own_columns,
     without_reference,
 )
 from xbench.runner.compare import Column, columns
@@ -44,6 +46,9 @@ from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
 from xbench.runner.provenance import provenance
 from xbench.spec import Call, RunSpec
+
+# A token with less than this share of the largest effect in its clip counts as not depending on the audio.
+AUDIO_TOKEN = 0.05
 
 
 def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) -> RunResult:
@@ -187,6 +192,7 @@ def _reference_record(
         masks_per_utterance=_mask_counts([sum(f.masks) for f in facts if any(f.masks)]),
         converged_share=_mean(float(r) for r in reached),
         unreliable_rows=_unreliable_rows([r for f in facts for r in f.reliability.rows]),
+        audio_tokens=_audio_tokens([f.effect for f in facts]),
         computation=computation([f.computation for f in facts]),
     )
 
@@ -200,6 +206,15 @@ def _unreliable_rows(rows: Sequence[float | None]) -> UnreliableRows | None:
         return None
     below = sum(r < RELIABLE_ROW for r in rows if r is not None)
     return UnreliableRows(RELIABLE_ROW, below, list(rows).count(None), len(rows))
+
+
+def _audio_tokens(effects: Sequence[Sequence[float]]) -> AudioTokens | None:
+    if not effects:
+        return None
+    depend = sum(
+        effect >= AUDIO_TOKEN * max(own) for own in effects for effect in own if max(own) > 0
+    )
+    return AudioTokens(AUDIO_TOKEN, depend, sum(map(len, effects)))
 
 
 def _quality(task: TaskOutcome, outcomes: Sequence[Outcome]) -> QualityRecord:
@@ -234,6 +249,7 @@ def _score_record(
     found = [o.scored.scores[method.call][column] for o in outcomes]
     scores = [s.value for s in found]
     floors = [o.scored.scores[task.floor.call][column].value for o in outcomes]
+    weighted = _weighted(outcomes, method, column)
     ceilings = [o.scored.ceilings[column] for o in outcomes]
     uppers = [c.upper for c in ceilings]
     estimate = stats.mean_estimate(scores, clusters, seed=seed)
@@ -254,8 +270,15 @@ def _score_record(
         disattenuated=_interval(stats.disattenuated(scores, uppers, clusters, seed=seed)),
         direction="higher" if metric.higher_is_better else "lower",
         metric_params=metric_params(task.plan.task, metric.name),
+        metric_version=metric.version,
+        weighted=_interval(stats.mean_estimate(weighted, clusters, seed=seed)),
         tokens_left_out=left_out_counts(found),
     )
+
+
+def _weighted(outcomes: Sequence[Outcome], method: Method, column: Column) -> list[float | None]:
+    of_method = [o.scored.weighted.get(method.call, {}) for o in outcomes]
+    return [found[column].value if column in found else None for found in of_method]
 
 
 def _why_no_value(reason: str | None, found: Sequence[Score | Ceiling]) -> str | None:
@@ -319,6 +342,12 @@ def _utterance_columns(
             sum(o.scored.references[call.name].masks) if call.name in o.scored.references else None
             for o in outcomes
         ]
+        table[f"effect@{call.name}"] = [
+            list(o.scored.references[call.name].effect)
+            if call.name in o.scored.references
+            else None
+            for o in outcomes
+        ]
         table[f"row_reliability@{call.name}"] = [
             list(o.scored.references[call.name].reliability.rows)
             if call.name in o.scored.references
@@ -333,6 +362,8 @@ def _utterance_columns(
             table |= detail_columns(outcomes, method, column)
         else:
             table[f"ceiling:{name}"] = [o.scored.ceilings[column].upper for o in outcomes]
+            table[f"weighted:{name}"] = _weighted(outcomes, method, column)
+            table |= own_columns(outcomes, method, column)
     return table
 
 

@@ -60,6 +60,7 @@ def without_reference(
         disattenuated=Interval(None, None, no_ceiling, None),
         direction="higher" if metric.higher_is_better else "lower",
         metric_params=metric_params(task.plan.task, metric.name),
+        metric_version=metric.version,
         tokens_left_out=left_out_counts(found),
         computation=computation(
             [
@@ -106,6 +107,17 @@ def detail_columns(
     scores = [o.scored.scores[method.call][column] for o in outcomes]
     reasons = dict.fromkeys({reason for s in scores for reason, _ in s.left_out}, 0)
     found = [{**reasons, **dict(s.left_out), **s.columns} for s in scores]
+    names = sorted({name for columns in found for name in columns})
+    return {
+        f"{column_name(*column)}:{name}": [columns.get(name) for columns in found] for name in names
+    }
+
+
+def own_columns(
+    outcomes: Sequence[Outcome], method: Method, column: Column
+) -> dict[str, list[Any]]:
+    """Return the columns that a metric itself keeps per utterance; null where an utterance lacks one."""
+    found = [o.scored.scores[method.call][column].columns for o in outcomes]
     names = sorted({name for columns in found for name in columns})
     return {
         f"{column_name(*column)}:{name}": [columns.get(name) for columns in found] for name in names

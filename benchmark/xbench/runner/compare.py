@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from xbench import registry
 from xbench.description import load_object
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.word_window import words_of_tokens
 from xbench.metrics import Score
-from xbench.metrics.batch import Maps, Spans, batches, score_all
+from xbench.metrics.batch import Maps, Spans, batches, score_all, weighted_means
 from xbench.models.protocol import (
     NO_SPECTROGRAM,
     ModelInfo,
@@ -47,9 +49,14 @@ def columns(task: TaskSpec) -> list[Column]:
 
 @dataclass(frozen=True)
 class ReferenceFacts:
-    """What one utterance says about one of its references."""
+    """What one utterance says about one of its references.
+
+    effect: per content token, what hiding does to it on average: the mean of its row of the reference over all cells,
+    before any pooling.
+    """
 
     reliability: Reliability
+    effect: tuple[float, ...]
     kept: float | None
     masks: tuple[int, int]
     converged: bool | None
@@ -63,11 +70,13 @@ class ReferenceFacts:
 class Scored:
     """All scores of one utterance: per method and (metric, reference), and their ceilings.
 
+    weighted: the same scores with each token weighted by its effect, where a metric is a mean over tokens.
     computations: how the passes of interventions were run, per method and metric (`hiding.passes`).
     """
 
     scores: Mapping[Call, Mapping[Column, Score]]
     ceilings: Mapping[Column, Ceiling]
+    weighted: Mapping[Call, Mapping[Column, Score]] = field(default_factory=dict)
     references: Mapping[str, ReferenceFacts] = field(default_factory=dict)
     maps: Mapping[Call, Mapping[str, Any]] = field(default_factory=dict)
     map_hashes: Mapping[Call, str] = field(default_factory=dict)
@@ -98,6 +107,7 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
         map_hashes[method.call] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
     scores: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
+    weighted: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
     ceilings: dict[Column, Ceiling] = {}
     references, targets = {}, {}
     metrics = [
@@ -114,11 +124,13 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
             continue
         stored = shelf.artefact(reference_key(shelf.info, spoken, call))
         reference = read_reference(call, stored)
-        mean = on_encoder_grid(reference.mean(), axes, scoring)
+        whole = reference.mean()
+        mean = on_encoder_grid(whole, axes, scoring)
         halves = on_grid(reference.halves(), axes, scoring)
         facts = reference.facts()
         references[call.name] = ReferenceFacts(
             reliability=utterance_reliability(*halves, axes) if halves else NO_RELIABILITY,
+            effect=token_effects(whole, axes),
             kept=None if facts.kept is None else float(facts.kept[list(axes.content)].mean()),
             masks=facts.masks,
             converged=facts.converged,
@@ -139,10 +151,19 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
         together = Maps.of([grids[index] for index in batch], axes)
         for metric, params in metrics:
             for name, target in targets.items():
-                found = score_all(metric, params, together, target, scoring, spans)
-                for index, value in zip(batch, found, strict=True):
+                judged = score_all(metric, params, together, target, scoring, spans)
+                weights = np.maximum(references[name].effect, 0.0)
+                by_effect = weighted_means(judged, weights)
+                for index, value, other in zip(batch, judged.scores, by_effect, strict=True):
                     scores[calls[index]][metric.name, name] = value
-    return Scored(scores, ceilings, references, map_facts, map_hashes)
+                    weighted[calls[index]][metric.name, name] = other
+    return Scored(scores, ceilings, weighted, references, map_facts, map_hashes)
+
+
+def token_effects(whole: Relevance, axes: Layout) -> tuple[float, ...]:
+    """Return the mean of each content row over all cells: for masked means the effect of a mask that hides a cell."""
+    rows = np.asarray(whole, dtype=np.float64)[list(axes.content)]
+    return tuple(float(row.mean()) for row in rows)
 
 
 def word_spans(spoken: Spoken) -> Spans | None:

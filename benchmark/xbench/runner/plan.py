@@ -67,15 +67,12 @@ class Method:
     def on_grid(
         self, values: Float[np.ndarray, "token *cells"], layout: Layout, scoring: Scoring
     ) -> GridMap:
-        """Bring a map of this method onto the encoder grid, by what its description says of the values."""
-        description = self.description
-        return on_encoder_grid(
-            values,
-            layout,
-            scoring,
-            signed=description.signed,
-            distribution=description.distribution,
-        )
+        """Bring a map of this method onto the encoder grid; a map with negative values by its magnitudes.
+
+        Of what the description declares, only `signed` is read, and a map that is not negative is the same with it
+        and without (a map with negative values that does not declare it is refused).
+        """
+        return on_encoder_grid(values, layout, scoring, signed=self.description.signed)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from xbench import stats
 from xbench.site.costs import pooled_cost
 from xbench.site.ranking import SEED, RankedPair, Values, rank
 from xbench.site.shared import Shared, shared
-from xbench.site.tables.boards import Number, Row, rounded, utterance_values
+from xbench.site.tables.boards import OLDER_METRIC, Number, Row, rounded, utterance_values
 from xbench.site.tables.entries import Config, Model, Task
 from xbench.site.tables.tabulate import Tables
 
@@ -91,7 +91,9 @@ def overall(
         cell = (board.task.slug, board.model.slug)
         for row in board.rows:
             config = by_slug[row.config.slug]
-            if not config.ranked or row.rank_reason == "superseded" or not wanted(config):
+            if not config.ranked or not wanted(config):
+                continue
+            if row.rank_reason in ("superseded", OLDER_METRIC):
                 continue
             if row.value is None:
                 without[config][cell] = row.reason or "not recorded"

@@ -63,7 +63,8 @@ class Quality:
 class ReferenceFacts:
     """How a reference was made and how reliable it is, as it is shown.
 
-    ceilings: (metric, value or None, reason). hidden: what a hidden cell becomes.
+    ceilings: (metric, value or None, reason). hidden: what a hidden cell becomes. audio_tokens: the share of tokens
+    that depend on the audio; None in older files.
     """
 
     version: str
@@ -73,6 +74,7 @@ class ReferenceFacts:
     ceilings: tuple[tuple[str, str | None, str | None], ...]
     hidden: str
     computation: str
+    audio_tokens: str | None
 
 
 def shared(stated: Iterable[T]) -> Shared[T]:
@@ -143,7 +145,12 @@ def reference_of(reference: Mapping[str, Any]) -> ReferenceFacts:
         ),
         hidden=reference["neutral_value"] or "not recorded",
         computation="; ".join(text for text in how if text),
+        audio_tokens=_share_of_tokens(reference.get("audio_tokens")),
     )
+
+
+def _share_of_tokens(tokens: Mapping[str, Any] | None) -> str | None:
+    return f"{100 * tokens['depend'] / tokens['n']:.0f} %" if tokens and tokens["n"] else None
 
 
 def masks_of(reference: Mapping[str, Any]) -> str:

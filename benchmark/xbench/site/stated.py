@@ -116,6 +116,7 @@ def _reference(statement: Statement[ReferenceFacts]) -> dict[str, str]:
         "version": f"v{facts.version}",
         "masks": facts.masks,
         "reliability": facts.reliability or _none(facts.reliability_reason),
+        "audio-tokens": facts.audio_tokens or "not recorded",
         "ceilings": "; ".join(ceilings) or "not recorded",
         "hidden": facts.hidden,
         "computation": facts.computation,

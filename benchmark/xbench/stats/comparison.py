@@ -10,7 +10,8 @@ T comes from flipping the signs of whole clusters, the same flips for all pairs 
 pairs depend on each other). 10,000 random flips, or all 2^(C-1) distinct ones where that is fewer.
 Adjusted p by step-down max-T: the pairs in falling order of T, each against the maximum over itself
 and those after it (Westfall and Young 1993, algorithm 2.8; Romano and Wolf 2005, Econometrica 73).
-This holds the chance of any false finding among all pairs at 5 %.
+This holds the chance of any false finding among all pairs at 5 % where cluster sums of methods that do not differ are
+symmetric about 0. Where they are skewed it is 0.1 to 0.2 with up to 30 clusters (docs/validity.md).
 
 Intervals are the single-step test turned round: the differences delta for which
 T of (d_c - delta n_c) stays at or below the 95 % quantile q of the maximum over all pairs. They hold
@@ -31,6 +32,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from statistics import median
 
 import numpy as np
 from jaxtyping import Float
@@ -88,6 +90,22 @@ class Comparison:
     n: int = 0
     n_clusters: int = 0
     reason: str | None = None
+
+    @property
+    def resolution(self) -> float | None:
+        """Return how far a method must lie from the best to be told apart: the power of this table.
+
+        The median, over the pairs with the best method, of half the width of their simultaneous intervals; None
+        where none has an interval. A best group whose members lie further apart than this says little.
+        """
+        halves = [
+            (pair.high - pair.low) / 2
+            for pair in self.pairs
+            if self.order[0] in (pair.first, pair.second)
+            and pair.low is not None
+            and pair.high is not None
+        ]
+        return median(halves) if halves else None
 
     def pair(self, first: str, second: str) -> Pair:
         """Return the pair of these two methods, whichever comes first."""

@@ -55,12 +55,11 @@ def pair_of(
     *,
     reference: np.ndarray | None = None,
     layout: Layout | None = None,
-    distribution: bool = False,
 ) -> Pair:
     """Return a map beside a reference, by default rows that rise where the token's word starts (`bumps`)."""
     axes = layout or axes_of(*method.shape)
     against = bumps(axes) if reference is None else reference
-    return Pair(name, GridMap(method, distribution), GridMap(against), axes, word_spans(axes))
+    return Pair(name, GridMap(method), GridMap(against), axes, word_spans(axes))
 
 
 def noise_of(tokens: int = TOKENS, frames: int = FRAMES, seed: int = 1) -> np.ndarray:
@@ -76,7 +75,7 @@ def ordinary_pairs() -> list[Pair]:
     return [
         pair_of("the reference itself", bumps(axes_of())),
         pair_of("a dense map", noise),
-        pair_of("a distribution", shares, distribution=True),
+        pair_of("a distribution", shares),
         pair_of("a sparse map", sparse),
         pair_of("a map with equal values", np.round(3 * noise)),
     ]
@@ -95,7 +94,7 @@ def nothing_to_compare() -> Iterator[Pair]:
     yield pair_of("no content token", noise, layout=axes_of(special=TOKENS))
     for frames in (1, 2):
         yield pair_of(f"{frames} frame(s)", noise_of(frames=frames))
-    yield pair_of("a constant map", flat, distribution=True)
+    yield pair_of("a constant map", flat)
     yield pair_of("a map of zeros", 0 * flat)
     rounding = flat * (1 + 1e-9 * (noise > 0.5))
     yield pair_of("a map that is constant but for rounding", rounding)

@@ -111,7 +111,7 @@ class _Subject:
         maps = Maps.of([pair.method for pair in pairs], pairs[0].layout)
         target = Maps.of([reference], pairs[0].layout)
         params, spans = self.params, pairs[0].spans
-        return score_all(self.description, params, maps, target, _SCORING, spans)
+        return score_all(self.description, params, maps, target, _SCORING, spans).scores
 
 
 def _check_slug(reason: str, where: str) -> None:

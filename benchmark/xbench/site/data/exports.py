@@ -16,7 +16,7 @@ CSV_COLUMNS = (
     *("row", "method", "config", "family", "model", "task", "dataset", "metric", "reference"),
     *("value", "low", "high", "ci_reason", "n", "clusters", "clusters_assumed"),
     *("floor", "ceiling", "ceiling_reason"),
-    *("skill", "skill_low", "skill_high", "skill_reason", "disattenuated"),
+    *("skill", "skill_low", "skill_high", "skill_reason", "disattenuated", "weighted"),
     *("rank", "rank_low", "rank_high", "best", "rank_reason", "status", "reason"),
     *("seconds_per_audio_second", "passes_per_utterance", "peak_memory_mb", "device"),
     *("date", "submission"),

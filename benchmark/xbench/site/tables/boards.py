@@ -13,11 +13,16 @@ from xbench.site.tables.entries import Config, ListedRun, Metric, Model, Task
 from xbench.site.tables.naming import natural
 
 Number = float | None
+# Why a score of an older definition of its metric has no rank: it cannot be compared with the others of its board.
+OLDER_METRIC = "older-metric-version"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One score. rank_reason: why it has no rank; skill_reason: why it has no skill."""
+    """One score. rank_reason: why it has no rank; skill_reason: why it has no skill.
+
+    weighted: the score with each token weighted by its effect. metric_version: None in older files.
+    """
 
     run: ListedRun
     metric: str
@@ -39,6 +44,8 @@ class Row:
     skill_high: Number
     skill_reason: str | None
     disattenuated: Number
+    weighted: Number = None
+    metric_version: str | None = None
     rank: int | None = None
     rank_low: int | None = None
     rank_high: int | None = None
@@ -124,6 +131,8 @@ def _row(run: ListedRun, score: Mapping[str, Any]) -> Row:
         skill_high=skill_high,
         skill_reason=skill["reason"],
         disattenuated=rounded(score["disattenuated"]["value"]),
+        weighted=rounded((score.get("weighted") or {}).get("value")),
+        metric_version=score.get("metric_version"),
     )
 
 
@@ -164,8 +173,11 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
     newest: dict[str, Row] = {}
     for row in sorted(group, key=lambda r: (r.run.data["provenance"]["finished"], r.run.id)):
         newest[row.config.slug] = row
+    version = max((_order_of(row) for row in group), default=[])
     for row in group:
         why = _unranked(row, newest[row.config.slug] is row)
+        if why is None and _order_of(row) != version:
+            why = OLDER_METRIC
         if why is None:
             contenders[row.config.slug] = row
         else:
@@ -196,6 +208,11 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
         ranking.pairs,
         ranking.reason,
     )
+
+
+def _order_of(row: Row) -> list[tuple[int, str]]:
+    """Sort key of the version of a row's metric; files that do not state one come before all others."""
+    return natural(row.metric_version or "")
 
 
 def _order(row: Row, higher: bool) -> tuple[bool, float, int, str, str]:
