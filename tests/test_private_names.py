@@ -30,6 +30,8 @@ USES = {
         ("hiding/precision.py", "_is_amx_tile_supported"),
         ("hiding/precision.py", "_is_avx512_bf16_supported"),
         ("hiding/twin.py", "_modules"),
+        ("methods/isolation.py", "_lazy_clone"),
+        ("models/kept_state.py", "_version"),
         ("testing/state.py", "_global_"),
     },
 }

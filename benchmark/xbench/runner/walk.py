@@ -72,16 +72,16 @@ def exhausted(who: str) -> UtteranceError:
     )
 
 
-def fault(problem: Exception) -> str:
+def fault(problem: Exception | SystemExit) -> str:
     """Say in one line how a stranger's code failed; raise what is not its fault.
 
     One broken plugin must not cost the results of the others.
     """
     if isinstance(problem, UtteranceError | EnvironmentProblem):
         raise problem
-    if out_of_memory(problem):
+    if isinstance(problem, Exception) and out_of_memory(problem):
         return "it ran out of memory"
     named = (
         str(problem) if isinstance(problem, XbenchError) else f"{type(problem).__name__}: {problem}"
     )
-    return named.splitlines()[0]
+    return named.splitlines()[0].rstrip(": ")
