@@ -20,7 +20,7 @@ def submit(file: Path, folder: Path) -> Path:
     complete, the folder is missing, or another result already lies there.
     """
     result = read_result(file)
-    found = aggregate_problems(result) + _obstacles(result)
+    found = aggregate_problems(result) + obstacles(result)
     if found:
         raise InvalidFile(str(file), found)
     if not folder.is_dir():
@@ -37,7 +37,7 @@ def submit(file: Path, folder: Path) -> Path:
     return target
 
 
-def _obstacles(result: RunResult) -> list[str]:
+def obstacles(result: RunResult) -> list[str]:
     """Return why a valid result cannot be ranked."""
     found = []
     if result.status != "complete":
