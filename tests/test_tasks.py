@@ -194,10 +194,10 @@ def test_null_wins_over_presets_of_an_included_file(folder: Path) -> None:
     for preset in ("fast", "paper"):
         assert [r.name for r in tasks.load_task("t", preset).references] == ["ref-a"]
     # A preset of the file itself may bring it back.
-    own = {"fast": {"references": {"ref-b": {"masks": 5}}}, "paper": paper}
+    own = {"fast": {"references": {"ref-b": {"masks": 7}}}, "paper": paper}
     task(folder, references={"ref-b": None}, presets=own)
     (_, second) = tasks.load_task("t", "fast").references
-    assert (second.name, second.given["masks"]) == ("ref-b", 5)
+    assert (second.name, second.given["masks"]) == ("ref-b", 7)
 
 
 def test_a_headline_that_lost_its_reference_is_told_at_the_null(folder: Path) -> None:
