@@ -266,6 +266,8 @@ def _check_rows(subject: _Subject) -> None:
     changes = [_difference(other[each], asked[each]) for each in range(len(asked))]
     if any(change > 10 * _SAME for change in changes[:row]):
         raise NotApplicable("its rows depend on each other")
+    if any(np.unique(values).size <= 2 for values in asked):
+        raise NotApplicable("its rows have two values: what changes a little need not show in them")
     if changes[row] > 10 * _SAME:
         raise Broken(f"another token {row} changes its own row: are rows one token early?")
     if row + 1 < len(asked) and changes[row + 1] < _OTHER:
