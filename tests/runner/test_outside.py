@@ -100,7 +100,9 @@ def test_npz_and_other_scoring(made: Any, tmp_path: Path) -> None:
 
 def test_utterances_without_a_map_are_counted(made: Any, tmp_path: Path) -> None:
     result, store, maps, _ = made
-    scored = score_outside(result, read_maps(write(tmp_path, {"b": maps["b"]})), store, Change())
+    given = read_maps(write(tmp_path, {"b": maps["b"]}))
+    with pytest.warns(UserWarning, match="1 of 2 utterances have no map"):
+        scored = score_outside(result, given, store, Change())
     assert (scored.status, [f.reason for f in scored.failures]) == ("partial", ["no-map"])
     assert scored.utterances["id"] == ["b"]
 
