@@ -7,7 +7,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst /,-,$(PYTHON))
 SOURCES := benchmark tests scripts perf
 
-.PHONY: demo test test-slow test-newest check format constraints wheel bench clean
+.PHONY: demo test test-slow test-newest check format submissions site docs contribution constraints wheel bench clean
+
+# What `make submissions` looks at, and the file that gets its report.
+PROPOSED ?= submissions
+REPORT ?= build/submissions.txt
 
 # $(call environment,FOLDER) makes a virtual environment; one of another Python that is there already goes.
 define environment
@@ -60,12 +64,26 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+submissions: $(STAMP)  ## validate result files and recompute their aggregates; runs nobody's code
+	@mkdir -p $(dir $(REPORT))
+	@$(BIN)/xbench validate $(PROPOSED) > $(REPORT) 2>&1; status=$$?; cat $(REPORT); exit $$status
+
+site: $(STAMP)  ## the leaderboard of submissions/, built and checked
+	$(BIN)/xbench leaderboard build submissions --out site --examples docs/examples
+	$(BIN)/xbench leaderboard check site
+
+docs: $(STAMP)  ## the documentation site, strictly: build/docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+contribution: check test submissions site docs  ## all that CI asks of a pull request, the long tests apart
+
 # With pip, and with editables, which hatchling asks for when it installs this folder as editable.
 constraints:  ## constraints.txt: the newest versions that pyproject.toml allows become the tested ones
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 	  "$$folder/bin/python" -m pip install --quiet uv && \
 	  printf '%s\n' pip editables | \
-	  "$$folder/bin/uv" pip compile pyproject.toml - --extra test --extra dev --extra plot --upgrade \
+	  "$$folder/bin/uv" pip compile pyproject.toml - --extra test --extra dev --extra plot --extra docs --upgrade \
 	    --universal --fork-strategy fewest --python-version $(firstword $(PYTHONS)) --no-annotate --no-config --quiet \
 	    --custom-compile-command 'make constraints' --output-file constraints.txt
 

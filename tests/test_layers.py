@@ -173,6 +173,7 @@ GRAPH: dict[str, set[str]] = dict(LAYERS.module_graph(ROOT))
 # From the top down: a room imports rooms of lower floors, and itself. A folder is a room, and so is each module that
 # lies loose in the top folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
     ("cli",),
     ("__init__", "plot"),
     ("audit",),

@@ -33,6 +33,8 @@ USES = {
         ("models/device.py", "torch._dynamo"),
         ("models/device.py", "torch._inductor"),
         ("hiding/twin.py", "_modules"),
+        ("methods/isolation.py", "_lazy_clone"),
+        ("models/kept_state.py", "_version"),
         ("testing/state.py", "_global_"),
     },
 }

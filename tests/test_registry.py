@@ -51,11 +51,22 @@ def test_two_plugins_of_one_name_must_be_addressed_by_distribution(install: Inst
     assert call.name == "first-plugin:loudness", "the resolved call must still say which plugin"
 
 
-def test_a_plugin_cannot_silently_replace_a_built_in(install: Install) -> None:
+def test_a_plugin_that_takes_a_built_in_name_changes_nothing_of_ours(install: Install) -> None:
     plugin(install, "rival", "rival_module", "mean-heads")
-    with pytest.raises(UsageError, match="'rival:mean-heads' or 'xbench:mean-heads'"):
-        registry.methods.get("mean-heads")
-    assert registry.methods.get("xbench:mean-heads").version == "1"
+    for name in ("mean-heads", "xbench:mean-heads"):
+        description, call = registry.methods.resolve(Call(name))
+        assert (description.version, call.name) == ("1", "mean-heads")
+    description, call = registry.methods.resolve(Call("rival:mean-heads"))
+    assert (description.version, call.name) == ("7", "rival:mean-heads")
+
+
+def spoiled(owner: str, field: str, value: object) -> str:
+    """Return a plugin with a wrong field: set past the constructor, which checks types while tests run."""
+    description = DESCRIPTION.format(name="METHOD", method="loudness", module="x").replace(
+        "distribution=True", 'distribution=True, parameters=(Parameter("width", "int", "frames"),)'
+    )
+    code = f"object.__setattr__({owner}, {field!r}, {value!r})"
+    return f"from xbench.description import Parameter\n{description}\n{code}"
 
 
 @pytest.mark.parametrize(
@@ -69,10 +80,22 @@ def test_a_plugin_cannot_silently_replace_a_built_in(install: Install) -> None:
             DESCRIPTION.format(name="METHOD", method="other", module="x"),
             "calls itself 'other', its entry point 'loudness'",
         ),
+        ("import sys\nprint('hello')\nsys.exit('no')", "SystemExit: no"),
+        ("raise MemoryError", "MemoryError"),
+        (
+            spoiled("METHOD", "kind", "atention"),
+            "kind is 'atention', which does not exist, did you",
+        ),
+        (spoiled("METHOD", "version", 7), "version is 7, expected str"),
+        (spoiled("METHOD", "implementation", "x.run"), "'x.run', expected 'module:object'"),
+        (
+            spoiled("METHOD.parameters[0]", "type", "integer"),
+            "parameter 'width': type is 'integer', which does not exist",
+        ),
     ],
 )
 def test_a_broken_plugin_is_a_row_and_an_error_only_where_it_is_used(
-    install: Install, code: str, reason: str
+    install: Install, code: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("broken-plugin", "broken_module", {"loudness": "broken_module:METHOD"}, code)
     entry = registry.methods.entry("loudness")
@@ -83,6 +106,7 @@ def test_a_broken_plugin_is_a_row_and_an_error_only_where_it_is_used(
     assert registry.methods.get("mean-heads").name == "mean-heads"
     with pytest.raises(UsageError, match=r"of plugin broken-plugin 2\.5 does not load"):
         registry.methods.get("loudness")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def own_tests(package: Path, site: Path) -> subprocess.CompletedProcess[str]:
 
 
 def quick_for_tasks(kind: str, *values: str) -> object:
-    return pytest.param(kind, *values, marks=[] if kind == "task" else pytest.mark.slow)
+    return pytest.param(
+        kind, *values, marks=[] if kind in ("task", "dataset") else pytest.mark.slow
+    )
 
 
 @pytest.mark.parametrize("kind", [quick_for_tasks(kind) for kind in scaffold.KINDS])
@@ -83,6 +85,11 @@ BREAKS = {
         'return Facts(neutral="zero vector")',
         "return Facts(neutral=0)",
         "facts: neutral = 0 is neither a text nor None",
+    ),
+    "dataset": (
+        'cluster=row["speaker"]',
+        'cluster=row["speaker"] if row["id"] == "one" else None',
+        "clusters: ",
     ),
     "task": ("version: 1", "version: one", "version: "),
 }

@@ -188,6 +188,26 @@ def test_null_takes_an_included_reference_away(folder: Path) -> None:
         assert [r.name for r in tasks.load_task("t", preset).references] == ["ref-a"]
 
 
+def test_null_wins_over_presets_of_an_included_file(folder: Path) -> None:
+    paper = {"headline": {"reference": "ref-a"}}
+    task(folder, references={"ref-b": None}, presets={"paper": paper})
+    for preset in ("fast", "paper"):
+        assert [r.name for r in tasks.load_task("t", preset).references] == ["ref-a"]
+    # A preset of the file itself may bring it back.
+    own = {"fast": {"references": {"ref-b": {"masks": 7}}}, "paper": paper}
+    task(folder, references={"ref-b": None}, presets=own)
+    (_, second) = tasks.load_task("t", "fast").references
+    assert (second.name, second.given["masks"]) == ("ref-b", 7)
+
+
+def test_a_headline_that_lost_its_reference_is_told_at_the_null(folder: Path) -> None:
+    path = task(folder, references={"ref-b": None})
+    line = line_of(path, "ref-b")
+    assert only_problem(path).startswith(
+        f"{path}:{line}: headline.reference: 'ref-b' is not among the references"
+    )
+
+
 def test_a_task_of_a_path_is_the_task_of_its_name(folder: Path) -> None:
     assert tasks.load_task(folder / "t.yaml") == tasks.load_task(str(folder / "t.yaml"))
     assert tasks.load_task(folder / "t.yaml") == tasks.load_task("t") == tasks.load_task("mine:t")

@@ -72,7 +72,7 @@ def pins() -> list[Requirement]:
 
 def wanted() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
-    groups = (PROJECT["dependencies"], *(extras[name] for name in ("test", "dev", "plot")))
+    groups = (PROJECT["dependencies"], *(extras[name] for name in ("test", "dev", "plot", "docs")))
     return [Requirement(line) for group in (*groups, ("pip", "editables")) for line in group]
 
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from xbench.runner.clip import Explanation as Explanation
     from xbench.runner.clip import explain as explain
     from xbench.runner.evaluate import evaluate as evaluate
+    from xbench.runner.outside import score_maps as score_maps
     from xbench.runner.own import method as method
     from xbench.spec import Call as Call
     from xbench.spec import ExecutionOptions as ExecutionOptions
@@ -71,6 +72,7 @@ _HOMES = {
     "load_model": "xbench.models.loading",
     "load_results": "xbench.results",
     "method": "xbench.runner.own",
+    "score_maps": "xbench.runner.outside",
     # what plugins are written with
     "Case": "xbench.case",
     "FamilyDescription": "xbench.description",

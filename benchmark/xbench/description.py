@@ -6,11 +6,13 @@ and imported only when it runs. Listing, showing, validating and the site theref
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from xbench.errors import Unsupported, UsageError, nearest
 from xbench.spec import Call, Scalar
@@ -108,6 +110,33 @@ _ARTICLE = {
 }
 
 
+@functools.cache
+def _types(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _misfits(described: Any) -> list[str]:
+    return [
+        f"{name} is {value!r}, {expected}"
+        for name, kind in _types(type(described)).items()  # type: ignore[arg-type]  # a class is hashable
+        if (expected := _expected(value := getattr(described, name, None), kind))
+    ]
+
+
+def _expected(value: Any, kind: Any) -> str | None:
+    """Say what a value of this annotation must be, where it is something else; generic types are held by their kind."""
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    known = [
+        value for option in options if get_origin(option) is Literal for value in get_args(option)
+    ]
+    types = tuple(get_origin(o) or o for o in options if get_origin(o) is not Literal)
+    if value in known or isinstance(value, types) or (float in types and isinstance(value, int)):
+        return None
+    if known:
+        return f"which does not exist{nearest(str(value), known)}; there is {', '.join(known)}"
+    return f"expected {' or '.join('None' if t is type(None) else t.__name__ for t in types)}"
+
+
 @dataclass(frozen=True)
 class Description:
     """What every registered thing has: a name, a version, a sentence, a source, an implementation."""
@@ -118,6 +147,15 @@ class Description:
     source: str
     implementation: str
     parameters: tuple[Parameter, ...] = field(default=(), kw_only=True)
+
+    def problems(self) -> list[str]:
+        """Return what keeps the description from being used: fields of another type, or values that do not exist."""
+        found = _misfits(self)
+        if not found:
+            found = [f"parameter '{p.name}': {why}" for p in self.parameters for why in _misfits(p)]
+        if not found and not re.fullmatch(r"[\w.]+:[\w.]+", self.implementation):
+            found.append(f"implementation is {self.implementation!r}, expected 'module:object'")
+        return found
 
     def resolve(self, call: Call) -> Call:
         """Return `call` with every parameter checked and every default filled in."""

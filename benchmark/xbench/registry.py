@@ -2,15 +2,24 @@
 
 Built-ins come through the same door as plugins. An entry point is loaded when it is asked for;
 one that fails to load becomes a row of `xbench list plugins` and an error only where it is used.
-Two distributions that register one name collide: the plain name is then refused, and
-`distribution:name` addresses either.
+Two distributions that register one name collide: `distribution:name` addresses either. The plain name
+means the built-in one where there is one, so that no plugin changes what ours does, and is refused otherwise.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distribution,
+    entry_points,
+)
 from typing import Generic, TypeVar
 
 from xbench.description import (
@@ -24,9 +33,10 @@ from xbench.description import (
     TaskFolder,
 )
 from xbench.errors import UnknownName, UsageError
-from xbench.spec import Call
+from xbench.spec import LOCAL, Call
 
 D = TypeVar("D", bound=Description)
+OURS = "xbench"  # the distribution that registers the built-ins
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,23 @@ class Registry(Generic[D]):
         self.kind = kind
         self.group = f"xbench.{kind}s"
         self._type = description_type
+        self._local: dict[str, Entry[D]] = {}
 
     def entries(self) -> tuple[Entry[D], ...]:
         """Return every entry of the group, broken ones included, sorted by name."""
-        return tuple(_load(self.group, self._type))  # type: ignore[arg-type]  # a class is hashable
+        registered = _load(self.group, self._type)  # type: ignore[arg-type]  # a class is hashable
+        return tuple(sorted([*registered, *self._local.values()], key=lambda e: e.name))
+
+    def add_local(self, description: D, target: str) -> None:
+        """Add what no package registers, for this process; raises UsageError where its name is registered."""
+        if any(e.name == description.name for e in self.entries() if e.distribution != LOCAL):
+            raise UsageError(
+                f"{self.kind} '{description.name}' of {target} bears a registered name; give it another"
+            )
+        version = description.version
+        self._local[description.name] = Entry(
+            description.name, LOCAL, version, target, description, None
+        )
 
     def names(self) -> tuple[str, ...]:
         """Return the sorted names that load."""
@@ -63,12 +86,12 @@ class Registry(Generic[D]):
 
     def entry(self, name: str) -> Entry[D]:
         """Return the one entry called `name` or `distribution:name`; raise when none or several."""
-        distribution, _, plain = name.rpartition(":")
-        found = [
-            e for e in self.entries() if e.name == plain and distribution in ("", e.distribution)
-        ]
+        owner, _, plain = name.rpartition(":")
+        found = [e for e in self.entries() if e.name == plain and owner in ("", e.distribution)]
         if not found:
             raise UnknownName(self.kind, name, [e.name for e in self.entries()])
+        if len(found) > 1 and (ours := [e for e in found if e.distribution == OURS]):
+            found = ours
         if len(found) > 1:
             options = " or ".join(f"'{e.distribution}:{e.name}'" for e in found)
             raise UsageError(
@@ -93,7 +116,8 @@ class Registry(Generic[D]):
         """
         description = self.get(call.name)
         resolved = description.resolve(call)
-        ambiguous = sum(e.name == description.name for e in self.entries()) > 1
+        other = self.entry(call.name).distribution != OURS
+        ambiguous = other and sum(e.name == description.name for e in self.entries()) > 1
         return description, Call(call.name, resolved.params) if ambiguous else resolved
 
 
@@ -106,22 +130,37 @@ def _load(group: str, description_type: type[D]) -> list[Entry[D]]:
 def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
     description, error = None, None
     try:
-        loaded = point.load()
+        with redirect_stdout(
+            sys.stderr
+        ):  # what it prints must not get into output that programs read
+            loaded = point.load()
         if not isinstance(loaded, description_type):
             error = f"{point.value} is a {type(loaded).__name__}, not a {description_type.__name__}"
         elif loaded.name != point.name:
             error = f"{point.value} calls itself '{loaded.name}', its entry point '{point.name}'"
+        elif found := loaded.problems():
+            error = f"{point.value}: {found[0]}"
         else:
             description = loaded
-    except Exception as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
+    except (Exception, SystemExit) as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     return Entry(point.name, *_owner(point.dist), point.value, description, error)
 
 
 @functools.cache
-def _owner(distribution: Distribution | None) -> tuple[str, str]:
+def in_development(name: str) -> bool:
+    """Say whether a distribution is installed as editable: its code changes while its version stays."""
+    try:
+        text = distribution(name).read_text("direct_url.json")
+    except (PackageNotFoundError, ValueError):  # a name of no package, or none at all
+        return False
+    return bool(json.loads(text or "{}").get("dir_info", {}).get("editable"))
+
+
+@functools.cache
+def _owner(found: Distribution | None) -> tuple[str, str]:
     """Return name and version; each look at one of them would parse the metadata again."""
-    return (distribution.name, distribution.version) if distribution else ("?", "?")
+    return (found.name, found.version) if found else ("?", "?")
 
 
 models = Registry("model", FamilyDescription)

@@ -279,10 +279,14 @@ def _calls(given: Any) -> tuple[Any, ...]:
 class ExecutionOptions:
     """How a run is carried out; nothing here changes a result beyond rounding.
 
-    cache: store folder, None for the user's cache folder. batch_size: None finds one.
+    cache: store folder, None for the user's cache folder. batch_size: None finds one. method_timeout: seconds that a
+    method may take for one utterance, None for no limit. fresh: what methods make is made again, also where it is
+    stored.
     """
 
     output: str = "results"
     cache: str | None = None
     device: str = "auto"
     batch_size: int | None = None
+    method_timeout: float | None = None
+    fresh: bool = False

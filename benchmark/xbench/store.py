@@ -177,6 +177,23 @@ class Store:
                     folder.rmdir()
         return count
 
+    def clear_method(self, name: str) -> int:
+        """Delete what a method has made: its maps, what it learned, and gates that judged these; return how many."""
+        gone: set[str] = set()
+        for kind in ("map", "fit", "gate"):
+            for facts_path in (path for path in self._files(kind) if path.suffix == ".json"):
+                try:
+                    ingredients = json.loads(facts_path.read_text("utf-8"))["ingredients"]
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue  # damaged: `verify` tells of it
+                if ingredients.get("name") == name or not gone.isdisjoint(
+                    ingredients.get("maps", ())
+                ):
+                    gone.add(facts_path.stem)
+                    facts_path.unlink(missing_ok=True)
+                    facts_path.with_suffix(".npz").unlink(missing_ok=True)
+        return len(gone)
+
 
 class _Damaged(Exception):
     """An artefact whose files do not agree."""

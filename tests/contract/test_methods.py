@@ -63,10 +63,12 @@ def test_every_registered_method_keeps_the_contract(
     allowed = (
         {"target"} if "seed" in {p.name for p in description.parameters} else {"target", "seed"}
     )
-    allowed |= set() if description.distribution else {"distribution"}
+    allowed |= {"rows"} | (set() if description.distribution else {"distribution"})
     assert skipped <= allowed, "xbench-tiny should support every built-in"
     if description.uses_gradients:
         assert "target" not in skipped
+    if name in {"mean-heads", "raw-attention", "alti", "value-norm", "spes-encoder"}:
+        assert "rows" not in skipped
 
 
 def test_the_default_model_and_clips_do() -> None:
@@ -209,6 +211,14 @@ def silencing(case: Case) -> Tensor:
     return plain(case)
 
 
+def one_row_late(case: Case) -> Tensor:
+    return plain(case).roll(1, 0)
+
+
+def one_row_early(case: Case) -> Tensor:
+    return plain(case).roll(-1, 0)
+
+
 def drawing(case: Case) -> Tensor:
     torch.rand(1)
     return plain(case)
@@ -243,6 +253,8 @@ def drawing_numpy(case: Case) -> Tensor:
         (drawing, "surroundings", {}),
         (drawing_numpy, "surroundings", {}),
         (plain, "target", {"uses_gradients": True}),
+        (one_row_late, "rows", {}),
+        (one_row_early, "rows", {}),
     ],
 )
 def test_each_break_is_found(

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from wrapped_model import Wrapped
 from xbench import registry
 from xbench.errors import EnvironmentProblem, Unsupported, UsageError, UtteranceError
 from xbench.models.loading import check_config, load_model, locate
@@ -446,6 +447,53 @@ def test_a_broken_family_is_found(
     wrong = replace(model, family=replace(model.family, **broken))
     found = {r.check: r.status for r in check_model(wrong, [noise(14000), noise(21000, 1)])}
     assert found[check] == "failed"
+
+
+class Shifted(Wrapped):
+    def trace(self, features: Any, hypothesis: Any, needs: Any) -> Any:
+        trace = self.model.trace(features, hypothesis, needs)
+        return replace(trace, cross_attention=trace.cross_attention.roll(5, -1))
+
+
+class Polyglot(Wrapped):
+    def check_language(self, source: str, target: str | None) -> None:
+        pass
+
+
+class Seeding(Wrapped):
+    def logits(self, encoded: Any, hypothesis: Any) -> Any:
+        torch.manual_seed(0)
+        return self.model.logits(encoded, hypothesis)
+
+
+class Ending(Wrapped):
+    def decode(self, features: Any, source: str, target: str | None, decoding: Any) -> Any:
+        found = self.model.decode(features, source, target, decoding)
+        return replace(found, content=tuple(range(len(found.tokens))))
+
+
+class Dropping(Wrapped):
+    def features(self, audio: Any) -> Any:
+        found = self.model.features(audio)
+        return replace(found, frames=found.frames - 3)
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "message"),
+    [
+        ("trace", Shifted, "cross-attention is not that of its blocks"),
+        ("language", Polyglot, "it takes language 'zz-none'"),
+        ("surroundings", Seeding, "it changes torch's random numbers"),
+        ("hypothesis", Ending, "end of text counts as content"),
+        ("features", Dropping, "carry audio"),
+    ],
+)
+def test_a_careless_model_is_found(check: str, kind: type[Wrapped], message: str) -> None:
+    wrapped: Any = kind()
+    wrapped.model = load_model("xbench-tiny", device="cpu")
+    (found,) = (r for r in check_model(wrapped) if r.check == check)
+    assert found.status == "failed"
+    assert message in found.detail
 
 
 def without_encoder(network: Any) -> Any:

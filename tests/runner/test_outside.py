@@ -15,7 +15,7 @@ from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.errors import UsageError
 from xbench.results import RunResult, read_result
 from xbench.runner.keys import map_key
-from xbench.runner.outside import read_maps, score_maps
+from xbench.runner.outside import read_maps, score_outside
 from xbench.runner.plan import plan_methods
 from xbench.runner.rescore import Change, change_from, stored_run
 from xbench.store import Store
@@ -76,7 +76,7 @@ def write(folder: Path, arrays: dict[str, Any], **changes: Any) -> Path:
 def test_the_same_maps_get_the_same_scores(made: Any, tmp_path: Path, rows: str) -> None:
     result, store, maps, content = made
     given = {n: m if rows == "all" else m[list(content)] for n, m in maps.items()}
-    scored = score_maps(result, read_maps(write(tmp_path, given)), store, Change())
+    scored = score_outside(result, read_maps(write(tmp_path, given)), store, Change())
     assert scored.scores == result.scores
     assert scored.status == "complete"
     assert (scored.method.name, scored.method.params) == ("mine", {})
@@ -93,14 +93,16 @@ def test_npz_and_other_scoring(made: Any, tmp_path: Path) -> None:
         np.savez(tmp_path / f"{name}.npz", map=values)
     write(tmp_path, {}, files={name: f"{name}.npz" for name in maps})
     change = change_from(["pearson"], ["last_frame=drop"])
-    scored = score_maps(result, read_maps(tmp_path), store, change)
+    scored = score_outside(result, read_maps(tmp_path), store, change)
     assert {s.metric for s in scored.scores} == {"pearson"}
     assert scored.score("pearson", "spes-encoder").value != result.score("pearson").value
 
 
 def test_utterances_without_a_map_are_counted(made: Any, tmp_path: Path) -> None:
     result, store, maps, _ = made
-    scored = score_maps(result, read_maps(write(tmp_path, {"b": maps["b"]})), store, Change())
+    given = read_maps(write(tmp_path, {"b": maps["b"]}))
+    with pytest.warns(UserWarning, match="1 of 2 utterances have no map"):
+        scored = score_outside(result, given, store, Change())
     assert (scored.status, [f.reason for f in scored.failures]) == ("partial", ["no-map"])
     assert scored.utterances["id"] == ["b"]
 
@@ -120,14 +122,14 @@ def test_maps_that_do_not_fit_are_refused_with_their_file(made: Any, tmp_path: P
         folder.mkdir()
         maps_of = read_maps(write(folder, {"a": array}, **changes))
         with pytest.raises(UsageError, match=message) as caught:
-            score_maps(result, maps_of, store, Change())
+            score_outside(result, maps_of, store, Change())
         assert "a.npy" in str(caught.value)
     only_content = read_maps(write(tmp_path, {"a": good[list(content)]}))
     with pytest.raises(UsageError, match="statistics=generated needs all"):
-        score_maps(result, only_content, store, change_from([], ["statistics=generated"]))
+        score_outside(result, only_content, store, change_from([], ["statistics=generated"]))
     unknown = read_maps(write(tmp_path, {"x": good}))
     with pytest.raises(UsageError, match="no utterance 'x'"):
-        score_maps(result, unknown, store, Change())
+        score_outside(result, unknown, store, Change())
 
 
 def test_folders_that_are_no_maps_are_refused(tmp_path: Path) -> None:

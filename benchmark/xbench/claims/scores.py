@@ -108,7 +108,7 @@ def _floor_and_ceiling(
 
 
 def _weighted(result: RunResult, score: ScoreRecord) -> Iterator[str]:
-    """Yield what the score with weighted tokens claims beyond its column; files made before it was kept have neither."""
+    """Yield what the score with weighted tokens claims beyond its column; older files have neither of the two."""
     column = result.utterances.get(f"weighted:{column_name(score.metric, score.reference)}")
     if score.weighted is None:
         return

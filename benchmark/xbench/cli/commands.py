@@ -13,6 +13,7 @@ from xbench.cli import (
     audit,
     data,
     examples,
+    exchange,
     leaderboard,
     machine,
     pictures,
@@ -30,7 +31,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (runs, pictures, registered, plugins, machine):
+for module in (runs, exchange, pictures, registered, plugins, machine):
     app.add_typer(module.app)
-for group in (store, data, examples, leaderboard, report, audit):
-    app.add_typer(group.app, no_args_is_help=True)
+for group in (
+    store.app,
+    data.app,
+    examples.app,
+    exchange.export,
+    leaderboard.app,
+    report.app,
+    audit.app,
+):
+    app.add_typer(group, no_args_is_help=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,11 +60,21 @@ def emit_json(value: Any) -> None:
     sys.stdout.write(visible(text, keep="\n") + "\n")
 
 
+LONG = 60.0  # seconds after which one thing that is at work is told, and told again
+
+
 class ProgressReporter:
-    """Progress bars with an estimate of the time left; silent when not a terminal."""
+    """Progress bars with an estimate of the time left, none where there is no terminal.
+
+    Whatever takes longer than a minute is told by name, with and without a terminal.
+    """
 
     def __init__(self) -> None:
         from rich import progress
+
+        self._working: list[tuple[str, float]] = []
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._tell_who_is_at_work, daemon=True)
 
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
@@ -79,9 +91,12 @@ class ProgressReporter:
         self._shown = warnings.showwarning
         warnings.showwarning = self._warn
         self._progress.start()
+        self._watch.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
         self._progress.stop()
         warnings.showwarning = self._shown
 
@@ -101,7 +116,23 @@ class ProgressReporter:
     def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show one bar while the context lasts."""
         bar = self._progress.add_task(safe(title), total=total)
-        yield lambda steps: self._progress.advance(bar, steps)
+        with self.at_work(title):
+            yield lambda steps: self._progress.advance(bar, steps)
+
+    @contextmanager
+    def at_work(self, who: str) -> Iterator[None]:
+        """Remember who is at work, within who else is."""
+        self._working.append((who, time.monotonic()))
+        try:
+            yield
+        finally:
+            self._working.pop()
+
+    def _tell_who_is_at_work(self) -> None:
+        while not self._over.wait(LONG):
+            who, since = (self._working or [("", time.monotonic())])[-1]
+            if (seconds := time.monotonic() - since) >= LONG:
+                self.note(f"{who}: at work for {seconds:.0f} s")
 
     def note(self, message: str) -> None:
         """Print a line above the bars, to standard error."""

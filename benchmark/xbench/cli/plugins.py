@@ -139,7 +139,7 @@ _BATTERIES: Mapping[str, Callable[[str, _Options], list[CheckResult]]] = {
 
 @app.command("new")
 def new_command(
-    kind: Annotated[str, Argument(help="method, model, metric, reference or task")],
+    kind: Annotated[str, Argument(help="method, model, metric, reference, dataset or task")],
     name: Annotated[str, Argument(help="Of the package and of what it registers.")],
     folder: Annotated[Path, Option("--in", metavar="DIR", help="Where to make it.")] = Path(),
 ) -> None:

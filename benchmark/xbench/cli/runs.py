@@ -25,7 +25,9 @@ def evaluate_command(
     model: Annotated[
         str, Option(help="Registered name, or family:FOLDER-OR-HUB-ID, also with @revision.")
     ],
-    method: Annotated[list[str], Option(help="Method, name:key=value,...; may be repeated.")],
+    method: Annotated[
+        list[str], Option(help="Method, name:key=value,..., or FILE.py:NAME; may be repeated.")
+    ],
     task: Annotated[
         Texts, Option(help="Task, suite or task file; default: core, or asr with --data.")
     ] = None,
@@ -43,6 +45,11 @@ def evaluate_command(
     limit: Annotated[int | None, Option(min=1, help="Only the first N utterances.")] = None,
     output: Annotated[str, Option(metavar="DIR", help="Folder for results.")] = "results",
     cache: Cache = None,
+    fresh: Annotated[bool, Option("--fresh", help="Make maps again that are stored.")] = False,
+    method_timeout: Annotated[
+        float | None,
+        Option(metavar="SECONDS", min=0.001, help="Time a method may take per utterance."),
+    ] = None,
     seed: Annotated[int, Option(min=0, help="Seed of masks and bootstrap.")] = 0,
     device: Device = "auto",
     precision: Annotated[str, Option(help=f"{_PRECISIONS}.")] = "auto",
@@ -71,7 +78,9 @@ def evaluate_command(
         trust_remote_code=trust_remote_code,
         gates=tuple(filter(None, (gates or "").split(","))),
     )
-    execution = ExecutionOptions(output, cache, device, _batch_size(batch_size))
+    execution = ExecutionOptions(
+        output, cache, device, _batch_size(batch_size), method_timeout, fresh
+    )
     from xbench.cli import console, result_tables
     from xbench.runner.plan import prepare
 
@@ -136,11 +145,11 @@ def score_command(
     if maps is None:
         rescored = rescore(given, opened(cache), change)
     else:
-        from xbench.runner.outside import read_maps, score_maps
+        from xbench.runner.outside import read_maps, score_outside
 
         if len(given) > 1:
             raise UsageError(f"--maps scores on one run; give one of the {len(given)} results")
-        rescored = [score_maps(given[0], read_maps(maps), opened(cache), change)]
+        rescored = [score_outside(given[0], read_maps(maps), opened(cache), change)]
     for result in rescored:
         result.write(Path(output))
     if as_json:

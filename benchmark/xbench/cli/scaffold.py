@@ -13,7 +13,7 @@ from xbench.errors import UsageError, nearest
 from xbench.store import write_atomically
 
 _TEMPLATES = Path(__file__).with_name("skeletons")
-KINDS = ("method", "model", "metric", "reference", "task")
+KINDS = ("method", "model", "metric", "reference", "dataset", "task")
 
 
 def _registered(kind: str) -> Collection[str]:

@@ -47,12 +47,19 @@ def verify_command(cache: Cache = None) -> None:
 
 @app.command("clear")
 def clear_command(
-    cache: Cache = None, yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False
+    cache: Cache = None,
+    yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False,
+    method: Annotated[
+        str | None, Option(metavar="NAME", help="Only what this method has made.")
+    ] = None,
 ) -> None:
-    """Delete every artefact of the store."""
+    """Delete every artefact of the store, or those of one method."""
     from xbench.cli import console
 
     store = opened(cache)
+    if method is not None:
+        console.say(f"{store.clear_method(method.rpartition(':')[2])} artefacts deleted")
+        return
     if not yes and not confirm(f"Delete all artefacts in {store.folder}?"):
         raise Exit(0)
     console.say(f"{store.clear()} artefacts deleted")

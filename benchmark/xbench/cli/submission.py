@@ -29,7 +29,7 @@ def submit(file: Path, folder: Path) -> Path:
         raise UsageError(f"{file}: not valid JSON: {problem}") from None
     result = parse_result(data, str(file))
     findings = examine(result)
-    found = [*findings.problems, *_obstacles(result, findings)]
+    found = [*findings.problems, *obstacles(result, findings)]
     if found:
         raise InvalidFile(str(file), found)
     if not folder.is_dir():
@@ -45,7 +45,7 @@ def submit(file: Path, folder: Path) -> Path:
     return target
 
 
-def _obstacles(result: RunResult, findings: Findings) -> list[str]:
+def obstacles(result: RunResult, findings: Findings) -> list[str]:
     """Return why a result without a false claim cannot be ranked."""
     found = []
     if result.status != "complete":

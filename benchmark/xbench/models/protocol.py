@@ -35,7 +35,8 @@ class ModelInfo:
         words; empty where it publishes none.
     spectrogram: its input is a spectrogram; a model of the raw waveform has no time-frequency cells.
     lacking: captures of `xbench.trace` that the family cannot give, with the reason. padding: why the
-        network's own padded batches differ from single utterances; empty where they do not.
+        network's own padded batches differ from single utterances; empty where they do not. any_language: why
+        it takes every spoken language; empty where it refuses those that it does not know.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ModelInfo:
     spectrogram: bool = True
     lacking: Mapping[str, str] = field(default_factory=dict)
     padding: str = ""
+    any_language: str = ""
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,11 @@ def load_family(
                 if stack not in stacks
             },
             padding=family.padding,
+            any_language=(
+                "the checkpoint does not say which languages it knows"
+                if family.languages(loaded).spoken is None
+                else ""
+            ),
         ),
     )
 

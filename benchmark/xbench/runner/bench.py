@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xbench.errors import UsageError, XbenchError
+from xbench.models.kept_state import Keeper
 from xbench.models.loading import Location, load_located, locate
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.runner.own import check_model
 from xbench.runner.plan import Plan
+from xbench.runner.time_limit import TimeLimit
 from xbench.spec import ExecutionOptions
 from xbench.store import Artefact, Key, Store, default_folder
 
@@ -40,17 +42,25 @@ class Shelf:
 class Bench:
     """A loaded model, the store that keeps what it makes, and how many masks a forward pass takes.
 
-    batch_size: None finds one.
+    batch_size: None finds one. keeper: puts back what plugins change of the model. limit: of the
+    time that a method may take. fresh: maps, and what else methods make, are made again.
     """
 
     model: SpeechModel
     store: Store
     batch_size: int | None = None
+    keeper: Keeper = field(default_factory=Keeper)
+    limit: TimeLimit = field(default_factory=TimeLimit)
+    fresh: bool = False
 
     @property
     def info(self) -> ModelInfo:
         """The facts of the model."""
         return self.model.info
+
+    def made(self, key: Key) -> Artefact | None:
+        """Return what a method has made before, unless the run is to make it again."""
+        return None if self.fresh else self.store.get(key)
 
     @property
     def shelf(self) -> Shelf:
@@ -60,13 +70,13 @@ class Bench:
 
 def bench_of(plan: Plan, options: ExecutionOptions) -> Bench:
     """Load the model of a run, where it is not loaded yet; raises UsageError or EnvironmentProblem."""
-    spec = plan.spec
+    spec, limit = plan.spec, TimeLimit(options.method_timeout)
     model = load_or_check(
         plan.model, options.device, spec.precision, trust_remote_code=spec.trust_remote_code
     )
     store = Store(Path(options.cache) if options.cache else default_folder())
     store.sweep()
-    return Bench(model, store, options.batch_size)
+    return Bench(model, store, options.batch_size, limit=limit, fresh=options.fresh)
 
 
 def load_or_check(

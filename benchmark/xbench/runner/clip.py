@@ -12,7 +12,7 @@ from jaxtyping import Float
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.data.manifest import Utterance
 from xbench.errors import Unsupported, UsageError, UtteranceError
-from xbench.methods.compute import compute_map
+from xbench.models.kept_state import Keeper
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.notebook import map_html
 from xbench.runner import stages
@@ -114,7 +114,7 @@ def _explain(job: Job, model: SpeechModel, method: Method) -> Explanation:
     if spoken.decoded.empty:
         raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
     case = stages.traced(model, spoken, [method])
-    values = compute_map(method.description, method.call, case)
+    values = stages.map_of(method, case, Keeper())
     axes, hypothesis = spoken.decoded.layout, spoken.decoded.hypothesis
     content = list(axes.content)
     return Explanation(

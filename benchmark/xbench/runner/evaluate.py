@@ -24,7 +24,7 @@ from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Job, Spoken
 from xbench.runner.outcome import Outcome, TaskOutcome, first_reasons
 from xbench.runner.plan import Method, Plan, TaskPlan, expand, prepare
-from xbench.runner.progress import Reporter, Silent
+from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import Walk
 from xbench.spec import Call, ExecutionOptions, RunSpec, content_hash
 
@@ -49,7 +49,7 @@ def carry_out(
 ) -> list[RunResult]:
     """Do what `evaluate` does, for a run whose plan is already made."""
     options = options or ExecutionOptions()
-    reporter = reporter or Silent()
+    reporter = reporter or SILENT
     bench = bench_of(plan, options)
     plan = within_reach(plan, bench, reporter)
     spec = plan.spec
@@ -128,7 +128,7 @@ def run_task(
     found = walk.each(
         f"{task.name}: score",
         remaining,
-        lambda job, _: explain_and_score(bench, spoken[job.utterance.id], able),
+        lambda job, _: explain_and_score(bench, spoken[job.utterance.id], able, reporter),
     )
     outcomes = [found[j.utterance.id] for j in jobs if j.utterance.id in found]
     unsupported = {**beyond_model, **unfit, **first_reasons(outcomes)}
@@ -150,9 +150,12 @@ def run_task(
     )
 
 
-def explain_and_score(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> Outcome:
+def explain_and_score(
+    bench: Bench, spoken: Spoken, methods: Sequence[Method], reporter: Reporter = SILENT
+) -> Outcome:
     """Explain one utterance by every method and score those that can, whatever befell other utterances."""
-    unsupported = {} if spoken.decoded.empty else stages.explain(bench, spoken, methods)
+    empty = spoken.decoded.empty
+    unsupported = {} if empty else stages.explain(bench, spoken, methods, reporter)
     able = [m for m in methods if m.call not in unsupported]
     hearing.measure(bench, spoken, able)
     scored = intervene.with_interventions(

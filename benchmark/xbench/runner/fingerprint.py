@@ -10,16 +10,32 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import secrets
 import sys
 import types
 from collections.abc import Callable, Mapping
 from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xbench.spec import canonical_json, content_hash
+
+
+@functools.cache
+def source_digest(module: str) -> str:
+    """Return the hash of all Python files of the package of a module, as they were when first asked for."""
+    found = importlib.util.find_spec(module.partition(".")[0])
+    folders = [Path(place) for place in (found and found.submodule_search_locations) or ()]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    if not folders and found and found.origin:
+        files = [Path(found.origin)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 class _CannotTell(Exception):

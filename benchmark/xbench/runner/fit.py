@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 from xbench import registry
 from xbench.data.manifest import Manifest
-from xbench.description import load_object
 from xbench.errors import Unsupported
 from xbench.fitting import FitCase, FitSplit, Fitted, Learned
 from xbench.maps import GridMap, on_encoder_grid
+from xbench.methods.isolation import unchanged, unshared
 from xbench.metrics import Score
 from xbench.runner import compare, stages
 from xbench.runner.bench import Bench
@@ -61,7 +61,7 @@ def fit_methods(
             fitted.append(method)
             continue
         key = fit_key(bench.info, plan.task, manifest, method, seed)
-        stored = bench.store.get(key)
+        stored = bench.made(key)
         why = compare.unsupported_reference(bench.info, plan.task.headline.reference)
         if stored is None and why:
             unsupported[method.call] = f"it learns from the headline reference: {why}"
@@ -70,12 +70,13 @@ def fit_methods(
         if stored is None:
             split = split or _split(plan.task, manifest, bench, seed, reporter)
             try:
-                learned: Learned = load_object(method.description.fit)(split, **method.call.given)
+                with reporter.at_work(f"method '{method.call}', learning"):
+                    learned = _learn(method, split, bench)
             except Unsupported as problem:
                 unsupported[method.call] = str(problem)
                 fitted.append(method)
                 continue
-            except Exception as problem:  # noqa: BLE001  # a fit function may fail in any way
+            except (Exception, SystemExit) as problem:  # noqa: BLE001  # a fit function may fail in any way
                 unsupported[method.call] = f"its fit failed: {fault(problem)}"
                 fitted.append(method)
                 continue
@@ -87,6 +88,16 @@ def fit_methods(
         outcome = Fitted(Learned(stored.facts["learned"], stored.arrays), kind, stored.facts["n"])
         fitted.append(replace(method, fitted=outcome))
     return tuple(fitted), unsupported
+
+
+def _learn(method: Method, split: FitSplit, bench: Bench) -> Learned:
+    learn, limit = method.description.load_fit, bench.limit.of(method.call, "to learn")
+    if method.ours:
+        with limit:
+            return cast(Learned, learn()(split, **method.call.given))
+    with unchanged(bench.model, bench.keeper), limit:
+        own = replace(split, cases=unshared(split.cases))
+        return cast(Learned, learn()(own, **method.call.given))
 
 
 def _split(

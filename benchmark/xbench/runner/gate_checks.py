@@ -13,7 +13,6 @@ from jaxtyping import Float
 from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.hiding.masks import mask_key
-from xbench.methods.compute import compute_map
 from xbench.methods.corpus import stretch
 from xbench.methods.gradients import convergence_delta
 from xbench.methods.target import Scores
@@ -23,6 +22,7 @@ from xbench.metrics.sanity import (
     similarity,
     specificity,
 )
+from xbench.models.kept_state import Keeper
 from xbench.models.optional import RandomisesParts, offers
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.runner import stages
@@ -66,6 +66,7 @@ class Judged:
     method: Method
     clips: tuple[Sampled, ...]
     seed: int
+    keeper: Keeper = field(default_factory=Keeper)
     _clean: dict[str, Any] = field(default_factory=dict)
 
     def values(
@@ -80,11 +81,11 @@ class Judged:
         model = model or self.model
         features = features or clip.features
         hypothesis = hypothesis or clip.decoded.hypothesis
-        description, call = self.method.description, self.method.call
-        trace = model.trace(features, hypothesis, description.needs - stages.NOT_CAPTURES)
+        needs = self.method.description.needs - stages.NOT_CAPTURES
+        trace = model.trace(features, hypothesis, needs)
         key = clip.job.utterance.audio_sha256
         case = Case(model, features, hypothesis, key, trace, clip.job.words)
-        return case, compute_map(description, call, case, self.method.fitted)
+        return case, stages.map_of(self.method, case, self.keeper)
 
     def rows(self, clip: Sampled, **changed: Any) -> Rows:
         """Return the content rows of the map on encoder frames."""

@@ -44,7 +44,7 @@ def judge_gates(
     records = []
     for gate in gates:
         key = gate_key(bench.info, sample, method, gate.name, gate.version)
-        stored = bench.store.get(key)
+        stored = bench.made(key)
         if stored is None:
             judged = judged or Judged(
                 bench.model,
@@ -58,6 +58,7 @@ def judge_gates(
                     for each in sample
                 ),
                 spoken[0].job.seed if spoken else 0,
+                bench.keeper,
             )
             record = _judge(gate, judged)
             if record is None:  # not stored: with more memory it can be judged
@@ -80,8 +81,8 @@ def _judge(gate: Gate, judged: Judged) -> GateRecord | None:
         found = CHECKS[gate.name](judged)
     except Unsupported as problem:
         return _not_applicable(gate, str(problem))
-    except Exception as problem:  # noqa: BLE001  # a method may fail in any way
-        if out_of_memory(problem):
+    except (Exception, SystemExit) as problem:  # noqa: BLE001  # a method may fail in any way
+        if isinstance(problem, Exception) and out_of_memory(problem):
             return None
         return _not_applicable(gate, f"it failed: {fault(problem)}")
     return _verdict(gate, found, [clip.job.utterance.cluster for clip in judged.clips], judged.seed)

@@ -20,6 +20,7 @@ from xbench.maps import Layout
 from xbench.models.device import fast_precisions
 from xbench.models.protocol import Hypothesis, ModelInfo
 from xbench.registry import Registry
+from xbench.runner.fingerprint import source_digest
 from xbench.runner.plan import Method
 from xbench.spec import Call, Scoring, TaskSpec
 from xbench.store import Key
@@ -98,11 +99,15 @@ def _code_of(method: Method) -> dict[str, str]:
 
 
 def _named(description: Description, distribution: str) -> dict[str, str]:
-    return {
+    code = {
         "name": description.name,
         "distribution": distribution,
         "version": description.version,
     }
+    # Of a package that somebody is working on the version says too little. Ours are raised by rule.
+    if distribution != registry.OURS and registry.in_development(distribution):
+        code["source"] = source_digest(description.implementation.partition(":")[0])
+    return code
 
 
 def hypothesis_key(info: ModelInfo, job: Job) -> Key:

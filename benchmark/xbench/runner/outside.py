@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,15 +27,15 @@ from xbench.description import MethodDescription
 from xbench.errors import UsageError, nearest
 from xbench.inputs import MANIFEST_BYTES, read_json, read_plain
 from xbench.maps import Layout
-from xbench.results import Failure, RunResult
+from xbench.results import Failure, RunResult, read_result
 from xbench.runner.assemble import assemble
 from xbench.runner.keys import map_key
 from xbench.runner.outcome import TaskOutcome
 from xbench.runner.plan import Method, TaskPlan
-from xbench.runner.rescore import Change, score_stored, stored_run
+from xbench.runner.rescore import Change, change_from, score_stored, stored_run
 from xbench.schemas import InvalidFile, problems
 from xbench.spec import Call
-from xbench.store import Store
+from xbench.store import Store, default_folder
 
 ARRAY_BYTES = 2 * 1024**3
 _SUM_TOLERANCE = 1e-3  # of float32 rows that sum to one
@@ -46,7 +47,7 @@ class OutsideMaps:
 
     description: MethodDescription
     arrays: Mapping[str, np.ndarray]
-    files: Mapping[str, Path]
+    files: Mapping[str, Path | str]
 
 
 def read_maps(folder: Path) -> OutsideMaps:
@@ -58,14 +59,21 @@ def read_maps(folder: Path) -> OutsideMaps:
     found = problems("maps", data)
     if found:
         raise InvalidFile(str(file), found)
-    if data["name"] in registry.methods.names():
-        raise UsageError(f"{file}: name: '{data['name']}' is a registered method; choose another")
     files = {id_: folder / name for id_, name in data["files"].items()}
     arrays = {id_: _read_array(path) for id_, path in files.items()}
+    return OutsideMaps(_described(data, arrays, str(file)), arrays, files)
+
+
+def _described(
+    data: Mapping[str, Any], arrays: Mapping[str, np.ndarray], place: str
+) -> MethodDescription:
+    """Return the description of maps, whose contents are the version."""
+    if data["name"] in registry.methods.names():
+        raise UsageError(f"{place}: name: '{data['name']}' is a registered method; choose another")
     digest = hashlib.sha256()
     for id_, array in sorted(arrays.items()):
         digest.update(f"{id_}{array.shape}".encode() + array.tobytes())
-    description = MethodDescription(
+    return MethodDescription(
         name=data["name"],
         version=digest.hexdigest()[:12],
         summary="maps made elsewhere",
@@ -77,7 +85,6 @@ def read_maps(folder: Path) -> OutsideMaps:
         distribution=data["distribution"],
         uses_gradients=data["uses_gradients"],
     )
-    return OutsideMaps(description, arrays, files)
 
 
 def _read_array(path: Path) -> Float32[np.ndarray, "..."]:
@@ -91,11 +98,15 @@ def _read_array(path: Path) -> Float32[np.ndarray, "..."]:
         raise
     except Exception:  # noqa: BLE001  # NumPy reads headers as Python and archives as zip: either fails in many ways
         raise UsageError(f"{path}: not a .npy or .npz file of numbers") from None
+    return _numbers(loaded, path)
+
+
+def _numbers(loaded: np.ndarray, place: Path | str) -> Float32[np.ndarray, "..."]:
     if loaded.dtype.kind not in "fiu":
-        raise UsageError(f"{path}: holds {loaded.dtype}, not numbers")
+        raise UsageError(f"{place}: holds {loaded.dtype}, not numbers")
     values = loaded.astype(np.float32)
     if not np.isfinite(values).all():
-        raise UsageError(f"{path}: holds NaN or infinity")
+        raise UsageError(f"{place}: holds NaN or infinity")
     return np.asarray(values)
 
 
@@ -112,10 +123,60 @@ def _only_array(path: Path, content: bytes) -> bytes:
     return unpacked
 
 
-def score_maps(result: RunResult, maps: OutsideMaps, store: Store, change: Change) -> RunResult:
+def score_maps(
+    result: RunResult | str | Path,
+    maps: Mapping[str, Any],
+    *,
+    name: str,
+    kind: Literal["attention", "gradient", "perturbation", "control"] = "attention",
+    space: Literal["encoder", "input"] = "encoder",
+    signed: bool = False,
+    distribution: bool = False,
+    uses_gradients: bool = False,
+    metrics: Sequence[str] = (),
+    scoring: Sequence[str] = (),
+    cache: str | Path | None = None,
+) -> RunResult:
+    """Score arrays of one's own against the stored references of a run, without the model.
+
+    result: any result of the run, or its file. maps: by the ids of its utterances, [token, frame] or
+    [token, melframe, mel] by `space`; rows are the content tokens (column `tokens` of the result) or all generated
+    ones, columns the valid frames (column `frames`). name, kind, space, signed, distribution: as `xbench.method` takes
+    them. metrics, scoring: as `xbench score --metric` and `--scoring` take them. cache: the store of the run, None for
+    the user's.
+
+    Returns a result like those of `evaluate`, with unknown costs. An utterance without a map counts as a failure,
+    `no-map`, and is told by a warning.
+
+    Raises:
+        UsageError: a map that does not fit, an utterance that the run does not have, or a run that the store does not
+            hold.
+    """
+    if isinstance(result, str | Path):
+        result = read_result(Path(result))
+    places = {id_: f"maps['{id_}']" for id_ in maps}
+    given = {
+        "schema": "xbench.maps/1",
+        "name": name,
+        "kind": kind,
+        "space": space,
+        "signed": signed,
+        "distribution": distribution,
+        "uses_gradients": uses_gradients,
+        "files": places,
+    }
+    if found := problems("maps", given):
+        raise InvalidFile("score_maps", found)
+    arrays = {id_: _numbers(np.asarray(array), places[id_]) for id_, array in maps.items()}
+    store = Store(Path(cache) if cache else default_folder())
+    outside = OutsideMaps(_described(given, arrays, "score_maps"), arrays, places)
+    return score_outside(result, outside, store, change_from(metrics, scoring))
+
+
+def score_outside(result: RunResult, maps: OutsideMaps, store: Store, change: Change) -> RunResult:
     """Return the result of these maps on the run that made `result`; raises UsageError on misfits.
 
-    Utterances without a map count as failures, `no-map`.
+    Utterances without a map count as failures, `no-map`, and are told by a warning.
     """
     stored = stored_run([result], store, change)
     record, method = stored.record, Method(maps.description, Call(maps.description.name), "")
@@ -149,6 +210,12 @@ def score_maps(result: RunResult, maps: OutsideMaps, store: Store, change: Chang
             store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None})
         both = [method, stored.floor]
         outcomes.append(score_stored(stored.shelf, spoken, both, "needs-model"))
+    if missing := [failure.id for failure in failures if failure.reason == "no-map"]:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        warnings.warn(
+            f"{len(missing)} of {len(known)} utterances have no map and count as failures: {shown}",
+            stacklevel=2,
+        )
     task = stored.jobs[0].task if stored.jobs else record.task
     outcome = TaskOutcome(
         plan=TaskPlan(task, record.manifest, record.dev),

@@ -20,6 +20,7 @@ from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import Location, locate
+from xbench.runner.local_file import from_file, is_in_file, with_local_metric
 from xbench.runner.own import check_model, described
 from xbench.spec import LOCAL, Call, RunSpec, Scoring, Selection, TaskSpec
 from xbench.tasks import in_order, resolve_tasks
@@ -50,6 +51,11 @@ class Method:
     distribution: str
     fitted: Fitted | None = None
 
+    @property
+    def ours(self) -> bool:
+        """Say whether it is a method of xbench itself; others run isolated (`methods.isolation`)."""
+        return self.distribution == registry.OURS
+
     @classmethod
     def registered(cls, call: Call) -> Method:
         """Return the registered method that a call names; raises UsageError for a name or a parameter."""
@@ -59,10 +65,12 @@ class Method:
     @classmethod
     def of(cls, given: Any) -> Method:
         """Return the method that a call, a text, a function or a description stands for; raises UsageError."""
-        if isinstance(given, str | Call):
-            return cls.registered(Call.parse(given) if isinstance(given, str) else given)
-        description = described(given)
-        return cls(description, description.resolve(Call(description.name)), LOCAL)
+        call = Call.parse(given) if isinstance(given, str) else given
+        if isinstance(call, Call) and not is_in_file(call.name):
+            return cls.registered(call)
+        params = call.params if isinstance(call, Call) else ()
+        description = described(from_file(call.name) if isinstance(call, Call) else call)
+        return cls(description, description.resolve(Call(description.name, params)), LOCAL)
 
     def on_grid(
         self, values: Float[np.ndarray, "token *cells"], layout: Layout, scoring: Scoring
@@ -100,7 +108,7 @@ def prepare(spec: RunSpec) -> Plan:
     gates_named(spec.gates)
     methods = plan_methods(spec)
     calls = tuple(
-        given if isinstance(given, Call) else method.call
+        given if isinstance(given, Call) and method.distribution != LOCAL else method.call
         for given, method in zip(spec.methods, methods, strict=True)
     )
     fit = any(method.description.fit for method in methods)
@@ -147,6 +155,7 @@ def with_metrics(task: TaskSpec, given: Sequence[Call]) -> TaskSpec:
 
     A task that loses its headline metric is ranked by the first one that takes a reference. Raises UsageError.
     """
+    given = tuple(map(with_local_metric, given))
     added = [Call(c.name.removeprefix("+"), c.params) for c in given if c.name.startswith("+")]
     instead = [registry.metrics.resolve(c)[1] for c in given if not c.name.startswith("+")]
     metrics = instead or list(task.metrics)

@@ -17,6 +17,9 @@ class Reporter(Protocol):
     def note(self, message: str) -> None:
         """Tell the user one line that is not a result."""
 
+    def at_work(self, who: str) -> AbstractContextManager[None]:
+        """Know who is at work within the context, to tell it when that takes long."""
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -28,3 +31,11 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Drop the message."""
+
+    @contextmanager
+    def at_work(self, who: str) -> Iterator[None]:
+        """Watch nobody."""
+        yield
+
+
+SILENT = Silent()

@@ -99,7 +99,7 @@ def _command() -> list[str]:
 
 def without_folders(argument: str) -> str:
     """Reduce an absolute path inside a command-line argument to its last part."""
-    return re.sub(r"(^|[:=,])((?:~|/|[A-Za-z]:\\)[^:=,]*)", _last_part, argument)
+    return re.sub(r"(^|[:=,+])((?:~|/|[A-Za-z]:\\)[^:=,]*)", _last_part, argument)
 
 
 def _last_part(path: re.Match[str]) -> str:

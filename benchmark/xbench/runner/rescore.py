@@ -16,6 +16,7 @@ from xbench.runner.assemble import assemble
 from xbench.runner.bench import Shelf
 from xbench.runner.evaluate import with_partners
 from xbench.runner.keys import Job, Spoken, fit_key, hypothesis_key, reference_key
+from xbench.runner.local_file import with_local_metric
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method, TaskPlan, with_metrics
 from xbench.runner.record import RunRecord, find
@@ -38,7 +39,7 @@ class Change:
 
 def change_from(metrics: Sequence[str], scoring: Sequence[str]) -> Change:
     """Read `--metric [+]name` and `--scoring key=value`; raises UsageError for what is not registered."""
-    calls = tuple(Call.parse(text) for text in metrics)
+    calls = tuple(with_local_metric(Call.parse(text)) for text in metrics)
     for call in calls:
         registry.metrics.get(call.name.removeprefix("+"))
     return Change(calls, dict(_scoring_option(text) for text in scoring))
@@ -143,9 +144,7 @@ def stored_run(results: Sequence[RunResult], store: Store, change: Change) -> St
 def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
     """Return the method of a result, with what it learned."""
     if result.own:
-        raise UsageError(
-            f"{result.path()}: {result.own} was given to xbench.evaluate and is in no package; evaluate again"
-        )
+        raise UsageError(f"{result.path()}: {result.own} is in no package; evaluate again")
     call = Call.make(result.method.name, result.method.params)
     method = Method.registered(call)
     if method.description.version != result.method.version:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
 
 from xbench import registry
 from xbench.case import Case
@@ -19,6 +23,8 @@ from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.batching import out_of_memory
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
+from xbench.methods.isolation import isolated_map
+from xbench.models.kept_state import Keeper
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import (
     Features,
@@ -33,6 +39,7 @@ from xbench.runner import compare
 from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Decoded, Job, Spoken, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
+from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import exhausted, fault
 from xbench.spec import LOCAL, Call
 
@@ -186,10 +193,13 @@ class Told:
 # -- explain --------------------------------------------------------------------------------------
 
 
+UNLIMITED = nullcontext()  # one object serves every call
 NOT_CAPTURES = frozenset({"words", "partner"})
 
 
-def explain(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> dict[Call, str]:
+def explain(
+    bench: Bench, spoken: Spoken, methods: Sequence[Method], reporter: Reporter = SILENT
+) -> dict[Call, str]:
     """Compute and store the maps that are not there yet, from one trace.
 
     Passes are counted as they happen. The trace counts for every method that is no control; a
@@ -197,7 +207,7 @@ def explain(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> dict[Cal
     the reason.
     """
     keys = {m.call: map_key(bench.info, spoken, m) for m in methods}
-    missing = [m for m in methods if bench.store.get(keys[m.call]) is None]
+    missing = [m for m in methods if bench.made(keys[m.call]) is None]
     if not missing:
         return {}
     metered = MeteredModel(bench.model)
@@ -209,23 +219,24 @@ def explain(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> dict[Cal
     assert case.trace is not None
     padding_mass = float(case.trace.padding_mass.mean())
 
-    unsupported = {}
+    unsupported, who = {}, f"on {spoken.job.utterance.id}"
     for method in missing:
         before = metered.passes
         started = time.perf_counter()
         try:
-            array = compute_map(method.description, method.call, case, method.fitted)
+            with reporter.at_work(f"method '{method.call}', {who}"):
+                array = map_of(method, case, bench.keeper, bench.limit.of(method.call, who))
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
         except UtteranceError as problem:
             raise UtteranceError(problem.reason, f"method '{method.call}': {problem}") from None
-        except Exception as problem:  # a method may fail in any way
+        except (Exception, SystemExit) as problem:  # a method may fail in any way
             if isinstance(problem, UsageError) and method.distribution == LOCAL:
                 raise  # its author is there and can mend it
-            if out_of_memory(problem):
+            if method.ours and out_of_memory(problem):
                 raise exhausted(f"method '{method.call}'") from None
-            unsupported[method.call] = f"it failed on {spoken.job.utterance.id}: {fault(problem)}"
+            unsupported[method.call] = f"it failed {who}: {fault(problem)}"
             continue
         traces = 0 if method.description.kind == "control" else 1
         spent = metered.passes - before
@@ -240,6 +251,16 @@ def explain(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> dict[Cal
             },
         )
     return unsupported
+
+
+def map_of(
+    method: Method, case: Case, keeper: Keeper, limit: AbstractContextManager[None] = UNLIMITED
+) -> Float32[np.ndarray, "token *cells"]:
+    """Return the map of a method for a traced case, as `compute_map` does; one that is not ours is isolated."""
+    if method.ours:
+        with limit:
+            return compute_map(method.description, method.call, case, method.fitted)
+    return isolated_map(method.description, method.call, case, method.fitted, keeper, limit)
 
 
 def traced(model: SpeechModel, spoken: Spoken, methods: Iterable[Method]) -> Case:

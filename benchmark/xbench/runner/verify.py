@@ -93,9 +93,7 @@ def _spec_of(result: RunResult, sample: int | None, model: str | None, data: str
     if result.status not in ("complete", "partial"):
         raise UsageError(f"a result that is {result.status} has nothing to verify")
     if result.own:
-        raise UsageError(
-            f"{result.own} was given to xbench.evaluate and is in no package: it cannot be run again from the result"
-        )
+        raise UsageError(f"{result.own} is in no package: it cannot be run again from the result")
     unknown = result.model.source == "local" and registry.checkpoint(result.model.name) is None
     if model is None and unknown:
         raise UsageError(

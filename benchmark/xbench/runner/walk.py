@@ -83,7 +83,7 @@ def gone(problem: BaseException) -> EnvironmentProblem:
     )
 
 
-def fault(problem: Exception) -> str:
+def fault(problem: Exception | SystemExit) -> str:
     """Say in one line how a stranger's code failed; raise what is not its fault.
 
     One broken plugin must not cost the results of the others.
@@ -92,9 +92,9 @@ def fault(problem: Exception) -> str:
         raise problem
     if lost(problem):
         raise gone(problem) from None
-    if out_of_memory(problem):
+    if isinstance(problem, Exception) and out_of_memory(problem):
         return "it ran out of memory"
     named = (
         str(problem) if isinstance(problem, XbenchError) else f"{type(problem).__name__}: {problem}"
     )
-    return named.splitlines()[0]
+    return named.splitlines()[0].rstrip(": ")

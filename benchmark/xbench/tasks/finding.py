@@ -10,7 +10,7 @@ from typing import Literal
 from xbench import registry
 from xbench.errors import UnknownName, UsageError
 from xbench.schemas import InvalidFile
-from xbench.tasks.folders import Folder, registered, registered_folders
+from xbench.tasks.folders import Folder, builtin_folder, registered, registered_folders
 from xbench.tasks.reading import is_suite, read_merged
 from xbench.tasks.strict_yaml import Document, display
 
@@ -93,6 +93,9 @@ def locate_name(name: str, folders: list[Folder]) -> Located:
     ]
     if not found:
         raise UnknownName("task", name, {file.stem for file, _ in everything})
+    ours = builtin_folder()
+    if len(found) > 1 and (of_ours := [each for each in found if each[1].root == ours]):
+        found = of_ours
     if len(found) > 1:
         files = " and ".join(display(file) for file, _ in found)
         names = sorted({f"'{folder.name}:{stem}'" for _, folder in found if folder.name})

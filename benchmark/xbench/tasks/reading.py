@@ -31,7 +31,30 @@ def read_merged(path: Path, root: Path, chain: tuple[Path, ...]) -> Document:
         if reason := _include_problem(name, target, home, here):
             raise _include_error(document, path, reason)
         merged = merge(merged, read_merged(target, home, here))
-    return merge(merged, document)
+    return merge(_without_removed(merged, document), document)
+
+
+def _without_removed(base: Document, document: Document) -> Document:
+    """Drop from presets of included files the references that a file removes by a null of its own.
+
+    A headline of such a preset that names one of them is told with the place of the null.
+    """
+    references, presets = document.value.get("references"), base.value.get("presets")
+    if not isinstance(references, dict) or not isinstance(presets, dict):
+        return base
+    removed = {name for name, given in references.items() if given is None}
+    kept, places = dict(presets), dict(base.places)
+    for name, preset in presets.items():
+        if not removed or not isinstance(preset, dict):
+            continue
+        given, headline = preset.get("references"), preset.get("headline")
+        if isinstance(given, dict):
+            left = {key: value for key, value in given.items() if key not in removed}
+            kept[name] = {**preset, "references": left}
+        if isinstance(headline, dict) and headline.get("reference") in removed:
+            place = document.places[("references", str(headline["reference"]))]
+            places[("presets", name, "headline", "reference")] = place
+    return Document({**base.value, "presets": kept}, places)
 
 
 def _included(name: str, path: Path, root: Path) -> tuple[Path, Path]:

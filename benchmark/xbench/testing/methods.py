@@ -15,6 +15,8 @@
     surroundings   torch's and numpy's random numbers, gradient mode and default type are what they were
     target         a method with gradients, or with a parameter `target`, explains the token it is asked
                    about: another token changes its row, and no row before it
+    rows           of a method that does not look at its own token: another token leaves its row and those before it as
+                   they were, and changes the next one, which is predicted from it
     refuses        a foreign model family, or a layer that does not exist, is `Unsupported`, not a crash
 
 A check that a method cannot pass, for a reason, is declared in `expected_failures`; a declared failure that passes is
@@ -252,6 +254,28 @@ def _check_target(subject: _Subject) -> None:
             raise Broken(f"another token {row} changes row {earlier}, which comes before it")
 
 
+def _check_rows(subject: _Subject) -> None:
+    description = subject.description
+    has_target = any(p.name == "target" for p in description.parameters)
+    if has_target or description.uses_gradients or description.kind == "control":
+        raise NotApplicable("its rows need not follow from the tokens before them alone")
+    case = subject.cases[-1]
+    row = len(case.hypothesis.tokens) // 2
+    asked = subject.maps[-1]
+    other = subject.map(subject.retraced(_with_other_token(case, row)))
+    changes = [_difference(other[each], asked[each]) for each in range(len(asked))]
+    if any(change > 10 * _SAME for change in changes[:row]):
+        raise NotApplicable("its rows depend on each other")
+    if any(np.unique(values).size <= 2 for values in asked):
+        raise NotApplicable("its rows have two values: what changes a little need not show in them")
+    if changes[row] > 10 * _SAME:
+        raise Broken(f"another token {row} changes its own row: are rows one token early?")
+    if row + 1 < len(asked) and changes[row + 1] < _OTHER:
+        raise Broken(
+            f"another token {row} leaves row {row + 1} as it was: are rows one token late?"
+        )
+
+
 def _with_other_token(case: Case, row: int) -> Case:
     hypothesis = case.hypothesis
     others = [i for i in hypothesis.content if hypothesis.tokens[i] != hypothesis.tokens[row]]
@@ -317,6 +341,7 @@ CHECKS: Mapping[str, Callable[[_Subject], None]] = {
     "trace": _unchanged("case"),
     "surroundings": _unchanged("surroundings"),
     "target": _check_target,
+    "rows": _check_rows,
     "refuses": _check_refuses,
 }
 BATTERY = Battery(CHECKS, {"signature": MISFIT, "map": "there is no map"})

@@ -3,8 +3,9 @@
 features       finite, as long as the audio, and enough of them for the encoder frames they are said to make
 neutral        the value that hides a cell (mean of its channel) is finite and no padding enters it
 too-long       audio beyond `max_samples` is refused as `too-long`
-language       a language that nobody speaks is refused as `unsupported-language`
-hypothesis     tokens, texts and content rows fit together; the prompt is not explained
+language       a language that nobody speaks is refused as `unsupported-language`, unless `ModelInfo.any_language`
+               says why every one is taken
+hypothesis     tokens, texts and content rows fit together; neither the prompt nor end of text is explained
 own-forward    teacher-forced logits are those of the network's own forward pass: KL < 1e-5
 rows           row i predicts token i: the greedy choice of row i is token i, and another token i changes row
                i + 1 but no row up to i
@@ -13,10 +14,12 @@ padding        an utterance in the network's own padded batch beside a longer on
                network cannot do that, the family says why (`ModelInfo.padding`), and nothing here pads it
 masking        `frame_masking` with all frames kept is the clean pass, with some zeroed `logits(encoded * keep)`
 gradients      they reach the input and the encoder output, and no parameter
-trace          every attention block that is captured rebuilds its output; rows over valid frames sum to one
+trace          every attention block that is captured rebuilds its output; rows over valid frames sum to one, and
+               are those of the captured blocks, frame by frame
 captures       what `ModelInfo.lacking` does not name is in the trace
 deterministic  the same audio gives the same features and logits; another audio gives others
 randomised     another seed gives other weights, the same seed the same, and the model keeps its own
+surroundings   random numbers, gradient mode and default type of the process are what they were
 leftovers      no hook, gradient, flag or changed weight is left behind by all of this
 """
 
@@ -34,17 +37,18 @@ from xbench.errors import UtteranceError
 from xbench.maps import on_encoder_grid
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel, layout
-from xbench.spec import Scoring
+from xbench.spec import Decoding, Scoring
 from xbench.testing import model_logits
 from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
 from xbench.testing.demo_clips import demo_audio
 from xbench.testing.model_subject import OTHER, TOKENS, Audio, Subject, divergence, expect_same
-from xbench.testing.state import model_state
-from xbench.trace import CAPTURES
+from xbench.testing.state import model_state, surroundings
+from xbench.trace import CAPTURES, crop
 
 _CLOSE = 1e-3  # of the largest value: rounding in float32
 _EDGE = 0.1  # seconds by which windows at the ends may shorten or lengthen the axis
 _NOBODY = "zz-none"
+_UNUSUAL = 8_675_309
 
 
 def check_model(
@@ -88,6 +92,9 @@ def _check_features(subject: Subject) -> None:
         made = subject.model.encode(features.values[None]).shape[1]
         if made < features.frames:
             raise Broken(f"{features.frames} frames are said to be valid, the encoder makes {made}")
+        heard = min(made, -(-features.melframes // features.stride))
+        if features.frames < heard:
+            raise Broken(f"{features.frames} frames are said to be valid, {heard} carry audio")
         hypothesis = replace(subject.hypothesis, tokens=(0,), texts=("",), content=(0,))
         zeros = np.zeros((1, features.melframes, 1), dtype=np.float32)
         on_encoder_grid(zeros, layout(features, hypothesis), Scoring())
@@ -121,7 +128,11 @@ def _check_language(subject: Subject) -> None:
         if refusal.reason != "unsupported-language":
             raise Broken(f"it refuses an unknown language as '{refusal.reason}'") from None
         return
-    raise NotApplicable("the checkpoint does not say which languages it knows")
+    if why := subject.model.info.any_language:
+        raise NotApplicable(why)
+    raise Broken(
+        f"it takes language '{_NOBODY}', which nobody speaks; `ModelInfo.any_language` may say why"
+    )
 
 
 def _expect_refusal(call: Callable[[], Any], reason: str) -> None:
@@ -141,7 +152,9 @@ def _check_hypothesis(subject: Subject) -> None:
     layout(subject.features[0], hypothesis)  # refuses texts and content that do not fit
     if len(hypothesis.tokens) > TOKENS:
         raise Broken(f"{len(hypothesis.tokens)} tokens, although at most {TOKENS} were asked for")
-    if not hypothesis.truncated and len(hypothesis.tokens) - 1 in hypothesis.content:
+    whole = subject.model.decode(subject.features[0], subject.language, None, Decoding())
+    ends = () if whole.truncated else whole.tokens[-1:]
+    if any(whole.tokens[row] in ends for row in whole.content):
         raise Broken("end of text counts as content")
 
 
@@ -159,6 +172,11 @@ def _check_trace(subject: Subject) -> None:
     sums = trace.cross_attention.sum(-1)
     if not torch.allclose(sums, torch.ones_like(sums), atol=_CLOSE):
         raise Broken("rows of cross-attention over valid frames do not sum to one")
+    if cross := trace.blocks.get("cross"):
+        attention = torch.stack([block.attention() for block in cross])
+        rows_of_blocks, _ = crop(attention, trace.prompt_length, trace.layout)
+        if not torch.allclose(trace.cross_attention, rows_of_blocks, atol=_CLOSE):
+            raise Broken("cross-attention is not that of its blocks: are frames or rows shifted?")
     for name, blocks in trace.blocks.items():
         for layer, block in enumerate(blocks):
             context = (block.attention() @ block.value.float()).transpose(0, 1).flatten(1)
@@ -215,6 +233,19 @@ def _check_randomised(subject: Subject) -> None:
     expect_same(first, logits(0), "the same seed")
 
 
+@torch.no_grad()
+def _check_surroundings(subject: Subject) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_UNUSUAL)  # who seeds anew hardly takes this seed
+        before = surroundings()
+        fresh = Subject(subject.model, subject.short, subject.long, subject.language)
+        assert len(fresh.logits) == len(fresh.trace.layout.tokens)
+        subject.model.randomised(0)
+        changed = [name for name, value in surroundings().items() if before[name] != value]
+    if changed:
+        raise Broken(f"it changes {changed[0]}")
+
+
 def _check_leftovers(subject: Subject) -> None:
     before, after = subject.before, model_state(subject.model)
     changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
@@ -238,6 +269,7 @@ CHECKS: Mapping[str, Callable[[Subject], None]] = {
     "captures": _check_captures,
     "deterministic": _check_deterministic,
     "randomised": _check_randomised,
+    "surroundings": _check_surroundings,
     "leftovers": _check_leftovers,
 }
 BATTERY = Battery(CHECKS)

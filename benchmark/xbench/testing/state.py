@@ -49,7 +49,7 @@ def _everything(case: Case) -> dict[str, State]:
         "hooks": _hook_state(case.model),
         "model": _weight_state(case.model),
         "case": _data_state(case),
-        "surroundings": _surroundings(),
+        "surroundings": surroundings(),
     }
 
 
@@ -124,7 +124,7 @@ def _add(state: State, name: str, value: Any) -> None:
             _add(state, f"{name}.{item.name}", getattr(value, item.name))
 
 
-def _surroundings() -> State:
+def surroundings() -> State:
     """Return what the whole process shares: random numbers, gradient mode, default type, threads."""
     generator: Any = np.random.get_state(legacy=True)
     return {

@@ -1,0 +1,339 @@
+"""Methods that are not ours within a whole run: whatever they do, the results of the others are what they were."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import xbench
+from command_line import Run
+from installed_plugin import DESCRIPTION, Install
+from xbench import registry
+from xbench.cli import console
+from xbench.models.families.whisper import WhisperModel
+from xbench.runner import fingerprint
+from xbench.runner.rescore import rescore
+from xbench.store import Store
+
+OURS = ("mean-heads", "saliency-encoder")
+
+# What careless methods do, as the body of a function of a case.
+CARELESS = {
+    "hook": "case.model.network.get_encoder().register_forward_hook(lambda m, i, o: (o[0] * 0, *o[1:]))",
+    "weights": "case.model.network.get_encoder().layers[0].fc1.weight.data.mul_(0)",
+    "trace": "case.trace.cross_attention[..., 0] = 0",
+    "dtype": "torch.set_default_dtype(torch.float64)",
+    "no gradients": "torch.set_grad_enabled(False)",
+    "training": "case.model.network.train()",
+    "seed": "torch.manual_seed(0)",
+    "exit": "raise SystemExit('enough')",
+    "memory": "raise MemoryError",
+    "print": "print('hello')",
+    "hanging": "time.sleep(600)",
+    "bug": "raise KeyError('layer')",
+}
+HARMLESS = {"trace", "print"}
+TOLD = {
+    "hook": "it changed the forward hooks of module 'model.encoder'",
+    "weights": "it changed weight 'model.encoder.layers.0.fc1.weight'",
+    "dtype": "it changed torch's default dtype",
+    "no gradients": "it changed the gradient mode",
+    "training": "it changed 'training' of",
+    "seed": "it changed torch's global random numbers",
+    "exit": "it failed on a: SystemExit: enough",
+    "memory": "it failed on a: it ran out of memory",
+    "hanging": "it took longer than the limit of 15 s on a",
+    "bug": "it failed on a: KeyError: 'layer'",
+}
+
+MODULE = """
+import time
+import torch
+
+def run(case):
+    {body}
+    return case.trace.cross_attention.mean((0, 1))
+"""
+
+
+@pytest.fixture
+def spec(tiny: WhisperModel, make_manifest: Callable[..., Path]) -> xbench.RunSpec:
+    return xbench.RunSpec(
+        model=tiny,
+        methods=OURS,
+        tasks="asr",
+        data=str(make_manifest({"a": 0.6, "b": 0.8})),
+        masks=12,
+        references="spes-encoder",
+        metrics="pearson",
+    )
+
+
+def options(folder: Path, **more: Any) -> xbench.ExecutionOptions:
+    return xbench.ExecutionOptions(str(folder / "results"), str(folder / "cache"), "cpu", **more)
+
+
+def maps_of(results: list[xbench.RunResult]) -> dict[str, Any]:
+    return {r.method.name: (r.utterances["map_hash"], r.scores) for r in results}
+
+
+@pytest.mark.parametrize("name", CARELESS)
+def test_a_careless_method_harms_no_other(
+    name: str, spec: xbench.RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space: dict[str, Any] = {}
+    exec(MODULE.format(body=CARELESS[name]), space)  # the code of a stranger
+    careless = xbench.method(space["run"], name="careless", takes="case")
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path / "alone")))
+    limit = 15.0 if name == "hanging" else None
+    together = replace(spec, methods=(careless, *OURS))
+    first, *others = xbench.evaluate(together, options(tmp_path / "with", method_timeout=limit))
+    assert maps_of(others) == expected
+    assert capsys.readouterr().out == ""
+    if name in HARMLESS:
+        assert first.status == "complete"
+    else:
+        assert first.status == "unsupported"
+        assert (first.reason or "").startswith(TOLD[name])
+    # Nothing of it stays in the store either.
+    again = xbench.evaluate(spec, options(tmp_path / "with"))
+    assert maps_of(again) == expected
+
+
+def test_a_method_whose_time_was_up_is_not_tried_again(
+    spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    started: list[float] = []
+
+    def sleeper(trace: xbench.Trace) -> torch.Tensor:
+        started.append(time.monotonic())
+        time.sleep(30)
+        return trace.cross_attention.mean((0, 1))
+
+    (result,) = xbench.evaluate(
+        replace(spec, methods=sleeper), options(tmp_path, method_timeout=0.3)
+    )
+    assert result.status == "unsupported"
+    assert len(started) == 1
+
+
+def test_who_is_at_work_for_long_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "LONG", 0.05)
+    with console.ProgressReporter() as reporter, reporter.stage("asr: score", 2):
+        with reporter.at_work("method 'slow', on a"):
+            time.sleep(0.3)
+        time.sleep(0.2)
+    told = capsys.readouterr().err
+    assert "method 'slow', on a: at work for 0 s" in told
+    assert "asr: score: at work for" in told
+
+
+# -- maps are made again when the code changes ----------------------------------------------------
+
+LOUD = (
+    "def run(trace):\n    return trace.cross_attention.mean((0, 1)) * {factor} + {factor} / 100\n"
+)
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_an_edited_method_of_an_editable_package_is_computed_again(
+    editable: bool, install: Install, spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    description = DESCRIPTION.format(name="METHOD", method="loudness", module="their_module")
+    description = description.replace("distribution=True", "distribution=False")
+    install(
+        "their-plugin",
+        "their_module",
+        {"loudness": "their_module:METHOD"},
+        description + LOUD.format(factor=1),
+    )
+    if editable:
+        (tmp_path / "their_plugin-2.5.dist-info" / "direct_url.json").write_text(
+            json.dumps({"url": "file:///somewhere", "dir_info": {"editable": True}})
+        )
+    registry.in_development.cache_clear()
+    spec = replace(spec, methods=(xbench.Call("loudness"),))
+    (first,) = xbench.evaluate(spec, options(tmp_path))
+    file = tmp_path / "their_module.py"
+    edited = description + LOUD.format(factor=2)
+    file.write_text(edited)
+    fingerprint.source_digest.cache_clear()
+    exec(edited, vars(__import__("their_module")))  # as a new process would have it
+    (second,) = xbench.evaluate(spec, options(tmp_path))
+    assert (first.utterances["map_hash"] != second.utterances["map_hash"]) == editable
+    (fresh,) = xbench.evaluate(spec, options(tmp_path, fresh=True))
+    assert fresh.utterances["map_hash"] != first.utterances["map_hash"]
+    registry.in_development.cache_clear()
+    fingerprint.source_digest.cache_clear()
+
+
+def test_the_artefacts_of_one_method_are_cleared(
+    spec: xbench.RunSpec, tmp_path: Path, run: Run
+) -> None:
+    xbench.evaluate(replace(spec, gates=("determinism",)), options(tmp_path))
+    store = Store(tmp_path / "cache")
+    before = store.summary()
+    code, out, _ = run("cache", "clear", "--method", "mean-heads", "--cache", str(store.folder))
+    assert (code, out) == (0, "3 artefacts deleted\n")  # two maps and the gate that judged them
+    after = store.summary()
+    assert after["map"]["artefacts"] == before["map"]["artefacts"] - 2
+    assert after["gate"]["artefacts"] == before["gate"]["artefacts"] - 1
+    for kind in ("hypothesis", "reference"):
+        assert after[kind] == before[kind]
+    assert store.verify() == []
+
+
+# -- FILE.py:NAME ---------------------------------------------------------------------------------
+
+OWN_FILE = '''
+"""A method and a metric that somebody tries."""
+import numpy as np
+import torch
+from xbench import MethodDescription, MetricDescription, Parameter, Score
+from beside_it import FACTOR
+
+def last_layer(trace):
+    return FACTOR * trace.cross_attention[-1].mean(0)
+
+def chosen(trace, layer):
+    return trace.cross_attention[int(layer)].mean(0)
+
+CHOSEN = MethodDescription(
+    name="chosen-layer", version="1", summary="One layer.", source="here", implementation="own_things:chosen",
+    kind="attention", distribution=True, parameters=(Parameter("layer", "int", "which", default=0),),
+)
+
+def distance(saliency, reference, layout, scoring):
+    return Score(float(np.abs(saliency.values - reference.values).mean()))
+
+DISTANCE = MetricDescription(
+    name="own-distance", version="1", summary="Mean difference.", source="here", implementation="own_things:distance",
+    family="agreement", higher_is_better=False, range=(0, None), no_ceiling="not known",
+)
+'''
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from xbench.runner import local_file
+
+    local_file._module.cache_clear()
+    import sys
+
+    for name in ("own_things", "beside_it"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(registry.metrics, "_local", {})
+    (tmp_path / "beside_it.py").write_text("FACTOR = 1\n")
+    file = tmp_path / "own_things.py"
+    file.write_text(OWN_FILE)
+    return file
+
+
+def test_methods_and_a_metric_out_of_a_file(
+    own_file: Path, tiny_whisper_folder: Path, spec: xbench.RunSpec, tmp_path: Path, run: Run
+) -> None:
+    code, out, err = run(
+        *("eval", "--model", f"whisper:{tiny_whisper_folder}", "--data", str(spec.data), "--json"),
+        *("--method", f"{own_file}:last_layer", "--method", f"{own_file}:CHOSEN:layer=1"),
+        *("--method", "mean-layers:head=0", "--metric", f"+{own_file}:DISTANCE", "--masks", "12"),
+        *("--reference", "spes-encoder", "--metric", "pearson", "--device", "cpu"),
+        *("--cache", str(tmp_path / "c"), "--output", str(tmp_path / "r")),
+    )
+    assert code == 0, err
+    last, chosen, registered = json.loads(out)
+    assert last["utterances"]["map_hash"] == chosen["utterances"]["map_hash"]
+    assert chosen["method"]["params"] == {"layer": 1}
+    rows = {(p["kind"], p["name"]): p["distribution"] for p in last["provenance"]["plugins"]}
+    assert rows["method", "last_layer"] == "local"
+    assert rows["metric", "own-distance"] == "local"
+    assert rows["metric", "pearson"] == "xbench"
+    assert "own-distance" in {score["metric"] for score in registered["scores"]}
+    assert str(tmp_path) not in out
+    code, _, err = run("submit", next((tmp_path / "r").rglob("last-layer*.json")))
+    assert code == 2
+    assert "is in no package" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("nowhere.py:run", None, "nowhere.py: there is no such file"),
+        ("own_things.py:last_layr", "", "has no 'last_layr', did you mean 'last_layer'?"),
+        ("own_things.py:x", "import json\n1 / 0\n", "own_things.py:2: it cannot be imported: Zero"),
+        ("own_things.py:x", "def f(:\n", "own_things.py:1: it cannot be imported: SyntaxError"),
+        ("own_things.py:x", "raise SystemExit(3)", "own_things.py:1: it cannot be imported: Syst"),
+        ("json.py:x", "x = 1", "'json' is the name of another module; rename the file"),
+        ("own_things.py:np", "import numpy as np", "a function, not a module"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(
+    own_file: Path, name: str, code: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_file.parent)
+    if code:
+        Path(name.partition(":")[0]).write_text(code)
+    from xbench.runner.plan import Method
+
+    with pytest.raises(xbench.UsageError, match=message.replace("(", r"\(")) as problem:
+        Method.of(name)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_metric_of_a_file_is_a_description_with_a_name_of_its_own(own_file: Path) -> None:
+    from xbench.runner.local_file import with_local_metric
+
+    with pytest.raises(xbench.UsageError, match="is a function; a metric is an xbench"):
+        with_local_metric(xbench.Call(f"{own_file}:distance"))
+    own_file.write_text(OWN_FILE.replace('"own-distance"', '"pearson"'))
+    from xbench.runner import local_file
+
+    local_file._module.cache_clear()
+    import sys
+
+    del sys.modules["own_things"]
+    with pytest.raises(xbench.UsageError, match="bears a registered name"):
+        with_local_metric(xbench.Call(f"+{own_file}:DISTANCE"))
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+def test_arrays_are_scored_against_stored_references(spec: xbench.RunSpec, tmp_path: Path) -> None:
+    registered, *_ = xbench.evaluate(spec, options(tmp_path))
+    ids = registered.utterances["id"]
+
+    arrays: dict[str, np.ndarray] = {}
+
+    def remembers(trace: xbench.Trace) -> torch.Tensor:
+        values = trace.cross_attention.mean((0, 1))
+        arrays[ids[len(arrays)]] = values.numpy().copy()
+        return values
+
+    xbench.evaluate(replace(spec, methods=remembers), options(tmp_path))
+    given: dict[str, Any] = {"name": "mine", "distribution": True, "cache": tmp_path / "cache"}
+    scored = xbench.score_maps(registered, arrays, **given)
+    assert [(s.metric, s.value) for s in scored.scores] == [
+        (s.metric, s.value) for s in registered.scores
+    ]
+    from_file = xbench.score_maps(tmp_path / "results" / registered.path(), arrays, **given)
+    assert from_file.scores == scored.scores
+    with pytest.warns(UserWarning, match="1 of 2 utterances have no map .* failures: b"):
+        part = xbench.score_maps(registered, {"a": arrays["a"]}, **given)
+    assert [(f.id, f.reason) for f in part.failures] == [("b", "no-map")]
+    with pytest.raises(xbench.UsageError, match=r"maps\['c'\]: the run has no utterance 'c'"):
+        xbench.score_maps(registered, {"c": arrays["a"]}, **given)
+    with pytest.raises(xbench.UsageError, match=r"maps\['a'\]: a map of shape \[1, 1\]"):
+        xbench.score_maps(registered, {"a": np.ones((1, 1))}, **given)
+    with pytest.raises(xbench.UsageError, match="'mean-heads' is a registered method"):
+        xbench.score_maps(registered, arrays, **{**given, "name": "mean-heads"})
+    assert rescore([registered], Store(tmp_path / "cache"))[0].scores == registered.scores
