@@ -326,8 +326,7 @@ def test_passes_of_every_family_change_nothing(
 
 
 COST = """
-import subprocess
-import sys
+import time
 import torch
 from xbench.methods.isolation import lent, unchanged
 from xbench.models.kept_state import Keeper
