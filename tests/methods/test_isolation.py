@@ -331,6 +331,7 @@ import torch
 from xbench.methods.isolation import lent, unchanged
 from xbench.models.kept_state import Keeper
 from xbench.models.loading import load_model
+from xbench.testing.demo_clips import demo_cases
 from dataclasses import replace
 
 torch.set_num_threads(1)
