@@ -81,7 +81,7 @@ def broken(name: str, **changes: Any) -> Method:
         takes="case",
     )
     params = changes.pop("params", {})
-    return Method(replace(plain, **changes), Call.make(plain.name, params), "tests")
+    return Method(replace(plain, **changes), Call.make(plain.name, params), "xbench")
 
 
 def method(text: str) -> Method:
