@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from xbench import cli
+from xbench.cli import console
 
 
 class Done(NamedTuple):
@@ -27,6 +28,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["xbench", *map(str, arguments)])
+        monkeypatch.setattr(console.out, "width", 110)  # whatever terminal the tests run in
         with pytest.raises(SystemExit) as stop:
             cli.main()
         captured = capsys.readouterr()

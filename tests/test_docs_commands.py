@@ -19,7 +19,7 @@ import typer
 import xbench
 from command_line import Run
 from xbench import registry, tasks
-from xbench.cli import app
+from xbench.cli.commands import app
 from xbench.spec import Call, RunSpec
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +35,7 @@ WHY_NOT = {
     "eval": "minutes, or clips of one's own",
     "explain": "a clip of one's own",
     "score": "needs the store of a run",
+    "audit": "needs the store of a run",
     "compare-references": "needs the store of a run",
     "verify": "needs a result",
     "submit": "needs a result",

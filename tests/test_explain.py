@@ -64,8 +64,8 @@ def test_it_is_the_map_that_eval_scores(
         (lambda p: soundfile.write(p, np.zeros(8_000), 16_000), "it is silent"),
         (lambda p: soundfile.write(p, np.zeros(0), 16_000), "holds no samples"),
         (
-            lambda p: soundfile.write(p, np.full(2_400 * 16, 0.1), 16),
-            "is longer than the 2 s window",
+            lambda p: soundfile.write(p, np.full(2_400 * 1000, 0.1), 1000),
+            "lasts longer than 4 s, the most that is read",
         ),
         (lambda p: None, "No such file"),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xbench.cli import listing
+from xbench.cli.validation import check_file
 from xbench.results import SCHEMA, read_result
 from xbench.schemas import schema
 from xbench.site.load import read_results
@@ -49,7 +49,7 @@ def test_a_past_result_is_read_as_a_present_one(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_past_result_is_valid_and_shown_on_the_site(file: Path, tmp_path: Path) -> None:
-    assert listing.file_problems(file) == []
+    assert check_file(file).problems == ()
     shutil.copy(file, tmp_path / file.name)
     accepted, refused = read_results([tmp_path])
     assert (len(accepted), refused) == (1, ())

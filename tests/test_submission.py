@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, registry, store
+from of_today import of_today
+from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, store
 from xbench.claims import examine
 from xbench.cli.submission import next_steps, submit
 from xbench.cli.validation import check_file
@@ -41,13 +42,7 @@ def demo_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete result of the demo, as it was submitted, under the versions of today."""
     (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
-    data = json.loads(file.read_text("utf-8"))
-    for reference in data["references"]:
-        reference["version"] = registry.references.get(reference["name"]).version
-    made = tmp_path_factory.mktemp("whole") / file.relative_to(SUBMISSIONS)
-    made.parent.mkdir(parents=True)
-    made.write_text(json.dumps(data))
-    return made
+    return of_today(file, tmp_path_factory.mktemp("whole") / file.relative_to(SUBMISSIONS))
 
 
 def with_changes(file: Path, changes: dict[str, Any], target: Path) -> Path:

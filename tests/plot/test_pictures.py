@@ -163,9 +163,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
 def test_the_command_draws_files_and_folders(
     results: list[RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from xbench.results import result as module
+    from xbench.results import reading
 
-    monkeypatch.setattr(module, "problems", lambda kind, data: [])
+    monkeypatch.setattr(reading, "problems", lambda kind, data: [])
+    monkeypatch.setattr(reading, "column_problems", lambda result: [])
     for index, result in enumerate(results):
         (tmp_path / f"{index}.json").write_text(result.to_json())
     out = tmp_path / "figure.svg"

@@ -29,6 +29,9 @@ class Notes:
     def stage(self, title: str, total: int) -> Any:
         return nullcontext(lambda steps: None)
 
+    def at_work(self, who: str) -> Any:
+        return nullcontext()
+
     def note(self, message: str) -> None:
         self.notes.append(message)
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import METHODS, SCORES, result, write
 
+from of_today import of_today
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES
 from xbench.schemas import problems
@@ -131,8 +132,9 @@ def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_p
     assert "method mean-heads: was version 0, here it is 1" in task
     (run,) = (tmp_path / "site" / "runs").glob("*.html")
     assert "Nothing in the files shows: " in run.read_text("utf-8")
-    today = SUBMISSIONS / "demo-asr-en" / "xbench-tiny"
-    build(list(today.glob("mean-heads-*.json")), tmp_path / "today")
+    submitted = (SUBMISSIONS / "demo-asr-en" / "xbench-tiny").glob("mean-heads-*.json")
+    today = [of_today(file, tmp_path / "made" / file.name) for file in submitted]
+    build(today, tmp_path / "today")
     assert "another version" not in (tmp_path / "today/tasks/demo-asr-en.html").read_text("utf-8")
 
 

@@ -61,6 +61,7 @@ def test_a_first_result_that_is_unsupported_hides_nothing(tmp_path: Path) -> Non
                 "version": "v0",
                 "masks": "1,000 to 2,000, median 1,500",
                 "reliability": "0.83",
+                "audio-tokens": "not recorded",
                 "ceilings": "pearson 0.87",
                 "hidden": "zero vector",
                 "computation": "masked-mean",
