@@ -57,7 +57,6 @@ const COLUMNS = new Map(Object.entries({
   dataset: { label: "Dataset", ...plain((i) => task(i).dataset) },
   clusters: { label: "Clusters", ...numeric(clusters, 0), hint: "Speakers or talks behind the interval" },
   disattenuated: { label: "Disattenuated", ...numeric(col("disattenuated"), 2), hint: "Mean score / mean ceiling" },
-  weighted: { label: "By effect", ...numeric(col("weighted"), 3), hint: "Tokens weighted by their effect" },
   passes: { label: "Passes", key: passes, n: true, cell: (i) => cost(passes(i)), hint: "Forward and backward passes per utterance" },
   memory: { label: "Memory, MB", ...numeric(memory, 0) },
   device: { label: "Device", ...plain(perRun("device")) },
@@ -314,7 +313,7 @@ function ticks() {
 const CSV = [
   ["row", rowName], ["method", (i) => config(i).method], ["config", (i) => config(i).label], ["family", (i) => config(i).family],
   ["model", (i) => model(i).title], ["task", (i) => task(i).title], ["dataset", (i) => task(i).dataset], ["metric", metric], ["reference", reference],
-  ...["value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "weighted", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
+  ...["value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
   ["status", perRun("status")], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
   ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
 ];

@@ -37,6 +37,7 @@ def flat(row: Row) -> dict[str, Any]:
         "metric": row.metric,
         "reference": row.reference,
         **row_numbers(row),
+        "weighted": row.weighted,
         "ci_reason": row.ci_reason,
         "clusters_assumed": int(row.clusters_assumed),
         "ceiling_reason": row.ceiling_reason,

@@ -12,7 +12,6 @@ from xbench.site.tables.tabulate import Tables
 SCHEMA = "xbench.site/1"
 _ROW_NUMBERS = (
     *("value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated"),
-    "weighted",
     *("rank", "rank_low", "rank_high", "best"),
 )
 
@@ -67,7 +66,6 @@ def row_numbers(row: Row) -> dict[str, float | int | None]:
         "ceiling": row.ceiling,
         "skill": row.skill,
         "disattenuated": row.disattenuated,
-        "weighted": row.weighted,
         "rank": row.rank,
         "rank_low": row.rank_low,
         "rank_high": row.rank_high,
