@@ -40,6 +40,8 @@ WHY_NOT = {
     "verify": "needs a result",
     "submit": "needs a result",
     "diff": "needs results",
+    "pack": "needs the store of a run",
+    "unpack": "needs a pack",
     "export": "needs results",
     "check": "tests/contract runs these batteries",
     "new": "tests/test_scaffold.py runs it",

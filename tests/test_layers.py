@@ -176,7 +176,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("__init__", "plot"),
-    ("audit",),
+    ("audit", "packs"),
     ("runner", "testing"),
     ("methods", "references"),
     ("hiding",),

@@ -100,14 +100,15 @@ def load_located(
     load = registry.models.get(location.family).load()
     model: SpeechModel = load(
         location,
-        device=_device(device),
+        device=device_named(device),
         precision="float32" if precision == "auto" else precision,
         trust_remote_code=trust_remote_code,
     )
     return model
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
+    """Return the device that a name stands for, `auto` the best one; raises UsageError or EnvironmentProblem."""
     import torch
 
     if name == "auto":

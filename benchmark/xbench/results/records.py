@@ -228,6 +228,14 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class PackRecord:
+    """The pack that holds the hypotheses and references of the run: its file name and checksum."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """One utterance that was not scored, and why."""
 

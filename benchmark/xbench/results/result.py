@@ -15,6 +15,7 @@ from xbench.results.records import (
     GateRecord,
     MethodRecord,
     ModelRecord,
+    PackRecord,
     Provenance,
     QualityRecord,
     ReferenceRecord,
@@ -47,6 +48,7 @@ class RunResult:
     provenance: Provenance
     padding_mass: float | None = None
     gates: list[GateRecord] = field(default_factory=list)
+    pack: PackRecord | None = None
     schema: str = field(default=SCHEMA)
 
     def score(self, metric: str, reference: str | None = None) -> ScoreRecord:

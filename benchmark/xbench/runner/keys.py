@@ -227,6 +227,22 @@ def fit_key(info: ModelInfo, task: TaskSpec, manifest: Manifest, method: Method,
     )
 
 
+def key_here(key: Key, device: str) -> Key:
+    """Return the key that a run on this machine would give an artefact that another machine has made.
+
+    Versions of packages and the precisions that the hardware computes fast are part of a key: they cannot be told from
+    what was asked for, and may change the last digits. device: on which the run will be.
+    """
+    ingredients = dict(key.ingredients)
+    if "code" in ingredients:
+        ingredients["code"] = _versions()
+    if "skimage" in ingredients:
+        ingredients["skimage"] = version("scikit-image")
+    if "fast" in ingredients:
+        ingredients["fast"] = [p.name for p in fast_precisions(device)]
+    return Key(key.kind, ingredients)
+
+
 def _explanation(
     info: ModelInfo, spoken: Spoken, code: Mapping[str, str], call: Call
 ) -> dict[str, Any]:
