@@ -4,7 +4,8 @@
 
 SHARED is a folder with `audio/` and `real/`, each with a `manifest.jsonl`. A track is `asr-en`, `asr-multi` or
 `st-to-en`. Of each speaker (cluster) the shortest clip is taken, whatever a model makes of it; for `asr-en` also
-every clip with word times, which `onset-error` needs. Recordings of single words that were
+every clip with word times, which `onset-error` needs. With --most N, speakers are taken in turn from every corpus and
+language, those with the shortest clips first, until there are N clips. Recordings of single words that were
 joined (digits, Mandarin words, yes and no) are left out: nobody speaks so. Paths in the manifest are absolute, so it
 is for this machine only; the one beside the results names each clip's source instead.
 """
@@ -12,6 +13,7 @@ is for this machine only; the one beside the results names each clip's source in
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +38,7 @@ SPEAKERS = {
 PUBLISHED = ("id", "language", "cluster", "duration_s", "source", "licence", "sha256")
 
 
-def chosen(clips: Iterable[dict], track: str) -> list[dict]:
+def chosen(clips: Iterable[dict], track: str, most: int | None = None) -> list[dict]:
     """Return the clips of a track, sorted by id: the shortest of each speaker, and those with word times."""
     usable = [
         clip
@@ -50,8 +52,17 @@ def chosen(clips: Iterable[dict], track: str) -> list[dict]:
     for clip in sorted(usable, key=lambda clip: (clip["duration_s"], clip["id"])):
         shortest.setdefault(clip["cluster"], clip)
     timed = [clip for clip in usable if track == "asr-en" and clip.get("words")]
-    kept = {clip["id"]: clip for clip in [*shortest.values(), *timed]}
-    return [kept[name] for name in sorted(kept)]
+    kept = {clip["id"]: clip for clip in [*timed, *in_turn(shortest.values())]}
+    return sorted(itertools.islice(kept.values(), most), key=lambda clip: clip["id"])
+
+
+def in_turn(clips: Iterable[dict]) -> list[dict]:
+    """Return clips, given from short to long, in turn from each corpus and language."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for clip in clips:
+        groups.setdefault((clip["language"], clip.get("corpus") or clip["source"]), []).append(clip)
+    rounds = itertools.zip_longest(*groups.values())
+    return [clip for turn in rounds for clip in turn if clip is not None]
 
 
 def clips_of(shared: Path) -> list[dict]:
@@ -80,8 +91,10 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("track", choices=sorted(LANGUAGES))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, help="at most so many clips")
     arguments = parser.parse_args()
-    write_manifest(chosen(clips_of(arguments.shared), arguments.track), arguments.out)
+    clips = chosen(clips_of(arguments.shared), arguments.track, arguments.most)
+    write_manifest(clips, arguments.out)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ WHY_NOT = {
     "explain": "a clip of one's own",
     "score": "needs the store of a run",
     "audit": "needs the store of a run",
+    "decisions": "needs the store of a run",
     "compare-references": "needs the store of a run",
     "verify": "needs a result",
     "submit": "needs a result",

@@ -176,6 +176,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("__init__", "plot"),
+    ("decisions",),
     ("audit", "packs"),
     ("runner", "testing"),
     ("methods", "references"),

@@ -12,6 +12,7 @@ import typer
 from xbench.cli import (
     audit,
     data,
+    decisions,
     examples,
     exchange,
     leaderboard,
@@ -42,5 +43,6 @@ for group in (
     leaderboard.app,
     report.app,
     audit.app,
+    decisions.app,
 ):
     app.add_typer(group, no_args_is_help=True)

@@ -125,6 +125,20 @@ EMD = MetricDescription(
     no_ceiling=_NO_THEORY,
 )
 
+FRONTIER_ERROR = MetricDescription(
+    name="frontier-error",
+    version="1",
+    summary="distance between the highest frames of map and reference, mean over tokens",
+    source="ours; the highest frame is what AlignAtt reads, Papi et al. 2023, arXiv 2305.11408",
+    implementation="xbench.metrics.distance:frontier_error",
+    batched="xbench.metrics.distance:frontier_error_of_many",
+    family="agreement",
+    higher_is_better=False,
+    range=(0.0, None),
+    unit="s",
+    no_ceiling=_NO_THEORY,
+)
+
 TOPK_OVERLAP = MetricDescription(
     name="topk-overlap",
     version="1",

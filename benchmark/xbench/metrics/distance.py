@@ -22,6 +22,7 @@ from xbench.metrics.batch import (
     mean_over_tokens,
 )
 from xbench.metrics.ranking import labelled
+from xbench.metrics.timing import peaks
 from xbench.spec import Scoring
 
 
@@ -73,6 +74,21 @@ def emd_of_many(maps: Maps, reference: Maps, scoring: Scoring) -> Judged:
     """Return `emd` of every map."""
     values = np.abs(maps.cumulative - reference.cumulative).sum(2) * maps.frame_seconds
     return mean_over_tokens(values, constant_rows(maps, reference))
+
+
+def frontier_error(method: GridMap, reference: GridMap, layout: Layout, scoring: Scoring) -> Score:
+    """Return the mean distance in seconds between the highest frames of map and reference.
+
+    |t(E_i) - t(S_i)| over content tokens, t the centre of the row's highest frame, the mean of equal ones.
+    Shapes: E, S [token, frame], all generated rows. Source: ours; the highest frame is all that AlignAtt reads.
+    """
+    return judge_one(frontier_error_of_many, method, reference, layout, scoring)
+
+
+def frontier_error_of_many(maps: Maps, reference: Maps, scoring: Scoring) -> Judged:
+    """Return `frontier-error` of every map."""
+    distance = np.abs(peaks(maps) - peaks(reference))
+    return mean_over_tokens(distance, constant_rows(maps, reference))
 
 
 def relevance_mass(

@@ -1,0 +1,98 @@
+"""Make the results on real Whisper and real speech: one model on one track; runs again where it stopped.
+
+    python scripts/real_results.py MODEL_FOLDER TRACK --shared ../shared [--cache DIR] [--out submissions] [--kinds ...]
+
+MODEL_FOLDER is a checkpoint (`../shared/tools/real-whisper base|tiny.en OUT` makes them); its name becomes that of
+the model. TRACK is one of `real_clips.py`, which chooses the clips. Result files go to `submissions/`; references,
+which take nearly all of the time, to `packs/` as one file, and the list of clips with their sources beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from make_submissions import CHEAPER, KINDS
+from real_clips import LANGUAGES, PUBLISHED, chosen, clips_of, write_manifest
+from xbench import registry
+from xbench.packs import make_pack, named
+from xbench.runner.evaluate import evaluate
+from xbench.spec import Call, ExecutionOptions, RunSpec
+from xbench.store import Store, default_folder
+
+ROOT = Path(__file__).parents[1]
+TASKS = {"asr-en": "asr", "asr-multi": "asr", "st-to-en": "st"}
+METRICS = ("pearson", "pearson-paper", "spearman", "auroc", "js-divergence", "emd", "sensitivity-n")
+REFERENCE = "spes-encoder:until=0.9,masks=20000,estimator=window-control-variate"
+# They learn from a dev split, which clips given with --data do not have.
+LEARNED = {"best-head", "corpus-mean", "top-k-heads"}
+
+
+def calls(kinds: Sequence[str]) -> tuple[Call, ...]:
+    """Return every registered method of these kinds that needs no dev split, and every single head."""
+    found = [Call.parse("raw-attention:layer=*,head=*"), Call.parse("mean-layers:head=*")]
+    for description in registry.methods.descriptions():
+        needed = any(parameter.required for parameter in description.parameters)
+        if description.kind in kinds and not needed and description.name not in LEARNED:
+            cheaper = CHEAPER.get(description.name)
+            given = f"{description.name}:{cheaper}" if cheaper else description.name
+            found.append(Call.parse(given))
+    return tuple(found)
+
+
+def make(
+    model: Path,
+    track: str,
+    shared: Path,
+    kinds: Sequence[str],
+    most: int | None,
+    options: ExecutionOptions,
+) -> None:
+    """Evaluate all methods on a track's clips, and pack the references."""
+    clips = chosen(clips_of(shared), track, most)
+    write_manifest(
+        ({key: clip.get(key) for key in PUBLISHED} for clip in clips),
+        ROOT / "packs" / "clips" / f"{track}.jsonl",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = Path(folder) / f"real-speech-{track}.jsonl"
+        write_manifest(clips, manifest)
+        timed = ("onset-error",) if track == "asr-en" else ()
+        spec = RunSpec(
+            model=f"whisper:{model}",
+            methods=calls(kinds),
+            tasks=(TASKS[track],),
+            data=str(manifest),
+            references=(Call.parse(REFERENCE),),
+            metrics=tuple(Call(name) for name in (*METRICS, *timed)),
+        )
+        results = [r for r in evaluate(spec, options) if r.status in ("complete", "partial")]
+    store = Store(Path(options.cache) if options.cache else default_folder())
+    pack = ROOT / "packs" / f"whisper-{model.name}.{track}.xpack"
+    facts = make_pack(results, store, pack)
+    for result in results:
+        named(result, pack, facts["sha256"]).write(Path(options.output))
+    print(
+        f"{pack.name}: {facts['bytes'] / 1e6:.2f} MB, scores move by {facts['moved']:.1e} at most"
+    )
+
+
+def main() -> None:
+    """Read the command line and make one part."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("track", choices=sorted(LANGUAGES))
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--out", default=str(ROOT / "submissions"))
+    parser.add_argument("--cache")
+    parser.add_argument("--kinds", nargs="+", default=KINDS[:3], choices=KINDS, help="only these")
+    parser.add_argument("--most", type=int, help="at most so many clips")
+    given = parser.parse_args()
+    options = ExecutionOptions(output=given.out, cache=given.cache)
+    make(given.model, given.track, given.shared, given.kinds, given.most, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Streaming policies over a whole run, through the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from command_line import Run
+from small_run import Made, made_in
+from xbench.decisions.policies import Policy
+from xbench.decisions.streaming import LAGS, streaming
+from xbench.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def made(tiny_whisper_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made_in(tmp_path_factory.mktemp("streaming"), f"whisper:{tiny_whisper_folder}")
+
+
+@pytest.mark.parametrize("name", ["alignatt", "edatt", "streamatt", "doa"])
+def test_every_map_and_the_reference_advise(made: Made, name: str) -> None:
+    found = streaming(made.given, Policy(name, chunk=0.1), accepted=0.1, store=made.store)
+    assert [row.kind for row in found.rows].count("reference") == 1
+    assert len(found.rows) == 3
+    for row in found.rows:
+        assert row.regret.n == 6
+        assert 0 <= row.regret.value <= 1
+        curve = row.curve
+        assert [lag for lag, *_ in curve] == [*LAGS[:-1], None]
+        # Whoever waits for the end has heard everything, and is latest.
+        if name != "streamatt":
+            assert curve[-1][1] == pytest.approx(0, abs=1e-9)
+        assert curve[-1][2] == max(late for _, _, late in curve)
+    areas = [row.area.value for row in found.rows]
+    assert areas == sorted(areas)
+
+
+def test_more_regret_is_less_delay(made: Made) -> None:
+    strict, loose = (
+        streaming(made.given, Policy(chunk=0.1), accepted=accepted, store=made.store).rows
+        for accepted in (0.0, 0.9)
+    )
+    loose_by_name = {row.name: row.delay_at.value for row in loose}
+    assert all(row.delay_at.value >= loose_by_name[row.name] for row in strict)
+
+
+def test_the_command(run: Run, made: Made) -> None:
+    call = ("decisions", "streaming", str(made.results), "--cache", str(made.cache))
+    report = json.loads(run(*call, "--json", "--chunk", "0.1").out)
+    assert report["policy"]["chunk"] == 0.1
+    names = {row["name"].partition(":")[0] for row in report["rows"]}
+    assert names == {"mean-heads", "diagonal", "spes-encoder"}
+    shown = " ".join(run(*call, "--policy", "edatt").out.split())
+    assert "edatt, lag 0.3 s" in shown
+    assert "(reference)" in shown
+    refused = run(*call, "--policy", "alignat")
+    assert "did you mean 'alignatt'" in refused.err
+    assert "a share from 0 to 1" in run(*call, "--regret", "2").err
+
+
+def test_results_of_several_runs_are_refused(made: Made, tmp_path: Path) -> None:
+    made.evaluate(tmp_path, "spes-encoder:p=0.5")
+    from xbench.results import load_results
+
+    both = [*made.given, *load_results(tmp_path)]
+    with pytest.raises(UsageError, match="come from 2 runs"):
+        streaming(both, Policy(), accepted=0.1, store=made.store)
