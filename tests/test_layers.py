@@ -189,7 +189,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("registry", "results", "signatures"),
     ("bundle", "description", "maps", "store"),
     ("inputs", "schemas", "spec", "stats"),
-    ("errors", "notebook"),
+    ("authorship", "errors", "notebook"),
 )
 FLOOR = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in rooms}
 

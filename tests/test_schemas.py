@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from importlib import resources
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import jsonschema
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xbench import schemas, spec
+from xbench.authorship import LINK
 
 NAMES = [
     f.name.removesuffix(".schema.json")
@@ -135,6 +138,41 @@ def test_ids_that_cannot_be_typed_are_refused(bad: str) -> None:
 @pytest.mark.parametrize("good", ["a", "clip 1", "日本", "a/b", "x.y-z_0"])
 def test_ids_that_are_allowed(good: str) -> None:
     assert schemas.problems("manifest", {**LINE, "id": good}) == []
+
+
+def described(
+    rule: Mapping[str, Any], root: Mapping[str, Any], place: str = ""
+) -> Iterator[tuple[str, str | None]]:
+    """Yield every field of a schema with its description, in references to definitions too."""
+    for name, stated in rule.get("properties", {}).items():
+        defined = root["$defs"][stated["$ref"].rpartition("/")[2]] if "$ref" in stated else {}
+        field = {**defined, **stated}
+        yield f"{place}{name}", field.get("description")
+        yield from described(field, root, f"{place}{name}.")
+        yield from described(field.get("items", {}), root, f"{place}{name}[].")
+
+
+def test_every_field_of_a_result_has_a_sentence() -> None:
+    root = schemas.schema("result")
+    found = dict(described(root, root))
+    assert len(found) > 100
+    assert found["scores[].ceiling.structural"]
+    assert [place for place, said in found.items() if not said] == []
+
+
+def test_a_link_in_a_result_leads_to_the_web() -> None:
+    link = schemas.schema("result")["properties"]["method"]["properties"]["authorship"]
+    pattern = link["properties"]["code"]["pattern"]
+    assert pattern == LINK
+    assert re.match(pattern, "https://example.org/a/b?c=d#e")
+    for bad in (
+        "javascript:alert(1)",
+        "http://example.org",
+        "https://a b",
+        'https://a"b',
+        "https://",
+    ):
+        assert not re.match(pattern, bad)
 
 
 _JSON = st.recursive(

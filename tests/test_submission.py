@@ -12,6 +12,7 @@ import pytest
 from of_today import of_today
 from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, store
 from xbench.claims import examine
+from xbench.claims.standing import obstacles, unregistered
 from xbench.cli.submission import next_steps, submit
 from xbench.cli.validation import check_file
 from xbench.errors import EnvironmentProblem, UsageError
@@ -79,11 +80,43 @@ def test_what_eval_writes_has_no_problems(demo_result: Path) -> None:
     assert problems_of(demo_result) == ()
 
 
-def test_every_committed_submission_is_valid() -> None:
+def test_every_committed_submission_is_valid_and_of_a_class_that_is_stated() -> None:
     files = sorted(SUBMISSIONS.rglob("*.json"))
     assert len(files) >= 429
-    found = {file.name: examine(read_result(file)) for file in files}
-    assert {name: f.problems for name, f in found.items() if f.problems} == {}
+    for file in files:
+        result = read_result(file)
+        findings = examine(result)
+        assert findings.problems == (), file.name
+        kinds = {obstacle.kind for obstacle in obstacles(result, findings)}
+        # submissions/README.md says the same in words.
+        assert ("local" in kinds) == (file.relative_to(SUBMISSIONS).parts[0] in ("asr", "st"))
+        assert ("incomplete" in kinds) == (result.status == "unsupported"), file.name
+
+
+def test_what_others_cannot_make_again_is_placed_when_that_is_said(tmp_path: Path) -> None:
+    (committed,) = SUBMISSIONS.glob("asr/*/mean-heads-heads-all-layers-all-*.json")
+    file = of_today(committed, tmp_path / "local.json")
+    with pytest.raises(UsageError) as refused:
+        submit(file, tmp_path)
+    told = refused.value.problems  # type: ignore[attr-defined]  # an InvalidFile
+    assert [line.split(";")[0] for line in told] == [
+        f"{file}: task.dataset: clips given with --data",
+        f"{file}: model.source: a model in a local folder",
+        f"{file}: others cannot make it again: `--local` places it as a row that says so",
+    ]
+    assert submit(file, tmp_path, local=True).read_bytes() == file.read_bytes()
+    accepted, _ = read_results([file])
+    assert accepted[0].local == ("clips given with --data", "a model in a local folder")
+
+
+def test_a_metric_of_nobodys_package_matters_only_as_the_headline() -> None:
+    plugins = [
+        {"kind": kind, "name": f"my-{kind}", "distribution": owner}
+        for kind, owner in (("metric", "local"), ("method", "local"), ("reference", "xbench"))
+    ]
+    assert unregistered(plugins, "pearson") == "method 'my-method'"
+    assert unregistered(plugins, "my-metric") == "metric 'my-metric' and method 'my-method'"
+    assert unregistered(plugins[::2], "pearson") is None
 
 
 SCORE, REFERENCE = "pearson@spes-encoder", "spes-encoder"

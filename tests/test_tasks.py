@@ -523,6 +523,24 @@ def test_a_folder_that_nobody_registered(folder: Path, tmp_path: Path) -> None:
         tasks.load_task("own")
 
 
+def test_all_tasks_of_a_folder_by_its_path(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("loose", "t"):
+        write(Path(name), "_base", FRAGMENT)
+    task(Path("loose"), "own")
+    task(Path("loose"), "more")
+    suite(Path("loose"), "s", "own", "t")
+    task(Path("t"), "in-a-folder-called-t")
+    assert [s.name for s in tasks.resolve_tasks(["loose"])] == ["more", "own"]
+    assert [s.name for s in tasks.resolve_tasks(["./loose", "t"])] == ["more", "own", "t"]
+    assert [s.name for s in tasks.resolve_tasks(["t/"])] == ["in-a-folder-called-t"]
+    Path("empty").mkdir()
+    with pytest.raises(UsageError, match="empty holds no task file"):
+        tasks.resolve_tasks(["empty/"])
+
+
 def test_two_folders_with_one_name_collide_loudly(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from xbench.authorship import LINK
 from xbench.errors import Unsupported, UsageError, nearest
 from xbench.spec import Call, Scalar
 
@@ -202,6 +203,8 @@ class MethodDescription(Description):
         of the same scores, and takes no rank.
     complete: its map sums to f(x) - f(baseline) per token, with parameters `target` and `baseline`.
     cost: forward and backward passes in words, for instance "1 forward".
+    authors, code, paper, licence: who wrote it, links to its code and its paper, the licence of the code. Where they
+        are empty, results take them from the metadata of the package, and the paper from `source`.
     """
 
     kind: Literal["attention", "gradient", "perturbation", "control"] = field(kw_only=True)
@@ -217,6 +220,17 @@ class MethodDescription(Description):
     fit: str | None = field(default=None, kw_only=True)
     estimates: str | None = field(default=None, kw_only=True)
     complete: bool = field(default=False, kw_only=True)
+    authors: str = field(default="", kw_only=True)
+    code: str = field(default="", kw_only=True)
+    paper: str = field(default="", kw_only=True)
+    licence: str = field(default="", kw_only=True)
+
+    def problems(self) -> list[str]:
+        """Return what keeps the description from being used; links are https."""
+        links = {"code": self.code, "paper": self.paper}
+        wrong = [name for name, link in links.items() if link and not re.match(LINK, link)]
+        found = [f"{name} is {links[name]!r}, expected a link: https://..." for name in wrong]
+        return super().problems() or found
 
     def load_fit(self) -> Any:
         """Import and return the fit function; None where there is none."""

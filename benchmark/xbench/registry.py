@@ -22,6 +22,7 @@ from importlib.metadata import (
 )
 from typing import Generic, TypeVar
 
+from xbench.authorship import Authorship, of_package, papers
 from xbench.description import (
     Checkpoint,
     DatasetDescription,
@@ -145,6 +146,15 @@ def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
     except (Exception, SystemExit) as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
         error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     return Entry(point.name, *_owner(point.dist), point.value, description, error)
+
+
+def authorship(description: MethodDescription, distribution_name: str) -> Authorship:
+    """Return who made a method: as its description says, then its package, then the paper named as its source."""
+    own = Authorship(description.authors, description.code, description.paper, description.licence)
+    named = papers(description.source)
+    of_source = Authorship(paper=named[0][1] if named else None)
+    package = Authorship() if distribution_name == LOCAL else of_package(distribution_name)
+    return own.over(package).over(of_source)
 
 
 @functools.cache

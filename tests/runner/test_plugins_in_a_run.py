@@ -22,6 +22,7 @@ from xbench.models.families.whisper import WhisperModel
 from xbench.runner import fingerprint
 from xbench.runner.rescore import rescore
 from xbench.store import Store
+from xbench.tasks import load_task
 
 OURS = ("mean-heads", "saliency-encoder")
 
@@ -200,6 +201,9 @@ OWN_FILE = '''
 import numpy as np
 import torch
 from xbench import MethodDescription, MetricDescription, Parameter, Score
+from xbench import registry
+from xbench.references.spes import spes_encoder
+from dataclasses import replace
 from beside_it import FACTOR
 
 def last_layer(trace):
@@ -220,6 +224,11 @@ DISTANCE = MetricDescription(
     name="own-distance", version="1", summary="Mean difference.", source="here", implementation="own_things:distance",
     family="agreement", higher_is_better=False, range=(0, None), no_ceiling="not known",
 )
+
+def again(case, sampling, **parameters):
+    return spes_encoder(case, sampling, **parameters)
+
+AGAIN = replace(registry.references.get("spes-encoder"), name="own-reference", implementation="own_things:again")
 '''
 
 
@@ -233,6 +242,7 @@ def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("own_things", "beside_it"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(registry.metrics, "_local", {})
+    monkeypatch.setattr(registry.references, "_local", {})
     (tmp_path / "beside_it.py").write_text("FACTOR = 1\n")
     file = tmp_path / "own_things.py"
     file.write_text(OWN_FILE)
@@ -262,6 +272,24 @@ def test_methods_and_a_metric_out_of_a_file(
     code, _, err = run("submit", next((tmp_path / "r").rglob("last-layer*.json")))
     assert code == 2
     assert "is in no package" in err
+
+
+def test_a_reference_out_of_a_file(own_file: Path, spec: xbench.RunSpec, tmp_path: Path) -> None:
+    (as_in_task,) = [c for c in load_task("asr").references if c.name == "spes-encoder"]
+    own_call = xbench.Call(f"{own_file}:AGAIN", as_in_task.params)
+    both = replace(spec, references=(own_call, "spes-encoder"), methods=("mean-heads",))
+    (result,) = xbench.evaluate(both, options(tmp_path))
+    own, ours = (result.score("pearson", name) for name in ("own-reference", "spes-encoder"))
+    assert (own.value, own.ceiling) == (ours.value, ours.ceiling)
+    stated = result.references[0]
+    assert (stated.name, stated.version.partition("+")[0]) == (
+        "own-reference",
+        registry.references.get("spes-encoder").version,
+    )
+    assert result.own is not None
+    assert "reference 'own-reference'" in result.own
+    with pytest.raises(xbench.UsageError, match="is a function; a reference is an xbench"):
+        xbench.evaluate(replace(spec, references=f"{own_file}:again"), options(tmp_path))
 
 
 @pytest.mark.parametrize(

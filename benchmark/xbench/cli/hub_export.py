@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from xbench.claims import examine
-from xbench.cli.submission import obstacles
+from xbench.claims.standing import obstacles
 from xbench.errors import UsageError
 from xbench.results import RunResult
 
@@ -54,5 +54,5 @@ def _notes(result: RunResult) -> list[str]:
         notes.append(f"95 % interval {score.ci[0]:.4f} to {score.ci[1]:.4f}")
     if score.skill.value is not None:
         notes.append(f"skill {score.skill.value:.4f}")
-    notes.append(f"not ranked: {'; '.join(found)}" if found else "ranked")
+    notes.append(f"not ranked: {'; '.join(map(str, found))}" if found else "ranked")
     return notes

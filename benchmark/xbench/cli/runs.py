@@ -29,14 +29,16 @@ def evaluate_command(
         list[str], Option(help="Method, name:key=value,..., or FILE.py:NAME; may be repeated.")
     ],
     task: Annotated[
-        Texts, Option(help="Task, suite or task file; default: core, or asr with --data.")
+        Texts, Option(help="Task, suite, task file or folder; default: core, or asr with --data.")
     ] = None,
     data: Annotated[
         str | None, Option(metavar="MANIFEST", help="Clips to use instead of the task's.")
     ] = None,
     preset: Annotated[str | None, Option(help="fast or paper; default: the task's.")] = None,
     masks: Annotated[int | None, Option(help="Masks per reference.")] = None,
-    reference: Annotated[Texts, Option(help="Reference instead of the task's.")] = None,
+    reference: Annotated[
+        Texts, Option(help="Reference, or FILE.py:NAME, instead of the task's.")
+    ] = None,
     metric: Annotated[
         Texts, Option(help="Metric instead of the task's; +NAME: beside them.")
     ] = None,
@@ -198,12 +200,15 @@ def compare_references_command(
 def submit_command(
     result: Annotated[Path, Argument(help="Result file of `xbench eval`.")],
     to: Annotated[Path, Option(metavar="DIR", help="Folder of submissions.")] = Path("submissions"),
+    local: Annotated[
+        bool, Option("--local", help="Also one that others cannot make again; the site says so.")
+    ] = False,
 ) -> None:
     """Check a result, place it under submissions/ and say what to do next."""
     from xbench.cli import console
     from xbench.cli.submission import next_steps, submit
 
-    console.say(next_steps(submit(result, to)))
+    console.say(next_steps(submit(result, to, local=local)))
 
 
 @app.command("verify")

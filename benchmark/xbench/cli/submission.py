@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
-from xbench import registry
-from xbench.claims import Findings, examine
-from xbench.claims.here import task_here
+from xbench.claims import examine
+from xbench.claims.standing import obstacles
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, parse_json, read_plain
-from xbench.results import RunResult, parse_result
+from xbench.results import parse_result
 from xbench.schemas import InvalidFile
 from xbench.store import write_atomically
 
 
-def submit(file: Path, folder: Path) -> Path:
+def submit(file: Path, folder: Path, *, local: bool = False) -> Path:
     """Copy one result to `<task>/<model>/<method>-<hash>.json` under `folder`; return where it lies.
+
+    local: place it also where others cannot make it again (clips of `--data`, a model in a folder); the site says so.
 
     Raises UsageError when the file is no valid result, a claim does not follow from its columns, it is not
     complete, the folder is missing, or another result already lies there.
@@ -29,7 +29,10 @@ def submit(file: Path, folder: Path) -> Path:
         raise UsageError(f"{file}: not valid JSON: {problem}") from None
     result = parse_result(data, str(file))
     findings = examine(result)
-    found = [*findings.problems, *obstacles(result, findings)]
+    kept_out = [o for o in obstacles(result, findings) if not (local and o.kind == "local")]
+    found = [*findings.problems, *map(str, kept_out)]
+    if kept_out and not findings.problems and {o.kind for o in kept_out} == {"local"}:
+        found.append("others cannot make it again: `--local` places it as a row that says so")
     if found:
         raise InvalidFile(str(file), found)
     if not folder.is_dir():
@@ -43,39 +46,6 @@ def submit(file: Path, folder: Path) -> Path:
         )
     write_atomically(target, payload)
     return target
-
-
-def obstacles(result: RunResult, findings: Findings) -> list[str]:
-    """Return why a result without a false claim cannot be ranked."""
-    found = []
-    if result.status != "complete":
-        found.append(f"status: {result.status} ({result.reason}); only complete runs are ranked")
-    if result.own:
-        found.append(
-            f"provenance.plugins: {result.own} is in no package; only what others can run is ranked "
-            "(`xbench new` makes a package)"
-        )
-    if result.task.dataset.name not in registry.datasets.names():
-        found.append("task.dataset: clips given with --data; only registered datasets are ranked")
-    elif task_here(result.task.name, result.task.preset) is None:
-        found.append(
-            "task.name: no task of this name and preset is here; only registered tasks are ranked"
-        )
-    found += [
-        f"{line}; it would be compared with other results: evaluate again"
-        for line in findings.outdated
-    ]
-    headline, task = result.task.headline, task_here(result.task.name, result.task.preset)
-    if task is not None and headline != asdict(task.headline):
-        found.append(f"task.headline: {headline}; the task ranks by {asdict(task.headline)}")
-    if not any(
-        s.metric == headline["metric"] and s.reference == headline["reference"]
-        for s in result.scores
-    ):
-        found.append("scores: there is none of the headline, by which the task ranks")
-    if result.model.source == "local" and registry.checkpoint(result.model.name) is None:
-        found.append("model.source: a local folder; only models that others can load are ranked")
-    return found
 
 
 def next_steps(target: Path) -> str:

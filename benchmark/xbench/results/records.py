@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from xbench.authorship import Authorship
 from xbench.spec import Call, Scalar
 
 
@@ -63,7 +64,7 @@ class FittedRecord:
 
 @dataclass(frozen=True)
 class MethodRecord:
-    """The method with all its parameters."""
+    """The method with all its parameters; authorship: None in older files."""
 
     name: str
     version: str
@@ -74,6 +75,7 @@ class MethodRecord:
     uses_gradients: bool
     distribution: bool
     fitted: FittedRecord | None = None
+    authorship: Authorship | None = None
 
     @property
     def label(self) -> str:

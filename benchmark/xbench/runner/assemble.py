@@ -147,6 +147,7 @@ def _method_record(method: Method, fitted: Fitted | None) -> MethodRecord:
         uses_gradients=description.uses_gradients,
         distribution=description.distribution,
         fitted=None if fitted is None else _fitted_record(fitted),
+        authorship=registry.authorship(description, method.distribution),
     )
 
 

@@ -25,6 +25,7 @@ from xbench.runner.keys import Job, Spoken
 from xbench.runner.outcome import Outcome, TaskOutcome, first_reasons
 from xbench.runner.plan import Method, Plan, TaskPlan, expand, prepare
 from xbench.runner.progress import SILENT, Reporter
+from xbench.runner.rankable import unranked
 from xbench.runner.walk import Walk
 from xbench.spec import Call, ExecutionOptions, RunSpec, content_hash
 
@@ -50,6 +51,10 @@ def carry_out(
     """Do what `evaluate` does, for a run whose plan is already made."""
     options = options or ExecutionOptions()
     reporter = reporter or SILENT
+    if why := unranked(plan):
+        reporter.note(
+            f"not ranked on a leaderboard (submissions/README.md says why): {'; '.join(why)}"
+        )
     bench = bench_of(plan, options)
     plan = within_reach(plan, bench, reporter)
     spec = plan.spec

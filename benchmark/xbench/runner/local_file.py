@@ -1,4 +1,4 @@
-"""`FILE.py:NAME` in the place of a registered name: a method or metric out of a file, without a package.
+"""`FILE.py:NAME` in the place of a registered name: a method, metric or reference out of a file, without a package.
 
 The file is imported under its own name, so that descriptions in it name their code as they would in a package
 (`implementation="last_layer:last_layer"`), and so that it can import modules that lie beside it.
@@ -19,7 +19,12 @@ from types import ModuleType
 from typing import Any
 
 from xbench import registry
-from xbench.description import MetricDescription
+from xbench.description import (
+    Description,
+    MetricDescription,
+    ReferenceDescription,
+    load_object,
+)
 from xbench.errors import UsageError, nearest
 from xbench.runner.fingerprint import fingerprint
 from xbench.spec import Call
@@ -92,17 +97,39 @@ def with_local_metric(call: Call) -> Call:
     Other calls, and the `+` that joins a metric to others, stay as they are.
     """
     plus = "+" if call.name.startswith("+") else ""
-    name = call.name.removeprefix("+")
+    plain = Call(call.name.removeprefix("+"), call.params)
+    own = _with_local(
+        plain, registry.metrics, MetricDescription, "what is better and in which range"
+    )
+    return Call(f"{plus}{own.name}", own.params)
+
+
+def with_local_reference(call: Call) -> Call:
+    """Register the reference that a call names as FILE.py:NAME likewise."""
+    return _with_local(
+        call,
+        registry.references,
+        ReferenceDescription,
+        "where its cells live and how it is estimated",
+    )
+
+
+def _with_local(
+    call: Call, kind: registry.Registry[Any], description: type[Description], says: str
+) -> Call:
+    """Register what a call names as FILE.py:NAME; says: what its description tells that a function does not."""
+    name = call.name
     if not is_in_file(name):
         return call
     found = from_file(name)
-    if not isinstance(found, MetricDescription):
+    if not isinstance(found, description):
         raise UsageError(
-            f"{name} is a {type(found).__name__}; a metric is an xbench.MetricDescription, "
-            "which says what is better and in which range"
+            f"{name} is a {type(found).__name__}; a {kind.kind} is an xbench.{description.__name__}, "
+            f"which says {says}"
         )
     if problems := found.problems():
         raise UsageError(f"{name}: {problems[0]}")
-    code = fingerprint(found.load())[:12]
-    registry.metrics.add_local(replace(found, version=f"{found.version}+{code}"), name)
-    return Call(f"{plus}{found.name}", call.params)
+    restore = load_object(found.restore) if isinstance(found, ReferenceDescription) else None
+    code = fingerprint(found.load(), restore)[:12]
+    kind.add_local(replace(found, version=f"{found.version}+{code}"), name)
+    return Call(found.name, call.params)

@@ -20,7 +20,12 @@ from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.sanity import gates_named
 from xbench.models.loading import Location, locate
-from xbench.runner.local_file import from_file, is_in_file, with_local_metric
+from xbench.runner.local_file import (
+    from_file,
+    is_in_file,
+    with_local_metric,
+    with_local_reference,
+)
 from xbench.runner.own import check_model, described
 from xbench.spec import LOCAL, Call, RunSpec, Scoring, Selection, TaskSpec
 from xbench.tasks import in_order, resolve_tasks
@@ -106,6 +111,7 @@ def prepare(spec: RunSpec) -> Plan:
         model = check_model(spec.model)
         name = model.info.name
     gates_named(spec.gates)
+    spec = replace(spec, references=tuple(map(with_local_reference, spec.references)))
     methods = plan_methods(spec)
     calls = tuple(
         given if isinstance(given, Call) and method.distribution != LOCAL else method.call

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,9 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
             return lambda v: type(v) is not list or len(v) >= wanted
         case "maxItems":
             return lambda v: type(v) is not list or len(v) <= wanted
+        case "pattern":
+            pattern = re.compile(wanted)
+            return lambda v: type(v) is not str or pattern.search(v) is not None
         case "required":
             needed = frozenset(wanted)
             return lambda v: type(v) is not dict or needed <= v.keys()

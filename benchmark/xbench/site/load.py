@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench.claims import examine
+from xbench.claims.standing import obstacles
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, files_below, parse_json, read_plain
 from xbench.results import parse_result
@@ -26,7 +27,7 @@ _SAME = 1e-5  # float32 over other batch sizes
 class Result:
     """One accepted result file: its name below the given folder, its SHA-256, its content.
 
-    outdated, unchecked: what the examination says of it (`xbench.claims`).
+    outdated, unchecked: what the examination says of it (`xbench.claims`). local: what of it others do not have.
     """
 
     file: str
@@ -34,6 +35,7 @@ class Result:
     data: Mapping[str, Any]
     outdated: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def _read(file: str, path: Path, known: frozenset[str]) -> Result:
         tuple(readable(line, 400) for line in lines)
         for lines in (findings.outdated, findings.unchecked)
     )
-    return Result(file, sha256, shown, outdated, unchecked)
+    local = tuple(readable(o.what) for o in obstacles(result, findings) if o.kind == "local")
+    return Result(file, sha256, shown, outdated, unchecked, local)
 
 
 def _reason(problem: Exception, path: Path) -> str:

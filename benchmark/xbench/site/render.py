@@ -14,7 +14,7 @@ from xbench.results import column_name
 from xbench.site import charts
 from xbench.site.costs import significant
 from xbench.site.pages.page import Page
-from xbench.site.text import told, words
+from xbench.site.text import linked, told, words
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -45,6 +45,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
     made.filters["pair"] = lambda text: (text, text)
     made.filters["words"] = words
     made.filters["told"] = told
+    made.filters["linked"] = linked
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     made.globals.update(
         num=charts.number,

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xbench.authorship import papers
 from xbench.inputs import visible
 
 LONGEST = 200
@@ -77,6 +78,15 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-")
+
+
+def linked(text: str) -> list[tuple[str, str | None]]:
+    """Split a text at the papers that it names: each part with its link, or None."""
+    parts: list[tuple[str, str | None]] = []
+    for written, link in papers(text):
+        before, _, text = text.partition(written)
+        parts += [(before, None), (written, link)]
+    return [(part, link) for part, link in [*parts, (text, None)] if part]
 
 
 def words(reason: str | None) -> str:

@@ -75,6 +75,25 @@ def locate(path_or_name: str | Path) -> Located:
     return locate_name(path_or_name, registered_folders())
 
 
+def locate_all(path_or_name: str) -> list[Located]:
+    """Return the file that a name or a path stands for, or every task below a folder, its suites left out.
+
+    A folder of the name of a registered task is meant only where the name has a `/` in it.
+    """
+    root = Path(path_or_name)
+    if not root.is_dir() or ("/" not in path_or_name and _is_registered(path_or_name)):
+        return [locate(path_or_name)]
+    found = [locate_path(file) for file in Folder("", root).files()]
+    tasks = [file for file in found if not is_suite(file.read())]
+    if not tasks:
+        raise UsageError(f"{root} holds no task file (.yaml)")
+    return tasks
+
+
+def _is_registered(name: str) -> bool:
+    return any(file.stem == name for folder in registered_folders() for file in folder.files())
+
+
 def locate_path(path: Path) -> Located:
     """Return a file with the registered folder that it lies in, else with its own."""
     real = Path(os.path.realpath(path))  # Path.resolve raises where links go in a circle

@@ -9,7 +9,7 @@ from xbench.errors import UsageError
 from xbench.schemas import InvalidFile, find_problems
 from xbench.spec import TaskSpec
 from xbench.tasks.building import build
-from xbench.tasks.finding import locate, locate_path
+from xbench.tasks.finding import locate, locate_all, locate_path
 from xbench.tasks.reading import is_suite, located
 from xbench.tasks.rules import task_problems
 from xbench.tasks.strict_yaml import Document, Place
@@ -65,14 +65,15 @@ def load_suite(path_or_name: str | Path) -> tuple[str, ...]:
 
 
 def resolve_tasks(names: Iterable[str], preset: str | None = None) -> tuple[TaskSpec, ...]:
-    """Return the tasks that names of tasks or suites, or paths of their files, stand for.
+    """Return the tasks that names of tasks or suites, or paths of their files or folders, stand for.
 
     The order is kept and repetitions are dropped.
 
     Raises:
         UsageError: as `load_task` and `load_suite`, or two different tasks share a name.
     """
-    references = [reference for name in names for reference in flatten(locate(name), ())]
+    files = [file for name in names for file in locate_all(name)]
+    references = [reference for file in files for reference in flatten(file, ())]
     tasks = {task.hash: task for task in (load_task(r, preset) for r in dict.fromkeys(references))}
     by_name: dict[str, TaskSpec] = {}
     for task in tasks.values():

@@ -2,7 +2,8 @@
 
     task, model, provenance: what all runs of the submission state alike; where runs differ, each has its own
     references: every reference that a result describes, word for word; a run names its own by place
-    runs: file and its SHA-256, method, status, quality, cost, gates, and how many utterances were scored
+    runs: file and its SHA-256, method, status, quality, cost, gates, how many utterances were scored; local: what of
+    it others do not have
 
 `check` holds the pages against these.
 """
@@ -34,6 +35,7 @@ def submission_file(runs: Sequence[ListedRun]) -> dict[str, Any]:
                 "config": run.config.label,
                 "method": run.data["method"],
                 "status": run.data["status"],
+                "local": list(run.local),
                 "reason": run.data["reason"],
                 "references": [_place(r, references) for r in run.data["references"]],
                 "quality": run.data["quality"],

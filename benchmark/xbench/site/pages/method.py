@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from xbench import registry
 from xbench.site.formulas import Formula, formula
 from xbench.site.pages.failures import Failure, failures
 from xbench.site.pages.forests import Forest, forest_of_cells
@@ -21,7 +22,8 @@ PAGE_ROWS = 150  # of all forest plots of a method's page
 class MethodPage(Page):
     """`methods/<method>.html`; runs: how many results; command: how to make one of them again.
 
-    families, maps: what results say of its family and of its maps.
+    families, maps: what results say of its family and of its maps. authorship: authors, code, paper and licence, as the
+    registry knows them, else as results state them.
     """
 
     template = "method.html"
@@ -31,6 +33,7 @@ class MethodPage(Page):
     forests: list[tuple[Config, Metric, str | None, Forest]]
     families: Shared[str]
     maps: Shared[str]
+    authorship: list[tuple[str, Shared[str]]]
     runs: int
     failures: tuple[Failure, ...]
     command: str
@@ -46,6 +49,7 @@ def method_page(tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey])
         forests=_forests(tables, method, shown),
         families=shared(run.data["method"]["kind"] for run in runs),
         maps=shared(_map(run.data["method"]) for run in runs),
+        authorship=_authorship(method, runs),
         runs=len(runs),
         failures=failures(runs),
         command=_command(runs),
@@ -80,6 +84,20 @@ def _map(method: Mapping[str, Any]) -> str:
     }
     space = "on encoder frames" if method["space"] == "encoder" else "on the spectrogram"
     return ", ".join([space, *(words for words, true in said.items() if true)])
+
+
+def _authorship(method: ListedMethod, runs: Sequence[ListedRun]) -> list[tuple[str, Shared[str]]]:
+    """Return who made a method, by what is said of it; a registered method speaks for itself."""
+    if method.description is not None:
+        entry = registry.methods.entry(method.name)
+        said = [asdict(registry.authorship(method.description, entry.distribution))]
+    else:
+        said = [run.data["method"].get("authorship") or {} for run in runs]
+    names = {"authors": "Authors", "code": "Code", "paper": "Paper", "licence": "Licence"}
+    return [
+        (label, shared(each[name] for each in said if each.get(name)))
+        for name, label in names.items()
+    ]
 
 
 def _command(runs: Sequence[ListedRun]) -> str:

@@ -10,6 +10,7 @@ from xbench.description import Checkpoint
 from xbench.site import charts
 from xbench.site.examples import Example
 from xbench.site.pages.forests import Forest, forest_of_board
+from xbench.site.pages.local import Local, local_of
 from xbench.site.pages.page import Page
 from xbench.site.shared import Quality, Shared, shared_padding, shared_quality
 from xbench.site.tables.boards import Number, Row
@@ -80,6 +81,7 @@ class ModelPage(Page):
     qualities: list[tuple[Task, Shared[Quality]]]
     paddings: list[tuple[Task, Shared[str]]]
     card: Checkpoint | None
+    local: Local
 
 
 def model_page(
@@ -101,6 +103,7 @@ def model_page(
         qualities=[(task, shared_quality(results)) for task, results in by_task],
         paddings=[(task, stated) for task, stated in paddings if stated.statements],
         card=registered and registered[1],
+        local=local_of([run for found in runs.values() for run in found]),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xbench.site.pages.failures import Failure, failures
+from xbench.site.pages.local import Local, local_of
 from xbench.site.pages.page import Page
 from xbench.site.pages.references import ReferenceLines, reference_lines
 from xbench.site.shared import Quality, Shared, shared, shared_quality
@@ -41,6 +42,7 @@ class RunPage(Page):
     gates: list[tuple[ListedRun, Mapping[str, Any]]]
     failures: tuple[Failure, ...]
     unchecked: tuple[str, ...]
+    local: Local
 
 
 def run_page(submission: Submission) -> RunPage:
@@ -56,6 +58,7 @@ def run_page(submission: Submission) -> RunPage:
         runs=sorted(submission.runs, key=lambda run: (run.config.label, run.id)),
         gates=[(run, gate) for run in submission.runs for gate in run.gates],
         failures=failures(submission.runs),
+        local=local_of(submission.runs),
         unchecked=tuple(dict.fromkeys(text for run in submission.runs for text in run.unchecked)),
     )
 

@@ -11,6 +11,7 @@ from xbench.site import charts
 from xbench.site.differences import Difference, base_of, differences
 from xbench.site.overall import overall
 from xbench.site.pages.forests import Forest, forest_of_board, forest_of_standings
+from xbench.site.pages.local import Local, local_of
 from xbench.site.pages.page import Page
 from xbench.site.pages.references import ReferenceLines, reference_lines
 from xbench.site.shared import Quality, Shared, shared_quality
@@ -66,6 +67,7 @@ class TaskPage(Page):
     others: list[ScoreKey]
     qualities: list[tuple[Model, Shared[Quality]]]
     references: list[ReferenceLines]
+    local: Local
 
 
 def task_page(tables: Tables, task: Task, shown: Sequence[ScoreKey]) -> TaskPage:
@@ -83,6 +85,7 @@ def task_page(tables: Tables, task: Task, shown: Sequence[ScoreKey]) -> TaskPage
         others=_other_scores(tables, task, present),
         qualities=_qualities(runs),
         references=reference_lines(runs),
+        local=local_of(runs),
     )
 
 

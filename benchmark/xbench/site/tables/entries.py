@@ -116,7 +116,8 @@ class Submission:
 class ListedRun:
     """One result file: a configured method on a task and a model.
 
-    outdated: what has changed since it was made; unchecked: what of it nothing in the file shows (`xbench.claims`).
+    outdated: what has changed since it was made; unchecked: what of it nothing in the file shows; local: what of
+    it others do not have (`xbench.claims`).
     """
 
     id: str
@@ -129,6 +130,7 @@ class ListedRun:
     data: Mapping[str, Any]
     outdated: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
 
     @property
     def date(self) -> str:

@@ -49,6 +49,7 @@ def runs_of(
             data=r.data,
             outdated=r.outdated,
             unchecked=r.unchecked,
+            local=r.local,
         )
         for r in results
     )
