@@ -19,6 +19,7 @@ from xbench.results.records import (
     QualityRecord,
     ReferenceRecord,
     ScoreRecord,
+    SinksRecord,
     TaskRecord,
     column_name,
 )
@@ -46,6 +47,7 @@ class RunResult:
     cost: Cost
     provenance: Provenance
     padding_mass: float | None = None
+    sinks: SinksRecord | None = None
     gates: list[GateRecord] = field(default_factory=list)
     schema: str = field(default=SCHEMA)
 
