@@ -14,7 +14,7 @@ from pathlib import Path
 from xbench import registry
 from xbench.data.demo import demo_manifest
 from xbench.errors import UsageError
-from xbench.plot import save_explanation
+from xbench.plot.explanation import save_explanation
 from xbench.runner.clip import explain
 from xbench.spec import Call
 

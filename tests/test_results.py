@@ -23,6 +23,7 @@ from xbench.results import (
     ReferenceRecord,
     RunResult,
     ScoreRecord,
+    SinksRecord,
     TaskRecord,
     column_name,
     load_results,
@@ -136,6 +137,7 @@ def result() -> RunResult:
             finished="2026-01-01T00:00:01+00:00",
         ),
         padding_mass=0.3,
+        sinks=SinksRecord(3, 0.4, [[0.5, 0.3]]),
     )
 
 
@@ -184,6 +186,7 @@ def schema_types(definition: dict[str, Any]) -> set[str]:
 ADDED_LATER = {
     *("gates", "masks_per_utterance", "converged_share", "unreliable_rows", "computation"),
     *("metric_params", "tokens_left_out", "metric_version", "weighted", "audio_tokens", "pack"),
+    "sinks",
 }
 
 
@@ -360,3 +363,9 @@ def test_results_from_before_gates_stay_readable(result: RunResult, tmp_path: Pa
     path = tmp_path / "old.json"
     path.write_text(json.dumps(written))
     assert read_result(path) == result
+
+
+def test_sinks_are_averaged_over_utterances_by_hand() -> None:
+    found = SinksRecord.over([[[0.5, 0.25], [1.0, 0.0]], [[0.25, 0.25], [0.5, 0.0]]], 3)
+    assert found == SinksRecord(3, 0.3438, [[0.375, 0.25], [0.75, 0.0]])
+    assert SinksRecord.over([], 3) is None

@@ -170,6 +170,17 @@ FALSE: list[tuple[str, Any, str]] = [
     ("cost/seconds", None, "cost: passes and seconds are null together"),
     ("cost/seconds_per_audio_second", -1.0, "cost.seconds_per_audio_second"),
     ("padding_mass", 3.0, "padding_mass: 3 is not between 0 and 1"),
+    (
+        "sinks",
+        {"frames": 3, "mean": 0.5, "heads": [[0.5], [1.5]]},
+        "sinks.heads: 1.5 is not between",
+    ),
+    ("sinks", {"frames": 3, "mean": 0.5, "heads": [[0.5], [0.5, 0.5]]}, "sinks.heads: its layers"),
+    (
+        "sinks",
+        {"frames": 3, "mean": 0.5, "heads": [[0.1, 0.2]]},
+        "sinks.mean: 0.5, but the mean over heads is 0.1500",
+    ),
     ("method/signed", True, "method.signed: True, but of mean-heads it is False"),
     ("method/params/heads", "loud", "method.params: mean-heads: 'heads=loud' is not"),
     ("method/params", {"heads": "all"}, "method.params: {'heads': 'all'}, but complete"),

@@ -30,6 +30,10 @@ CAPTURES = frozenset(
 )
 
 
+# The frames whose share of attention every trace states (`Trace.sinks`): sinks of Whisper are two or three.
+SINK_FRAMES = 3
+
+
 @dataclass(frozen=True)
 class Norm:
     """The weights of a LayerNorm: weight * (x - mean x) / sqrt(var x + eps) + bias."""
@@ -124,6 +128,8 @@ class Trace:
     on padding before the crop. decoder_attention, encoder_attention: all positions (prompt and
     padding included), where asked for. blocks: projections per layer under "cross", "decoder",
     "encoder", where asked for. prompt_length: row i of a map is position prompt_length - 1 + i.
+    prompt_attention: cross-attention of the prompt positions that predict no generated token, cropped
+    like the others; None where the trace was made without it.
     """
 
     layout: Layout
@@ -133,6 +139,17 @@ class Trace:
     decoder_attention: Float[Tensor, "layer head position position"] | None = None
     encoder_attention: Float[Tensor, "encoderlayer encoderhead source source"] | None = None
     blocks: Mapping[str, tuple[AttentionBlock, ...]] = field(default_factory=dict)
+    prompt_attention: Float[Tensor, "layer head prompt frame"] | None = None
+
+    def sinks(self, frames: int = SINK_FRAMES) -> Float[Tensor, "layer head"]:
+        """Return the share of each head's attention that lies on its `frames` most attended frames.
+
+        These frames are the same for all tokens of the head; shares are means over content tokens. A
+        head that follows the audio gives few frames a large share of all tokens; a sink takes it.
+        """
+        content = list(self.layout.content) or list(range(len(self.layout.tokens)))
+        shares = self.cross_attention[:, :, content].mean(2)
+        return shares.topk(min(frames, shares.shape[-1])).values.sum(-1)
 
     def stack(self, name: str, layers: str = "all") -> tuple[AttentionBlock, ...]:
         """Return the chosen blocks of one stack ("all", "upper-half", "0+2"), first layer first.
@@ -164,8 +181,13 @@ def crop(
     valid frames stays zero (and is then counted as constant by the metrics).
     """
     first = prompt_length - 1
-    rows = attention[:, :, first : first + len(layout.tokens)]
-    valid = rows[..., : layout.frames]
+    return _cropped(attention[:, :, first : first + len(layout.tokens)], layout.frames)
+
+
+def _cropped(
+    rows: Float[Tensor, "layer head row source"], frames: int
+) -> tuple[Float[Tensor, "layer head row frame"], Float[Tensor, "layer head row"]]:
+    valid = rows[..., :frames]
     mass = valid.sum(-1, keepdim=True)
     cropped = torch.where(mass > 0, valid / mass.clamp_min(torch.finfo(mass.dtype).tiny), valid)
     return cropped, (1 - mass.squeeze(-1) / rows.sum(-1)).clamp(0, 1)
@@ -180,6 +202,7 @@ def build_trace(
     """Make a trace out of captured blocks ("cross" always, others as `needs` says)."""
     cross = torch.stack([block.attention() for block in blocks["cross"]])
     cross_attention, padding_mass = crop(cross, prompt_length, layout)
+    prompt_attention, _ = _cropped(cross[:, :, : prompt_length - 1], layout.frames)
 
     def attention(stack: str) -> Tensor | None:
         if f"{stack}-attention" not in needs:
@@ -195,4 +218,5 @@ def build_trace(
         decoder_attention=attention("decoder"),
         encoder_attention=attention("encoder"),
         blocks=kept,
+        prompt_attention=prompt_attention,
     )

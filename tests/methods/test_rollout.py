@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from composed_network import ALL, block, close, network
 
 from xbench.methods import rollout as module
-from xbench.methods.rollout import encoder_rollout, full_rollout
+from xbench.methods.rollout import encoder_rollout, entropy_rollout, full_rollout, sharpness
 
 FIRST = block([[[0.5, 0.5], [0.0, 1.0]]])  # with the residual: .75 .25 / 0 1
 SECOND = block([[[1.0, 0.0], [1.0, 0.0]]])  # 1 0 / .5 .5
@@ -57,8 +58,52 @@ def test_full_rollout_by_hand() -> None:
     close(full_rollout(trace), [[0.5, 0.5], [0.40625, 0.59375]])
 
 
+def test_heads_weigh_by_their_entropy_by_hand() -> None:
+    sharp, flat = [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]
+    half = [[1.0, 0.0], [0.5, 0.5]]
+    # One minus normalised entropy, mean over both rows: 1, 0, 0.5.
+    close(sharpness(block([sharp, flat, half]), [0, 1]), [2 / 3, 0, 1 / 3])
+    close(sharpness(block([sharp, flat, half]), [1]), [1, 0, 0])
+    close(sharpness(block([flat, flat]), [0, 1]), [0.5, 0.5])
+    # The first position of a decoder may look at itself only, which is sharp in every head.
+    own = block([half, [[1.0, 0.0], [0.0, 1.0]]], causal=True)
+    close(sharpness(own, [0, 1]), [1 / 3, 2 / 3])
+
+
+def test_entropy_rollout_by_hand() -> None:
+    # Heads that look everywhere weigh nothing, so what is left is full-rollout of the sharp ones.
+    flat = [[0.5, 0.5], [0.5, 0.5]]
+    stay, first = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]
+    own = block([stay, stay], causal=True)
+    sharp = network(cross=[block([stay])], decoder=[own], encoder=[block([first])])
+    noisy = network(cross=[block([stay, flat])], decoder=[own], encoder=[block([first, flat])])
+    # R = (first + identity) / 2 = 1 0 / .5 .5.
+    close(entropy_rollout(noisy), [[1.0, 0.0], [0.5, 0.5]])
+    close(full_rollout(sharp), [[1.0, 0.0], [0.5, 0.5]])
+    # With plain means: cross .75 .25 / .25 .75, R = .875 .125 / .375 .625.
+    close(full_rollout(noisy), [[0.75, 0.25], [0.5, 0.5]])
+
+
+def test_entropy_rollout_of_equal_heads_is_full_rollout(
+    tiny: Any, case_of: Callable[..., Any], clip: Callable[..., Any]
+) -> None:
+    case = case_of(tiny, clip(1.3, 3))
+    trace = tiny.trace(case.features, case.hypothesis, ALL)
+    stacks = {
+        name: tuple(
+            replace(b, query=b.query[:1].expand_as(b.query), key=b.key[:1].expand_as(b.key))
+            for b in blocks
+        )
+        for name, blocks in trace.blocks.items()
+    }
+    alike = replace(trace, blocks=stacks)
+    close(entropy_rollout(alike), full_rollout(alike))
+
+
+@pytest.mark.parametrize("method", [full_rollout, entropy_rollout])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_pieces_change_nothing(
+    method: Callable[..., Any],
     size: int,
     tiny: Any,
     case_of: Callable[..., Any],
@@ -67,9 +112,9 @@ def test_pieces_change_nothing(
 ) -> None:
     case = case_of(tiny, clip(1.3, 3))
     trace = tiny.trace(case.features, case.hypothesis, ALL)
-    before = full_rollout(trace)
+    before = method(trace)
     monkeypatch.setattr(module, "_PIECE", size)
-    close(full_rollout(trace), before)
+    close(method(trace), before)
 
 
 def test_rollout_is_the_matrix_product_written_out(

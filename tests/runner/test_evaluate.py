@@ -27,6 +27,7 @@ from xbench.runner.verify import plan_of
 from xbench.schemas import problems
 from xbench.spec import TaskSpec
 from xbench.store import Store
+from xbench.trace import SINK_FRAMES
 
 MakeManifest = Callable[..., Path]
 CLIPS = {"a": 0.6, "b": 0.8, "c": 0.7}
@@ -115,6 +116,9 @@ def test_asr_scores_every_utterance_and_writes_what_it_returns(
     assert result.quality.metric == "wer"
     assert result.quality.n == 3
     assert 0 < result.padding_mass < 1  # type: ignore[operator]
+    assert result.sinks is not None
+    assert (result.sinks.frames, len(result.sinks.heads)) == (SINK_FRAMES, 2)
+    assert 0 < result.sinks.mean < 1
 
     path = Path(options.output) / result.path()
     assert read_result(path) == result

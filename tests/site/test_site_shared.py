@@ -295,6 +295,23 @@ def test_heads_whose_floors_differ_show_the_range(tmp_path: Path) -> None:
     assert "floor 0.11 to 0.14" in text
 
 
+def test_the_heads_page_shows_the_sinks_that_most_results_state(tmp_path: Path) -> None:
+    results = disagreeing()
+    for run, top in zip(results, (0.9, 0.6, 0.6), strict=True):
+        run["sinks"] = {"frames": 3, "mean": (top + 0.2) / 2, "heads": [[0.2], [top]]}
+    site = check_site(tmp_path, results)
+    page = told(site / "heads.html")
+    assert "Attention sinks" in page
+    assert "40.0 % of attention on 3 frames; most: layer 1, head 0, 60.0 %; runs differ" in page
+    file = json.loads((site / f"data/heads/{MODEL}.json").read_text())
+    assert file["sinks"] == {TASK: {"frames": 3, "mean": 0.4, "v": [[0.2], [0.6]]}}
+
+
+def test_without_a_statement_nothing_is_said_of_sinks(tmp_path: Path) -> None:
+    site = check_site(tmp_path, disagreeing())
+    assert "sinks" not in told(site / "heads.html").lower()
+
+
 # -- data files ------------------------------------------------------------------------------------
 
 

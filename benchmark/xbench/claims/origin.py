@@ -112,10 +112,25 @@ def cost_problems(result: RunResult) -> Iterator[str]:
             yield f"cost: null, but {result.method.name} is a registered method, whose costs are counted"
     yield from outside("cost.seconds_per_audio_second", cost.seconds_per_audio_second, (0, None))
     yield from outside("padding_mass", result.padding_mass, (0, 1))
+    yield from _sinks_problems(result)
     for index, gate in enumerate(result.gates):
         yield from unordered(f"gates[{index}].ci", gate.ci, gate.value)
         if gate.n > result.task.dataset.n:
             yield f"gates[{index}].n: {gate.n} of {result.task.dataset.n} utterances"
+
+
+def _sinks_problems(result: RunResult) -> Iterator[str]:
+    if result.sinks is None:
+        return
+    heads = result.sinks.heads
+    every = [share for row in heads for share in row]
+    if len({len(row) for row in heads}) != 1:
+        yield "sinks.heads: its layers have different numbers of heads"
+    for extreme in {min(every), max(every)}:
+        yield from outside("sinks.heads", extreme, (0, 1))
+    # Shares are stated to three places, so their mean is that of the exact ones up to half of the last.
+    if abs(result.sinks.mean - sum(every) / len(every)) > 1e-3:
+        yield f"sinks.mean: {result.sinks.mean:g}, but the mean over heads is {sum(every) / len(every):.4f}"
 
 
 def described_problems(result: RunResult) -> Iterator[str]:

@@ -55,19 +55,19 @@ def mean_heads(trace: Trace, *, layers: str, heads: str = "all") -> Float[Tensor
 
 def max_heads(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "token frame"]:
     """Return the largest weight that any chosen head gives, rows renormalised."""
-    return _normalised(select(trace, layers, heads).amax(0))
+    return normalised(select(trace, layers, heads).amax(0))
 
 
 def min_heads(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "token frame"]:
     """Return the weight that every chosen head gives at least, rows renormalised."""
-    return _normalised(select(trace, layers, heads).amin(0))
+    return normalised(select(trace, layers, heads).amin(0))
 
 
 def median_heads(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "token frame"]:
     """Return the median weight over the chosen heads, rows renormalised."""
     ranked = select(trace, layers, heads).sort(0).values
     last = len(ranked) - 1
-    return _normalised((ranked[last // 2] + ranked[(last + 1) // 2]) / 2)
+    return normalised((ranked[last // 2] + ranked[(last + 1) // 2]) / 2)
 
 
 def product_heads(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "token frame"]:
@@ -77,7 +77,7 @@ def product_heads(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "to
     """
     logs = select(trace, layers, heads).double().log().sum(0)
     highest = logs.amax(-1, keepdim=True)
-    return _normalised((logs - highest.nan_to_num(neginf=0.0)).exp()).float()
+    return normalised((logs - highest.nan_to_num(neginf=0.0)).exp()).float()
 
 
 def entropy_weighted(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "token frame"]:
@@ -102,15 +102,23 @@ def variance_weighted(trace: Trace, *, layers: str, heads: str) -> Float[Tensor,
 
 def select(trace: Trace, layers: str, heads: str) -> Float[Tensor, "chosen token frame"]:
     """Return the maps of the chosen heads of the chosen decoder layers, one after the other."""
-    n_layers, n_heads = trace.cross_attention.shape[:2]
-    of_layers = trace.cross_attention[indices("layer", layers, n_layers)]
+    return choose(trace.cross_attention, layers, heads)
+
+
+def choose(
+    attention: Float[Tensor, "layer head row frame"], layers: str, heads: str
+) -> Float[Tensor, "chosen row frame"]:
+    """Return the chosen heads of the chosen decoder layers, one after the other."""
+    n_layers, n_heads = attention.shape[:2]
+    of_layers = attention[indices("layer", layers, n_layers)]
     return of_layers[:, indices("head", heads, n_heads)].flatten(0, 1)
 
 
 # -- together -------------------------------------------------------------------------------------
 
 
-def _normalised(values: Float[Tensor, "token frame"]) -> Float[Tensor, "token frame"]:
+def normalised(values: Float[Tensor, "*heads token frame"]) -> Float[Tensor, "*heads token frame"]:
+    """Divide each row by its sum; a row without any mass stays zero."""
     mass = values.sum(-1, keepdim=True)
     return torch.where(mass > 0, values / mass.clamp_min(torch.finfo(mass.dtype).tiny), values)
 

@@ -23,6 +23,21 @@ _TIMING = "Radford et al. 2023, arXiv 2212.04356; openai/whisper timing.py"
 _FILTER_WIDTH = Parameter(
     "filter_width", "int", "frames of the median filter, odd; 1 = none", default=7, minimum=1
 )
+_SINKS = "Xiao et al. 2024, arXiv 2309.17453"
+_ROWS = Parameter(
+    "rows",
+    "str",
+    "rows that statistics over tokens count: content, generated (also end of text), all (also the prompt)",
+    default="content",
+    choices=("content", "generated", "all"),
+)
+_PER = Parameter(
+    "per",
+    "str",
+    "statistics of each head, or of the mean over heads",
+    default="head",
+    choices=("head", "mean"),
+)
 
 
 def _over_heads(name: str, summary: str, source: str = _INSEQ) -> MethodDescription:
@@ -122,6 +137,117 @@ DTW_PATH = MethodDescription(
     takes="case",
     needs=frozenset({"cross-projections"}),
     ignores=f"{_IGNORES}; how strong attention is, beside where the path goes",
+)
+FRAME_DIVIDED = MethodDescription(
+    name="frame-divided",
+    version="1",
+    summary="cross-attention divided by what its frame gets over tokens, rows renormalised",
+    source=f"sinks: {_SINKS}; norms over tokens: openai/whisper timing.py, first version",
+    implementation="xbench.methods.sinks:frame_divided",
+    parameters=(
+        _LAYERS,
+        _HEADS,
+        Parameter(
+            "by",
+            "str",
+            "mean over tokens, or norm: root of the sum of squares over tokens",
+            default="mean",
+            choices=("mean", "norm"),
+        ),
+        _ROWS,
+        _PER,
+    ),
+    kind="attention",
+    distribution=True,
+    ignores=f"{_IGNORES}; how much a frame gets from all tokens together",
+)
+FRAME_ZSCORE = MethodDescription(
+    name="frame-zscore",
+    version="1",
+    summary="cross-attention standardised over the tokens of each frame, positive part",
+    source=f"{_TIMING}; {_PAPI}",
+    implementation="xbench.methods.sinks:frame_zscore",
+    parameters=(
+        _LAYERS,
+        _HEADS,
+        Parameter(
+            "part",
+            "str",
+            "positive: negative values become 0; signed: they stay",
+            default="positive",
+            choices=("positive", "signed"),
+        ),
+        _ROWS,
+        _PER,
+    ),
+    kind="attention",
+    signed=True,
+    distribution=False,
+    ignores=f"{_IGNORES}; how much a frame gets from all tokens together",
+)
+SINKS_DROPPED = MethodDescription(
+    name="sinks-dropped",
+    version="1",
+    summary="mean cross-attention without each head's most attended frames, rows renormalised",
+    source=f"sinks: {_SINKS}; dropping them: common practice",
+    implementation="xbench.methods.sinks:sinks_dropped",
+    parameters=(
+        _LAYERS,
+        _HEADS,
+        Parameter("frames", "int", "frames that are dropped", default=3, minimum=0),
+        _ROWS,
+        _PER,
+    ),
+    kind="attention",
+    distribution=True,
+    ignores=f"{_IGNORES}; the frames that are dropped",
+)
+NORM_CHOSEN_HEADS = MethodDescription(
+    name="norm-chosen-heads",
+    version="1",
+    summary="the k heads with the largest norms of rows and columns in the utterance, together",
+    source="Yeh, Meng and Tang 2025, arXiv 2509.09987",
+    implementation="xbench.methods.sinks:norm_chosen_heads",
+    parameters=(
+        Parameter("k", "int", "heads; all where there are fewer", default=10, minimum=1),
+        Parameter(
+            "by",
+            "str",
+            "norms that choose: of rows (tokens), of columns (frames), or their sum (both)",
+            default="both",
+            choices=("both", "rows", "columns"),
+        ),
+        Parameter(
+            "divided", "bool", "divide each frame of a head by its norm over tokens", default=True
+        ),
+        _ROWS,
+    ),
+    kind="attention",
+    distribution=True,
+    ignores=_IGNORES,
+)
+VITERBI_PATH = MethodDescription(
+    name="viterbi-path",
+    version="1",
+    summary="best monotonic path through tokens and pauses, from attention and loudness: 1 on it",
+    source="word timing of CrisperWhisper 2, arXiv 2607.18934",
+    implementation="xbench.methods.viterbi:viterbi_path",
+    parameters=(
+        Parameter(
+            "method", "str", "the method whose map is aligned, by name", default="alignment-heads"
+        ),
+        Parameter(
+            "sharpen", "float", "exponent of the map before it is aligned", default=5.0, minimum=0
+        ),
+        Parameter("gamma", "float", "exponent of a frame's quietness", default=3.0, minimum=0),
+        Parameter(
+            "penalty", "float", "taken from each pause frame's score", default=3.0, minimum=0
+        ),
+    ),
+    kind="attention",
+    distribution=False,
+    takes="case",
+    ignores=f"{_IGNORES}, beside loudness; how strong attention is, beside where the path goes",
 )
 UNIFORM = MethodDescription(
     name="uniform",

@@ -37,6 +37,17 @@ FULL_ROLLOUT = MethodDescription(
     needs=_ALL,
     ignores=_WEIGHTS_ONLY,
 )
+ENTROPY_ROLLOUT = MethodDescription(
+    name="entropy-rollout",
+    version="1",
+    summary="full-rollout with heads of every block weighted by one minus their normalised entropy",
+    source="rollout: Abnar & Zuidema 2020, arXiv 2005.00928; weights: ours",
+    implementation="xbench.methods.rollout:entropy_rollout",
+    kind="attention",
+    distribution=True,
+    needs=_ALL,
+    ignores=_WEIGHTS_ONLY,
+)
 ATTENTION_FLOW = MethodDescription(
     name="attention-flow",
     version="1",

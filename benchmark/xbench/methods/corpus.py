@@ -110,12 +110,12 @@ def shuffled(case: Case, *, method: str) -> Float[Tensor, "token frame"]:
         raise Unsupported(
             "there is no other utterance of another cluster and sentence to swap with"
         )
-    description, call = _distribution(method)
+    description, call = distribution_of(method)
     values = compute_map(description, call, case.partner)
     return _placed(values[list(case.partner.layout.content)], case.layout)
 
 
-def _distribution(method: str) -> tuple[MethodDescription, Call]:
+def distribution_of(method: str) -> tuple[MethodDescription, Call]:
     """Resolve a method whose map can stand in for the control's: the control is a distribution too."""
     description, call = registry.methods.resolve(Call.parse(method))
     if description.space != "encoder" or not description.distribution:
@@ -159,7 +159,7 @@ def randomised_model(case: Case, *, method: str, seed: int) -> Float[Tensor, "to
 
     The hypothesis stays that of the trained model. Source: Adebayo et al. 2018, arXiv 1810.03292.
     """
-    description, call = _distribution(method)
+    description, call = distribution_of(method)
     model: Any = case.model.randomised(seed)
     trace = model.trace(case.features, case.hypothesis, description.needs)
     values = compute_map(

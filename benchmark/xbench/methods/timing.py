@@ -23,7 +23,7 @@ Sources: Radford et al. 2023 (arXiv 2212.04356) and openai/whisper `timing.py` (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ from xbench.description import check_index
 from xbench.errors import Unsupported
 from xbench.maps import CONSTANT
 from xbench.trace import Trace
+
+# Rows of some heads to the same rows, each frame scaled by how its weights are spread over them.
+Scale = Callable[[Float[np.ndarray, "head token frame"]], Float[np.ndarray, "head token frame"]]
 
 
 def alignment_heads(case: Case) -> Float[Tensor, "token frame"]:
@@ -76,18 +79,10 @@ def _attention(case: Case) -> Float[Tensor, "head token frame"]:
     return torch.stack(weights)
 
 
-def over_tokens(
-    weights: Float[np.ndarray, "head token frame"], content: Sequence[int]
+def standardised(
+    weights: Float[np.ndarray, "head token frame"],
 ) -> Float[np.ndarray, "head token frame"]:
-    """Standardise each frame over the content rows; a special row over these and itself."""
-    result = np.zeros_like(weights)
-    result[:, list(content)] = _z(weights[:, list(content)])
-    for row in set(range(weights.shape[1])) - set(content):
-        result[:, row] = _z(weights[:, [*content, row]])[:, -1]
-    return result
-
-
-def _z(weights: Float[np.ndarray, "head token frame"]) -> Float[np.ndarray, "head token frame"]:
+    """Return how many standard deviations each weight lies above its frame's mean over tokens; 0 in constant frames."""
     if weights.shape[1] == 0:
         return weights
     mean, sd = weights.mean(1, keepdims=True), weights.std(1, keepdims=True)
@@ -96,6 +91,19 @@ def _z(weights: Float[np.ndarray, "head token frame"]) -> Float[np.ndarray, "hea
         constant, 0.0, (weights - mean) / np.where(constant, 1.0, sd)
     )
     return z
+
+
+def over_tokens(
+    weights: Float[np.ndarray, "head token frame"],
+    counted: Sequence[int],
+    scale: Scale = standardised,
+) -> Float[np.ndarray, "head token frame"]:
+    """Scale each frame over the counted rows; any other row over these and itself."""
+    result = np.zeros_like(weights)
+    result[:, list(counted)] = scale(weights[:, list(counted)])
+    for row in set(range(weights.shape[1])) - set(counted):
+        result[:, row] = scale(weights[:, [*counted, row]])[:, -1]
+    return result
 
 
 def cheapest_path(cost: Float[np.ndarray, "token frame"]) -> Float[np.ndarray, "token frame"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -211,6 +212,34 @@ class Cost:
     seconds_per_audio_second: float | None
     peak_memory_bytes: int | None
     device: str
+
+
+@dataclass(frozen=True)
+class SinksRecord:
+    """Share of attention on the most attended frames of each head, means over the utterances.
+
+    frames: how many frames that is. heads: the share of each head, by layer. mean: over all of them.
+    """
+
+    frames: int
+    mean: float
+    heads: list[list[float]]
+
+    @classmethod
+    def over(cls, stated: Sequence[list[list[float]]], frames: int) -> SinksRecord | None:
+        """Average the shares that traces state, [layer][head] each; None where none does.
+
+        Rounded, so that hundreds of heads stay a small part of a file.
+        """
+        if not stated:
+            return None
+        heads = [
+            [math.fsum(shares) / len(stated) for shares in zip(*rows, strict=True)]
+            for rows in zip(*stated, strict=True)
+        ]
+        every = [share for row in heads for share in row]
+        mean = round(math.fsum(every) / len(every), 4)
+        return cls(frames, mean, [[round(share, 3) for share in row] for row in heads])
 
 
 @dataclass(frozen=True)

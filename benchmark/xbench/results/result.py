@@ -20,6 +20,7 @@ from xbench.results.records import (
     QualityRecord,
     ReferenceRecord,
     ScoreRecord,
+    SinksRecord,
     TaskRecord,
     column_name,
 )
@@ -47,6 +48,7 @@ class RunResult:
     cost: Cost
     provenance: Provenance
     padding_mass: float | None = None
+    sinks: SinksRecord | None = None
     gates: list[GateRecord] = field(default_factory=list)
     pack: PackRecord | None = None
     schema: str = field(default=SCHEMA)

@@ -28,6 +28,7 @@ from xbench.results import (
     ReferenceRecord,
     RunResult,
     ScoreRecord,
+    SinksRecord,
     TaskRecord,
     UnreliableRows,
     column_name,
@@ -46,6 +47,7 @@ from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
 from xbench.runner.provenance import provenance
 from xbench.spec import Call, RunSpec
+from xbench.trace import SINK_FRAMES
 
 # A token with less than this share of the largest effect in its clip counts as not depending on the audio.
 AUDIO_TOKEN = 0.05
@@ -56,6 +58,7 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
     unsupported = task.unsupported.get(method.call)
     outcomes = [] if unsupported else task.outcomes
     status, reason = _status(task, unsupported, spec)
+    traced = [o.scored.maps[method.call] for o in outcomes if o.scored.maps]
     return RunResult(
         status=status,
         reason=reason,
@@ -73,9 +76,8 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
         failures=list(task.failures),
         cost=_cost(outcomes, method, info, task.peak_memory_bytes),
         provenance=provenance(task.plan, method, info, spec, task.started),
-        padding_mass=_mean(
-            o.scored.maps[method.call].get("padding_mass") for o in outcomes if o.scored.maps
-        ),
+        padding_mass=_mean(facts.get("padding_mass") for facts in traced),
+        sinks=SinksRecord.over([s for facts in traced if (s := facts.get("sinks"))], SINK_FRAMES),
     )
 
 

@@ -207,7 +207,7 @@ def score_outside(result: RunResult, maps: OutsideMaps, store: Store, change: Ch
         if not spoken.decoded.empty:
             facts = {"forward_passes": 0, "backward_passes": 0, "seconds": 0.0}
             key = map_key(record.info, spoken, method)
-            store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None})
+            store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None, "sinks": None})
         both = [method, stored.floor]
         outcomes.append(score_stored(stored.shelf, spoken, both, "needs-model"))
     if missing := [failure.id for failure in failures if failure.reason == "no-map"]:

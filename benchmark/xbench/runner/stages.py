@@ -217,7 +217,10 @@ def explain(
         case = replace(case, partner=traced(metered, spoken.partner, missing))
     trace_seconds = time.perf_counter() - started
     assert case.trace is not None
-    padding_mass = float(case.trace.padding_mass.mean())
+    said = {
+        "padding_mass": float(case.trace.padding_mass.mean()),
+        "sinks": case.trace.sinks().tolist(),
+    }
 
     unsupported, who = {}, f"on {spoken.job.utterance.id}"
     for method in missing:
@@ -247,7 +250,7 @@ def explain(
                 "forward_passes": spent.forward + traces,
                 "backward_passes": spent.backward,
                 "seconds": time.perf_counter() - started + traces * trace_seconds,
-                "padding_mass": padding_mass,
+                **said,
             },
         )
     return unsupported

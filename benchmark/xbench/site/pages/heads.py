@@ -1,4 +1,4 @@
-"""The page of all single heads: a small map for each model and task, on one scale."""
+"""The page of all single heads: small maps of their scores and of their sinks for each model and task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xbench.site import charts
 from xbench.site.pages.page import Page
 from xbench.site.tables.boards import Row
 from xbench.site.tables.entries import Model, Task
-from xbench.site.tables.heads import head_scores
+from xbench.site.tables.heads import head_scores, sink_shares
 from xbench.site.tables.tabulate import Tables
 
 PAGE_MAPS = 120  # maps on this page; the others stand on the pages of their models
@@ -29,14 +29,25 @@ class HeadMap:
 
 
 @dataclass(frozen=True)
+class SinkMap:
+    """The sinks of one model on one task: picture (None beyond the room of the page) and words."""
+
+    model: Model
+    task: Task
+    svg: str | None
+    said: str
+
+
+@dataclass(frozen=True)
 class HeadsPage(Page):
-    """`heads.html`; limits: ends of the common scale; beyond: maps that found no room."""
+    """`heads.html`; limits: ends of the scale of scores (that of sinks is 0 to 1); beyond: maps without room."""
 
     template = "heads.html"
 
     small: list[HeadMap]
     limits: tuple[float, float]
     beyond: int
+    sinks: list[SinkMap]
 
 
 def heads_page(tables: Tables) -> HeadsPage:
@@ -63,4 +74,30 @@ def heads_page(tables: Tables) -> HeadsPage:
         svg = charts.heads_chart(found.values, found.layers, found.heads, limits, title, said, best)
         shown = svg if drawn < PAGE_HEADS else None
         small.append(HeadMap(model, task, shown, said, row, found.layers, found.heads))
-    return HeadsPage("heads.html", small, limits, max(0, len(maps) - PAGE_MAPS))
+    beyond = max(0, len(maps) - PAGE_MAPS)
+    return HeadsPage("heads.html", small, limits, beyond, _sink_maps(tables))
+
+
+def _sink_maps(tables: Tables) -> list[SinkMap]:
+    found = [
+        (model, task, shares)
+        for model in tables.models
+        for task in tables.tasks
+        if (shares := sink_shares(tables, model, task)) is not None
+    ]
+    maps = []
+    drawn = 0
+    for model, task, shares in found[:PAGE_MAPS]:
+        drawn += shares.layers * shares.heads
+        layer, head = shares.highest
+        said = (
+            f"{charts.number(100 * shares.mean, 1)} % of attention on {shares.frames} frames; most: "
+            f"layer {layer}, head {head}, {charts.number(100 * (shares.values[shares.highest] or 0), 1)} %"
+        )
+        said += "; runs differ" if shares.disputed else ""
+        title = f"Sinks of {model.title}, {task.title}"
+        svg = charts.heads_chart(
+            shares.values, shares.layers, shares.heads, (0.0, 1.0), title, said, shares.highest
+        )
+        maps.append(SinkMap(model, task, svg if drawn < PAGE_HEADS else None, said))
+    return maps

@@ -1,7 +1,8 @@
-"""Scores of single heads: layers by heads of one model on one task."""
+"""Scores and sinks of single heads: layers by heads of one model on one task."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,48 @@ class HeadScores:
     def best_row(self) -> Row | None:
         """The row of the best head."""
         return None if self.best is None else self.rows[self.best]
+
+
+@dataclass(frozen=True)
+class SinkShares:
+    """Share of attention on the `frames` most attended frames, by (layer, head); mean over all heads.
+
+    highest: the head with the largest share. disputed: whether other results of the same runs state other shares.
+    """
+
+    frames: int
+    mean: float
+    layers: int
+    heads: int
+    values: Mapping[tuple[int, int], Number]
+    highest: tuple[int, int]
+    disputed: bool
+
+
+def sink_shares(tables: Tables, model: Model, task: Task) -> SinkShares | None:
+    """Return what most results state of a model's sinks on a task; None where none does, or of too many heads."""
+    stated = Counter(
+        (sinks["frames"], sinks["mean"], tuple(map(tuple, sinks["heads"])))
+        for run in tables.runs
+        if run.model is model and run.task is task and (sinks := run.data.get("sinks"))
+    )
+    if not stated:
+        return None
+    frames, mean, heads = min(stated, key=lambda said: (-stated[said], said))
+    if max(len(heads), *map(len, heads)) > LARGEST_INDEX:
+        return None
+    values = {
+        (layer, head): share for layer, row in enumerate(heads) for head, share in enumerate(row)
+    }
+    return SinkShares(
+        frames=frames,
+        mean=mean,
+        layers=len(heads),
+        heads=max(map(len, heads)),
+        values=values,
+        highest=max(values, key=lambda where: values[where]),
+        disputed=len(stated) > 1,
+    )
 
 
 def head_scores(
