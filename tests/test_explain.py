@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ from xbench import cli
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.plot import figure
 from xbench.plot.explanation import save_explanation
-from xbench.runner.clip import Explanation, explain
-from xbench.spec import Call
+from xbench.runner.clip import explain
+from xbench.runner.evaluate import evaluate
+from xbench.runner.explanation import Explanation, whole_characters
+from xbench.spec import Call, ExecutionOptions, RunSpec
 
 METHOD = Call.parse("mean-heads")
 
@@ -141,3 +145,116 @@ def test_methods_that_need_other_utterances_say_so(
 ) -> None:
     with pytest.raises(UsageError, match="needs other utterances; use `xbench eval`"):
         explain(clip, f"whisper:{tiny_whisper_folder}", Call.parse(name))
+
+
+REFERENCE = "spes-encoder:masks=40"
+
+
+@pytest.fixture
+def compared(clip: Path, tiny_whisper_folder: Path, tmp_path: Path) -> Explanation:
+    return explain(
+        clip,
+        f"whisper:{tiny_whisper_folder}",
+        ["mean-heads", "diagonal"],
+        reference=REFERENCE,
+        cache=str(tmp_path / "cache"),
+    )
+
+
+def test_methods_stand_beside_the_reference_with_the_scores_of_a_run(
+    compared: Explanation, clip: Path, tiny_whisper_folder: Path, tmp_path: Path
+) -> None:
+    assert [(band.call.name, band.kind) for band in compared.bands] == [
+        ("mean-heads", "method"),
+        ("diagonal", "method"),
+        ("spes-encoder", "reference"),
+    ]
+    manifest = tmp_path / "clips.jsonl"
+    line = {"id": clip.name, "audio": clip.name, "language": "en", "transcript": "a"}
+    manifest.write_text(json.dumps(line))
+    spec = RunSpec(
+        model=f"whisper:{tiny_whisper_folder}",
+        methods=["mean-heads", "diagonal"],
+        tasks="asr",
+        data=str(manifest),
+        references=[REFERENCE],
+    )
+    options = ExecutionOptions(str(tmp_path / "results"), str(tmp_path / "other-cache"), "cpu")
+    for result, band in zip(evaluate(spec, options), compared.bands, strict=False):
+        score = result.score("pearson", "spes-encoder")
+        assert band.agreement is not None
+        assert band.agreement.value == pytest.approx(score.value, abs=1e-6)
+    estimate = compared.bands[-1].estimate
+    assert estimate is not None
+    assert estimate.masks == 40
+    assert estimate.ceiling.upper == pytest.approx(score.ceiling.value, abs=1e-6)
+
+
+def test_json_has_every_map_with_its_score(compared: Explanation) -> None:
+    facts = json.loads(json.dumps(compared.facts()))
+    assert facts["metric"] == "pearson"
+    first, _, last = facts["bands"]
+    np.testing.assert_allclose(first["values"], compared.values, rtol=1e-3)
+    assert first["score"] == compared.bands[0].agreement.value
+    assert (last["kind"], last["masks"]) == ("reference", 40)
+
+
+def test_a_picture_and_a_notebook_show_all_bands(compared: Explanation, tmp_path: Path) -> None:
+    save_explanation(compared, str(tmp_path / "picture.svg"))
+    picture = (tmp_path / "picture.svg").read_text()
+    assert picture.count("<image") == 6  # a spectrogram and a map for each
+    assert "spes-encoder  (reference)" in picture
+    for band in compared.bands:
+        assert band.caption("pearson") in picture
+    assert compared._repr_html_().count("<figure>") == 3
+
+
+def test_a_reference_nobody_registered_is_told_before_the_model_is_loaded(clip: Path) -> None:
+    with pytest.raises(UsageError, match="unknown reference 'spes-encodr', did you mean"):
+        explain(clip, "whisper:/nowhere", METHOD, reference="spes-encodr")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "counts", "texts"),
+    [
+        ([b" a", b"b"], (1, 1), (" a", "b")),
+        # U+65E5 is E6 97 A5, U+672C is E6 9C AC: one split in two, the other in three, side by side
+        ([b"\xe6\x97", b"\xa5", b"\xe6", b"\x9c", b"\xac", b"!"], (2, 3, 1), ("日", "本", "!")),
+        # a token that ends one character and begins the next joins both
+        ([b"\xe6\x97", b"\xa5\xe6\x9c", b"\xac"], (3,), ("日本",)),
+        # what never becomes a character takes no neighbour with it
+        ([b"\xe6", b" a", b"\xe6"], (1, 1, 1), ("\ufffd", " a", "\ufffd")),
+    ],
+    ids=["latin", "two and three", "chained", "broken"],
+)
+def test_tokens_that_share_a_character_are_one_row(
+    tokens: list[bytes], counts: tuple[int, ...], texts: tuple[str, ...]
+) -> None:
+    def written(first: int, end: int) -> str:
+        return b"".join(tokens[first:end]).decode("utf-8", "replace")
+
+    alone = [written(i, i + 1) for i in range(len(tokens))]
+    assert whole_characters(alone, written) == (counts, texts)
+
+
+def test_a_row_of_several_tokens_is_their_mean(explanation: Explanation) -> None:
+    rows = (2,) + (1,) * (len(explanation.tokens) - 2)
+    joined = replace(explanation, rows=rows, row_texts=explanation.row_texts[1:])
+    shown = joined.shown(joined.bands[0])
+    np.testing.assert_allclose(shown[0], explanation.values[:2].mean(0))
+    np.testing.assert_allclose(shown[1:], explanation.values[2:])
+
+
+def test_a_clip_passes_the_encoder_once(
+    clip: Path, tiny_whisper_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xbench.models.loading import load_model
+
+    model = load_model(f"whisper:{tiny_whisper_folder}")
+    passes = []
+    model.network.model.encoder.register_forward_hook(lambda *_: passes.append(1))  # type: ignore[attr-defined]
+    once = explain(clip, model, METHOD)
+    assert len(passes) == 1
+    again = explain(clip, model, ["mean-heads", "alti"])  # needs the encoder's own attention
+    assert len(passes) == 3
+    np.testing.assert_allclose(once.values, again.values, atol=1e-6)

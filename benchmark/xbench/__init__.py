@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from xbench.references.reference import Reference as Reference
     from xbench.results import RunResult as RunResult
     from xbench.results import load_results as load_results
-    from xbench.runner.clip import Explanation as Explanation
     from xbench.runner.clip import explain as explain
     from xbench.runner.evaluate import evaluate as evaluate
+    from xbench.runner.explanation import Explanation as Explanation
     from xbench.runner.outside import score_maps as score_maps
     from xbench.runner.own import method as method
     from xbench.spec import Call as Call
@@ -63,7 +63,7 @@ _HOMES = {
     # runs
     "Call": "xbench.spec",
     "ExecutionOptions": "xbench.spec",
-    "Explanation": "xbench.runner.clip",
+    "Explanation": "xbench.runner.explanation",
     "RunResult": "xbench.results",
     "RunSpec": "xbench.spec",
     "Selection": "xbench.spec",

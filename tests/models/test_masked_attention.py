@@ -207,3 +207,34 @@ def test_written_out_attention_takes_any_number_of_sequences_at_a_time(
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.3)
     found = _written_out(query, key, value, 0.3)
     torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+def test_one_source_for_many_sequences_is_read_once_and_means_the_same() -> None:
+    torch.manual_seed(0)
+    query, key, value = (
+        torch.randn(batch, 2, length, 8) for batch, length in ((5, 3), (1, 40), (1, 40))
+    )
+    module = CrossAttention(2, 8, key_bias=True)
+    shared, _ = attention(module, query, key, value, None, scaling=0.3)
+    copied = (0.3 * query @ key.transpose(2, 3)).softmax(-1) @ value
+    torch.testing.assert_close(shared, copied.transpose(1, 2))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_search_that_shares_the_source_writes_what_transformers_writes(
+    seed: int, tiny: Any, clip: Callable[..., np.ndarray]
+) -> None:
+    model = tiny.randomised(seed)  # unsure of every token, so beams overtake each other
+    features = model.features(clip(0.9))
+    hypothesis = model.decode(features, "en", None, Decoding(beams=5, max_tokens=20))
+    plain = model.network.generate(
+        input_features=features.values.T[None],
+        num_beams=5,
+        no_repeat_ngram_size=5,
+        max_new_tokens=20,
+        language="en",
+        task="transcribe",
+        return_dict_in_generate=True,
+        force_unique_generate_call=True,
+    )["sequences"][0].tolist()
+    assert plain == [*hypothesis.prompt, *hypothesis.tokens]

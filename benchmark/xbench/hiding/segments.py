@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int32
-from skimage.segmentation import slic
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,8 @@ def superpixels(
 
     The spectrogram is scaled to [0, 1] as a whole, for the segmentation only.
     """
+    from skimage.segmentation import slic  # 0.3 s, which encoder frames need not wait for
+
     low, high = float(spectrogram.min()), float(spectrogram.max())
     image = (spectrogram - low) / (high - low) if high > low else np.zeros_like(spectrogram)
     levels = []

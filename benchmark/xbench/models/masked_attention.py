@@ -20,6 +20,7 @@ The function below is registered with transformers' attention interface. Its oth
   (Q W_k^T) H^T and output softmax(scores) (H W_v) as (softmax(scores) H) W_v;
 - with `shared` (a key and a value per layer that every sequence attends to beside its own): softmax over both parts,
   without copying the shared one per sequence (`models.optional.FreezesPadding`);
+- with one key and value for several queries' sequences (beams of one clip, `families.whisper_beams`): once for all;
 - over long sources in bfloat16 on a CPU: written out as products, which is faster than SDPA there
   (`perf/reference_speed.md`);
 - else transformers' own SDPA attention.
@@ -86,6 +87,8 @@ def attention(
             return _beside_rest(query * scaling, key, value, rest), None
         if shared is not None:
             return _two_parts(query * scaling, key, value, *shared[module.layer_idx or 0]), None
+        if attention_mask is None and key.shape[0] == 1 < query.shape[0]:
+            return _same_source(query * scaling, key, value), None
         if attention_mask is None and _better_written_out(query, key):
             return _written_out(query, key, value, scaling), None
     plain: tuple[Tensor, None] = sdpa_attention_forward(
@@ -166,6 +169,18 @@ def _two_parts(
     return (output.transpose(0, 1) + from_shared.view(heads, batch, positions, channels)).permute(
         1, 2, 0, 3
     )
+
+
+def _same_source(
+    query: Float[Tensor, "batch head position channel"],
+    key: Float[Tensor, "1 head source channel"],
+    value: Float[Tensor, "1 head source channel"],
+) -> Float[Tensor, "batch position head channel"]:
+    """Attend from several sequences to one source, which is read once: their positions stand in one row."""
+    batch, heads, positions, channels = query.shape
+    stacked = query.transpose(0, 1).reshape(1, heads, batch * positions, channels)
+    output = nn.functional.scaled_dot_product_attention(stacked, key, value, scale=1.0)
+    return output.view(heads, batch, positions, channels).permute(1, 2, 0, 3)
 
 
 def _over_states(

@@ -47,6 +47,14 @@ class WritesEncoded(SpeechModel, Protocol):
 
 
 @runtime_checkable
+class WritesTokens(SpeechModel, Protocol):
+    """It says what several tokens write together: a character of several bytes may be spread over tokens."""
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens that follow each other, special tokens as they are."""
+
+
+@runtime_checkable
 class RandomisesParts(SpeechModel, Protocol):
     """It can be re-initialised from the output down: cascades of randomised layers need this."""
 

@@ -113,6 +113,11 @@ class Seq2SeqModel:
         end = self.network.generation_config.eos_token_id
         return frozenset(end if isinstance(end, list) else [end])
 
+    def written(self, tokens: Sequence[int]) -> str:
+        """Return what these tokens write together."""
+        text: str = self.tokenizer.decode(list(tokens))
+        return text
+
     # -- audio --------------------------------------------------------------------------------
 
     def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:

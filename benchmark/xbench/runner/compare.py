@@ -141,7 +141,7 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
         )
         targets[call.name] = Maps.of([mean], axes)
         for metric, _ in metrics:
-            ceilings[metric.name, call.name] = _ceiling(
+            ceilings[metric.name, call.name] = ceiling_of(
                 metric.ceiling, metric.no_ceiling, mean, halves, axes, job
             )
     timed = any("words" in metric.needs for metric, _ in metrics)
@@ -178,7 +178,7 @@ def word_spans(spoken: Spoken) -> Spans | None:
     )
 
 
-def _ceiling(
+def ceiling_of(
     implementation: str | None,
     reason: str,
     mean: GridMap,
@@ -186,6 +186,7 @@ def _ceiling(
     axes: Layout,
     job: Job,
 ) -> Ceiling:
+    """Return the ceiling of a metric by its implementation; null with `reason` where the metric has none."""
     if implementation is None:
         return Ceiling(None, reason=reason)
     if halves is None:

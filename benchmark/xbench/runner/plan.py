@@ -127,7 +127,7 @@ def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
     plans = []
     hashed = cache(audio_sha256)  # tasks may share clips
     for task in resolve_tasks(spec.tasks, spec.preset):
-        changed = _with_overrides(task, spec)
+        changed = with_overrides(task, spec)
         manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split, hashed)
         dev_split = changed.dataset.dev_split
         dev = None
@@ -144,11 +144,12 @@ def with_references(plan: Plan, references: Sequence[Call]) -> Plan:
     for each in plan.tasks:
         own = {call.name for call in each.task.references}
         of_task = replace(spec, references=tuple(c for c in references if c.name in own))
-        tasks.append(replace(each, task=_with_overrides(each.task, of_task)))
+        tasks.append(replace(each, task=with_overrides(each.task, of_task)))
     return replace(plan, spec=spec, tasks=tuple(tasks))
 
 
-def _with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
+def with_overrides(task: TaskSpec, spec: RunSpec) -> TaskSpec:
+    """Return a task with the references, masks, precision and metrics that a run asks for; raises UsageError."""
     references = _references(task, spec)
     headline = task.headline
     if headline.reference not in {r.name for r in references}:
