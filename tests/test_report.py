@@ -51,7 +51,14 @@ def result(
         ),
         model=ModelRecord("fama-small", "FBK-MT/fama-small", "1", "A", 1, "float32", False),
         method=MethodRecord(
-            method, "1", params or {"layers": "all"}, "attention", "encoder", False, False, True
+            method,
+            "1",
+            {"heads": "all", "layers": "all", **params},
+            "attention",
+            "encoder",
+            False,
+            False,
+            True,
         ),
         references=[
             ReferenceRecord(
@@ -101,14 +108,44 @@ def test_a_run_fills_its_rows() -> None:
     assert cells(table, "WER, en ASR")[-1] == "11.7"
     assert cells(table, "WER, it ASR")[-1] == "–"
     assert cells(table, "rho(CA, SM^X), all layers and heads, en ASR")[-1] == (
-        "0.500 `mean-heads:layers=all`"
+        "0.500 `mean-heads:heads=all,layers=all`"
     )
-    assert cells(table, "rho(CA, SM^X), best aggregate")[-1] == "0.580 `mean-heads:layers=5`"
+    assert (
+        cells(table, "rho(CA, SM^X), best aggregate")[-1] == "0.580 `mean-heads:heads=all,layers=5`"
+    )
     assert cells(table, "rho(CA, SM^H), best aggregate, en ASR")[-1] == (
-        "0.700 `mean-heads:layers=5`"
+        "0.700 `mean-heads:heads=all,layers=5`"
     )
     assert cells(table, "context mixing")[-1] == "+0.100"
-    assert cells(table, "deletion, CA")[-1] == "not measured"
+    assert cells(table, "deletion, CA")[-1] == "–"
+
+
+def deletion(method: str, value: float, **params: str) -> RunResult:
+    made = result(method=method)
+    given = {"rows": "generated", "text": "plain", **params}
+    score = replace(
+        made.scores[0],
+        metric="deletion-auc-free-input",
+        reference=None,
+        value=value,
+        metric_params=given,
+    )
+    return replace(made, scores=[score])
+
+
+def test_deletion_as_published_fills_its_rows_and_no_other_deletion_does() -> None:
+    table = report.replication(
+        [
+            deletion("spes", 91.26, resolution="cells"),
+            deletion("spes", 52.91, resolution="frames"),
+            deletion("mean-heads", 41.17, resolution="frames"),
+            deletion("mean-heads", 99.0, resolution="frames", text="normalised"),
+            deletion("alti", 98.0, resolution="frames"),
+        ]
+    )
+    assert cells(table, "deletion, SM^X at full resolution")[-1] == "91.3"
+    assert cells(table, "deletion, SM^X on encoder frames")[-1] == "52.9"
+    assert cells(table, "deletion, CA")[-1] == "41.2"
 
 
 def test_another_method_is_no_aggregate_of_the_paper() -> None:
@@ -140,7 +177,7 @@ def test_results_of_other_tasks_are_refused() -> None:
 def test_every_row_is_about_a_task_of_the_suite() -> None:
     rows = report.facts()["published"]
     assert {row["task"] for row in rows} == set(tasks.load_suite("paper"))
-    assert {row["measure"] for row in rows} - {None} == set(report._MEASURES)
+    assert {row["measure"] for row in rows} == set(report._MEASURES)
 
 
 def test_operations_of_a_pass_by_hand() -> None:
@@ -184,4 +221,4 @@ def test_the_command_writes_the_table(tmp_path: Path) -> None:
     assert done.stdout.strip() == "table: t.md"
     assert (tmp_path / "t.md").read_text("utf-8") == report.replication([result()])
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "0.500 `mean-heads:layers=all`" in shown.stdout
+    assert "0.500 `mean-heads:heads=all,layers=all`" in shown.stdout

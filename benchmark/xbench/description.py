@@ -293,6 +293,8 @@ class MetricDescription(Description):
         have no reference; what was measured is their one argument: `curves` (Curves), `effects` (Effects),
         `deleted` or `inserted` (Redecoded), `map` (the map's content rows). See xbench.metrics.intervention.
     space: where cells are hidden, for metrics without a reference.
+    measured: those of its parameters that say how a map ranks cells and how texts are judged. The runner reads them
+        (`runner.ranked`), and the implementation does not get them.
     corpus: "module:object" of a function (summed column `statistics`, quality) to the corpus value,
         for metrics that are no mean over utterances.
     """
@@ -309,6 +311,7 @@ class MetricDescription(Description):
         default="reference", kw_only=True
     )
     space: Literal["encoder", "input"] = field(default="encoder", kw_only=True)
+    measured: frozenset[str] = field(default=frozenset(), kw_only=True)
     corpus: str | None = field(default=None, kw_only=True)
 
 

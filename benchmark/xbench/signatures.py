@@ -87,7 +87,7 @@ def _method_uses(method: MethodDescription) -> list[Use]:
 
 
 def _metric_uses(metric: MetricDescription) -> list[Use]:
-    own = metric.parameters
+    own = tuple(p for p in metric.parameters if p.name not in metric.measured)
     spans = (("spans", "a metric that needs `words` gets their times"),)
     also = spans if "words" in metric.needs else ()
     compared = ("method", "reference", "layout", "scoring")

@@ -23,7 +23,11 @@ from xbench.testing.planted import Planted
 from xbench.testing.references import CHECKS
 
 # Cheaper than the defaults on a clip of half a second; the contract is the same.
-SMALL = {"spes-input": "rates=40,precision=float32", "spes-encoder": "precision=float32"}
+SMALL = {
+    "spes-input": "rates=40,precision=float32",
+    "spes-input-contrast": "rates=40",
+    "spes-encoder": "precision=float32",
+}
 
 
 @pytest.mark.parametrize("name", registry.references.names())

@@ -16,9 +16,10 @@ from torch import Tensor
 from wrapped_model import Wrapped
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, evaluate, registry
 from xbench.data.manifest import Selection, read_manifest
+from xbench.maps import Layout
 from xbench.metrics import Score
 from xbench.metrics import intervention as iv
-from xbench.metrics.quality import corpus_quality
+from xbench.metrics.quality import corpus_quality, statistics
 from xbench.results.corpus import corpus_estimate
 from xbench.runner import compare, hearing, intervene, ranked, stages
 from xbench.runner.bench import Bench
@@ -48,7 +49,7 @@ def job(make_manifest: Callable[..., Path]) -> Job:
 
 
 def task_with(*names: str) -> Any:
-    metrics = tuple(registry.metrics.resolve(Call(name))[1] for name in names)
+    metrics = tuple(registry.metrics.resolve(Call.parse(name))[1] for name in names)
     return replace(load_task("asr-en"), metrics=metrics)
 
 
@@ -282,6 +283,58 @@ def test_free_deletion_by_hand(planted: Any, tmp_path: Path, job: Job) -> None:
     wer = [100 / 3 * sum(12 * q // 100 < back for back in (1, 3, 5)) for q in iv.PERCENT]
     assert found["insertion-auc-free"].value == pytest.approx(np.trapezoid(wer, dx=0.05))
     assert model.batches == [13, 13], "one batch for all steps, equal steps once"
+
+
+def test_encoder_maps_repeated_over_the_cells_of_their_frames_by_hand(
+    planted: Any, tmp_path: Path, job: Job
+) -> None:
+    """As published: 24 spectrogram frames of 12 channels, the loud ones first, whole frames in time order."""
+    job = replace(job, task=task_with("deletion-auc-free-input:resolution=frames,text=plain"))
+    # Hidden cells keep half of their loudness. A token is written while its logit 3.5 e is above 2: it is gone when
+    # 14 of its 16 cells (channels 4 to 7 of 4 frames) are hidden: 3 frames of 12 cells, and 6 cells of the fourth.
+    model = Writer(replace(planted, gain=3.5), [])
+    found = scores_of(model, Store(tmp_path), job, [method("mean-heads")])["mean-heads"]
+    wer = [100 / 3 * sum(288 * q // 100 >= 48 * n + 42 for n in range(3)) for q in iv.PERCENT]
+    score = found["deletion-auc-free-input"]
+    assert score.value == pytest.approx(np.trapezoid(wer, dx=0.05))
+
+
+@pytest.fixture
+def ranking(planted: Any, job: Job) -> Callable[..., np.ndarray]:
+    """Return a function to the rows by which a metric ranks the cells of a map: two content tokens and the end."""
+    hypothesis = planted.decode(planted.features(np.zeros(1, np.float32)), "en", None, Decoding())
+    axes = Layout((5, 6, 7), ("a", "b", "</s>"), (0, 1), 2, 4, 2, 0.01)
+    spoken = Spoken(job, Decoded(hypothesis, axes, 0.04))
+
+    def rows(values: np.ndarray, metric: str) -> np.ndarray:
+        of_map = ranked.RankedMap(planted.info, spoken, method("saliency"), values)
+        found = registry.metrics.resolve(Call.parse(metric))
+        return ranked.ranking_rows(*found, of_map)
+
+    return rows
+
+
+def test_parameters_say_which_rows_rank_the_cells_and_how_finely(
+    ranking: Callable[..., np.ndarray],
+) -> None:
+    values = np.arange(24, dtype=np.float64).reshape(3, 4, 2)
+    for asked in ("", ":resolution=cells,rows=content"):
+        plain = ranking(values, f"deletion-auc-free-input{asked}")
+        assert plain == pytest.approx(values[:2].reshape(2, 8))
+    whole = ranking(values, "deletion-auc-free-input:rows=generated")
+    assert whole == pytest.approx(values.reshape(3, 8))
+    # Frame maxima of the pairs of spectrogram frames, repeated: one number for each spectrogram frame.
+    repeated = ranking(values, "deletion-auc-free-input:resolution=frames,rows=generated")
+    expected = [[8 * i + 3] * 2 + [8 * i + 7] * 2 for i in range(3)]
+    assert repeated == pytest.approx(np.array(expected))
+    assert len(ranking(values, "deletion-auc-free:rows=generated")) == 3
+
+
+def test_a_plain_error_rate_counts_capitals_and_points() -> None:
+    texts = ("Some words", "some words.", "en")
+    assert statistics(WER, *texts) == [0.0, 2.0]
+    assert statistics(WER, *texts, plain=True) == [2.0, 2.0]
+    assert statistics(WER, "Some", " ", "en", plain=True) is None
 
 
 def test_an_utterance_without_a_target_is_null(planted: Any, tmp_path: Path, job: Job) -> None:

@@ -1,11 +1,11 @@
-"""`xbench audit`: what the metrics and the references of a run can be trusted with. Thin; loads no model."""
+"""`xbench audit`: what the metrics and the references of a run can be trusted with. Thin."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option, Typer
 
-from xbench.cli.options import AsJson, Cache, Results, Texts
+from xbench.cli.options import AsJson, Cache, Device, Results, Texts
 from xbench.cli.store import opened
 from xbench.errors import UsageError
 
@@ -90,6 +90,44 @@ def words_command(
         console.emit_json([asdict(row) for row in rows])
     else:
         audit_tables.show_hits(rows, top)
+
+
+@app.command("prefix")
+def prefix_command(
+    results: Results,
+    masks: Annotated[
+        int, Option(min=0, help="Random masks per clip, for the map of earlier tokens (--json).")
+    ] = 0,
+    p: Annotated[float, Option(min=0, max=1, help="Probability that a token is hidden.")] = 0.5,
+    sample: Annotated[
+        int | None, Option(min=1, help="Only so many utterances, drawn by the seed.")
+    ] = None,
+    model: Annotated[str | None, Option(help="Where a local model is.")] = None,
+    data: Annotated[str | None, Option(metavar="MANIFEST", help="Its clips.")] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far the texts of a run lean on the audio, and how far on the text before each token; runs the model."""
+    from xbench.cli import audit_tables, console
+    from xbench.spec import ExecutionOptions
+
+    given = _given(results)
+    from xbench.audit.prefix import prefix_audit
+
+    found = prefix_audit(
+        given,
+        options=ExecutionOptions(cache=cache, device=device),
+        masks=masks,
+        p=p,
+        sample=sample,
+        model=model,
+        data=data,
+    )
+    if as_json:
+        console.emit_json(asdict(found))
+    else:
+        audit_tables.show_leaning(found)
 
 
 def _given(paths: Results) -> "list[RunResult]":

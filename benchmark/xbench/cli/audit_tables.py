@@ -14,6 +14,7 @@ from xbench.cli.console import out, say
 if TYPE_CHECKING:
     from xbench.audit.findings import Finding
     from xbench.audit.judged import Judgement
+    from xbench.audit.prefix import PrefixAudit
     from xbench.audit.rivals import Rivalry
     from xbench.audit.word_times import Hits
     from xbench.stats import Estimate
@@ -115,6 +116,27 @@ def show_hits(rows: Sequence[Hits], top: int) -> None:
     for row in rows:
         table.add_row(*map(escape, (row.kind, row.name, _estimate(row.hit))))
     out.print(table)
+
+
+def show_leaning(found: PrefixAudit) -> None:
+    """Print how far texts lean on the audio, and the clip that does so least."""
+    say(
+        f"{found.task}, {found.model}, {len(found.clips)} clips: share of the audio {_estimate(found.share)}; "
+        f"{100 * found.mostly_text:.0f} % of the tokens lose more without the text before them than without the audio"
+    )
+    known = [clip for clip in found.clips if clip.mean_share is not None]
+    for clip in sorted(known, key=lambda clip: clip.mean_share or 0)[:1]:
+        table = Table(
+            title=f"{clip.id}, where the share is lowest", title_justify="left", box=box.SIMPLE_HEAD
+        )
+        for name in ("token", "nats lost without audio", "without the text", "share"):
+            table.add_column(name, justify="left" if name == "token" else "right")
+        for row in zip(clip.tokens, clip.audio, clip.text, clip.share, strict=True):
+            share = "–" if row[3] is None else f"{row[3]:.2f}"
+            table.add_row(escape(row[0]), f"{row[1]:.3f}", f"{row[2]:.3f}", share)
+        out.print(table)
+    for id_, reason in found.failures:
+        say(f"not measured: {id_} ({reason})")
 
 
 def _estimate(estimate: Estimate | None) -> str:

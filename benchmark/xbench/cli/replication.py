@@ -18,6 +18,8 @@ from xbench.tasks.strict_yaml import read_yaml
 _AGGREGATES = ("mean-heads", "mean-layers", "raw-attention")
 _RHO = "pearson-paper"
 _INPUT, _ENCODER = "spes-input", "spes-encoder"
+_CONTENDER = "spes"  # `spes-input` as a method
+_DELETION = "deletion-auc-free-input"
 NOTHING = "–"
 
 
@@ -71,8 +73,6 @@ def _of(results: Iterable[RunResult], task: str, model: str) -> list[RunResult]:
 
 
 def _cell(row: Mapping[str, Any], results: Sequence[RunResult]) -> str:
-    if not row["measure"]:
-        return "not measured"
     measured = _MEASURES[row["measure"]](results)
     notes = dict.fromkeys(note for result in measured.results for note in _departures(result))
     return measured.text + (f" ({'; '.join(notes)})" if notes else "")
@@ -103,8 +103,8 @@ def _rho(result: RunResult, reference: str) -> float | None:
 
 def _all(results: Iterable[RunResult]) -> list[RunResult]:
     """Return the results of the mean over all heads and layers."""
-    wanted = ("mean-heads", {"layers": "all"})
-    return [r for r in results if (r.method.name, r.method.params) == wanted]
+    found = [r for r in results if r.method.name == "mean-heads"]
+    return [r for r in found if set(r.method.params.values()) == {"all"}]
 
 
 def _all_input(results: Sequence[RunResult]) -> Measured:
@@ -136,12 +136,43 @@ def _mixing(results: Sequence[RunResult]) -> Measured:
     return Measured(NOTHING, ())
 
 
+def _deletion(results: Iterable[RunResult], resolution: str) -> Measured:
+    """Return the largest area under the published deletion: cells of the spectrogram, all rows, plain WER."""
+    scored = [
+        (score.value, result)
+        for result in results
+        for score in result.scores
+        if score.metric == _DELETION
+        and score.value is not None
+        and score.metric_params == {"resolution": resolution, "rows": "generated", "text": "plain"}
+    ]
+    if not scored:
+        return Measured(NOTHING, ())
+    value, best = max(scored, key=lambda pair: pair[0])
+    return Measured(f"{value:.1f}", (best,))
+
+
+def _deletion_cells(results: Sequence[RunResult]) -> Measured:
+    return _deletion((r for r in results if r.method.name == _CONTENDER), "cells")
+
+
+def _deletion_frames(results: Sequence[RunResult]) -> Measured:
+    return _deletion((r for r in results if r.method.name == _CONTENDER), "frames")
+
+
+def _deletion_attention(results: Sequence[RunResult]) -> Measured:
+    return _deletion(_all(results), "frames")
+
+
 _MEASURES: Mapping[str, Callable[[Sequence[RunResult]], Measured]] = {
     "quality": _quality,
     "all_input": _all_input,
     "best_input": _best_input,
     "best_encoder": _best_encoder,
     "mixing": _mixing,
+    "deletion_cells": _deletion_cells,
+    "deletion_frames": _deletion_frames,
+    "deletion_attention": _deletion_attention,
 }
 
 

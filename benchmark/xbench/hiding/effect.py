@@ -2,12 +2,14 @@
 
     divergence        KL( p_i || q_i ) = sum_v p_i(v) (log p_i(v) - log q_i(v))     in nats, full distribution
     probability drop  p_i(y_i) - q_i(y_i)
+    contrast          how much y_i gives way to another token z_i, its foil: two formulas, below
     log-probability   log q_i(y_i)
     logit             z_i(y_i), before the softmax
 
-p_i is the distribution of token i in the clean pass, q_i the one while cells are hidden, y_i the hypothesis token.
+p_i is the distribution of token i in the clean pass, q_i the one while cells are hidden, y_i the hypothesis token, z_i
+the most likely other token of the clean pass.
 
-All four are computed in one pass through the vocabulary (`Passage`). The pass takes either logits, or the decoder's
+All are computed in one pass through the vocabulary (`Passage`). The pass takes either logits, or the decoder's
 last states h with the output embeddings E of a twin (`hiding.twin`; logits = h E^T + b), so that not all logits are
 in memory at once.
 """
@@ -63,6 +65,11 @@ class Clean:
         """The distribution of every token."""
         return self.log_p.exp()
 
+    @cached_property
+    def foils(self) -> Int[Tensor, " token"]:
+        """For each hypothesis token the most likely other token: what the model would have written instead."""
+        return self.logits.scatter(-1, self.tokens[:, None], -torch.inf).argmax(-1)
+
     def of_tokens(self, values: Float[Tensor, "token vocab"]) -> Float[Tensor, " token"]:
         """Return the entry of each hypothesis token."""
         return values.gather(-1, self.tokens[:, None])[:, 0]
@@ -75,12 +82,13 @@ class Passage:
     d_v is the change of logit v minus the change of the logit that is largest in the clean pass. Subtracting one number
     from all logits changes no distribution. With it:
 
-    top: change of the clean maximum. own: log p(y) + d_y. highest: maximum over v of log p_v + d_v.
-    log_total: log sum_v p_v e^d_v. linear: sum_v p_v d_v, rounded as `log_total` is.
+    top: change of the clean maximum. own: log p(y) + d_y. foil: the same of the foil. highest: maximum over v of
+    log p_v + d_v. log_total: log sum_v p_v e^d_v. linear: sum_v p_v d_v, rounded as `log_total` is.
     """
 
     top: Float[Tensor, "batch token"]
     own: Float[Tensor, "batch token"]
+    foil: Float[Tensor, "batch token"]
     highest: Float[Tensor, "batch token"]
     log_total: Float[Tensor, "batch token"]
     linear: Float[Tensor, "batch token"]
@@ -102,6 +110,20 @@ def log_probability(clean: Clean, passage: Passage) -> Float[Tensor, "batch toke
 def probability_drop(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
     """Return p(y) - q(y); negative where hiding helps the token."""
     return clean.of_tokens(clean.p) - log_probability(clean, passage).exp()
+
+
+def contrast_difference(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
+    """Return (p(y) - q(y)) - (p(z) - q(z)): what the token loses beyond what its foil z loses."""
+    foil = clean.p.gather(-1, clean.foils[:, None])[:, 0]
+    foil_drop = foil - (passage.foil - passage.log_total).exp()
+    return probability_drop(clean, passage) - foil_drop
+
+
+def contrast_relative(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
+    """Return p(y) / (p(y) + p(z)) - q(y) / (q(y) + q(z)): the share of the token, of itself and its foil z."""
+    foil = clean.log_p.gather(-1, clean.foils[:, None])[:, 0]
+    before = (clean.of_tokens(clean.log_p) - foil).sigmoid()
+    return before - (passage.own - passage.foil).sigmoid()
 
 
 def logit(clean: Clean, passage: Passage) -> Float[Tensor, "batch token"]:
@@ -233,20 +255,23 @@ def _through_vocabulary(
     overflows. Both sums take the same rounded d. The mean of the exact d could be had without a pass over the
     vocabulary, but then the rounding error that all logits share would stay in `excess`, squared.
     """
-    log_p, p, tokens, batch = clean.log_p, clean.p, clean.tokens, len(top)
+    log_p, p, batch = clean.log_p, clean.p, len(top)
     width = max(256, device_of(top.device).vocabulary_numbers // (batch * len(log_p)))
     bounds = [(i, min(i + width, log_p.shape[1])) for i in range(0, log_p.shape[1], width)]
     mean, excess = (log_p.new_zeros(batch, len(log_p)) for _ in range(2))
-    highest, own = (torch.full_like(mean, -torch.inf) for _ in range(2))
+    highest = torch.full_like(mean, -torch.inf)
+    named = (clean.tokens, clean.foils)
+    found = [torch.full_like(mean, -torch.inf) for _ in named]
     for first, last in bounds:
         d = block(first, last)
         # The token's own logit comes from the same product as the maximum. Computed apart, rounding could make a token
         # that is still the most likely one look less likely than itself.
-        inside = (tokens >= first) & (tokens < last)
-        at = (tokens - first).clamp(0, last - first - 1)
-        at_own = d.gather(-1, at.expand(batch, -1)[..., None])[..., 0]
-        at_own = at_own + log_p[:, first:last].gather(-1, at[:, None])[:, 0]
-        own = torch.where(inside, at_own, own)
+        for index, ids in enumerate(named):
+            inside = (ids >= first) & (ids < last)
+            at = (ids - first).clamp(0, last - first - 1)
+            there = d.gather(-1, at.expand(batch, -1)[..., None])[..., 0]
+            there = there + log_p[:, first:last].gather(-1, at[:, None])[:, 0]
+            found[index] = torch.where(inside, there, found[index])
         of_block = reduce(d, log_p[:, first:last], p[:, first:last])
         mean += of_block[0]
         excess += of_block[1]
@@ -260,4 +285,5 @@ def _through_vocabulary(
             z = block(first, last)[rest] + log_p[:, first:last]
             total += (z - highest[rest][..., None]).exp().sum(-1)
         log_total[rest], linear[rest] = highest[rest] + total.log(), mean[rest]
-    return Passage(top, own, highest, log_total, linear)
+    own, foil = found
+    return Passage(top, own, foil, highest, log_total, linear)

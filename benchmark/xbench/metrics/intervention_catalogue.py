@@ -14,6 +14,24 @@ _DROP = Parameter(
     default=0.5,
     minimum=0,
 )
+_ROWS = Parameter(
+    "rows",
+    "str",
+    "tokens whose mean ranks the cells: content (if not given), or generated, the end of the sentence included",
+    choices=("content", "generated"),
+)
+_TEXT = Parameter(
+    "text",
+    "str",
+    "text of the WER: normalised (if not given), or plain, with capitals and punctuation",
+    choices=("normalised", "plain"),
+)
+_RESOLUTION = Parameter(
+    "resolution",
+    "str",
+    "of maps: cells (if not given), or frames, all maps on encoder frames and repeated over their cells",
+    choices=("cells", "frames"),
+)
 _SHARED: dict[str, Any] = {
     "version": "1",
     "family": "intervention",
@@ -44,11 +62,14 @@ def _forced(name: str, what: str, space: Any) -> MetricDescription:
 
 
 def _free(name: str, takes: Any, what: str, space: Any) -> MetricDescription:
+    parameters = (_ROWS, _TEXT) if space == "encoder" else (_RESOLUTION, _ROWS, _TEXT)
     return MetricDescription(
         name=_name(name, space),
         summary=f"{what} ({_WHERE[space]}; WER clipped at 100, 100 - BLEU or 100 - chrF)",
         source=_SPES,
         implementation=f"{_MODULE}:auc_free",
+        parameters=parameters,
+        measured=frozenset(p.name for p in parameters),
         higher_is_better=takes == "deleted",
         range=(0.0, 100.0),
         takes=takes,

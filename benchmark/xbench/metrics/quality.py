@@ -80,14 +80,18 @@ def _normaliser(language: str) -> Callable[[str], str]:
     return normaliser
 
 
-def statistics(quality: Quality, hypothesis: str, target: str, language: str) -> list[float] | None:
+def statistics(
+    quality: Quality, hypothesis: str, target: str, language: str, *, plain: bool = False
+) -> list[float] | None:
     """Return numbers of one utterance that may be added up over a corpus; None without a target word.
 
-    wer: [word edits, words]; bleu, chrf: those of sacrebleu.
+    wer: [word edits, words]; bleu, chrf: those of sacrebleu. plain: words are what stands between spaces, capitals and
+    punctuation as they are; BLEU and chrF are always of such text.
     """
     if quality.metric == "wer":
-        pairs = _normalised([hypothesis], [target], [language])
-        if not pairs:
+        pairs = [(hypothesis.strip(), target.strip())] if plain else None
+        pairs = pairs or _normalised([hypothesis], [target], [language])
+        if not pairs or not pairs[0][1]:
             return None
         heard, said = pairs[0]
         found = jiwer.process_words(said, heard)

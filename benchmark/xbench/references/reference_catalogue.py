@@ -82,6 +82,58 @@ SPES_ENCODER_DROP = ReferenceDescription(
     estimator="masked-mean",
     **_BY_MASKS,
 )
+_CONTRAST = Parameter(
+    "contrast",
+    "str",
+    "difference of the falls of both probabilities, or fall of the token's share of the two",
+    default="relative",
+    choices=("difference", "relative"),
+)
+_CONTI = (
+    f"the masks of {_PAPI}; the effect of Conti et al. 2025, arXiv 2509.26543, with another foil"
+)
+SPES_ENCODER_CONTRAST = ReferenceDescription(
+    name="spes-encoder-contrast",
+    version="1",
+    summary="mean loss of the token against the most likely other token when encoder frames are zeroed at random",
+    source=_CONTI,
+    implementation="xbench.references.contrast:spes_encoder_contrast",
+    parameters=(*_FRAME_PARAMETERS, _CONTRAST),
+    space="encoder",
+    estimator="masked-mean",
+    **_BY_MASKS,
+)
+_SUPERPIXELS = (
+    Parameter(
+        "p", "float", "probability that a segment is hidden", default=0.5, minimum=0, maximum=1
+    ),
+    Parameter(
+        "rates",
+        "str",
+        "SLIC segments per second, one per level, joined by '+'",
+        default="400+500+600",
+    ),
+    Parameter("compactness", "float", "SLIC compactness", default=0.1, minimum=0),
+    Parameter("sigma", "float", "SLIC smoothing", default=0.0, minimum=0),
+    Parameter(
+        "cap_seconds",
+        "float",
+        "longer clips get no more segments than this many seconds",
+        default=7.5,
+        minimum=0.1,
+    ),
+)
+SPES_INPUT_CONTRAST = ReferenceDescription(
+    name="spes-input-contrast",
+    version="1",
+    summary="mean loss of the token against the most likely other token when superpixels are hidden at random",
+    source=_CONTI,
+    implementation="xbench.references.contrast:spes_input_contrast",
+    parameters=(_MASKS, *_SUPERPIXELS, _ESTIMATOR, *_ESTIMATION, _CONTRAST),
+    space="input",
+    estimator="masked-mean",
+    **_BY_MASKS,
+)
 SPES_INPUT = ReferenceDescription(
     name="spes-input",
     version="3",
@@ -90,24 +142,7 @@ SPES_INPUT = ReferenceDescription(
     implementation="xbench.references.spes:spes_input",
     parameters=(
         _MASKS,
-        Parameter(
-            "p", "float", "probability that a segment is hidden", default=0.5, minimum=0, maximum=1
-        ),
-        Parameter(
-            "rates",
-            "str",
-            "SLIC segments per second, one per level, joined by '+'",
-            default="400+500+600",
-        ),
-        Parameter("compactness", "float", "SLIC compactness", default=0.1, minimum=0),
-        Parameter("sigma", "float", "SLIC smoothing", default=0.0, minimum=0),
-        Parameter(
-            "cap_seconds",
-            "float",
-            "longer clips get no more segments than this many seconds",
-            default=7.5,
-            minimum=0.1,
-        ),
+        *_SUPERPIXELS,
         _ESTIMATOR,
         *_ESTIMATION,
         _PRECISION,

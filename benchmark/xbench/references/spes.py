@@ -69,14 +69,24 @@ def spes_input(
     A hidden cell takes its mel channel's mean over the utterance's valid frames. precision: as `spes_encoder`.
     padding: `exact` or `frozen` (`models.optional.FreezesPadding`).
     """
-    if not case.model.info.spectrogram:
-        raise Unsupported(NO_SPECTROGRAM)
+    segments = input_segments(case, rates, compactness, sigma, cap_seconds)
     if padding == "frozen" and not offers(case.model, FreezesPadding):
         raise UsageError(
             f"spes-input: 'padding=frozen' is not possible with model '{case.model.info.name}': its family "
             "offers no passes over frozen padding; use padding=exact"
         )
-    segments = superpixels(
+    recipe = Recipe(masks, p, estimator, design, until)
+    cells = SpectrogramCells(case)
+    return sampled(cells, divergence, sampling, recipe, segments, precision, padding)
+
+
+def input_segments(
+    case: Case, rates: str, compactness: float, sigma: float, cap_seconds: float
+) -> Segmentation:
+    """Divide a spectrogram into superpixels; raises Unsupported for a model of the raw waveform."""
+    if not case.model.info.spectrogram:
+        raise Unsupported(NO_SPECTROGRAM)
+    return superpixels(
         case.features.valid.float().cpu().numpy(),
         case.features.melframes * case.features.melframe_seconds,
         rates=_rates(rates),
@@ -84,9 +94,6 @@ def spes_input(
         compactness=compactness,
         sigma=sigma,
     )
-    recipe = Recipe(masks, p, estimator, design, until)
-    cells = SpectrogramCells(case)
-    return sampled(cells, divergence, sampling, recipe, segments, precision, padding)
 
 
 def sampled(

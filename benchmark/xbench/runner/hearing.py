@@ -13,6 +13,7 @@ maps do not enter: they would be compared at a resolution that they do not have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from xbench.case import Case
 from xbench.description import MetricDescription
@@ -53,6 +54,7 @@ from xbench.runner.ranked import (
     why_not,
     without_reference,
 )
+from xbench.spec import Call
 
 
 def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
@@ -61,20 +63,20 @@ def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     A model that cannot write from encoder outputs leaves the free ones out. Raises UtteranceError.
     """
     model, store = bench.model, bench.store
-    metrics = [metric for metric, _ in without_reference(spoken.job) if metric.takes != "map"]
+    metrics = [found for found in without_reference(spoken.job) if found[0].takes != "map"]
     hearing = None
     for method in methods if metrics and not spoken.decoded.empty else ():
         ranked = ranked_map(bench.shelf, spoken, method)
-        for metric in metrics:
+        for metric, call in metrics:
             if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
                 continue
-            if why_not(metric, ranked):
+            if why_not(metric, call, ranked):
                 continue
-            key = measurement_key(metric, ranked)
+            key = measurement_key(metric, call, ranked)
             if store.get(key) is not None:
                 continue
             hearing = hearing or Hearing(model, spoken.job, spoken.decoded, bench.batch_size)
-            store.put(key, *_MEASURES[metric.takes](hearing, metric, ranked))
+            store.put(key, *_MEASURES[metric.takes](hearing, metric, call, ranked))
 
 
 def most_passes(job: Job, methods: int, tokens: int) -> int:
@@ -154,6 +156,14 @@ class Hearing:
         )
         return batched(self._masks(space, hidden))
 
+    def over_cells(
+        self, space: str, order: Int[np.ndarray, "row position"]
+    ) -> Int[np.ndarray, "row cell"]:
+        """Return the rank of every cell; where whole spectrogram frames were ranked, by frame, then by mel channel."""
+        parts = math.prod(self._cells[space].shape) // order.shape[1]
+        ranks: Int[np.ndarray, "row cell"] = order[..., None] * parts + np.arange(parts)
+        return ranks.reshape(len(order), -1)
+
     def _masks(self, space: str, hidden: Hidden) -> Any:
         cells = self._cells[space]
         return torch.from_numpy(hidden).reshape(len(hidden), *cells.shape).to(cells.values.device)
@@ -162,8 +172,8 @@ class Hearing:
 Measured = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
-def _curves(hearing: Hearing, metric: MetricDescription, ranked: RankedMap) -> Measured:
-    order = order_of(metric, ranked)
+def _curves(hearing: Hearing, metric: MetricDescription, call: Call, ranked: RankedMap) -> Measured:
+    order = order_of(metric, call, ranked)
     cells = order.shape[1]
     taken, step = np.unique(counts(cells), return_inverse=True)
     measured = partial(hearing.log_probabilities, metric.space)
@@ -193,7 +203,9 @@ def _computation(hearing: Hearing, metric: MetricDescription) -> dict[str, Any]:
     return {"computation": hearing.chosen(metric.space).facts}
 
 
-def _effects(hearing: Hearing, metric: MetricDescription, ranked: RankedMap) -> Measured:
+def _effects(
+    hearing: Hearing, metric: MetricDescription, call: Call, ranked: RankedMap
+) -> Measured:
     hidden, _ = drawn_sets(ranked)
     content = list(ranked.layout.content)
     ends = np.repeat([[False], [True]], hidden.shape[1], axis=1)
@@ -202,15 +214,15 @@ def _effects(hearing: Hearing, metric: MetricDescription, ranked: RankedMap) -> 
     return arrays, {"forward_passes": len(found), **_computation(hearing, metric)}
 
 
-def _texts(hearing: Hearing, metric: MetricDescription, ranked: RankedMap) -> Measured:
-    order = order_of(metric, ranked)
+def _texts(hearing: Hearing, metric: MetricDescription, call: Call, ranked: RankedMap) -> Measured:
+    order = hearing.over_cells(metric.space, order_of(metric, call, ranked))
     taken, step = np.unique(counts(order.shape[1]), return_inverse=True)
     hidden = order < taken[:, None]
     texts = hearing.texts(metric.space, ~hidden if metric.takes == "inserted" else hidden)
     return {}, {"texts": [texts[index] for index in step], "forward_passes": len(hidden)}
 
 
-_MEASURES: Mapping[str, Callable[[Hearing, MetricDescription, RankedMap], Measured]] = {
+_MEASURES: Mapping[str, Callable[[Hearing, MetricDescription, Call, RankedMap], Measured]] = {
     "curves": _curves,
     "effects": _effects,
     "deleted": _texts,

@@ -64,25 +64,25 @@ def _score(
     metric: MetricDescription, call: Call, ranked: RankedMap, store: Store, absent: str
 ) -> tuple[Score, Mapping[str, Any]]:
     """Return the score, and how the passes that it rests on were run (empty where none says)."""
-    reason = why_not(metric, ranked)
+    reason = why_not(metric, call, ranked)
     if reason:
         return Score(None, reason), {}
     compute = metric.load()
-    params = call.given
+    params = {k: value for k, value in call.given.items() if k not in metric.measured}
     if metric.takes == "map":
         return compute(ranked.rows(metric.space), **params), {}
-    stored = store.get(measurement_key(metric, ranked))
+    stored = store.get(measurement_key(metric, call, ranked))
     if stored is None:
         return Score(None, absent), {}
     computation = stored.facts.get("computation", {})
-    given = _given(metric, ranked, stored)
+    given = _given(metric, call, ranked, stored)
     if given is None:
         return Score(None, "no-target-text"), computation
     return compute(given, **params), computation
 
 
 def _given(
-    metric: MetricDescription, ranked: RankedMap, stored: Artefact
+    metric: MetricDescription, call: Call, ranked: RankedMap, stored: Artefact
 ) -> Curves | Effects | Redecoded | None:
     arrays = stored.arrays
     if metric.takes == "curves":
@@ -95,7 +95,11 @@ def _given(
     target = utterance.target_text(task.target_language)
     assert target is not None
     language = task.target_language or utterance.language
-    found = [statistics(task.quality, text, target, language) for text in stored.facts["texts"]]
+    plain = call.given.get("text") == "plain"
+    found = [
+        statistics(task.quality, text, target, language, plain=plain)
+        for text in stored.facts["texts"]
+    ]
     if found[0] is None:
         return None
     return Redecoded(np.array(found), task.quality)

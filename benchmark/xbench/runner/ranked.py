@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from xbench import registry
 from xbench.description import MetricDescription
 from xbench.hiding.masks import mask_key
-from xbench.maps import Layout, standardise
+from xbench.maps import Layout, expand, standardise
 from xbench.metrics.intervention import (
     PERCENT,
     ranks,
@@ -57,15 +57,23 @@ class RankedMap:
         """The axes of the map."""
         return self.spoken.decoded.layout
 
-    def rows(self, space: str) -> Float[np.ndarray, "token cell"]:
-        """Return the content rows that rank the cells of a space, cells in one axis."""
-        content, description = list(self.layout.content), self.method.description
-        if space == "input":
-            values = np.abs(self.values) if description.signed else self.values
-            return values[content].reshape(len(content), -1).astype(np.float64)
+    def rows(
+        self, space: str, *, resolution: object = "cells", rows: object = "content"
+    ) -> Float[np.ndarray, "token cell"]:
+        """Return the rows that rank the cells of a space, cells in one axis.
+
+        resolution, rows: parameters of the metric. At resolution `frames` a cell of the input is a whole spectrogram
+        frame with the value of its encoder frame: all channels of it are worth the same.
+        """
+        content = list(self.layout.content) if rows == "content" else slice(None)
+        if space == "input" and resolution == "cells":
+            values = np.abs(self.values) if self.method.description.signed else self.values
+            chosen = values[content]
+            return chosen.reshape(len(chosen), -1).astype(np.float64)
         # A frame that is never hidden would leave log p(100) with evidence in it.
         whole = replace(self.job.task.scoring, last_frame="keep")
-        return self.method.on_grid(self.values, self.layout, whole).values[content]
+        on_frames = self.method.on_grid(self.values, self.layout, whole).values[content]
+        return expand(on_frames, self.layout) if space == "input" else on_frames
 
     @property
     def additive(self) -> Float[np.ndarray, "token frame"]:
@@ -86,29 +94,38 @@ def without_reference(job: Job) -> list[tuple[MetricDescription, Call]]:
     return [(metric, call) for metric, call in found if metric.takes != "reference"]
 
 
-def why_not(metric: MetricDescription, ranked: RankedMap) -> str | None:
+def ranking_rows(
+    metric: MetricDescription, call: Call, ranked: RankedMap
+) -> Float[np.ndarray, "token cell"]:
+    """Return the rows of a map that rank the cells, as the parameters of a metric say."""
+    given = {name: call.given[name] for name in ("resolution", "rows") if name in call.given}
+    return ranked.rows(metric.space, **given)
+
+
+def why_not(metric: MetricDescription, call: Call, ranked: RankedMap) -> str | None:
     """Return why a metric cannot judge this map, as a short slug that results count; None where it can."""
     if ranked.layout.frames < FEWEST_FRAMES:
         return "too-few-frames"
-    if metric.space == "input" and ranked.values.ndim == 2:
+    in_cells = metric.space == "input" and call.given.get("resolution") != "frames"
+    if in_cells and ranked.values.ndim == 2:
         return "encoder-space-map"
     if not np.isfinite(ranked.values).all():
         return "non-finite"
     if metric.takes in ("deleted", "inserted"):
-        if standardise(ranked.rows(metric.space), axis=1)[1].all():
+        if standardise(ranking_rows(metric, call, ranked), axis=1)[1].all():
             return "constant-map"
         if ranked.job.utterance.target_text(ranked.job.task.target_language) is None:
             return "no-target-text"
     return None
 
 
-def measurement_key(metric: MetricDescription, ranked: RankedMap) -> Key:
+def measurement_key(metric: MetricDescription, call: Call, ranked: RankedMap) -> Key:
     """Return the key of the measurement a metric needs."""
     details: dict[str, Any] = {"what": metric.takes, "space": metric.space}
     if metric.takes == "effects":
         details |= {"seed": ranked.job.seed, "draws": DRAWS, "shares": SHARES}
     else:
-        details |= {"order": _digest(order_of(metric, ranked)), "percent": PERCENT}
+        details |= {"order": _digest(order_of(metric, call, ranked)), "percent": PERCENT}
     if metric.takes in ("deleted", "inserted"):
         decoding, job = ranked.job.task.decoding, ranked.job
         details["decoding"] = [decoding.beams, decoding.no_repeat_ngram, decoding.max_tokens]
@@ -121,9 +138,11 @@ def measurement_key(metric: MetricDescription, ranked: RankedMap) -> Key:
     return intervention_key(ranked.info, ranked.spoken, details)
 
 
-def order_of(metric: MetricDescription, ranked: RankedMap) -> Int[np.ndarray, "row cell"]:
+def order_of(
+    metric: MetricDescription, call: Call, ranked: RankedMap
+) -> Int[np.ndarray, "row cell"]:
     """Return the rank of every cell, 0 for the first that is hidden: a row per token, or one for the sentence."""
-    rows = ranked.rows(metric.space)
+    rows = ranking_rows(metric, call, ranked)
     return ranks(rows if metric.takes == "curves" else sentence_mean(rows)[None])
 
 
