@@ -188,7 +188,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("metrics", "trace", "data", "tasks"),
     ("registry", "results", "signatures"),
     ("bundle", "description", "maps", "store"),
-    ("inputs", "schemas", "spec", "stats"),
+    ("inputs", "leases", "schemas", "spec", "stats"),
     ("authorship", "errors", "notebook"),
 )
 FLOOR = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in rooms}

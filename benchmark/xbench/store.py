@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from xbench.errors import EnvironmentProblem
+from xbench.leases import lease
 from xbench.spec import canonical_json, content_hash
 
-KINDS = ("hypothesis", "reference", "map", "fit", "run", "intervention", "gate")
+KINDS = ("hypothesis", "reference", "block", "map", "fit", "run", "intervention", "gate")
 
-# Artefacts, what a killed process left of one, and what was set aside.
-_OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.(tmp|damaged)-.*)")
+# Artefacts, what a killed process left of one, what was set aside, and who works on what.
+_OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.(tmp|damaged|lease)-.*)")
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
 _OLD_RECORD = {"ingredients", "sha256", "facts"}  # before the checksum of all of these
 _STALE_SECONDS = 24 * 3600
@@ -123,16 +125,46 @@ class Store:
         check = content_hash(json.loads(canonical_json(record)))
         write_atomically(facts_path, canonical_json({**record, "check": check}).encode())
 
+    def drop(self, key: Key) -> None:
+        """Delete an artefact, where it is there and the store may be written."""
+        for path in reversed(self._paths(key)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def lease(self, key: Key) -> AbstractContextManager[bool]:
+        """Hold a lease on making an artefact within the context; False where another process that lives holds it."""
+        path = self._paths(key)[1]
+        return lease(path.with_name(f".lease-{path.stem}"))
+
     def sweep(self) -> int:
-        """Remove temporary files that a killed process left a day ago or earlier; return how many there were."""
-        before, removed = time.time() - _STALE_SECONDS, 0
+        """Remove what processes that were killed left behind; return how many files there were.
+
+        Temporary files and leases go once they are a day old, blocks once the reference they belong to is there.
+        """
+        before, gone = time.time() - _STALE_SECONDS, []
         for kind in KINDS:
-            for path in (self.folder / kind).glob("??/.tmp-*"):
-                with contextlib.suppress(OSError):  # gone already, or a store that may only be read
+            left = (self.folder / kind).glob
+            for path in (*left("??/.tmp-*"), *left("??/.lease-*")):
+                with contextlib.suppress(OSError):
                     if path.stat().st_mtime < before:
-                        path.unlink()
-                        removed += 1
+                        gone.append(path)
+        for record in self._files("block"):
+            if record.suffix == ".json" and self._superseded(record):
+                gone += [record, record.with_suffix(".npz")]
+        removed = 0
+        for path in gone:
+            with contextlib.suppress(OSError):  # gone already, or a store that may only be read
+                path.unlink()
+                removed += 1
         return removed
+
+    def _superseded(self, block: Path) -> bool:
+        """Say whether the reference that a block belongs to is whole."""
+        try:
+            digest = str(json.loads(block.read_bytes())["ingredients"]["reference"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # damaged: whoever asks for it sets it aside
+        return (self.folder / "reference" / digest[:2] / f"{digest}.json").is_file()
 
     def _files(self, kind: str) -> list[Path]:
         """Return the files of one kind that xbench has written; others may lie beside them."""

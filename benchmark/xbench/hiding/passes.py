@@ -17,7 +17,9 @@ Whatever is chosen, `hiding.trust` first checks, once per loaded model, that hid
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,6 +90,31 @@ def choose(
     if padding == "exact":
         return chosen
     return passes.with_frozen_padding(chosen, exact)
+
+
+def choose_again(
+    cells: Cells, quantity: Quantity, choice: Mapping[str, Any], batch_size: int | None = None
+) -> Chosen | None:
+    """Return passes that run as they were chosen to run before (`Chosen.choice`); None where they cannot here.
+
+    So all parts of one reference are computed in one way, whichever process computes them. Raises as `choose`.
+    """
+    info = cells.case.model.info
+    name = str(choice["precision"])
+    precision = PRECISIONS.get(name) or precision_of(getattr(torch, info.precision))
+    way = way_in(cells, precision) if precision.name == name else None
+    if way is None:
+        return None
+    trust(cells, way)
+    rows = cells.positions
+    if choice.get("padding") == "frozen":
+        assert isinstance(cells, SpectrogramCells)
+        way, rows = frozen_way(cells, precision), cells.case.features.frames
+    return (
+        None
+        if way is None
+        else Chosen(_batched(cells, quantity, way, rows, batch_size), dict(choice))
+    )
 
 
 @dataclass(frozen=True)
@@ -164,9 +191,7 @@ class _Passes:
         return taken / len(batch)
 
     def _batched(self, way: Way, rows: int, quantity: Quantity | None = None) -> Batched[Shift]:
-        found = Start.on(self.cells.clean.logits.device, rows)
-        start = Start(self.batch_size) if self.batch_size else found
-        return batched_measure(way.measure(quantity or self.quantity, self.cells.clean), start)
+        return _batched(self.cells, quantity or self.quantity, way, rows, self.batch_size)
 
     def _agreement(self, exact: Way, frozen: Way) -> float | None:
         """Compare the divergence over exact and frozen padding on the masks of the trial."""
@@ -193,6 +218,14 @@ class _Passes:
     def _both(self, exact: Way, fast: Way) -> tuple[Batched[Shift], Batched[Shift]]:
         rows = self.cells.positions
         return self._batched(exact, rows, divergence), self._batched(fast, rows, divergence)
+
+
+def _batched(
+    cells: Cells, quantity: Quantity, way: Way, rows: int, batch_size: int | None
+) -> Batched[Shift]:
+    found = Start.on(cells.clean.logits.device, rows)
+    start = Start(batch_size) if batch_size else found
+    return batched_measure(way.measure(quantity, cells.clean), start)
 
 
 def _with_padding(chosen: Chosen, padding: str, reason: str, check: float | None) -> Chosen:

@@ -2,7 +2,8 @@
 
 A block is a fixed number of masks. The effects of its masks are collected, then added in one float64 product; blocks
 are added in their order. So a map does not depend on the number of workers or on the batch size, beyond the rounding
-of the passes themselves.
+of the passes themselves. The effects of a block may be kept (`references.blocks`), so that an interrupted estimate goes
+on where it stopped, and several processes work on one.
 
 With `until`, masks are drawn until the reliability of the map as used (pooled and normalised as the task scores it)
 reaches the target. It is judged after the second block, and then whenever there are a twentieth more masks. Stopping at
@@ -11,9 +12,9 @@ the first success favours utterances that look reliable by chance: docs/referenc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -28,15 +29,13 @@ from xbench.hiding.effect import Shift
 from xbench.hiding.masks import Design, Numbering, draw_masks, mask_key, number
 from xbench.hiding.segments import Segmentation
 from xbench.maps import Layout, on_encoder_grid
+from xbench.references.blocks import UNKEPT, Blocks, Effects, Unit, units
 from xbench.references.estimators import ESTIMATORS, FOLDS, Moments, Needs
 from xbench.references.reliability import Reliability, utterance_reliability
 from xbench.references.sampled import SampledReference
 from xbench.spec import Scoring
 
 BLOCK = 500
-_FEWEST_BLOCKS = 2
-# `until` judges the map again when there are this many times as many masks as when it last did.
-_NEXT_LOOK = 1.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Sampling:
     seed: of the masks. batch_size: masks per batch (None: a size is found). progress: called with the number of
     masks of each batch. scoring: the options under which `until` judges the map. block: how many masks are added at
     once, and the steps in which `until` judges; all runs use the default, another number is for studies. watch:
-    called after every block with all sums so far.
+    called after every block with all sums so far. blocks: where the effects of blocks are kept.
     """
 
     seed: int = 0
@@ -55,6 +54,7 @@ class Sampling:
     scoring: Scoring = field(default_factory=Scoring)
     block: int = BLOCK
     watch: Callable[[Accumulated], None] = lambda sums: None
+    blocks: Blocks = UNKEPT
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,14 @@ def estimate(
     *,
     neutral: str,
     computation: Callable[[], Mapping[str, str | float | None]] = dict,
+    part: str | None = None,
 ) -> SampledReference:
     """Draw masks block by block and return the reference they make.
 
     measure: what hiding cells [batch, *cells] does to each token. computation: returns how passes were run; called
-    after the last pass, since batches may have become smaller by then. Raises UtteranceError `non-finite-divergence`;
-    and `too-few-masks`, before any pass, when the estimator needs more.
+    after the last pass, since batches may have become smaller by then. part: names what is measured, and in which way,
+    among `sampling.blocks`; None: effects of blocks are not kept. Raises UtteranceError `non-finite-divergence`; and
+    `too-few-masks`, before any pass, when the estimator needs more; Superseded when another process was faster.
     """
     _check_enough(segmentation, recipe)
     levels, until = len(segmentation.sizes), recipe.until
@@ -166,22 +168,26 @@ def estimate(
         segmentation, len(case.hypothesis.tokens), recipe.p, neutral, needs, device
     )
     block = block_size(levels, sampling.block)
+    kept = UNKEPT if part is None else sampling.blocks
+
+    @lru_cache(maxsize=1)  # a unit that was measured here is added next
+    def drawn(unit: Unit) -> tuple[Numbering, Bool[Tensor, "mask segment"]]:
+        numbering = number(np.arange(unit.first, unit.first + unit.masks), levels, recipe.design)
+        return numbering, _draw(numbering, segmentation, case, sampling, recipe.p)
+
+    def measured(unit: Unit) -> Shift:
+        return _measured(measure, *drawn(unit), segmentation, sampling)
+
+    coming = units(recipe.masks, block, until=until is not None, size=lambda: measure.size)
     reference, converged = None, None
-    next_look = math.inf if until is None else float(_FEWEST_BLOCKS * block)
-    while sums.drawn < recipe.masks:
-        together = _measured_together(measure.size, block, next_look - sums.drawn)
-        indices = np.arange(sums.drawn, min(sums.drawn + together, recipe.masks))
-        numbering = number(indices, levels, recipe.design)
-        hidden = _draw(numbering, segmentation, case, sampling, recipe.p)
-        shift = _measured(measure, numbering, hidden, segmentation, sampling)
-        for first in range(0, len(indices), block):
-            part = slice(first, first + block)
-            of_block = Shift(shift.value[part], shift.kept[part])
-            sums.add(numbering[part], hidden[part], of_block)
+    for unit, shift in Effects(coming, measured, kept, part or ""):
+        numbering, hidden = drawn(unit)
+        value, stayed = shift.value.to(device), shift.kept.to(device)
+        for rows in unit.blocks:
+            sums.add(numbering[rows], hidden[rows], Shift(value[rows], stayed[rows]))
             sampling.watch(sums)
-        if sums.drawn < recipe.masks and sums.drawn < next_look:
+        if not unit.look:
             continue
-        next_look = math.inf if until is None else _NEXT_LOOK * sums.drawn
         reference = sums.reference(recipe.estimator)
         if until is None or reference is None:
             continue
@@ -192,14 +198,6 @@ def estimate(
             break
     assert reference is not None  # _check_enough has seen to it
     return replace(reference, converged=converged, computation=computation())
-
-
-def _measured_together(size: int, block: int, before_next_look: float) -> int:
-    """Return how many masks are measured at once: whole blocks that fill a batch, and none that a look might save."""
-    blocks = -(-size // block)
-    if math.isfinite(before_next_look):
-        blocks = min(blocks, max(1, math.ceil(before_next_look / block)))
-    return blocks * block
 
 
 def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:

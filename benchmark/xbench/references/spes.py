@@ -11,6 +11,8 @@ Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 
 from xbench.case import Case
@@ -18,12 +20,13 @@ from xbench.errors import Unsupported, UsageError
 from xbench.hiding.cells import Cells, EncoderFrames, SpectrogramCells, neutral_words
 from xbench.hiding.effect import Quantity, divergence
 from xbench.hiding.masks import Design
-from xbench.hiding.passes import Trial, choose
+from xbench.hiding.passes import Trial, choose, choose_again
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
 from xbench.models.optional import FreezesPadding, offers
 from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.sampled import SampledReference
+from xbench.spec import content_hash
 
 
 @torch.inference_mode()
@@ -109,14 +112,33 @@ def sampled(
 
     precision: None for the model's own.
     """
-    chosen = choose(
-        cells,
-        quantity,
-        precision=precision,
-        padding=padding,
-        batch_size=sampling.batch_size,
-        trial=Trial(segments, recipe.p, sampling.seed),
-    )
+    measured = {
+        "case": cells.case.key,
+        "cells": neutral_words(cells),
+        "space": cells.space,
+        "quantity": f"{quantity.__module__}:{quantity.__qualname__}",
+        "seed": sampling.seed,
+        "p": recipe.p,
+        "padding": padding,
+        "segments": hashlib.sha256(segments.labels.tobytes()).hexdigest(),
+    }
+    blocks, part, chosen = sampling.blocks, content_hash(measured), None
+    choice = blocks.choice(part)
+    if choice is not None:
+        chosen = choose_again(cells, quantity, choice, sampling.batch_size)
+    if chosen is None:
+        chosen = choose(
+            cells,
+            quantity,
+            precision=precision,
+            padding=padding,
+            batch_size=sampling.batch_size,
+            trial=Trial(segments, recipe.p, sampling.seed),
+        )
+        blocks.choose(part, chosen.choice)
+    # Effects that were measured in another way, or of other masks, are not of this reference.
+    way = {name: chosen.choice.get(name) for name in ("precision", "padding")}
+    masks = [recipe.design, sampling.block]
     return estimate(
         chosen.measure,
         segments,
@@ -125,6 +147,7 @@ def sampled(
         recipe,
         neutral=neutral_words(cells),
         computation=lambda: chosen.facts,
+        part=content_hash([part, way, masks]),
     )
 
 

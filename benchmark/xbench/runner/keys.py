@@ -29,6 +29,7 @@ from xbench.store import Key
 FORMATS: Mapping[str, int] = {
     "hypothesis": 2,
     "reference": 3,
+    "block": 1,
     "map": 3,
     "intervention": 2,
     "gate": 2,
@@ -152,6 +153,11 @@ def reference_key(info: ModelInfo, spoken: Spoken, call: Call) -> Key:
     return artefact_key(
         "reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")}
     )
+
+
+def block_key(reference: Key, part: str, first: int | None) -> Key:
+    """Return the key of the effects of a block of masks; without its first mask, of how they are measured."""
+    return artefact_key("block", {"reference": reference.digest, "part": part, "first": first})
 
 
 def map_key(info: ModelInfo, spoken: Spoken, method: Method) -> Key:

@@ -33,10 +33,12 @@ from xbench.models.protocol import (
     SpeechModel,
     layout,
 )
+from xbench.references.blocks import Superseded
 from xbench.references.estimation import Sampling
 from xbench.references.reference import Reference
 from xbench.runner import compare
 from xbench.runner.bench import Bench, Shelf
+from xbench.runner.blocks import KeptBlocks
 from xbench.runner.keys import Decoded, Job, Spoken, hypothesis_key, map_key, reference_key
 from xbench.runner.plan import Method
 from xbench.runner.progress import SILENT, Reporter
@@ -153,17 +155,24 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
         metered = MeteredModel(model)
         case = replace(case, model=metered)
         started = time.perf_counter()
-        told = Told(progress, expected)
+        told, blocks = Told(progress, expected), KeptBlocks(store, key, metered)
         estimate = registry.references.get(call.name).load()
-        sampling = Sampling(job.seed, bench.batch_size, told.passes, job.task.scoring)
-        reference: Reference = estimate(case, sampling, **call.given)
+        sampling = Sampling(
+            job.seed, bench.batch_size, told.passes, job.task.scoring, blocks=blocks
+        )
+        try:
+            reference: Reference = estimate(case, sampling, **call.given)
+        except Superseded:
+            pass
+        else:
+            arrays, facts = reference.to_artefact()
+            cost = {
+                "forward_passes": blocks.passes(sum(reference.facts().masks)),
+                "seconds": time.perf_counter() - started + blocks.seconds_elsewhere,
+            }
+            store.put(key, arrays, {"reference": facts, **cost})
+        blocks.drop()
         told.rest()
-        arrays, facts = reference.to_artefact()
-        cost = {
-            "forward_passes": metered.passes.forward,
-            "seconds": time.perf_counter() - started,
-        }
-        store.put(key, arrays, {"reference": facts, **cost})
 
 
 def steps_of(call: Call) -> int:
