@@ -100,9 +100,9 @@ def test_what_others_cannot_make_again_is_placed_when_that_is_said(tmp_path: Pat
         submit(file, tmp_path)
     told = refused.value.problems  # type: ignore[attr-defined]  # an InvalidFile
     assert [line.split(";")[0] for line in told] == [
-        f"{file}: task.dataset: clips given with --data",
-        f"{file}: model.source: a model in a local folder",
-        f"{file}: others cannot make it again: `--local` places it as a row that says so",
+        "task.dataset: clips given with --data",
+        "model.source: a model in a local folder",
+        "others cannot make it again: `--local` places it as a row that says so",
     ]
     assert submit(file, tmp_path, local=True).read_bytes() == file.read_bytes()
     accepted, _ = read_results([file])
