@@ -1,0 +1,388 @@
+"""Write docs/findings.md from the result files of the runs on real speech; every number on the page is computed here.
+
+    python scripts/findings.py [--results submissions] [--demo submissions/demo-asr-en/xbench-tiny] [--out FILE]
+
+Reads `xbench.result/1` files only: no model, no store. Runs are those whose clips are called `real-speech-...`
+(`scripts/real_results.py` makes them).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.stats import kendalltau
+
+from real_clips import LANGUAGES
+from xbench.results import RunResult, load_results, short_labels
+from xbench.stats.comparison import Comparison, compare
+from xbench.stats.ranking import rank_agreement
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = "spes-encoder"
+# Shown in the first table: what people use, what leads, and what is free.
+SHOWN = (
+    "mean-heads",
+    "alignment-heads",
+    "frame-zscore",
+    "value-norm",
+    "value-norm-resln",
+    "grad-attention",
+    "chefer",
+    "diagonal",
+)
+# The reference's own estimator with masks of its own: what a second estimate scores, no rival.
+SECOND_ESTIMATES = {"spes", "spes-encoder"}
+CLIPS = {f"real-speech-{track}" for track in LANGUAGES}
+SINK_REMEDIES = ("frame-divided", "frame-zscore", "sinks-dropped", "norm-chosen-heads")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The results of one model on one set of clips, by label; single heads apart."""
+
+    model: str
+    clips: str
+    results: Mapping[str, RunResult]
+
+    @property
+    def any(self) -> RunResult:
+        """A result of the run, for what all of them share."""
+        return next(iter(self.results.values()))
+
+    @property
+    def name(self) -> str:
+        """The run as tables call it."""
+        return f"{self.model}, {self.clips.removeprefix('real-speech-')}"
+
+    def column(self, label: str, metric: str) -> list[float | None]:
+        """Return the values of a method per utterance."""
+        reference = self.results[label].score(metric).reference
+        name = metric if reference is None else f"{metric}@{reference}"
+        return self.results[label].utterances[name]
+
+    def judged(self) -> list[str]:
+        """Return the methods that are judged: no controls, no single heads."""
+        return [
+            label
+            for label, result in self.results.items()
+            if result.method.kind != "control"
+            and result.method.name not in SECOND_ESTIMATES
+            and "head" not in result.method.params
+        ]
+
+    def compared(self, metric: str, labels: Sequence[str]) -> Comparison:
+        """Compare methods on the run's clips."""
+        score = self.results[labels[0]].score(metric)
+        return compare(
+            labels,
+            [self.column(label, metric) for label in labels],
+            self.any.utterances["cluster"],
+            higher_is_better=score.direction == "higher",
+            seed=0,
+        )
+
+
+def runs_of(results: Iterable[RunResult]) -> list[Run]:
+    """Group results into runs, models and clips sorted by name."""
+    groups: dict[tuple[str, str], list[RunResult]] = {}
+    for result in results:
+        scored = result.status in ("complete", "partial")
+        if scored and result.task.dataset.name in CLIPS:
+            groups.setdefault((result.model.name, result.task.dataset.name), []).append(result)
+    return [
+        Run(*key, dict(zip(short_labels([r.method for r in own]), own, strict=True)))
+        for key, own in sorted(groups.items())
+    ]
+
+
+def interval(value: float | None, ci: Sequence[float] | None, digits: int = 2) -> str:
+    """Write a number with its interval."""
+    if value is None:
+        return "–"
+    shown = f"{value:.{digits}f}"
+    return shown if ci is None else f"{shown} [{ci[0]:.{digits}f}, {ci[1]:.{digits}f}]"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Write a Markdown table."""
+    return [
+        f"| {' | '.join(head)} |",
+        "|" + "---|" * len(head),
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+    ]
+
+
+def what(runs: Sequence[Run]) -> list[str]:
+    """Say what was run."""
+    rows = []
+    for run in runs:
+        one, reference = run.any, run.any.references[0]
+        masks = reference.masks_per_utterance
+        quality = one.quality
+        rows.append(
+            [
+                run.name,
+                f"{one.task.dataset.n} of {one.scores[0].n_clusters} speakers",
+                ", ".join(sorted(set(one.task.source_language))) or "–",
+                f"{quality.metric} {quality.value:.1f}" if quality.value is not None else "–",
+                f"{quality.poor}",
+                interval(reference.reliability.value, reference.reliability.ci),
+                f"{masks.min} / {masks.median:.0f} / {masks.max}" if masks else "–",
+                f"`{one.task.dataset.fingerprint[:12]}`",
+            ]
+        )
+    head = ["model, clips", "clips", "languages", "quality", "poor clips", "reliability"]
+    return table([*head, "masks per clip (min / median / max)", "fingerprint"], rows)
+
+
+def half(runs: Sequence[Run]) -> list[str]:
+    """Put both normalisations side by side, with floors and ceilings."""
+    lines: list[str] = []
+    for run in runs:
+        rows = []
+        for label, result in run.results.items():
+            if result.method.name not in SHOWN or "head" in result.method.params:
+                continue
+            own, paper = result.score("pearson"), result.score("pearson-paper")
+            rows.append(
+                [
+                    f"`{label}`",
+                    interval(own.value, own.ci),
+                    interval(own.disattenuated.value, own.disattenuated.ci),
+                    interval(paper.value, paper.ci),
+                    interval(paper.disattenuated.value, paper.disattenuated.ci),
+                ]
+            )
+        one = run.any
+        own, paper = one.score("pearson").ceiling, one.score("pearson-paper").ceiling
+        rows.append(
+            ["*ceiling*", interval(own.value, own.ci), "1", interval(paper.value, paper.ci), "1"]
+        )
+        lines += [f"### {run.name}", ""]
+        head = ["method", "per token", "of the ceiling", "paper's, per frame", "of the ceiling"]
+        lines += table(head, rows)
+    return lines
+
+
+def sinks(runs: Sequence[Run]) -> list[str]:
+    """Say how much attention rests on few frames, and what removing it brings."""
+    rows = []
+    for run in runs:
+        known = next((r.sinks for r in run.results.values() if r.sinks is not None), None)
+        share = "–" if known is None else f"{100 * known.mean:.0f} %"
+        best = [label for label, r in run.results.items() if r.method.name in SINK_REMEDIES]
+        base = next(
+            (label for label, r in run.results.items() if r.method.name == "mean-heads"), None
+        )
+        cells = []
+        for name in SINK_REMEDIES:
+            label = next((each for each in best if run.results[each].method.name == name), None)
+            if label is None or base is None:
+                cells.append("–")
+                continue
+            pair = run.compared("pearson", [label, base]).pair(label, base)
+            sign = 1 if pair.first == label else -1
+            ends = sorted(sign * end for end in (pair.low, pair.high) if end is not None)
+            difference = None if pair.difference is None else sign * pair.difference
+            cells.append(interval(difference, ends or None))
+        rows.append([run.name, share, *cells])
+    head = ["model, clips", "attention on the three most attended frames"]
+    return table([*head, *(f"`{name}` less `mean-heads`" for name in SINK_REMEDIES)], rows)
+
+
+def leaders(runs: Sequence[Run]) -> list[str]:
+    """Name the leading methods, and those not told apart from the first."""
+    rows = []
+    for run in runs:
+        for metric in ("pearson", "pearson-paper"):
+            found = run.compared(metric, run.judged())
+            first = found.order[0]
+            score = run.results[first].score(metric)
+            group = ", ".join(f"`{name}`" for name in found.best_group) or f"none: {found.reason}"
+            apart = "–" if found.resolution is None else f"{found.resolution:.2f}"
+            rows.append(
+                [run.name, metric, f"`{first}`", interval(score.value, score.ci), group, apart]
+            )
+    head = ["model, clips", "metric", "leads", "score", "not told apart from it"]
+    return table([*head, "told apart from"], rows)
+
+
+def agreement(runs: Sequence[Run]) -> list[str]:
+    """Say whether orders of methods agree: two normalisations, two models on the same clips."""
+    rows = []
+    for run in runs:
+        labels = run.judged()
+        tau = rank_agreement(
+            [run.column(label, "pearson") for label in labels],
+            [run.column(label, "pearson-paper") for label in labels],
+            run.any.utterances["cluster"],
+            seed=0,
+        )
+        ends = None if tau.low is None or tau.high is None else (tau.low, tau.high)
+        rows.append(
+            [
+                f"{run.name}: per token against the paper's",
+                f"{len(labels)}",
+                interval(tau.value, ends),
+            ]
+        )
+    for index, one in enumerate(runs):
+        for other in runs[index + 1 :]:
+            if one.any.utterances["id"] != other.any.utterances["id"]:
+                continue
+            labels = [label for label in one.judged() if label in other.judged()]
+            tau = rank_agreement(
+                [one.column(label, "pearson") for label in labels],
+                [other.column(label, "pearson") for label in labels],
+                one.any.utterances["cluster"],
+                seed=0,
+            )
+            ends = None if tau.low is None or tau.high is None else (tau.low, tau.high)
+            rows.append(
+                [f"{one.name} against {other.name}", f"{len(labels)}", interval(tau.value, ends)]
+            )
+    return table(["orders of methods", "methods", "Kendall's tau"], rows)
+
+
+def with_demo(runs: Sequence[Run], demo: Sequence[RunResult]) -> list[str]:
+    """Hold the order on real speech against that of the demo, which has other clips."""
+    scored = [r for r in demo if r.status in ("complete", "partial")]
+    theirs = dict(zip(short_labels([r.method for r in scored]), scored, strict=True))
+    rows = []
+    for run in runs:
+        labels = [label for label in run.judged() if label in theirs]
+        pairs = [
+            (run.results[label].score("pearson").value, theirs[label].score("pearson").value)
+            for label in labels
+        ]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if len(known) < 3:
+            continue
+        tau = kendalltau(*zip(*known, strict=True)).statistic
+        rows.append([f"{run.name} against the demo (`xbench-tiny`)", f"{len(known)}", f"{tau:.2f}"])
+    return table(["orders of methods", "methods", "Kendall's tau (no interval: other clips)"], rows)
+
+
+def timing(runs: Sequence[Run]) -> list[str]:
+    """Put agreement beside word starts, where word times are known."""
+    lines: list[str] = []
+    for run in runs:
+        rows, pairs = [], []
+        for label in run.judged():
+            result = run.results[label]
+            if not any(s.metric == "onset-error" for s in result.scores):
+                continue
+            late, own = result.score("onset-error"), result.score("pearson")
+            if late.value is None or own.value is None:
+                continue
+            pairs.append((own.value, -late.value))
+            rows.append(
+                (
+                    late.value,
+                    [f"`{label}`", interval(late.value, late.ci), interval(own.value, own.ci)],
+                )
+            )
+        if not rows:
+            continue
+        n = next(iter(run.results.values())).score("onset-error").n
+        tau = kendalltau(*zip(*pairs, strict=True)).statistic
+        lines += [f"{run.name}, {n} clips with word times; the eight that time words best:", ""]
+        head = ["method", "onset error in s", "agreement per token"]
+        lines += table(head, [cells for _, cells in sorted(rows, key=lambda row: row[0])[:8]])
+        lines += [
+            f"Over {len(pairs)} methods, Kendall's tau of agreement with exactness of onsets is {tau:.2f}.",
+            "",
+        ]
+    return lines
+
+
+_HEAD = """# Findings on real Whisper and real speech
+
+This page is made by `python scripts/findings.py` from the result files under `submissions/`; no number on it
+is typed. The runs are made by `python scripts/real_results.py MODEL_FOLDER TRACK` (clips:
+`scripts/real_clips.py`, at most one or a few per speaker, chosen before any model heard them; sources of the
+clips: `packs/clips/`; references: `packs/`). Intervals are 95 % over speakers. Maps are judged against
+`spes-encoder`, the divergence of the output when encoder frames are hidden, estimated to a reliability of 0.9
+per clip: it says what the *decoder* takes from which encoder frame, not which sound a frame rests on (no
+`spes-input` here: on a CPU it takes hours per clip).
+"""
+
+_WORDS = {
+    "what": """## What was run
+
+Poor clips are those whose text is so wrong that an explanation of it means little; they are counted, not left
+out.""",
+    "half": """## (a) Is cross-attention half an explanation?
+
+The paper (arXiv 2509.18010) reports correlations of 0.52 to 0.75 with the encoder reference for the best
+aggregate of heads, with each *frame* of the attention standardised over the tokens first. `pearson-paper` is
+that protocol; `pearson` compares each token's row as it is. Beside each score stands its share of what noise
+in the reference, and under the paper's protocol the protocol itself, lets any map reach.""",
+    "sinks": """## (b) Sinks
+
+A sink is a frame that takes attention from every token, whatever it says. The table gives the share of
+cross-attention on the three most attended frames (mean over layers and heads), and what four ways of taking
+sinks out change in agreement per token; intervals hold for all pairs at once.""",
+    "leaders": """## (c) Which methods lead, and does that hold?
+
+Compared are all methods without controls and single heads. "Told apart from": half the width of the median
+simultaneous interval, so a method closer to the first than this may well be as good.""",
+    "timing": """## (d) Agreement and word starts
+
+Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+    "unknown": """## (e) How many masks real speech needs
+
+The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
+
+## (f) What is not known
+
+- Two sizes of one family (Whisper), the larger of them 74 M parameters. Nothing here says that larger models
+  behave alike.
+- Few speakers: the first table has how many. Many clips are read speech from books and the news; none is
+  noisy or spontaneous conversation.
+- The clips were gathered from public repositories' test recordings. Whisper may have heard some of them in
+  training; nobody outside can tell.
+- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so nothing here says
+  which *sound* matters.
+- A reliability of 0.9 leaves noise: ceilings say how much, and disattenuated values correct means, not single
+  clips.
+- `best-head`, `top-k-heads` and `corpus-mean` learn from dev clips, which these runs do not have.
+- Results made from Europarl-ST clips: CC BY-NC 4.0.""",
+}
+
+
+def page(runs: Sequence[Run], demo: Sequence[RunResult]) -> str:
+    """Write the whole page."""
+    parts = [_HEAD]
+    for name, body in (
+        ("what", what(runs)),
+        ("half", half(runs)),
+        ("sinks", sinks(runs)),
+        ("leaders", [*leaders(runs), *agreement(runs), *with_demo(runs, demo)]),
+        ("timing", timing(runs)),
+        ("unknown", []),
+    ):
+        parts += [_WORDS[name], "", *body]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def main() -> None:
+    """Read the command line and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "submissions")
+    demo = ROOT / "submissions" / "demo-asr-en" / "xbench-tiny"
+    parser.add_argument("--demo", type=Path, default=demo)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "findings.md")
+    given = parser.parse_args()
+    runs = runs_of(load_results(given.results))
+    if not runs:
+        raise SystemExit(f"{given.results} holds no results on clips called real-speech-...")
+    given.out.write_text(page(runs, load_results(given.demo)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
