@@ -23,6 +23,7 @@ from xbench.results.records import (
     TaskRecord,
     UnreliableRows,
     column_name,
+    model_labels,
     short_labels,
     undefined_counts,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "UnreliableRows",
     "column_name",
     "load_results",
+    "model_labels",
     "parse_result",
     "read_result",
     "short_labels",
