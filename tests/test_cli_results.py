@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from command_line import Run
+from xbench.cli.result_tables import show_results
 from xbench.results import load_results
 
 
@@ -63,6 +64,21 @@ def test_score_writes_and_shows_the_same_numbers(run: Run, made: Made, tmp_path:
     assert [r.utterances for r in again] == [r.utterances for r in first]
     # The group that is not distinguished from the best is marked.
     assert "= " in done.out.split("method")[1]
+
+
+def test_a_table_holds_results_of_one_model(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = load_results(made.results)
+    others = [replace(r, model=replace(r.model, revision="another one")) for r in results]
+    show_results(results, tmp_path)
+    alone = capsys.readouterr().out
+    show_results([*results, *others], tmp_path)
+    both = capsys.readouterr().out
+    name = results[0].model.name
+    assert both.count(f"asr | {name} (another ") == alone.count("asr | ")
+    assert both.count("mean-heads") == 2 * alone.count("mean-heads")
+    assert f"asr | {name}" not in alone  # one model needs no name
 
 
 def test_the_reference_drawn_again_is_marked_and_leads_nothing(

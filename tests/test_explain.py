@@ -65,7 +65,7 @@ def test_it_is_the_map_that_eval_scores(
     ("make", "expected"),
     [
         (lambda p: p.write_bytes(b"no audio at all"), "cannot be decoded"),
-        (lambda p: soundfile.write(p, np.zeros(8_000), 16_000), "it is silent"),
+        (lambda p: soundfile.write(p, np.zeros(8_000), 16_000), "is silent"),
         (lambda p: soundfile.write(p, np.zeros(0), 16_000), "holds no samples"),
         (
             lambda p: soundfile.write(p, np.full(2_400 * 1000, 0.1), 1000),

@@ -148,6 +148,15 @@ def test_deletion_as_published_fills_its_rows_and_no_other_deletion_does() -> No
     assert cells(table, "deletion, CA")[-1] == "41.2"
 
 
+def test_two_models_of_one_name_are_two_columns() -> None:
+    one = result(rho={"spes-input": 0.58})
+    other = replace(
+        result(rho={"spes-input": 0.11}), model=replace(one.model, revision="abcdefghij")
+    )
+    row = cells(report.replication([one, other]), "rho(CA, SM^X), all layers and heads, en ASR")
+    assert sorted(row[-2:]) == ["0.110 `mean-heads:layers=all`", "0.580 `mean-heads:layers=all`"]
+
+
 def test_another_method_is_no_aggregate_of_the_paper() -> None:
     contender = result(method="alti", rho={"spes-input": 0.9})
     table = report.replication([result(), contender])

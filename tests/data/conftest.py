@@ -15,11 +15,11 @@ WriteText = Callable[..., Path]
 
 @pytest.fixture
 def audio() -> WriteAudio:
-    """Return a function that writes a ramp: sample n is n / 2**20, so that any part of it shows where it is from."""
+    """Return a function that writes a ramp: sample n is n / 2**17, so that any part of it shows where it is from."""
 
     def write(path: Path, seconds: float, rate: int = 16_000, **format: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, np.arange(round(seconds * rate)) / 2**20, rate, **format)
+        soundfile.write(path, np.arange(round(seconds * rate)) / 2**17, rate, **format)
         return path
 
     return write

@@ -189,10 +189,12 @@ def test_no_samples_are_empty_audio(tmp_path: Path) -> None:
     assert reason_for(path) == "empty-audio"
 
 
-def test_a_clip_too_short_for_the_lower_rate_is_empty_audio(tmp_path: Path) -> None:
+def test_a_clip_shorter_than_a_window_is_too_short(tmp_path: Path) -> None:
     path = tmp_path / "one.wav"
-    soundfile.write(path, np.zeros(1, np.float32), 192_000)
-    assert reason_for(path) == "empty-audio"
+    soundfile.write(path, tone(16_000)[:399], 16_000)
+    assert reason_for(path) == "too-short"
+    soundfile.write(path, tone(16_000)[:400], 16_000)
+    assert len(read_audio(path, 16_000)) == 400
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -212,3 +214,52 @@ def test_the_hash_is_of_the_bytes_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(UtteranceError) as caught:
         audio_sha256(tmp_path / "none")
     assert caught.value.reason == "missing-audio"
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5], ids=["zeros", "constant"])
+def test_a_clip_in_which_nothing_varies_is_silent(tmp_path: Path, level: float) -> None:
+    path = tmp_path / "flat.wav"
+    soundfile.write(path, np.full(48_000, level), 16_000)
+    assert reason_for(path) == "silent-audio"
+    soundfile.write(path, level + 0.01 * tone(16_000), 16_000)  # -46 dB
+    assert len(read_audio(path, 16_000)) == 24_000
+
+
+def test_integers_that_were_written_as_floats_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "integers.wav"
+    soundfile.write(path, 32_768 * tone(16_000), 16_000, subtype="FLOAT")
+    assert reason_for(path) == "misscaled-audio"
+    soundfile.write(path, 3 * tone(16_000), 16_000, subtype="FLOAT")  # a float file may exceed 1
+    assert np.abs(read_audio(path, 16_000)).max() > 1.4
+
+
+@pytest.mark.parametrize(("other", "refused"), [(-1.0, True), (-0.999, True), (-0.9, False)])
+def test_channels_that_cancel_are_noticed(tmp_path: Path, other: float, refused: bool) -> None:
+    path = tmp_path / "inverted.wav"
+    soundfile.write(path, np.stack([tone(16_000), other * tone(16_000)], axis=1), 16_000)
+    if refused:
+        assert reason_for(path) == "cancelling-channels"
+    else:
+        assert len(read_audio(path, 16_000)) == 24_000
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "mp3", "ogg"])
+def test_a_file_that_was_cut_off_is_corrupt(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
+    assert len(read_audio(path, 16_000)) == 48_000
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert reason_for(path) == "corrupt-audio"
+    assert capfd.readouterr().err == ""  # the decoder of MP3 has something to say too
+
+
+def test_a_wav_file_that_was_written_to_a_pipe_states_no_length_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "piped.wav"
+    soundfile.write(path, tone(16_000), 16_000)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[4:8] = data[place : place + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert len(read_audio(path, 16_000)) == 24_000

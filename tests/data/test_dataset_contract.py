@@ -130,13 +130,13 @@ def test_a_good_dataset_passes(found: Callable[..., dict[str, CheckResult]]) -> 
         (None, {"b": {"id": "a"}}, "manifest", "test: line 2: id 'a' is the id of line 1"),
         (None, {"a": {"audio": "gone.wav"}}, "manifest", "line 1: audio of 'a'"),
         (None, {"a": {"audio": 3}, "b": {"id": ""}}, "manifest", "and 1 more"),
-        ({"a": np.zeros(4000), "b": 0.3}, None, "audio", "a: its audio is silence"),
+        ({"a": np.zeros(4000), "b": 0.3}, None, "audio", "a.wav: is silent"),
         ({"a": b"no audio", "b": 0.3}, None, "audio", "cannot be decoded"),
         (
             None,
             {"a": {"words": [{"word": "hi", "start": 0.0, "end": 0.9}]}},
-            "audio",
-            "a: a word ends at 0.90 s of 0.30 s",
+            "manifest",
+            "words of 'a': they end at 0.9 s, the clip after 0.30 s",
         ),
     ],
 )
@@ -302,8 +302,8 @@ def test_a_good_corpus_passes(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (
             changing(lambda clips: [replace(clips[0], words=(Word("hi", 0, 9),)), *clips[1:]]),
             {},
-            "audio",
-            "a: a word ends at 9.00 s of 0.30 s",
+            "manifest",
+            "words of 'a': they end at 9 s, the clip after 0.30 s",
         ),
     ],
 )

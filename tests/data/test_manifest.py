@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xbench import registry
+from xbench.data import foreign
 from xbench.data import manifest as manifest_module
 from xbench.data.audio import audio_sha256, read_audio
 from xbench.data.datasets import manifest_path, utterances_for
@@ -45,7 +46,7 @@ from xbench.spec import (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("a", "b", "c"):
-        samples = np.full(160, ord(name) / 200, np.float32)
+        samples = np.random.default_rng(ord(name)).normal(0, 0.1, 1600)
         soundfile.write(tmp_path / f"{name}.wav", samples, 16_000)
     return tmp_path
 
@@ -76,14 +77,14 @@ def ids(manifest: Manifest) -> list[str]:
 
 
 def test_every_field_is_read(folder: Path) -> None:
-    words = [{"word": "text", "start": 0, "end": 0.5, "phones": []}]
+    words = [{"word": "text", "start": 0, "end": 0.05, "phones": []}]
     full = line("a", translation_it="testo", translation_de="Text", cluster="s1", words=words, x=1)
     manifest = read_manifest(write(folder, full, line("b")))
     first, second = manifest.utterances
     assert first.audio == folder / "a.wav"
     assert first.translations == (("de", "Text"), ("it", "testo"))
     assert (first.cluster, first.cluster_assumed) == ("s1", False)
-    assert first.words == (Word("text", 0.0, 0.5),)
+    assert first.words == (Word("text", 0.0, 0.05),)
     assert first.audio_sha256 == audio_sha256(folder / "a.wav")
     assert (second.cluster, second.cluster_assumed) == ("b", True)
     assert (second.translations, second.words) == ((), None)
@@ -481,3 +482,96 @@ def test_a_field_that_is_nearly_a_known_one_is_told(folder: Path, written: str, 
 )
 def test_other_fields_are_nobodys_business(folder: Path, name: str) -> None:
     assert probable_misspellings(write(folder, line("a", **{name: "x"}))) == []
+
+
+CASES = {
+    "NeMo": (
+        '{"audio_filepath": "a.wav", "text": "hello", "duration": 3.9}',
+        "line 1: keys of another tool: rename 'audio_filepath' to 'audio', 'text' to 'transcript'; "
+        "add 'id' and 'language'",
+    ),
+    "audiofolder": (
+        '{"file_name": "a.wav", "transcription": "hello", "id": "a", "lang": "en"}',
+        "line 1: keys of another tool: rename 'file_name' to 'audio', 'lang' to 'language', "
+        "'transcription' to 'transcript'",
+    ),
+    "datasets": (
+        json.dumps(line(audio={"path": "a.wav", "bytes": None})),
+        'line 1: audio: expected a text, found a mapping; write the path alone, "a.wav" '
+        "(audio in bytes must be saved as a file)",
+    ),
+    "number as id": (
+        json.dumps(line(7)),
+        'line 1: id: expected a text, found the number 7; write "7"',
+    ),
+    "no transcript": (
+        json.dumps(line(transcript=None)),
+        'line 1: transcript: expected a text, found null; write "" where nobody knows it',
+    ),
+    "JSON array": (
+        json.dumps([line("a"), line("b")], indent=1),
+        f"it is one JSON array; {foreign.ONE_OBJECT} (jq -c '.[]' writes them so)",
+    ),
+    "tabs": (
+        "id\taudio\tlanguage\ttranscript\na\ta.wav\ten\thello",
+        f"it is a table of 4 columns between tabs; {foreign.ONE_OBJECT}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_manifest_of_another_tool_is_one_sentence_that_says_what_to_do(
+    folder: Path, name: str
+) -> None:
+    written, expected = CASES[name]
+    assert problems_of(write(folder, written)) == [expected]
+
+
+def test_utf_16_is_told_as_such(folder: Path) -> None:
+    path = folder / "m.jsonl"
+    path.write_bytes(json.dumps(line()).encode("utf-16"))
+    assert problems_of(path) == ["it is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"]
+
+
+def test_what_a_thousand_lines_have_in_common_is_told_once_and_counted(folder: Path) -> None:
+    written = json.dumps({"audio_filepath": "a.wav", "text": "hello"})
+    (problem,) = problems_of(write(folder, *[written] * 1000))
+    assert problem.startswith("line 1: keys of another tool")
+    assert problem.endswith("(and on 999 more lines)")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("A.WAV", "there is 'a.wav'"), ("x\\a.wav", "not backslashes")]
+)
+def test_a_path_of_another_system_is_told(folder: Path, written: str, meant: str) -> None:
+    (problem,) = problems_of(write(folder, line("a", audio=written)))
+    assert meant in problem
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("en", ""), ("cmn", ""), ("en-US", "did you mean 'en'?"), ("English", "is no code")],
+)
+def test_a_language_that_is_no_code_is_told(folder: Path, code: str, told: str) -> None:
+    found = probable_misspellings(write(folder, line("a", language=code), line("b", language=code)))
+    assert len(found) == bool(told)
+    assert all(told in text and "(and on 1 more lines)" in text for text in found)
+
+
+def words(*ends: float) -> list[dict[str, Any]]:
+    return [{"word": "a", "start": end / 2, "end": end} for end in ends]
+
+
+def test_words_after_the_end_of_their_clip_are_told_of_every_line(folder: Path) -> None:
+    # the clips last 0.1 s
+    path = write(
+        folder,
+        line("a", words=words(0.05, 0.3)),  # within what aligners round
+        line("b", words=words(0.05, 9.0)),
+        line("c", words=words(50.0, 90.0)),
+    )
+    assert problems_of(path) == [
+        "line 2: words of 'b': they end at 9 s, the clip after 0.10 s",
+        "line 3: words of 'c': they end at 90 s, the clip after 0.10 s; times are in seconds, these look like "
+        "milliseconds",
+    ]

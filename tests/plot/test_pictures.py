@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,30 @@ def test_labels_keep_the_parameters_that_tell_methods_apart(make_result: Make) -
         "rollout",
         "rollout:alpha=0.5",
     ]
+
+
+def of_revision(result: RunResult, revision: str) -> RunResult:
+    return replace(result, model=replace(result.model, revision=revision))
+
+
+@pytest.fixture
+def namesakes(make_result: Make) -> list[RunResult]:
+    """Return results of two checkpoints with one name: the second is worse by 0.5."""
+    return [
+        of_revision(make_result(name, [value] * 6), revision)
+        for revision, drop in (("0123456789ab", 0.0), ("0123456789cd", 0.5))
+        for name, value in (("mean-heads", 0.75 - drop), ("rollout", 0.65 - drop))
+    ]
+
+
+def test_two_models_of_one_name_stay_two(namesakes: list[RunResult], tmp_path: Path) -> None:
+    drawn = svg("heatmap", namesakes, tmp_path)
+    for number in ("0.75", "0.65", "0.25", "0.15"):
+        assert f">{number}<" in drawn
+    assert ">m (0123456789a)<" in drawn
+    assert ">m (0123456789c)<" in drawn
+    assert svg("forest", namesakes, tmp_path).count(">mean-heads<") == 2
+
+
+def test_a_name_that_one_model_has_stays_as_it_is(results: list[RunResult], tmp_path: Path) -> None:
+    assert ">t | m<" in svg("forest", results, tmp_path)

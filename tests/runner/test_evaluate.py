@@ -357,18 +357,22 @@ def test_bad_audio_is_counted_and_the_others_are_kept(
         "broken": wav_header_only(),
         "empty": np.zeros(0, dtype=np.float32),
         "nan": np.array([0.0, np.nan] * 4000, dtype=np.float32),
+        "silent": np.zeros(8000, dtype=np.float32),
+        "inverted": 0.2 * np.sin(np.arange(8000))[:, None] * [1.0, -1.0],
         "foreign": 0.6,
         "good-2": 0.8,
     }
     fields = {"foreign": {"language": "de"}}
     result = run(replace(spec, data=str(make_manifest(clips, fields))), options)
     assert result.status == "partial"
-    assert result.reason == "5 utterance(s) failed or were refused"
+    assert result.reason == "7 utterance(s) failed or were refused"
     assert {f.id: f.reason for f in result.failures} == {
         "long": "too-long",
         "broken": "corrupt-audio",
         "empty": "empty-audio",
         "nan": "non-finite-audio",
+        "silent": "silent-audio",
+        "inverted": "cancelling-channels",
         "foreign": "unsupported-language",
     }
     assert all(str(tmp_path) not in f.message for f in result.failures)

@@ -12,7 +12,7 @@ from typing import Any
 
 from xbench.errors import UsageError
 from xbench.inputs import markdown_cell
-from xbench.results import RunResult
+from xbench.results import RunResult, model_labels
 from xbench.tasks.strict_yaml import read_yaml
 
 _AGGREGATES = ("mean-heads", "mean-layers", "raw-attention")
@@ -50,8 +50,14 @@ def replication(results: Sequence[RunResult]) -> str:
             f"none of the {len(results)} results is of the paper's tasks ({', '.join(sorted(tasks))}); "
             "`xbench eval --task paper` makes them"
         )
-    models = sorted({result.model.name for result in used})
-    head = ["quantity", "published", "source", *(models or ["this run"])]
+    labels = model_labels(result.model for result in used)
+    models = sorted(labels, key=lambda identity: labels[identity])
+    head = [
+        "quantity",
+        "published",
+        "source",
+        *([labels[model] for model in models] or ["this run"]),
+    ]
     body = [
         [
             *(row[key] for key in ("quantity", "published", "source")),
@@ -68,8 +74,8 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(map(markdown_cell, row)) + " |\n" for row in rows)
 
 
-def _of(results: Iterable[RunResult], task: str, model: str) -> list[RunResult]:
-    return [r for r in results if (r.task.name, r.model.name) == (task, model)]
+def _of(results: Iterable[RunResult], task: str, model: tuple[str, str]) -> list[RunResult]:
+    return [r for r in results if (r.task.name, r.model.identity) == (task, model)]
 
 
 def _cell(row: Mapping[str, Any], results: Sequence[RunResult]) -> str:

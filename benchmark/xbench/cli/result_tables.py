@@ -18,23 +18,27 @@ if TYPE_CHECKING:
 
 
 def show_results(results: Sequence[RunResult], folder: Path) -> None:
-    """Print one table per task and reference, then where the files lie."""
-    by_task: dict[str, list[RunResult]] = {}
+    """Print one table per task, model and reference, then where the files lie."""
+    from xbench.results import model_labels
+
+    models = model_labels(result.model for result in results)
+    groups: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:
-        by_task.setdefault(result.task.name, []).append(result)
-    for group in by_task.values():
+        groups.setdefault((result.task.name, models[result.model.identity]), []).append(result)
+    for (task, model), group in groups.items():
+        title = f"{task} | {model}" if len(models) > 1 else task
         if all(r.status == "unsupported" for r in group):
             for reason in dict.fromkeys(r.reason for r in group):
-                say(f"{group[0].task.name} | unsupported: {reason}\n")
+                say(f"{title} | unsupported: {reason}\n")
             continue
         # An unsupported method has no references of its own to describe the table with.
         shown = next((r for r in group if r.status != "unsupported"), group[0])
         for reference in shown.references:
             if any(s.reference == reference.name for s in shown.scores):
-                out.print(_score_table(shown, reference, group))
+                out.print(_score_table(title, shown, reference, group))
         alone = [s for s in shown.scores if s.reference is None]
         for first in range(0, len(alone), _WIDEST):
-            out.print(_intervention_table(shown, alone[first : first + _WIDEST], group))
+            out.print(_intervention_table(title, shown, alone[first : first + _WIDEST], group))
         for result in group:
             if result.gates:
                 say(_gate_line(result))
@@ -56,7 +60,7 @@ _LEGEND = (
 
 
 def _score_table(
-    shown: RunResult, reference: ReferenceRecord, results: Sequence[RunResult]
+    title: str, shown: RunResult, reference: ReferenceRecord, results: Sequence[RunResult]
 ) -> Table:
     headline = shown.task.headline
     scores = [s for s in shown.scores if s.reference == reference.name]
@@ -67,7 +71,7 @@ def _score_table(
     table = Table(
         title="\n".join(
             [
-                f"{shown.task.name} | {reference.name}, {_masks(reference)} masks, "
+                f"{title} | {reference.name}, {_masks(reference)} masks, "
                 f"estimated reliability {_number(reference.reliability.value)}"
                 f"{_audio_tokens(reference)}{_unconverged(reference)}",
                 *bounds,
@@ -118,11 +122,11 @@ _WIDEST = 3  # scores with their intervals that fit beside a method's name
 
 
 def _intervention_table(
-    shown: RunResult, metrics: Sequence[ScoreRecord], results: Sequence[RunResult]
+    title: str, shown: RunResult, metrics: Sequence[ScoreRecord], results: Sequence[RunResult]
 ) -> Table:
     """Return scores without a reference; in the head of each column the floor."""
     table = Table(
-        title=f"{shown.task.name} | by intervention, no reference",
+        title=f"{title} | by intervention, no reference",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,

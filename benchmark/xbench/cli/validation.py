@@ -9,12 +9,16 @@ from pathlib import Path
 from xbench import tasks
 from xbench.bundle import FILE, read_bundle
 from xbench.claims import examine
-from xbench.data.manifest import probable_misspellings, read_manifest
-from xbench.errors import UsageError, XbenchError
+from xbench.data.audio import check_audio
+from xbench.data.foreign import ONE_OBJECT, whole_file
+from xbench.data.manifest import Manifest, probable_misspellings, read_manifest
+from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.inputs import files_below, open_plain
 from xbench.results import read_result
 from xbench.schemas import InvalidFile
 from xbench.spec import Selection
+
+SHOWN = 20  # problems of one file that are told; a file of another tool has thousands
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ def all_files(paths: Sequence[Path]) -> list[Path]:
 
 def check_file(path: Path) -> Told:
     """Check a task file (.yaml), manifest (.jsonl), result or bundle (.json); nothing of it is raised."""
+    if path.suffix in _TABLES:
+        return Told((f"{path}: a manifest is JSON lines (.jsonl), not a table: {ONE_OBJECT}",))
     if path.suffix not in _CHECKS:
         return Told((f"{path}: expected a .yaml task, a .jsonl manifest or a .json result",))
     try:
@@ -54,7 +60,10 @@ def check_file(path: Path) -> Told:
     try:
         return _CHECKS[path.suffix](path)
     except InvalidFile as problem:
-        return Told(tuple(f"{path}: {line}" for line in problem.problems))
+        lines = [f"{path}: {line}" for line in problem.problems[:SHOWN]]
+        if (more := len(problem.problems) - SHOWN) > 0:
+            lines.append(f"{path}: and {more:,} more problems")
+        return Told(tuple(lines))
     except XbenchError as problem:
         return Told((str(problem),))
 
@@ -64,11 +73,28 @@ def _task(path: Path) -> Told:
 
 
 def _manifest(path: Path) -> Told:
-    read_manifest(path, selection=Selection())
-    return Told(warnings=tuple(f"{path}: {text}" for text in probable_misspellings(path)))
+    manifest = read_manifest(path, selection=Selection())
+    told = [*probable_misspellings(path), *_refused_clips(manifest)]
+    return Told(warnings=tuple(f"{path}: {text}" for text in told))
+
+
+def _refused_clips(manifest: Manifest) -> list[str]:
+    """Say which clips a run will refuse: they are decoded as there, and checked for speech that may be in them."""
+    refused = []
+    for utterance in manifest.utterances:
+        try:
+            check_audio(utterance.audio)
+        except UtteranceError as problem:
+            refused.append(f"clip '{utterance.id}' will be refused ({problem.reason}): {problem}")
+    count, total = len(refused), len(manifest.utterances)
+    more = [f"{count} of {total} clips will be refused"] if count > SHOWN else []
+    return refused[:SHOWN] + more
 
 
 def _json(path: Path) -> Told:
+    with open_plain(path) as file:
+        if file.read(100).lstrip().startswith(b"["):
+            return Told((f"{path}: {whole_file(b'[')}",))
     if path.name == FILE:
         read_bundle(path)
         return Told()
@@ -82,6 +108,7 @@ def _json(path: Path) -> Told:
     )
 
 
+_TABLES = (".tsv", ".csv")
 _CHECKS: Mapping[str, Callable[[Path], Told]] = {
     ".yaml": _task,
     ".jsonl": _manifest,

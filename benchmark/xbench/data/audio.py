@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float
 
+from xbench.data.audio_checks import (
+    check_channels,
+    check_header,
+    check_samples,
+    check_whole,
+    states_length,
+)
 from xbench.errors import UtteranceError
 from xbench.inputs import open_plain
 
-# What no recording of speech has: such a header is damaged, or made to fill memory.
-LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-MOST_CHANNELS = 64
 LONGEST_SECONDS = 3600.0
 _BLOCK = 1 << 16  # frames that are decoded at a time
+_ONE_AT_A_TIME = threading.Lock()  # standard error is the process's
 
 
 def read_audio(
@@ -27,19 +36,16 @@ def read_audio(
     Memory is bounded by `longest_seconds` at the rate of the file, whatever its header claims.
 
     Raises:
-        UtteranceError: `missing-audio`, `corrupt-audio`, `empty-audio`, `non-finite-audio` or `too-long`.
+        UtteranceError: `missing-audio`, `corrupt-audio`, `too-long`, `cancelling-channels`, or as `check_samples`.
     """
     # Manifests are checked without decoding, which alone needs the two C libraries.
     import soxr
 
     mono, file_rate = _decode(path, longest_seconds)
-    if not np.isfinite(mono).all():
-        raise UtteranceError("non-finite-audio", f"{path}: holds NaN or infinite samples")
-    samples: Float[np.ndarray, "sample"] = mono
-    if file_rate != sampling_rate:
-        samples = soxr.resample(mono, file_rate, sampling_rate, "HQ")
-    if not len(samples):
-        raise UtteranceError("empty-audio", f"{path}: holds no samples")
+    check_samples(path, mono, file_rate)
+    if file_rate == sampling_rate:
+        return mono
+    samples: Float[np.ndarray, " sample"] = soxr.resample(mono, file_rate, sampling_rate, "HQ")
     return samples
 
 
@@ -56,7 +62,24 @@ def audio_sha256(path: Path) -> str:
         raise _missing(path, error) from None
 
 
-def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, "sample"], int]:
+def check_audio(path: Path) -> None:
+    """Decode a file and refuse it for what `read_audio` refuses; raises UtteranceError."""
+    check_samples(path, *_decode(path, LONGEST_SECONDS))
+
+
+def audio_seconds(path: Path) -> float | None:
+    """Return how long a file says it is; None where it does not say, or cannot be decoded."""
+    import soundfile
+
+    try:
+        with open_plain(path) as file, quiet_decoder(file), soundfile.SoundFile(file) as sound:
+            stated = sound.frames if states_length(sound) else None
+            return None if stated is None else stated / sound.samplerate
+    except (OSError, soundfile.LibsndfileError):
+        return None
+
+
+def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, " sample"], int]:
     """Decode block by block: a streamed file does not say how long it is, and a header may lie."""
     import soundfile
 
@@ -67,10 +90,10 @@ def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, "samp
             return False
 
     try:
-        with open_plain(path) as file, Forward(file) as sound:
-            _check_header(path, sound)
+        with open_plain(path) as file, quiet_decoder(file), Forward(file) as sound:
+            check_header(path, sound)
             rate: int = sound.samplerate
-            blocks, frames = [], 0
+            blocks, frames, energy = [], 0, 0.0
             while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
                 frames += len(block)
                 if frames > longest_seconds * rate:
@@ -79,40 +102,40 @@ def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, "samp
                         f"{path}: lasts longer than {longest_seconds:g} s, the most that is read",
                     )
                 blocks.append(block.mean(axis=1, dtype=np.float32))
-            _check_whole(path, sound, frames)
+                if sound.channels > 1:
+                    energy += float(np.square(block, dtype=np.float64).mean(axis=1).sum())
+            check_whole(path, file, sound, frames)
     except OSError as error:
         raise _missing(path, error) from None
     except soundfile.LibsndfileError as error:
         raise UtteranceError(
             "corrupt-audio", f"{path}: cannot be decoded: {error.error_string}"
         ) from None
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    check_channels(path, float(np.square(mono, dtype=np.float64).sum()), energy)
+    return mono, rate
 
 
-def _check_header(path: Path, sound: Any) -> None:
-    if not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
-        raise UtteranceError(
-            "corrupt-audio",
-            f"{path}: a sampling rate of {sound.samplerate} Hz is none of a recording "
-            f"({LOWEST_RATE} to {HIGHEST_RATE} Hz)",
-        )
-    if sound.channels > MOST_CHANNELS:
-        raise UtteranceError(
-            "corrupt-audio", f"{path}: {sound.channels} channels are more than {MOST_CHANNELS}"
-        )
+@contextmanager
+def quiet_decoder(file: BinaryIO) -> Iterator[None]:
+    """Send what the decoder of MP3 prints to nowhere: what is wrong with a file is told by us, once.
 
-
-def _check_whole(path: Path, sound: Any, frames: int) -> None:
-    """Refuse a FLAC file that ends before the length that it states; one that was streamed states none."""
-    stated = sound.frames
-    if sound.format == "FLAC" and frames < stated < _UNKNOWN_LENGTH:
-        raise UtteranceError(
-            "corrupt-audio",
-            f"{path}: ends after {frames / sound.samplerate:.3g} s of {stated / sound.samplerate:.3g} s",
-        )
-
-
-_UNKNOWN_LENGTH = 1 << 62  # what libsndfile says of a file that does not say it is near 2 ** 63
+    mpg123 writes to the process's standard error, past Python, and libsndfile has no switch for it.
+    """
+    head = file.read(3)
+    file.seek(0)
+    mpeg = head == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+    if not mpeg:
+        yield
+        return
+    with _ONE_AT_A_TIME, Path(os.devnull).open("wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _missing(path: Path, error: OSError) -> UtteranceError:

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xbench.data.audio import audio_sha256
+from xbench.data import foreign
+from xbench.data.audio import audio_seconds, audio_sha256
 from xbench.errors import UsageError, UtteranceError, nearest
 from xbench.inputs import MANIFEST_BYTES, bounded, json_integer, json_number
-from xbench.schemas import InvalidFile, schema
-from xbench.schemas import problems as problems_of
+from xbench.schemas import InvalidFile, Problem, find_problems, schema
 from xbench.spec import Selection, content_hash
 
 _TRANSLATION = "translation_"
+_LATE_SECONDS = (
+    0.25  # by which the last word may end after its clip: aligners round, and clips are trimmed
+)
 _EVERYTHING = Selection()
 
 
@@ -127,23 +130,27 @@ def read_manifest(
 
 
 def probable_misspellings(path: Path) -> list[str]:
-    """Return the fields that are ignored because they are no known field, but look like one.
+    """Return the fields that are ignored because they are no known field, but look like one, and odd languages.
 
-    Unknown fields are allowed; one that is nearly `transcript` or `translation_it` is probably a mistake.
+    Unknown fields are allowed; one that is nearly `transcript` or `translation_it` is probably a mistake. So is a
+    language that is no code such as `en`.
 
     Raises:
         InvalidFile: as `read_manifest`.
     """
-    numbers: dict[str, list[int]] = {}
-    for line in _read_lines(path):
-        for name in line.fields:
-            numbers.setdefault(name, []).append(line.number)
-    return [
-        f"line {found[0]}: field '{name}' is ignored{meant}"
-        + (f" (and on {len(found) - 1} more lines)" if len(found) > 1 else "")
-        for name, found in numbers.items()
+    lines = _read_lines(path)
+    fields = [
+        (line.number, f"field '{name}' is ignored{meant}")
+        for line in lines
+        for name in line.fields
         if (meant := _probably_meant(name))
     ]
+    languages = [
+        (line.number, f"language {odd}")
+        for line in lines
+        if (odd := foreign.odd_language(line.language))
+    ]
+    return _told_once(fields) + _told_once(languages)
 
 
 _FIELDS = tuple(schema("manifest")["properties"])
@@ -166,6 +173,8 @@ def _read_lines(path: Path) -> list[_Line]:
         data = bounded(path, MANIFEST_BYTES)
     except OSError as error:
         raise UsageError(f"manifest {path} cannot be read: {error.strerror or error}") from None
+    if why := foreign.whole_file(data):
+        raise InvalidFile(str(path), [why])
     lines: list[_Line] = []
     problems: list[tuple[int, str]] = []
     # Only "\n" ends a line: str.splitlines would also break at U+2028 inside a transcript.
@@ -183,9 +192,7 @@ def _read_lines(path: Path) -> list[_Line]:
             lines.append(_Line(number, fields))
     problems += _repeated_ids(lines)
     if problems:
-        raise InvalidFile(
-            str(path), [f"line {number}: {text}" for number, text in sorted(problems)]
-        )
+        raise InvalidFile(str(path), _told_once(problems))
     if not lines:
         raise InvalidFile(str(path), ["no utterances; every line holds one JSON object"])
     return lines
@@ -224,12 +231,35 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _told_once(problems: Iterable[tuple[int, str]]) -> list[str]:
+    """Word problems with their lines, in order; what many lines have in common is told of the first, and counted."""
+    numbers: dict[str, list[int]] = {}
+    for number, text in sorted(problems):
+        numbers.setdefault(text, []).append(number)
+    return [
+        f"line {found[0]}: {text}"
+        + (f" (and on {len(found) - 1:,} more lines)" if len(found) > 1 else "")
+        for text, found in numbers.items()
+    ]
+
+
 def _line_problems(fields: Any) -> list[str]:
-    return problems_of("manifest", fields) or [
+    if isinstance(fields, dict) and (renaming := foreign.keys_to_rename(fields)):
+        return [renaming]
+    if found := find_problems("manifest", fields):
+        return [f"{problem}{_instead(problem, fields)}" for problem in found]
+    return [
         f"words[{index}]: end {word['end']} is before start {word['start']}"
         for index, word in enumerate(fields.get("words") or ())
         if word["end"] < word["start"]
     ]
+
+
+def _instead(problem: Problem, fields: Any) -> str:
+    if len(problem.path) != 1 or not isinstance(fields, dict):
+        return ""
+    key = str(problem.path[0])
+    return foreign.odd_value(key, fields.get(key))
 
 
 def _repeated_ids(lines: Iterable[_Line]) -> Iterator[tuple[int, str]]:
@@ -279,26 +309,45 @@ def _with_audio(
             for line in lines
         )
     digests: dict[Path, str] = {}
-    problems: list[str] = []
+    problems: list[tuple[int, str]] = []
     for line in lines:
         audio = path.parent / line.fields["audio"]
         if audio not in digests:
             try:
                 digests[audio] = hashed(audio)
             except UtteranceError as error:
-                problems.append(f"line {line.number}: audio of '{line.id}': {error}")
+                meant = foreign.odd_path(audio, line.fields["audio"])
+                problems.append((line.number, f"audio of '{line.id}': {error}{meant}"))
                 continue
         stated = line.fields.get("sha256")
         if stated and stated.lower() != digests[audio]:
             problems.append(
-                f"line {line.number}: audio of '{line.id}': {audio} is another file than the manifest was "
-                "made of (its sha256 differs); prepare the manifest again"
+                (
+                    line.number,
+                    f"audio of '{line.id}': {audio} is another file than the manifest was made of (its sha256 "
+                    "differs); prepare the manifest again",
+                )
             )
+        elif late := _late_words(line, audio):
+            problems.append((line.number, late))
     if problems:
-        raise InvalidFile(str(path), problems)
+        raise InvalidFile(str(path), _told_once(problems))
     audio_of = [path.parent / line.fields["audio"] for line in lines]
     return tuple(
         _utterance(line, audio, digests[audio]) for line, audio in zip(lines, audio_of, strict=True)
+    )
+
+
+def _late_words(line: _Line, audio: Path) -> str | None:
+    """Say how far the words of a line reach beyond its clip; None where they do not, or nobody knows how long it is."""
+    ends = [float(word["end"]) for word in line.fields.get("words") or ()]
+    seconds = audio_seconds(audio) if ends else None
+    if seconds is None or max(ends) <= seconds + _LATE_SECONDS:
+        return None
+    shrunk = min(ends) >= 10 and max(ends) / 1000 <= seconds + _LATE_SECONDS
+    guess = "; times are in seconds, these look like milliseconds" if shrunk else ""
+    return (
+        f"words of '{line.id}': they end at {max(ends):g} s, the clip after {seconds:.2f} s{guess}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -21,7 +22,8 @@ def check_source(name: str, source: str, known: Collection[str]) -> None:
     if source not in known:
         raise UtteranceError(
             "unsupported-language",
-            f"model '{name}' does not know the language '{source}'; it knows {_listed(known)}",
+            f"model '{name}' does not know the language '{source}'; it knows {_listed(known)}"
+            + _without_region(source, known),
         )
 
 
@@ -32,6 +34,12 @@ def check_target(name: str, target: str, known: Collection[str]) -> None:
         raise UtteranceError(
             "unsupported-language", f"model '{name}' cannot translate into '{target}'; {why}"
         )
+
+
+def _without_region(language: str, known: Collection[str]) -> str:
+    """Return ", did you mean 'en'?" for `en-US` where the model knows `en`."""
+    plain = re.split("[-_]", language, maxsplit=1)[0].lower()
+    return f", did you mean '{plain}'?" if plain != language and plain in known else ""
 
 
 def _listed(known: Collection[str]) -> str:

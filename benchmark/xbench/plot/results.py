@@ -8,7 +8,7 @@ from typing import Any
 
 from xbench.errors import UsageError
 from xbench.plot.figure import KINDS, new_figure
-from xbench.results import RunResult, ScoreRecord, column_name, short_labels
+from xbench.results import RunResult, ScoreRecord, column_name, model_labels, short_labels
 from xbench.stats import mean_estimate, pareto_front
 
 _WIDTH = 7.2  # inches: a text column of an A4 page
@@ -17,16 +17,17 @@ _ROW = 0.22
 
 @dataclass(frozen=True)
 class Point:
-    """One result with the score that is drawn, and what its method is called beside the others."""
+    """One result with the score that is drawn, and what its method and its model are called beside the others."""
 
     result: RunResult
     score: ScoreRecord
     name: str
+    model: str
 
     @property
     def panel(self) -> tuple[str, str]:
         """Task and model: scores are compared within one panel only."""
-        return self.result.task.name, self.result.model.name
+        return self.result.task.name, self.model
 
     @property
     def style(self) -> tuple[str, str]:
@@ -45,8 +46,9 @@ def draw(kind: str, results: Sequence[RunResult], path: str, metric: str | None 
     if not results:
         raise UsageError("there is no result file to draw; name files or folders that hold some")
     names = short_labels([result.method for result in results])
+    models = model_labels(result.model for result in results)
     points = [
-        Point(result, found, name)
+        Point(result, found, name, models[result.model.identity])
         for result, name in zip(results, names, strict=True)
         if (found := _chosen(result, metric))
     ]

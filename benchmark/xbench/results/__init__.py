@@ -25,6 +25,7 @@ from xbench.results.records import (
     TaskRecord,
     UnreliableRows,
     column_name,
+    model_labels,
     short_labels,
     undefined_counts,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "UnreliableRows",
     "column_name",
     "load_results",
+    "model_labels",
     "parse_result",
     "read_result",
     "short_labels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -52,6 +53,11 @@ class ModelRecord:
     n_parameters: int
     precision: str
     remote_code: bool
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Name and revision: two checkpoints of one name, such as `checkpoint-1000`, are two models."""
+        return self.name, self.revision
 
 
 @dataclass(frozen=True)
@@ -309,6 +315,25 @@ def short_labels(methods: Sequence[MethodRecord]) -> list[str]:
         replace(m, params={k: v for k, v in m.params.items() if k in telling[m.name]}).label
         for m in methods
     ]
+
+
+def model_labels(models: Iterable[ModelRecord]) -> dict[tuple[str, str], str]:
+    """Return a label per model by its identity: its name, and the start of its revision where others have the name."""
+    found = list(dict.fromkeys(model.identity for model in models))
+    uses = Counter(name for name, _ in found)
+    return {
+        (name, revision): name if uses[name] == 1 else f"{name} ({_start(revision, name, found)})"
+        for name, revision in found
+    }
+
+
+def _start(revision: str, name: str, found: Sequence[tuple[str, str]]) -> str:
+    """Return as much of a revision as tells it from the others of this name, at least eight characters."""
+    others = [other for same, other in found if same == name and other != revision]
+    length = 8
+    while length < len(revision) and any(o.startswith(revision[:length]) for o in others):
+        length += 1
+    return revision[:length]
 
 
 def undefined_counts(reasons: Iterable[str | None]) -> dict[str, int]:

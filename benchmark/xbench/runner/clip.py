@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xbench import registry
 from xbench.case import Case
-from xbench.data.audio import audio_sha256, read_audio
+from xbench.data.audio import audio_sha256
 from xbench.data.manifest import Utterance
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.maps import GridMap, on_encoder_grid
@@ -30,8 +28,6 @@ from xbench.runner.progress import SILENT, Reporter
 from xbench.spec import Call, RunSpec, TaskSpec
 from xbench.store import Store, default_folder
 from xbench.tasks import load_task
-
-_SILENCE = 10 ** (-60 / 20)  # -60 dB below full scale
 
 
 def explain(
@@ -113,11 +109,6 @@ def _explain(
     reporter: Reporter,
 ) -> Explanation:
     model, info = bench.model, bench.info
-    samples = read_audio(job.utterance.audio, info.sampling_rate, stages.longest_seconds(info))
-    if np.abs(samples).max() < _SILENCE:
-        raise UtteranceError(
-            "silent", "it is silent (peak below -60 dB): there is nothing to explain"
-        )
     for call in references:
         if why := compare.unsupported_reference(info, call.name):
             raise UsageError(f"reference '{call.name}': {why}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 PathPart = str | int
-_SHOWN = 50
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Problem:
 class InvalidFile(UsageError):
     """A file with problems: the first line counts them, then every problem has its own line.
 
-    `problems` holds all of them; the text stops after 50 so that the first line stays in sight.
+    `problems` holds all of them; the text stops after 20 so that the first line stays in sight.
     """
 
     def __init__(self, file: str, problems: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ class InvalidFile(UsageError):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = [f"{file}: {count}", *(f"  {p}" for p in problems[:_SHOWN])]
         if len(problems) > _SHOWN:
-            lines.append(f"  and {len(problems) - _SHOWN} more; `xbench validate {file}` lists all")
+            lines.append(f"  and {len(problems) - _SHOWN} more")
         super().__init__("\n".join(lines))
         self.problems = tuple(problems)
 

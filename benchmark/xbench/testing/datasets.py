@@ -10,8 +10,9 @@ prepared on this machine.
     refuses        a corpus refuses a folder without its files, in one sentence; a dataset gives the path of a manifest
                    for every split it states, or refuses it in one sentence
     clips          a reader yields `Clip`s, twice the same, no id twice, and only the languages that are asked for
-    manifest       there is a manifest that can be read: lines as in its schema, no id twice, no audio file missing
-    audio          the first clips can be decoded, are no silence, and last as long as their words
+    manifest       there is a manifest that can be read: lines as in its schema, no id twice, no audio file missing, no
+                   word after the end of its clip
+    audio          the first clips can be decoded and speech may be in them (`data.audio_checks`)
     languages      languages of speech and translations are codes of ISO 639, such as en
     clusters       every clip names its speaker or talk, or none does, and there are several: intervals rest on them
     disjoint       no recording is in two splits: what is learned on one would be tested on it
@@ -32,13 +33,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xbench import registry
-from xbench.data.audio import read_audio
+from xbench.data.audio import check_audio
 from xbench.data.corpora.clip import Clip
 from xbench.data.manifest import Manifest, Utterance, read_manifest
-from xbench.data.prepare import RATE, read_corpus, write_manifest
+from xbench.data.prepare import read_corpus, write_manifest
 from xbench.data.prepared import prepared_manifest
 from xbench.description import CorpusDescription, DatasetDescription
 from xbench.errors import EnvironmentProblem, UsageError, XbenchError, nearest
@@ -49,7 +48,6 @@ from xbench.testing.calls import MISFIT, check_signature, completed
 
 _CLIPS = 20  # of each language that are read of a corpus
 _DECODED = 3  # clips of each split that are decoded
-_SLACK = 0.5  # seconds by which the last word may end after its clip
 
 # ISO 639-1. Languages without such a code have one of three letters (639-3), which is not looked up.
 _TWO_LETTERS = (
@@ -283,13 +281,7 @@ def _check_manifest(subject: _Subject) -> None:
 def _check_audio(subject: _Subject) -> None:
     for manifest in subject.manifests.values():
         for utterance in manifest.utterances[:_DECODED]:
-            samples = read_audio(utterance.audio, RATE)
-            if not np.abs(samples).max() > 0:
-                raise Broken(f"{utterance.id}: its audio is silence")
-            seconds = len(samples) / RATE
-            last = max((word.end for word in utterance.words or ()), default=0.0)
-            if last > seconds + _SLACK:
-                raise Broken(f"{utterance.id}: a word ends at {last:.2f} s of {seconds:.2f} s")
+            check_audio(utterance.audio)
 
 
 def _check_languages(subject: _Subject) -> None:
