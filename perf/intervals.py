@@ -22,8 +22,8 @@ from xbench.stats import compare, mean_estimate
 
 HERE = Path(__file__).parent
 DRAWS, TABLES = 4000, 300
-CLUSTERS = (5, 8, 12, 20, 39)
-COMPARED = (8, 16, 30)
+CLUSTERS = (5, 8, 12, 20, 39, 60, 100)
+COMPARED = (8, 16, 30, 60)
 Regime = Callable[[np.random.Generator, int], np.ndarray]
 
 # Each has the mean 0.

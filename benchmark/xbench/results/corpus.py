@@ -49,4 +49,7 @@ def corpus_estimate(
     # The interval belongs to the corpus value, not to its bias-corrected twin.
     shift = value - mean.value
     low, high = (None if x is None else x + shift for x in (mean.low, mean.high))
-    return stats.Estimate(value, low, high, len(kept), len(names), ci_reason=mean.ci_reason)
+    earlier = mean.bootstrap and (mean.bootstrap[0] + shift, mean.bootstrap[1] + shift)
+    return stats.Estimate(
+        value, low, high, len(kept), len(names), ci_reason=mean.ci_reason, bootstrap=earlier
+    )

@@ -8,14 +8,21 @@ d_c = sum_{u in c} (x_iu - x_ju) give
 Where two methods do not differ, the sign of each d_c is as likely + as -, so the distribution of
 T comes from flipping the signs of whole clusters, the same flips for all pairs (which keeps how the
 pairs depend on each other). 10,000 random flips, or all 2^(C-1) distinct ones where that is fewer.
+Before that the observed T is corrected for skewness, downwards only. With n clusters, t = T sqrt((n - 1) / (n - T^2))
+is Student's statistic, and k the skewness of the cluster sums over sqrt(n), as in `stats.intervals`:
+
+    g(t) = ((1 + k t / 3)^3 - 1) / k + k / 6      |t| becomes min(|t|, |g(t)|), and 0 where g turns its sign
+
+since a mean of few skewed clusters, which often miss their tail, looks further from 0 than it is (Hall 1992).
 Adjusted p by step-down max-T: the pairs in falling order of T, each against the maximum over itself
 and those after it (Westfall and Young 1993, algorithm 2.8; Romano and Wolf 2005, Econometrica 73).
 This holds the chance of any false finding among all pairs at 5 % where cluster sums of methods that do not differ are
-symmetric about 0. Where they are skewed it is 0.1 to 0.2 with up to 30 clusters (docs/validity.md).
+symmetric about 0. Where they are skewed it is 0.04 to 0.09, and where few clusters are far worse for one method only,
+which a sample often misses, 0.1 to 0.2 with up to 30 clusters (docs/validity.md).
 
 Intervals are the single-step test turned round: the differences delta for which
-T of (d_c - delta n_c) stays at or below the 95 % quantile q of the maximum over all pairs. They hold
-simultaneously. They are null, `too-few-clusters`, where (sum n)^2 <= q^2 sum n^2.
+the corrected T of (d_c - delta n_c) stays at or below the 95 % quantile q of the maximum over all pairs. They hold
+simultaneously. They are null, `too-few-clusters`, where (sum n)^2 <= q^2 sum n^2 (q as corrected for either end).
 
 Ranks: a method can be no better than 1 + the number of methods found better than it, and no worse
 than M - the number found worse. These intervals cover all true ranks together (Mogstad, Romano,
@@ -35,9 +42,10 @@ from itertools import combinations
 from statistics import median
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from xbench.errors import UsageError
+from xbench.stats.intervals import skewness, unskewed
 
 FEWEST_CLUSTERS = 6  # 2^(1 - 6) = 0.031 is the first smallest p below 0.05
 FLIPS = 10_000
@@ -206,14 +214,65 @@ class _PairSums:
 
     @property
     def statistics(self) -> Float[np.ndarray, " pair"]:
-        t: Float[np.ndarray, " pair"] = np.abs(self.scaled.sum(axis=0))
-        return t
+        """T corrected for skewness."""
+        n, k = self.counts, self.skewness
+        plain = self.scaled.sum(axis=0)
+        t = _student(plain, n)
+        safe = np.where(k == 0, 1.0, k)
+        g = np.where(k == 0, t, ((1 + safe * t / 3) ** 3 - 1) / safe + safe / 6)
+        kept = np.where(np.sign(g) == np.sign(t), np.abs(g), 0.0)
+        corrected: Float[np.ndarray, " pair"] = np.where(
+            kept < np.abs(t), _flipped(kept, n), np.abs(plain)
+        )
+        return corrected
+
+    @property
+    def counts(self) -> Int[np.ndarray, " pair"]:
+        """The number of clusters of each pair."""
+        counts: Int[np.ndarray, " pair"] = (self.sizes > 0).sum(axis=0)
+        return counts
+
+    @property
+    def residual(self) -> Float[np.ndarray, "cluster pair"]:
+        """d_c less the mean difference times the size of the cluster."""
+        n = self.sizes.sum(axis=0)
+        mean = self.differences.sum(axis=0) / np.where(n > 0, n, 1.0)
+        residual: Float[np.ndarray, "cluster pair"] = self.differences - mean * self.sizes
+        return residual
+
+    @property
+    def skewness(self) -> Float[np.ndarray, " pair"]:
+        """k of each pair; 0 where its clusters do not vary."""
+        residual = self.residual
+        rounding = 1e-12 * np.abs(self.differences).max(axis=0, initial=0.0)
+        varying = (np.abs(residual) > rounding).any(axis=0)
+        k: Float[np.ndarray, " pair"] = np.where(varying, skewness(residual, self.counts), 0.0)
+        return k
 
     @property
     def scaled(self) -> Float[np.ndarray, "cluster pair"]:
         """d_c / sqrt(sum d^2), which flips leave as it is; 0 for a pair that never differs."""
         norm = np.sqrt((self.differences**2).sum(axis=0))
         return self.differences / np.where(norm > 0, norm, 1.0)
+
+
+def _student(
+    statistic: Float[np.ndarray, " pair"], counts: Int[np.ndarray, " pair"]
+) -> Float[np.ndarray, " pair"]:
+    """Return Student's t from sum d / sqrt(sum d^2), with its sign."""
+    room = np.maximum(counts - statistic**2, 1e-12)
+    student: Float[np.ndarray, " pair"] = statistic * np.sqrt(np.maximum(counts - 1, 0) / room)
+    return student
+
+
+def _flipped(
+    student: Float[np.ndarray, " pair"], counts: Int[np.ndarray, " pair"]
+) -> Float[np.ndarray, " pair"]:
+    """Return sum d / sqrt(sum d^2) from Student's t."""
+    statistic: Float[np.ndarray, " pair"] = student * np.sqrt(
+        counts / np.maximum(counts - 1 + student**2, 1.0)
+    )
+    return statistic
 
 
 def _pair_sums(table: Float[np.ndarray, "method utterance"], clusters: Sequence[str]) -> _PairSums:
@@ -301,15 +360,9 @@ def _tested(
 ) -> Iterator[Pair]:
     """Yield the pairs with their intervals."""
     means = _mean_differences(sums)
-    d, sizes = sums.differences, sums.sizes
-    middle = np.array([mean or 0.0 for mean, _, _ in means]) * sizes
-    residual = d - middle
-    constant = (np.abs(residual) <= 1e-12 * (np.abs(d) + np.abs(middle))).all(axis=0)
-    # delta = difference + x: (n x)^2 <= q^2 sum (e_c - x n_c)^2, a quadratic in x.
-    square = quantile**2
-    a = sizes.sum(axis=0) ** 2 - square * (sizes**2).sum(axis=0)
-    b = square * (residual * sizes).sum(axis=0)
-    root = np.sqrt(np.maximum(b**2 + a * square * (residual**2).sum(axis=0), 0))
+    d, residual = sums.differences, sums.residual
+    constant = (np.abs(residual) <= 1e-12 * (np.abs(d) + np.abs(d - residual))).all(axis=0)
+    below, above = (_reach(sums, quantile, end) for end in (-1, 1))
     for k, (names, (difference, n, n_clusters)) in enumerate(zip(pairs, means, strict=True)):
         if difference is None:
             yield _untested(*names, None, n, n_clusters, "no-common-utterance")
@@ -317,9 +370,27 @@ def _tested(
         why, low, high = None, None, None
         if constant[k]:
             why = "no-variation-between-clusters"
-        elif a[k] <= 0:
+        elif np.isnan(below[k]) or np.isnan(above[k]):
             why = "too-few-clusters"
         else:
-            low = difference + float((-b[k] - root[k]) / a[k])
-            high = difference + float((-b[k] + root[k]) / a[k])
+            low, high = difference + float(below[k]), difference + float(above[k])
         yield Pair(*names, difference, low, high, float(p[k]), n, n_clusters, None, why)
+
+
+def _reach(sums: _PairSums, quantile: float, end: int) -> Float[np.ndarray, " pair"]:
+    """Return how far from the difference the interval of each pair ends (end: -1 below, 1 above); NaN for no end.
+
+    With q the quantile, corrected for skewness at this end, and delta = difference + x, the end solves the quadratic
+    (n x)^2 = q^2 sum (e_c - x n_c)^2.
+    """
+    counts, residual, sizes = sums.counts, sums.residual, sums.sizes
+    plain = _student(np.full(len(counts), quantile), counts)
+    corrected = -end * unskewed(-end * plain, sums.skewness)
+    square = np.where(corrected > plain, _flipped(corrected, counts), quantile) ** 2
+    a = sizes.sum(axis=0) ** 2 - square * (sizes**2).sum(axis=0)
+    b = square * (residual * sizes).sum(axis=0)
+    root = np.sqrt(np.maximum(b**2 + a * square * (residual**2).sum(axis=0), 0))
+    reach: Float[np.ndarray, " pair"] = np.where(
+        a > 0, (-b + end * root) / np.where(a > 0, a, 1.0), np.nan
+    )
+    return reach
