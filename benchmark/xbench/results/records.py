@@ -41,7 +41,10 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which weights were explained, in which precision."""
+    """Which weights were explained, in which precision.
+
+    format: that of the checkpoint's files. base: source and revision of what an adapter was merged into.
+    """
 
     name: str
     source: str
@@ -50,6 +53,8 @@ class ModelRecord:
     n_parameters: int
     precision: str
     remote_code: bool
+    format: str | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True)
