@@ -111,7 +111,7 @@ def _explain(job: Job, model: SpeechModel, method: Method) -> Explanation:
             "silent", "it is silent (peak below -60 dB): there is nothing to explain"
         )
     spoken = Spoken(job, stages.decode_once(model, job))
-    if spoken.decoded.empty:
+    if not spoken.decoded.hypothesis.content:
         raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
     case = stages.traced(model, spoken, [method])
     values = stages.map_of(method, case, Keeper())

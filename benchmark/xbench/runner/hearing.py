@@ -63,7 +63,7 @@ def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     model, store = bench.model, bench.store
     metrics = [metric for metric, _ in without_reference(spoken.job) if metric.takes != "map"]
     hearing = None
-    for method in methods if metrics and not spoken.decoded.empty else ():
+    for method in methods if metrics and not spoken.decoded.unexplained else ():
         ranked = ranked_map(bench.shelf, spoken, method)
         for metric in metrics:
             if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):
