@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from xbench.metrics.quality import corpus_quality, is_poor, utterance_quality
+from xbench.metrics.quality import corpus_quality, is_poor, loops, utterance_quality
 from xbench.spec import Quality
 
 WER, BLEU, CHRF = Quality("wer", 50.0), Quality("bleu", 10.0), Quality("chrf", 30.0)
@@ -90,3 +90,22 @@ def test_poor_hypotheses_lie_at_or_beyond_the_threshold(
     quality: Quality, value: float | None, poor: bool
 ) -> None:
     assert is_poor(quality, value) is poor
+
+
+@pytest.mark.parametrize(
+    ("text", "looping"),
+    [
+        ("He He He He He", True),
+        ("He He He He", False),  # four times
+        ("no no no no no", True),
+        ("ja ja ja", False),
+        ("so thanks for watching. " * 6, True),
+        ("我的我的我的我的我的", True),
+        ("a a a a a", False),  # too short to be more than chance
+        ("one two three four five six seven eight nine ten", False),
+        ("He said that he was tired, and then: go go go go go", False),  # less than half
+        ("", False),
+    ],
+)
+def test_a_text_loops_where_one_piece_is_most_of_it(text: str, looping: bool) -> None:
+    assert loops(text) == looping

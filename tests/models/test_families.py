@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from wrapped_model import Wrapped
 from xbench import registry
 from xbench.errors import EnvironmentProblem, Unsupported, UsageError, UtteranceError
-from xbench.models.loading import check_config, load_model, locate
+from xbench.models.configuration import check_config
+from xbench.models.loading import load_model, locate
 from xbench.models.optional import Inspectable, offers
 from xbench.models.protocol import SpeechModel
 from xbench.spec import Decoding

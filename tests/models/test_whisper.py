@@ -449,7 +449,7 @@ def shorten_window(folder: Path) -> None:
         ),
         (
             lambda f: (f / "adapter_config.json").write_text("{}"),
-            "holds an adapter, whose base model lies elsewhere",
+            "adapter_config.json names no base; set base_model_name_or_path",
         ),
         (shorten_window, "the feature extractor makes 100 frames, the encoder takes 200"),
         (lambda f: (f / "model.safetensors").unlink(), r"has no \*.safetensors weights"),
@@ -462,11 +462,14 @@ def shorten_window(folder: Path) -> None:
         ),
         (
             lambda f: (f / "tokenizer.json").unlink(),
-            "in generation_config.json but .* its tokenizer",
+            "has no tokenizer .tokenizer.json or vocab.json.; copy",
         ),
-        (lambda f: (f / "preprocessor_config.json").unlink(), "does not load"),
         (
-            lambda f: (f / "generation_config.json").unlink(),
+            lambda f: (f / "preprocessor_config.json").unlink(),
+            "has no feature extractor .preprocessor_config.json or processor_config.json.; copy",
+        ),
+        (
+            lambda f: edit_json(f / "generation_config.json", no_timestamps_token_id=None),
             "generation_config.json lacks no_timestamps_token_id",
         ),
     ],
@@ -496,7 +499,7 @@ def test_an_unknown_name_offers_the_nearest(name: str, nearest: str) -> None:
 
 
 def test_an_empty_target_is_bad_input() -> None:
-    with pytest.raises(UsageError, match="give a folder or a hub id after 'whisper:'"):
+    with pytest.raises(UsageError, match="give a path or a hub id after 'whisper:'"):
         locate("whisper:")
 
 

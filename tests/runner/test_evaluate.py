@@ -409,8 +409,15 @@ def test_an_utterance_that_fails_in_its_reference_is_counted(
     assert result.status == "partial"
 
 
-def test_an_empty_hypothesis_is_counted_null(
-    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "empty-hypothesis"), (5 * "He ", "looping-hypothesis")]
+)
+def test_a_hypothesis_that_explains_nothing_is_counted_null(
+    text: str,
+    reason: str,
+    spec: RunSpec,
+    options: ExecutionOptions,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decode = WhisperModel.decode
 
@@ -418,14 +425,16 @@ def test_an_empty_hypothesis_is_counted_null(
         found = decode(self, features, *arguments)
         if features.melframes != 60:
             return found
+        if text:
+            return replace(found, text=text)
         return replace(found, tokens=found.tokens[-1:], texts=found.texts[-1:], content=(), text="")
 
     monkeypatch.setattr(WhisperModel, "decode", silent)
     result = run(spec, options)
     assert result.status == "complete"
-    assert result.utterances["hypothesis"][0] == ""
+    assert result.utterances["hypothesis"][0] == text
     for score in result.scores:
-        assert (score.n, score.undefined) == (2, {"empty-hypothesis": 1})
+        assert (score.n, score.undefined) == (2, {reason: 1})
         assert result.utterances[f"{score.metric}@{score.reference}"][0] is None
     assert result.utterances["map_hash"][0] is None
     assert result.utterances["reliability@spes-encoder"][0] is None

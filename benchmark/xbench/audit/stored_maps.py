@@ -46,7 +46,7 @@ def one_run(results: Sequence[RunResult], store: Store, change: Change | None = 
 
 def explained(stored: Stored) -> list[Spoken]:
     """Return the utterances that have a content token and all references; raises UsageError where there is none."""
-    spoken = [each for each in stored.spoken.values() if not each.decoded.empty]
+    spoken = [each for each in stored.spoken.values() if not each.decoded.unexplained]
     if not spoken:
         raise UsageError(
             f"the store {stored.shelf.store.folder.name} holds no reference of this run; evaluate again"

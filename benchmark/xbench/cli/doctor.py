@@ -14,7 +14,7 @@ from xbench import registry
 from xbench.store import default_folder
 
 _PACKAGES = ("xbench", "torch", "transformers", "captum", "numpy", "scipy", "scikit-image")
-_EXTRAS = {"hub": "datasets", "ray": "ray", "plot": "matplotlib"}
+_EXTRAS = {"hub": "datasets", "ray": "ray", "plot": "matplotlib", "peft": "peft"}
 
 
 def examine() -> dict[str, Any]:

@@ -9,6 +9,7 @@ which transformers does not ship.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,22 @@ import sacrebleu
 from xbench.spec import Quality
 
 _WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+_LOOP = re.compile(
+    r"(.{1,60}?)\1{4,}", re.DOTALL
+)  # a piece that stands five times in a row, or more often
+_SHORTEST_LOOP = 10  # characters: below that lie "no no no" and what a short word repeats by chance
+
+
+def loops(text: str) -> bool:
+    """Say whether a text repeats one piece five times or more in a row, and that is more than half of it.
+
+    So models write when they hear noise, or lost the thread; an explanation of it explains no recognition.
+    """
+    found = [piece[0].strip() for piece in _LOOP.finditer(f"{text.strip()} ")]
+    longest = max(map(len, found), default=0)
+    return longest >= _SHORTEST_LOOP and 2 * longest > len(text.strip())
 
 
 def corpus_quality(

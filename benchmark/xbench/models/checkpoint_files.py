@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,34 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HASHED = {".json", ".safetensors", ".txt", ".model", ".tiktoken", ".jinja", ".py"}
 
 
-def refuse_adapter(name: str, folder: Path) -> None:
-    """Refuse a local folder that holds an adapter to another model; raises UsageError."""
-    if (folder / "adapter_config.json").exists():
+_POINTER = b"version https://git-lfs.github.com/spec/"
+# Each family of transformers reads one of the first; any of the second describes a tokenizer.
+_EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "*.tiktoken")
+
+
+def refuse_pointers(name: str, files: Iterable[Path]) -> None:
+    """Refuse files in whose place Git left a note of where they lie; raises UsageError."""
+    for file in files:
+        with file.open("rb") as opened:
+            if opened.read(len(_POINTER)) == _POINTER:
+                raise UsageError(
+                    f"model '{name}': {file} is a pointer of Git LFS and not the file itself; run `git lfs pull` in "
+                    "its folder"
+                )
+
+
+def check_processor(name: str, folder: Path, *, own_code: bool) -> None:
+    """Refuse a folder without the files of a feature extractor or a tokenizer; raises UsageError.
+
+    own_code: its code comes with it, and may read files of any name.
+    """
+    for what, patterns in (("feature extractor", _EXTRACTORS), ("tokenizer", _TOKENIZERS)):
+        if own_code or any(True for pattern in patterns for _ in folder.glob(pattern)):
+            continue
         raise UsageError(
-            f"model '{name}': {folder} holds an adapter, whose base model lies elsewhere; merge the two "
-            "(merge_and_unload of peft) and save the whole model"
+            f"model '{name}': {folder} has no {what} ({' or '.join(patterns[:2])}); copy the file of the checkpoint "
+            "that it was fine-tuned from"
         )
 
 
@@ -35,9 +57,13 @@ def check_folder(name: str, folder: Path) -> None:
     if (folder / WHOLE).is_file():
         return
     if (folder / INDEX).is_file():
-        for shard in shards(name, folder / INDEX):
-            if not (folder / shard).is_file():
-                raise UsageError(f"model '{name}': {INDEX} lists {shard}, which is not in {folder}")
+        listed = shards(name, folder / INDEX)
+        lost = [shard for shard in listed if not (folder / shard).is_file()]
+        if lost:
+            raise UsageError(
+                f"model '{name}': {INDEX} lists {lost[0]}, which is not in {folder} ({len(lost)} of {len(listed)} "
+                "files are missing); copy it too"
+            )
         return
     if any(True for pattern in _PICKLES for _ in folder.glob(pattern)):
         raise UsageError(
@@ -77,12 +103,30 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def folder_revision(folder: Path) -> str:
-    """Return a hash of every file a checkpoint is made of, so that changed weights are another model."""
+def folder_files(folder: Path, also: Iterable[str] = ()) -> tuple[Path, ...]:
+    """Return every file that a checkpoint in a folder is made of. also: names of files beyond the usual kinds."""
+    return tuple(
+        path
+        for path in sorted(folder.iterdir())
+        if (path.suffix in _HASHED or path.name in also) and path.is_file()
+    )
+
+
+def files_revision(files: Iterable[Path]) -> str:
+    """Return a hash of files and their names, so that changed weights are another model."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in _HASHED and path.is_file():
-            digest.update(path.name.encode() + b"\0")
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in files:
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()}"
+
+
+def folder_revision(folder: Path) -> str:
+    """Return the hash of a checkpoint of transformers in a folder."""
+    return files_revision(folder_files(folder))
+
+
+def combined_revision(own: str, base: str) -> str:
+    """Return the revision of an adapter: a hash of its own and of its base's."""
+    return f"sha256:{hashlib.sha256(f'{own} {base}'.encode()).hexdigest()}"

@@ -100,13 +100,20 @@ class Family:
     remote_code: bool = False
 
 
+def token_ids(stated: int | Collection[int] | None) -> frozenset[int]:
+    """Return the tokens that a setting names: one, several (as trainers save them), or none."""
+    if stated is None:
+        return frozenset()
+    return frozenset([stated] if isinstance(stated, int) else stated)
+
+
 def start_token(network: Any) -> int:
     """Return the token that decoding starts with; raise UsageError where the checkpoint names none."""
     for settings in (network.generation_config, network.config):
         for name in ("decoder_start_token_id", "bos_token_id"):
-            found = getattr(settings, name, None)
-            if isinstance(found, int):
-                return found
+            found = token_ids(getattr(settings, name, None))
+            if len(found) == 1:
+                return min(found)
     raise UsageError(
         f"a checkpoint of type '{network.config.model_type}' names no decoder_start_token_id"
     )
@@ -114,8 +121,8 @@ def start_token(network: Any) -> int:
 
 def start_prompt(network: Any) -> tuple[int, ...]:
     """Return the start token and, where the checkpoint forces one, the first token (often a target language)."""
-    forced = getattr(network.generation_config, "forced_bos_token_id", None)
-    return (start_token(network), *(() if forced is None else (forced,)))
+    forced = token_ids(getattr(network.generation_config, "forced_bos_token_id", None))
+    return (start_token(network), *forced)
 
 
 def valid_mask(lengths: Int[Tensor, " batch"], size: int) -> Int[Tensor, "batch {size}"]:

@@ -36,7 +36,9 @@ class ModelInfo:
     spectrogram: its input is a spectrogram; a model of the raw waveform has no time-frequency cells.
     lacking: captures of `xbench.trace` that the family cannot give, with the reason. padding: why the
         network's own padded batches differ from single utterances; empty where they do not. any_language: why
-        it takes every spoken language; empty where it refuses those that it does not know.
+        it takes every spoken language; empty where it refuses those that it does not know. format: that of the
+        checkpoint's files, one of the names in `xbench.models.formats.recognised`; empty where there is no file.
+        base: source and revision of the checkpoint that an adapter was merged into; empty where there is none.
     """
 
     name: str
@@ -58,6 +60,8 @@ class ModelInfo:
     lacking: Mapping[str, str] = field(default_factory=dict)
     padding: str = ""
     any_language: str = ""
+    format: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,10 @@ from transformers import GenerationMixin
 
 from xbench.errors import UsageError, UtteranceError
 from xbench.models.capture import Stack, captured_trace
+from xbench.models.checkpoint import checked
 from xbench.models.derived import reinitialised
-from xbench.models.family import Family, Loaded
-from xbench.models.loading import (
-    Location,
-    check_weights,
-    checked,
-    explained,
-    revision_of,
-)
+from xbench.models.family import Family, Loaded, token_ids
+from xbench.models.loading import Location, check_finite, check_weights, explained
 from xbench.models.protocol import Features, Hypothesis, Keep, MaskedLogits, ModelInfo, layout
 from xbench.models.text import (
     check_source,
@@ -110,8 +105,7 @@ class Seq2SeqModel:
         )
 
     def _ends(self) -> frozenset[int]:
-        end = self.network.generation_config.eos_token_id
-        return frozenset(end if isinstance(end, list) else [end])
+        return token_ids(self.network.generation_config.eos_token_id)
 
     def written(self, tokens: Sequence[int]) -> str:
         """Return what these tokens write together."""
@@ -228,33 +222,36 @@ def load_family(
             f"model '{location.name}': its code comes with the checkpoint and runs on this machine; "
             "allow it with --trust-remote-code"
         )
-    location = checked(location, None if family.remote_code else family.name)
+    found = checked(location, None if family.remote_code else family.name)
+    location, weights = found.location, found.weights.location
     arguments: dict[str, Any] = {
-        "revision": location.revision or "main",
+        "revision": weights.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
-    with explained(location):
+    with explained(weights):
         network, loading = getattr(transformers, family.architecture).from_pretrained(
-            location.target,
+            weights.target,
             dtype=getattr(torch, precision),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
             **arguments,
         )
-        extractor, tokenizer, both = _processor(family, location.target, arguments)
+        extractor, tokenizer, both = _processor(family, weights.target, arguments)
+        network = found.with_adapters(network)
     check_weights(location, loading)
+    check_finite(location, network)
     network = network.to(device).eval().requires_grad_(False)
     loaded = Loaded(network, extractor, tokenizer, both)
     stacks = family.stacks(network)
-    return Seq2SeqModel(
+    model = Seq2SeqModel(
         family=family,
         loaded=loaded,
         info=ModelInfo(
             name=location.name,
             family=family.name,
             source=location.source,
-            revision=revision_of(location),
+            revision=found.revision,
             architecture=type(network).__name__,
             n_parameters=sum(p.numel() for p in network.parameters()),
             precision=precision,
@@ -278,8 +275,31 @@ def load_family(
                 if family.languages(loaded).spoken is None
                 else ""
             ),
+            format=found.format,
+            base=found.base_name,
         ),
     )
+    _check_features(model)
+    return model
+
+
+def _check_features(model: Seq2SeqModel) -> None:
+    """Run a second of noise through the encoder: refuse features that it does not take."""
+    rate = model.info.sampling_rate
+    noise = np.random.default_rng(0).standard_normal(rate).astype(np.float32) / 10
+    features = model.features(noise)
+    try:
+        with torch.inference_mode():
+            model.encode(features.values[None])
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as problem:
+        why = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise UsageError(
+            f"model '{model.info.name}': its encoder does not take features of {features.values.shape[1]} channels, "
+            f"which its feature extractor makes ({why}); copy preprocessor_config.json of the checkpoint that it was "
+            "fine-tuned from"
+        ) from None
 
 
 def _processor(family: Family, target: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:

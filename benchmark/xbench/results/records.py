@@ -44,7 +44,10 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which weights were explained, in which precision."""
+    """Which weights were explained, in which precision.
+
+    format: that of the checkpoint's files. base: source and revision of what an adapter was merged into.
+    """
 
     name: str
     source: str
@@ -53,6 +56,8 @@ class ModelRecord:
     n_parameters: int
     precision: str
     remote_code: bool
+    format: str | None = None
+    base: str | None = None
 
     @property
     def identity(self) -> tuple[str, str]:

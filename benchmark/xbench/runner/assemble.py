@@ -134,6 +134,8 @@ def _model_record(info: ModelInfo) -> ModelRecord:
         n_parameters=info.n_parameters,
         precision=info.precision,
         remote_code=info.remote_code,
+        format=info.format or None,
+        base=info.base or None,
     )
 
 

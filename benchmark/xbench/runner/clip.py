@@ -113,7 +113,7 @@ def _explain(
         if why := compare.unsupported_reference(info, call.name):
             raise UsageError(f"reference '{call.name}': {why}")
     spoken = Spoken(job, stages.decode_once(model, job))
-    if spoken.decoded.empty:
+    if not spoken.decoded.hypothesis.content:
         raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
     case = stages.traced(model, spoken, methods)
     maps = [_map(method, case, spoken, bench.keeper) for method in methods]

@@ -95,8 +95,8 @@ def unscored(job: Job, methods: Iterable[Method], reason: str) -> Scored:
 def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
     """Compare stored maps with stored references; needs no model."""
     job, decoded = spoken.job, spoken.decoded
-    if decoded.empty:
-        return unscored(job, methods, "empty-hypothesis")
+    if reason := decoded.unexplained:
+        return unscored(job, methods, reason)
     axes, scoring = decoded.layout, job.task.scoring
     maps, map_facts, map_hashes = {}, {}, {}
     for method in methods:

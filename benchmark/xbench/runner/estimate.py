@@ -184,7 +184,9 @@ def _written(bench: Bench, job: Job) -> Decoded | None:
 def _has(bench: Bench, job: Job, decoded: Decoded | None, call: Call) -> bool:
     if decoded is None:
         return False
-    return decoded.empty or bench.store.has(reference_key(bench.info, Spoken(job, decoded), call))
+    return bool(decoded.unexplained) or bench.store.has(
+        reference_key(bench.info, Spoken(job, decoded), call)
+    )
 
 
 def _first_usable(plan: TaskPlan, bench: Bench, seed: int) -> tuple[Features, Decoded, float]:
@@ -197,7 +199,7 @@ def _first_usable(plan: TaskPlan, bench: Bench, seed: int) -> tuple[Features, De
         except UtteranceError as problem:
             last = problem
             continue
-        if not decoded.empty:
+        if not decoded.unexplained:
             return features, decoded, time.perf_counter() - started
     raise last or UtteranceError(
         "empty-hypothesis", f"task '{plan.task.name}': the model writes nothing for any utterance"

@@ -159,8 +159,8 @@ def explain_and_score(
     bench: Bench, spoken: Spoken, methods: Sequence[Method], reporter: Reporter = SILENT
 ) -> Outcome:
     """Explain one utterance by every method and score those that can, whatever befell other utterances."""
-    empty = spoken.decoded.empty
-    unsupported = {} if empty else stages.explain(bench, spoken, methods, reporter)
+    unexplained = spoken.decoded.unexplained
+    unsupported = {} if unexplained else stages.explain(bench, spoken, methods, reporter)
     able = [m for m in methods if m.call not in unsupported]
     hearing.measure(bench, spoken, able)
     scored = intervene.with_interventions(
@@ -210,7 +210,7 @@ def choose_partner(own: Spoken, all_spoken: Iterable[Spoken]) -> Spoken | None:
     others = [
         other
         for other in all_spoken
-        if not other.decoded.empty
+        if not other.decoded.unexplained
         and other.job.utterance.cluster != own.job.utterance.cluster
         and other.decoded.hypothesis.tokens != own.decoded.hypothesis.tokens
     ]

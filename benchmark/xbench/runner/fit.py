@@ -35,7 +35,7 @@ def decode_and_refer(
     references = jobs[0].task.references if jobs else ()
     walk.each(
         f"{title}: reference",
-        [each.job for each in spoken.values() if not each.decoded.empty],
+        [each.job for each in spoken.values() if not each.decoded.unexplained],
         lambda job, progress: stages.refer(bench, spoken[job.utterance.id], progress),
         steps=sum(stages.steps_of(call) for call in references),
     )
@@ -132,7 +132,7 @@ def _split(
         )
         return value
 
-    speaking = [one.job for one in spoken.values() if not one.decoded.empty]
+    speaking = [one.job for one in spoken.values() if not one.decoded.unexplained]
     cases = walk.each(f"{title}: trace", speaking, lambda job, _: case(spoken[job.utterance.id]))
     for failure in walk.failures.values():
         reporter.note(f"not selected on: {failure.id}: {failure.reason}: {failure.message}")

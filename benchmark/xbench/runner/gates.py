@@ -37,7 +37,7 @@ def judge_gates(
 ) -> list[GateRecord]:
     """Return the record of every gate for one method; what the store holds is not judged again."""
     sample = sorted(
-        (each for each in spoken if not each.decoded.empty),
+        (each for each in spoken if not each.decoded.unexplained),
         key=lambda each: content_hash([each.job.seed, each.job.utterance.audio_sha256]),
     )[:UTTERANCES]
     judged: Judged | None = None

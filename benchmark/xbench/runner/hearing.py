@@ -65,7 +65,7 @@ def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     model, store = bench.model, bench.store
     metrics = [found for found in without_reference(spoken.job) if found[0].takes != "map"]
     hearing = None
-    for method in methods if metrics and not spoken.decoded.empty else ():
+    for method in methods if metrics and not spoken.decoded.unexplained else ():
         ranked = ranked_map(bench.shelf, spoken, method)
         for metric, call in metrics:
             if metric.takes in ("deleted", "inserted") and not offers(model, WritesEncoded):

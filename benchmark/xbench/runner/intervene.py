@@ -47,7 +47,7 @@ def with_interventions(
     the model cannot be measured so.
     """
     metrics = without_reference(spoken.job)
-    if not metrics or spoken.decoded.empty:
+    if not metrics or spoken.decoded.unexplained:
         return scored
     scores = {call: dict(of_method) for call, of_method in scored.scores.items()}
     computations: dict[Call, dict[compare.Column, Mapping[str, Any]]] = {}

@@ -63,16 +63,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A stored hypothesis with the axes of its maps and what it took."""
+    """A stored hypothesis with the axes of its maps and what it took.
+
+    loops: it repeats one piece of text where the clip's own text does not (`metrics.quality.loops`).
+    """
 
     hypothesis: Hypothesis
     layout: Layout
     seconds_of_audio: float
+    loops: bool = False
 
     @property
-    def empty(self) -> bool:
-        """True when there is no content token to explain."""
-        return not self.hypothesis.content
+    def unexplained(self) -> str | None:
+        """Why there is nothing to explain, as a reason that results count; None where there is something."""
+        if not self.hypothesis.content:
+            return "empty-hypothesis"
+        return "looping-hypothesis" if self.loops else None
 
 
 @cache

@@ -201,10 +201,10 @@ def score_outside(result: RunResult, maps: OutsideMaps, store: Store, change: Ch
         if id_ in failed or id_ not in stored.spoken:
             continue
         spoken = stored.spoken[id_]
-        if id_ not in fitting and not spoken.decoded.empty:
+        if id_ not in fitting and not spoken.decoded.unexplained:
             failures.append(Failure(id_, "no-map", "no map of it is given"))
             continue
-        if not spoken.decoded.empty:
+        if not spoken.decoded.unexplained:
             facts = {"forward_passes": 0, "backward_passes": 0, "seconds": 0.0}
             key = map_key(record.info, spoken, method)
             store.put(key, {"values": fitting[id_]}, {**facts, "padding_mass": None, "sinks": None})

@@ -169,7 +169,7 @@ def _referred(shelf: Shelf, job: Job) -> Spoken | None:
     if not shelf.store.has(hypothesis_key(shelf.info, job)):
         return None
     spoken = Spoken(job, stages.read_decoded(shelf, job))
-    complete = spoken.decoded.empty or all(
+    complete = bool(spoken.decoded.unexplained) or all(
         shelf.store.has(reference_key(shelf.info, spoken, call)) for call in job.task.references
     )
     return spoken if complete else None

@@ -143,7 +143,7 @@ def _map_views(
     for job in stored.jobs:
         id_ = job.utterance.id
         spoken = stored.spoken.get(id_)
-        if spoken is None or spoken.decoded.empty:
+        if spoken is None or spoken.decoded.unexplained:
             continue
         for position, name in enumerate(names):
             one = stored.methods[position]

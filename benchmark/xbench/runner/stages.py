@@ -24,6 +24,7 @@ from xbench.hiding.batching import out_of_memory
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
 from xbench.methods.isolation import isolated_map
+from xbench.metrics.quality import loops
 from xbench.models.kept_state import Keeper
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import (
@@ -68,16 +69,16 @@ def decode(bench: Bench, job: Job) -> Decoded:
     bench.model.check_language(job.utterance.language, job.task.target_language)
     stored = bench.store.get(key)
     if stored is not None:
-        return _decoded(stored.facts)
+        return _decoded(stored.facts, job)
     facts = _written(bench.model, job)
     bench.store.put(key, {}, facts)
-    return _decoded(facts)
+    return _decoded(facts, job)
 
 
 def decode_once(model: SpeechModel, job: Job) -> Decoded:
     """Return what a model writes, without a store; raises UtteranceError."""
     model.check_language(job.utterance.language, job.task.target_language)
-    return _decoded(_written(model, job))
+    return _decoded(_written(model, job), job)
 
 
 def _written(model: SpeechModel, job: Job) -> dict[str, Any]:
@@ -106,10 +107,10 @@ def _written(model: SpeechModel, job: Job) -> dict[str, Any]:
 
 def read_decoded(shelf: Shelf, job: Job) -> Decoded:
     """Return the stored hypothesis; raises XbenchError when it is gone."""
-    return _decoded(shelf.artefact(hypothesis_key(shelf.info, job)).facts)
+    return _decoded(shelf.artefact(hypothesis_key(shelf.info, job)).facts, job)
 
 
-def _decoded(facts: Mapping[str, Any]) -> Decoded:
+def _decoded(facts: Mapping[str, Any], job: Job) -> Decoded:
     hypothesis = Hypothesis(
         prompt=tuple(facts["prompt"]),
         tokens=tuple(facts["tokens"]),
@@ -127,7 +128,9 @@ def _decoded(facts: Mapping[str, Any]) -> Decoded:
         stride=facts["stride"],
         melframe_seconds=facts["melframe_seconds"],
     )
-    return Decoded(hypothesis, axes, facts["seconds_of_audio"])
+    said = job.utterance.target_text(job.task.target_language) or ""
+    looping = loops(hypothesis.text) and not loops(said)
+    return Decoded(hypothesis, axes, facts["seconds_of_audio"], looping)
 
 
 # -- refer ----------------------------------------------------------------------------------------

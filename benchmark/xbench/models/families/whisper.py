@@ -29,6 +29,8 @@ from xbench.models.families.whisper_passes import (
     encoder_over_padding,
     states_over_frozen_padding,
 )
+from xbench.models.families.whisper_tokens import text_tokens
+from xbench.models.family import token_ids
 from xbench.models.masked_attention import NAME as MASKED_FRAMES
 from xbench.models.masked_attention import cross_cache, projected_once
 from xbench.models.private import attention_name
@@ -64,14 +66,8 @@ class WhisperModel:
     # -- text ---------------------------------------------------------------------------------
 
     @cached_property
-    def _special(self) -> frozenset[int]:
-        return frozenset(self.tokenizer.all_special_ids)
-
-    def _is_content(self, token: int) -> bool:
-        config = self.network.generation_config
-        first_timestamp = getattr(config, "no_timestamps_token_id", None)
-        timestamp = first_timestamp is not None and token > first_timestamp
-        return token not in self._special and not timestamp
+    def _text_tokens(self) -> frozenset[int]:
+        return text_tokens(self.tokenizer)
 
     def check_language(self, source: str, target: str | None) -> None:
         """Refuse languages without a language token, and any translation but into English."""
@@ -159,8 +155,10 @@ class WhisperModel:
         return sequences
 
     def _hypothesis(self, prompt: tuple[int, ...], generated: tuple[int, ...]) -> Hypothesis:
-        ends = {self.network.generation_config.eos_token_id}
-        return read_hypothesis(self.tokenizer, prompt, generated, ends, self._is_content)
+        ends = token_ids(self.network.generation_config.eos_token_id)
+        return read_hypothesis(
+            self.tokenizer, prompt, generated, ends, lambda token: token in self._text_tokens
+        )
 
     def written(self, tokens: Sequence[int]) -> str:
         """Return what these tokens write together."""

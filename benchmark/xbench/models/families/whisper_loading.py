@@ -1,64 +1,39 @@
-"""Loading Whisper checkpoints, and what is refused of them: tokens that are not those of their tokenizer."""
+"""Loading Whisper checkpoints, and what is refused of them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from xbench.errors import UsageError
+from xbench.models.checkpoint import checked
 from xbench.models.families.whisper import STRIDE, WhisperModel
-from xbench.models.loading import (
-    Location,
-    check_weights,
-    checked,
-    explained,
-    revision_of,
-)
-from xbench.models.masked_attention import NAME as MASKED_FRAMES
+from xbench.models.families.whisper_opening import check_tokens, open_checkpoint
+from xbench.models.loading import Location, check_finite
 from xbench.models.protocol import ModelInfo
 
 
 def load(
     location: Location, *, device: str, precision: str, trust_remote_code: bool
 ) -> WhisperModel:
-    """Load a Whisper checkpoint from a folder or the hub: safetensors only, complete weights only."""
-    from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-    location = checked(location, "whisper")
-    arguments: dict[str, Any] = {
-        "revision": location.revision or "main",
-        "trust_remote_code": trust_remote_code,
-    }
-    with explained(location):
-        network, loading = WhisperForConditionalGeneration.from_pretrained(
-            location.target,
-            dtype=getattr(torch, precision),
-            use_safetensors=True,
-            attn_implementation=MASKED_FRAMES,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
-            **arguments,
-        )
-        processor = WhisperProcessor.from_pretrained(location.target, **arguments)
-    check_weights(location, loading)
-    _check_tokens(location, network.generation_config, processor.tokenizer)
-    config, extractor = network.config, processor.feature_extractor
-    if extractor.nb_max_frames != STRIDE * config.max_source_positions:
-        raise UsageError(
-            f"model '{location.name}': the feature extractor makes {extractor.nb_max_frames} frames, "
-            f"the encoder takes {STRIDE * config.max_source_positions}"
-        )
+    """Load a Whisper checkpoint, in any format of `xbench.models.formats`, or from the hub: complete weights only."""
+    found = checked(location, "whisper")
+    location = found.location
+    opened = open_checkpoint(found, precision, trust_remote_code=trust_remote_code)
+    network, extractor = opened.network, opened.extractor
+    check_finite(location, network)
+    check_tokens(location.name, network, opened.tokenizer)
+    _check_features(location, network.config, extractor)
+    config = network.config
     network = network.to(device).eval().requires_grad_(False)
     return WhisperModel(
         network=network,
         extractor=extractor,
-        tokenizer=processor.tokenizer,
+        tokenizer=opened.tokenizer,
         info=ModelInfo(
             name=location.name,
             family="whisper",
             source=location.source,
-            revision=revision_of(location),
+            revision=found.revision,
             architecture=type(network).__name__,
             n_parameters=sum(p.numel() for p in network.parameters()),
             precision=precision,
@@ -70,8 +45,26 @@ def load(
             heads=config.decoder_attention_heads,
             remote_code=trust_remote_code,
             alignment_heads=_alignment_heads(location, network.generation_config),
+            format=found.format,
+            base=found.base_name,
         ),
     )
+
+
+def _check_features(location: Location, config: Any, extractor: Any) -> None:
+    """Refuse a feature extractor that makes other spectrograms than the encoder reads.
+
+    Other families run a short clip through the encoder; here every clip fills the window, which would take long.
+    """
+    for what, made, taken in (
+        ("frames", extractor.nb_max_frames, STRIDE * config.max_source_positions),
+        ("mel channels", extractor.feature_size, config.num_mel_bins),
+    ):
+        if made != taken:
+            raise UsageError(
+                f"model '{location.name}': the feature extractor makes {made} {what}, the encoder takes {taken}; "
+                "copy preprocessor_config.json of the checkpoint that it was fine-tuned from"
+            )
 
 
 def _alignment_heads(location: Location, config: Any) -> tuple[tuple[int, int], ...]:
@@ -84,29 +77,3 @@ def _alignment_heads(location: Location, config: Any) -> tuple[tuple[int, int], 
             f"model '{location.name}': alignment_heads in its generation_config.json is not a list of "
             "[layer, head] pairs"
         ) from None
-
-
-def _check_tokens(location: Location, config: Any, tokenizer: Any) -> None:
-    """Refuse a checkpoint whose prompt tokens are not stated, or not those of its tokenizer."""
-    needed = ["decoder_start_token_id", "eos_token_id", "no_timestamps_token_id"]
-    if getattr(config, "lang_to_id", None):
-        needed.append("task_to_id")
-    lacking = [name for name in needed if getattr(config, name, None) is None]
-    if lacking:
-        raise UsageError(
-            f"model '{location.name}': its generation_config.json lacks {', '.join(lacking)}; copy the file "
-            "of the checkpoint that it was fine-tuned from"
-        )
-    stated = {
-        "<|startoftranscript|>": config.decoder_start_token_id,
-        "<|endoftext|>": config.eos_token_id,
-        "<|notimestamps|>": config.no_timestamps_token_id,
-        **(getattr(config, "lang_to_id", None) or {}),
-    }
-    for token, number in stated.items():
-        found = tokenizer.convert_tokens_to_ids(token)
-        if found != number:
-            raise UsageError(
-                f"model '{location.name}': {token} is {number} in generation_config.json but {found} in its "
-                "tokenizer; one of the two files is missing or of another model"
-            )

@@ -48,8 +48,8 @@ class Run:
                 continue
             if spoken is None:
                 left_out.append(f"{self.place(job)}: it was not scored")
-            elif spoken.decoded.empty:
-                left_out.append(f"{self.place(job)}: its hypothesis is empty")
+            elif spoken.decoded.unexplained:
+                left_out.append(f"{self.place(job)}: {spoken.decoded.unexplained}")
             else:
                 chosen.append(spoken)
         return chosen[:limit], left_out
