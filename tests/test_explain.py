@@ -13,7 +13,7 @@ import soundfile
 
 from xbench import cli
 from xbench.errors import EnvironmentProblem, UsageError
-from xbench.plot import figure
+from xbench.plot import figure, fonts
 from xbench.plot.explanation import save_explanation
 from xbench.runner.clip import explain
 from xbench.runner.evaluate import evaluate
@@ -258,3 +258,31 @@ def test_a_clip_passes_the_encoder_once(
     again = explain(clip, model, ["mean-heads", "alti"])  # needs the encoder's own attention
     assert len(passes) == 3
     np.testing.assert_allclose(once.values, again.values, atol=1e-6)
+
+
+def test_a_character_that_no_font_has_is_told_once(
+    explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "_characters", lambda name: set(map(chr, range(128))))
+    written = replace(explanation, row_texts=("日", "日", *explanation.row_texts[2:]))
+    with pytest.warns(
+        UserWarning, match=r"has 1 character of the texts, such as '日' \(cjk\): the picture shows"
+    ) as told:
+        save_explanation(written, str(tmp_path / "picture.png"))
+    assert len(told) == 1
+    save_explanation(written, str(tmp_path / "picture.svg"))  # keeps the text: no warning
+    assert "日" in (tmp_path / "picture.svg").read_text()
+
+
+def test_a_font_that_has_the_script_is_found() -> None:
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    def has(name: str) -> set[int]:
+        return set(FT2Font(font_manager.findfont(name)).get_charmap())
+
+    only = min(has("STIXGeneral") - has("DejaVu Sans"))
+    families = fonts.families_for([chr(only), "a"])
+    assert families[0] == "DejaVu Sans"
+    assert any(only in has(name) for name in families[1:])
+    assert fonts.families_for(["plain", "größer"]) == ["DejaVu Sans"]

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import soxr
 
-from xbench.data.audio import audio_sha256, read_audio
+from xbench.data.audio import audio_seconds, audio_sha256, read_audio
 from xbench.errors import UtteranceError
 
 SECONDS = 1.5
@@ -214,6 +214,16 @@ def test_the_hash_is_of_the_bytes_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(UtteranceError) as caught:
         audio_sha256(tmp_path / "none")
     assert caught.value.reason == "missing-audio"
+
+
+def test_a_length_is_read_from_the_header_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "tone.flac"
+    soundfile.write(path, tone(16_000), 16_000)
+    assert audio_seconds(path) == SECONDS
+    assert audio_seconds(with_stated_length(path, 0)) is None  # streamed
+    path.write_bytes(b"no audio")
+    with pytest.raises(UtteranceError, match="cannot be decoded"):
+        audio_seconds(path)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5], ids=["zeros", "constant"])

@@ -53,10 +53,10 @@ def explain_command(
             trust_remote_code=trust_remote_code,
             reporter=reporter,
         )
-    if out:  # before the text: a closed pipe must not cost the picture
-        from xbench.plot.explanation import save_explanation
+        if out:  # before the text: a closed pipe must not cost the picture
+            from xbench.plot.explanation import save_explanation
 
-        save_explanation(explanation, out)
+            save_explanation(explanation, out)
     if as_json:
         console.emit_json(explanation.facts())
         return

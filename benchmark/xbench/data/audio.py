@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float
@@ -68,15 +68,20 @@ def check_audio(path: Path) -> None:
 
 
 def audio_seconds(path: Path) -> float | None:
-    """Return how long a file says it is; None where it does not say, or cannot be decoded."""
+    """Return how long a file says it is, without decoding it; None where it was streamed and does not say.
+
+    Raises:
+        UtteranceError: `missing-audio` or `corrupt-audio`.
+    """
     import soundfile
 
     try:
         with open_plain(path) as file, quiet_decoder(file), soundfile.SoundFile(file) as sound:
-            stated = sound.frames if states_length(sound) else None
-            return None if stated is None else stated / sound.samplerate
-    except (OSError, soundfile.LibsndfileError):
-        return None
+            return sound.frames / sound.samplerate if states_length(sound) else None
+    except OSError as error:
+        raise _missing(path, error) from None
+    except soundfile.LibsndfileError as error:
+        raise _corrupt(path, error) from None
 
 
 def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, " sample"], int]:
@@ -108,9 +113,7 @@ def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, " sam
     except OSError as error:
         raise _missing(path, error) from None
     except soundfile.LibsndfileError as error:
-        raise UtteranceError(
-            "corrupt-audio", f"{path}: cannot be decoded: {error.error_string}"
-        ) from None
+        raise _corrupt(path, error) from None
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     check_channels(path, float(np.square(mono, dtype=np.float64).sum()), energy)
     return mono, rate
@@ -136,6 +139,10 @@ def quiet_decoder(file: BinaryIO) -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _corrupt(path: Path, error: Any) -> UtteranceError:
+    return UtteranceError("corrupt-audio", f"{path}: cannot be decoded: {error.error_string}")
 
 
 def _missing(path: Path, error: OSError) -> UtteranceError:

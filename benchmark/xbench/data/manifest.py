@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -341,7 +342,9 @@ def _with_audio(
 def _late_words(line: _Line, audio: Path) -> str | None:
     """Say how far the words of a line reach beyond its clip; None where they do not, or nobody knows how long it is."""
     ends = [float(word["end"]) for word in line.fields.get("words") or ()]
-    seconds = audio_seconds(audio) if ends else None
+    seconds = None
+    with suppress(UtteranceError):  # what cannot be decoded is refused by the run
+        seconds = audio_seconds(audio) if ends else None
     if seconds is None or max(ends) <= seconds + _LATE_SECONDS:
         return None
     shrunk = min(ends) >= 10 and max(ends) / 1000 <= seconds + _LATE_SECONDS

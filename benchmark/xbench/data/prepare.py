@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench import registry
-from xbench.data.audio import audio_sha256, read_audio
+from xbench.data.audio import audio_seconds, audio_sha256, read_audio
 from xbench.data.corpora.clip import Clip
 from xbench.description import CorpusDescription
 from xbench.errors import UsageError, UtteranceError, nearest
@@ -246,7 +246,9 @@ def _kind(audio: bytes) -> str:
 
 
 def _line(clip: Clip, file: Path, home: Path) -> dict[str, Any]:
-    digest = audio_sha256(file)
+    digest, seconds = audio_sha256(file), audio_seconds(file)
+    if seconds == 0:
+        raise UtteranceError("empty-audio", f"{file}: holds no samples")
     where = file.absolute()
     optional = {
         "cluster": clip.cluster,
@@ -262,21 +264,6 @@ def _line(clip: Clip, file: Path, home: Path) -> dict[str, Any]:
         "language": clip.language,
         "transcript": clip.transcript,
         **{key: value for key, value in optional.items() if value},
-        "duration": round(_seconds(file), 3),
+        **({} if seconds is None else {"duration": round(seconds, 3)}),
         "sha256": digest,
     }
-
-
-def _seconds(file: Path) -> float:
-    """Return the length that the file's header states; decoding it all is left to the run."""
-    import soundfile
-
-    try:
-        facts = soundfile.info(str(file))
-    except soundfile.LibsndfileError as error:
-        raise UtteranceError(
-            "corrupt-audio", f"{file}: cannot be decoded: {error.error_string}"
-        ) from None
-    if not facts.frames:
-        raise UtteranceError("empty-audio", f"{file}: holds no samples")
-    return float(facts.frames / facts.samplerate)

@@ -32,7 +32,7 @@ def save_explanation(explanation: Explanation, path: str, dpi: int = 150) -> Non
     below = _ROW * rows
     width = (_ONLY if across == 1 else _WIDTH * across) + 1.1
     height = down * (_ABOVE + below + 0.75) + 0.3
-    with new_figure(width, height, path, dpi) as figure:
+    with new_figure(width, height, path, dpi, explanation.row_texts, shades=True) as figure:
         figure.get_layout_engine().set(h_pad=0.02, w_pad=0.03, hspace=0, wspace=0)
         grid = figure.subplots(
             2 * down,

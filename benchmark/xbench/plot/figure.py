@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from xbench.errors import EnvironmentProblem, UsageError
+from xbench.plot.fonts import families_for
 from xbench.store import write_atomically
 
 _METADATA: dict[str, dict[str, None]] = {
@@ -36,22 +38,48 @@ def check_target(path: str) -> None:
 
 
 @contextmanager
-def new_figure(width: float, height: float, path: str | Path, dpi: int = 150) -> Iterator[Any]:
+def new_figure(
+    width: float,
+    height: float,
+    path: str | Path,
+    dpi: int = 150,
+    texts: Iterable[str] = (),
+    *,
+    shades: bool = False,
+) -> Iterator[Any]:
     """Yield a matplotlib figure (inches) and write it to `path`, atomically, when the context ends well.
 
-    Without dates and with a fixed salt, equal data give equal files.
+    Without dates and with a fixed salt, equal data give equal files. texts: what is written in it in any script, for
+    which fonts are looked for. shades: it is made of few colours in many shades, so a PNG of 256 of them looks the same
+    in less than half of the bytes.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(
-        {"svg.hashsalt": "xbench", "font.size": 9, "svg.fonttype": "none", "text.parse_math": False}
-    ):
+    suffix = Path(path).suffix
+    settings = {
+        "svg.hashsalt": "xbench",
+        "font.size": 9,
+        "font.family": families_for(texts, embedded=suffix != ".svg"),
+        "svg.fonttype": "none",
+        "text.parse_math": False,
+    }
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)  # told once
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         buffer = io.BytesIO()
-        suffix = Path(path).suffix
         figure.savefig(
             buffer, format=suffix[1:], dpi=dpi, bbox_inches="tight", metadata=_METADATA[suffix]
         )
-    write_atomically(Path(path), buffer.getvalue())
+    written = _of_256_colours(buffer) if shades and suffix == ".png" else buffer
+    write_atomically(Path(path), written.getvalue())
+
+
+def _of_256_colours(png: io.BytesIO) -> io.BytesIO:
+    from PIL import Image
+
+    smaller = io.BytesIO()
+    picture = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(smaller, "png", optimize=True)
+    return smaller
