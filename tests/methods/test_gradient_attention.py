@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from xbench.case import Case
 from xbench.errors import Unsupported
+from xbench.methods import gradient_attention as module
 from xbench.methods.gradient_attention import (
     attention_gradcam,
     chefer,
@@ -219,6 +221,39 @@ def test_chefer_token_by_token_changes_nothing(case: Case, monkeypatch: pytest.M
     together = chefer(case, target="logit")
     monkeypatch.setattr(attention_gradients, "_BUDGET", 1)
     torch.testing.assert_close(chefer(case, target="logit"), together)
+
+
+@pytest.mark.parametrize(("budget", "fused"), [(1, True), (2**28, False)])
+def test_passes_of_one_token_take_the_kernel_that_holds_no_weights(
+    case: Case, monkeypatch: pytest.MonkeyPatch, budget: int, fused: bool
+) -> None:
+    asked: list[Any] = []
+    choose = attention_gradients.sdpa_kernel
+    monkeypatch.setattr(attention_gradients, "_BUDGET", budget)
+    monkeypatch.setattr(
+        attention_gradients, "sdpa_kernel", lambda kernels: asked.append(kernels) or choose(kernels)
+    )
+    chefer(case, target="logit")
+    assert [SDPBackend.FLASH_ATTENTION in kernels for kernels in asked] == [fused]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_chefer_in_pieces_of_positions_changes_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    before = chefer(case, target="logit")
+    monkeypatch.setattr(module, "_PIECE", size)
+    torch.testing.assert_close(chefer(case, target="logit"), before)
+
+
+def test_relevance_of_a_block_is_the_formula_written_out() -> None:
+    generator = torch.Generator().manual_seed(4)
+    attention = torch.rand(3, 40, 50, generator=generator).softmax(-1)
+    value = torch.randn(3, 50, 4, generator=generator)
+    context = torch.randn(2, 3, 40, 4, generator=generator)
+    gradients = torch.einsum("hpc,hsc->hps", context[1], value)
+    found = module._relevance(attention_gradients.BlockGradient(attention, value, context), 1)
+    torch.testing.assert_close(found, (gradients * attention).clamp_min(0).mean(0))
 
 
 def test_one_forward_and_one_backward_pass_for_all_tokens(

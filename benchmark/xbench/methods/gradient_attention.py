@@ -33,6 +33,8 @@ from xbench.description import indices
 from xbench.hiding.effect import read_out
 from xbench.models.attention_gradients import BlockGradient, attention_gradients
 
+_PIECE = 32  # positions whose gradients are formed at a time
+
 # One block, a token of the chunk, its position: relevance of every source.
 Row = Callable[[BlockGradient, int, int], Float[Tensor, " source"]]
 
@@ -98,7 +100,14 @@ def chefer(case: Case, *, target: str) -> Float[Tensor, "token frame"]:
 
 
 def _relevance(block: BlockGradient, token: int) -> Float[Tensor, "position source"]:
-    return (block.weights(token) * block.attention).clamp_min(0).mean(0)
+    """Return Abar of one block, a few positions at a time: what they take stays in a processor's cache."""
+    _, positions, sources = block.attention.shape
+    relevance = block.attention.new_empty(positions, sources)
+    for start in range(0, positions, _PIECE):
+        piece = slice(start, start + _PIECE)
+        shares = block.weights(token, piece).mul_(block.attention[:, piece]).clamp_min_(0)
+        torch.mean(shares, 0, out=relevance[piece])
+    return relevance
 
 
 def chefer_row(

@@ -46,9 +46,11 @@ class BlockGradient:
     value: Float[Tensor, "head source channel"]
     context: Float[Tensor, "token head position channel"]
 
-    def weights(self, token: int) -> Float[Tensor, "head position source"]:
-        """Return df/dA for one of the tokens (counted within the chunk)."""
-        return self.context[token] @ self.value.transpose(1, 2)
+    def weights(
+        self, token: int, positions: slice = slice(None)
+    ) -> Float[Tensor, "head position source"]:
+        """Return df/dA for one of the tokens (counted within the chunk) at these positions, a new tensor."""
+        return self.context[token, :, positions] @ self.value.transpose(1, 2)
 
 
 def tokens_per_pass(model: SpeechModel, positions: int, sources: int) -> int:
@@ -60,30 +62,37 @@ def tokens_per_pass(model: SpeechModel, positions: int, sources: int) -> int:
 def vector_jacobian_products(
     scores: Float[Tensor, "1 token"], inputs: Sequence[Tensor], per_pass: int
 ) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
-    """Differentiate each token's score by every input: yields (tokens, gradients [token, *input])."""
+    """Differentiate each token's score by every input: yields (tokens, gradients [token, *input]).
+
+    Passes of one token are plain backward passes, which every kernel has.
+    """
     count = scores.shape[1]
+    batched = per_pass > 1
     for first in range(0, count, per_pass):
         tokens = slice(first, min(first + per_pass, count))
         directions = torch.eye(count, dtype=scores.dtype, device=scores.device)[tokens, None]
-        yield (
-            tokens,
-            torch.autograd.grad(
-                scores,
-                list(inputs),
-                directions,
-                is_grads_batched=True,
-                retain_graph=tokens.stop < count,
-                # A score that does not depend on the input at all has gradient zero.
-                allow_unused=True,
-                materialize_grads=True,
-            ),
+        gradients = torch.autograd.grad(
+            scores,
+            list(inputs),
+            directions if batched else directions[0],
+            is_grads_batched=batched,
+            retain_graph=tokens.stop < count,
+            # A score that does not depend on the input at all has gradient zero.
+            allow_unused=True,
+            materialize_grads=True,
         )
+        yield tokens, gradients if batched else tuple(g[None] for g in gradients)
 
 
 @contextmanager
-def differentiable_attention() -> Iterator[None]:
-    """Run attention as plain matrix products, whose backward passes can be batched over tokens."""
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+def differentiable_attention(*, fused: bool = False) -> Iterator[None]:
+    """Run attention as plain matrix products, whose backward passes can be batched over tokens.
+
+    fused: where there is one, by the kernel that never holds all weights, whose backward passes take one
+    token each; on a CPU and 1,500 frames one takes half as long.
+    """
+    kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH] if fused else [SDPBackend.MATH]
+    with torch.enable_grad(), sdpa_kernel(kernels):
         yield
 
 
@@ -101,6 +110,9 @@ def attention_gradients(
     Raises Unsupported for a model whose attention cannot be reached or rebuilt.
     """
     stacks = _stacks(model, whole_network=whole_network)
+    positions, sources = len(hypothesis.tokens) + len(hypothesis.prompt), _sources(features)
+    per_pass = tokens_per_pass(model, sources if whole_network else positions, sources)
+    fused = per_pass == 1 and features.values.device.type == "cpu"
     contexts: dict[str, list[Tensor | None]] = {
         name: [None] * len(stack.modules) for name, stack in stacks.items()
     }
@@ -112,7 +124,7 @@ def attention_gradients(
         for index, module in enumerate(stack.modules)
     ]
     try:
-        with captured_blocks(stacks) as readers, differentiable_attention():
+        with captured_blocks(stacks) as readers, differentiable_attention(fused=fused):
             with nullcontext() if whole_network else torch.no_grad():
                 encoded = model.encode(features.values[None])
             scores = read_out(model.logits(encoded, hypothesis))
@@ -130,8 +142,6 @@ def attention_gradients(
         for name in stacks
     }
     flat = [c for name in stacks for c in contexts[name] if c is not None]
-    positions, sources = scores.shape[1] + len(hypothesis.prompt), encoded.shape[1]
-    per_pass = tokens_per_pass(model, sources if whole_network else positions, sources)
     for tokens, gradients in vector_jacobian_products(scores, flat, per_pass):
         left = iter(gradients)
         yield (
@@ -141,6 +151,11 @@ def attention_gradients(
                 for name, pairs in captured.items()
             },
         )
+
+
+def _sources(features: Features) -> int:
+    """Return how many frames the encoder puts out for these features, padding included."""
+    return -(-len(features.values) // features.stride)
 
 
 def _stacks(model: SpeechModel, *, whole_network: bool) -> dict[str, Stack]:
