@@ -134,6 +134,25 @@ def test_reliability_of_max_pooled_references(noise: float) -> None:
     assert np.mean(predicted) == pytest.approx(np.mean(observed), abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("noise", "says", "is_"), [(0.05, 0.93, 0.94), (0.1, 0.77, 0.81), (0.15, 0.56, 0.63)]
+)
+def test_the_reliability_of_max_pooled_references_is_too_low(
+    noise: float, says: float, is_: float
+) -> None:
+    """The figures of docs/validity.md: tokens that a few of 16 superpixels of their frames matter for."""
+    rng = np.random.default_rng(0)
+    place = rng.integers(5, 55, 200)[:, None]
+    in_time = np.exp(-0.5 * ((np.arange(60) - place) / 2) ** 2)
+    truth = in_time[:, :, None] * (rng.random((200, 1, 16)) < 0.3) * rng.random((200, 1, 16))
+    a, b, c, d = truth + noise * sqrt(2) * rng.normal(size=(4, *truth.shape))
+    grid = layout(200, 60)
+    predicted = utterance_reliability(GridMap(a.max(2)), GridMap(b.max(2)), grid).value
+    whole = (GridMap(((a + b) / 2).max(2)), GridMap(((c + d) / 2).max(2)))
+    assert predicted == pytest.approx(says, abs=0.015)
+    assert pearson(*whole, grid, DEFAULT).value == pytest.approx(is_, abs=0.015)
+
+
 def mean_ceilings(truth: np.ndarray, noise: np.ndarray | float, runs: int) -> dict[str, float]:
     """Return what is estimated from two noisy halves on average, and what a map without noise then scores."""
     rng = np.random.default_rng(2)

@@ -24,6 +24,7 @@ from xbench import registry
 from xbench.bundle import publish
 from xbench.claims import edition
 from xbench.errors import UsageError
+from xbench.site.audited import read_audit
 from xbench.site.data.exports import latex, markdown, results_csv
 from xbench.site.data.heads import head_file
 from xbench.site.data.results import RESULTS_SCHEMA, results_table
@@ -203,7 +204,8 @@ def site_files(
     files["data/SHA256SUMS"] = "".join(sums).encode()
 
     render = renderer(site_facts(tables, files, options), names)
-    for page in all_pages(tables, standings, examples, refused):
+    audit = read_audit(leaderboard_folder())
+    for page in all_pages(tables, standings, examples, refused, audit):
         files[page.path] = render(page).encode()
     return files
 

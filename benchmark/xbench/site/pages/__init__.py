@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xbench.site.audited import Audit
 from xbench.site.examples import Example
 from xbench.site.load import Refusal
 from xbench.site.overall import Overall
@@ -23,6 +24,7 @@ from xbench.site.pages.page import Page
 from xbench.site.pages.results import results_page
 from xbench.site.pages.run import run_page
 from xbench.site.pages.task import task_page
+from xbench.site.pages.trust import trust_page
 from xbench.site.tables.tabulate import Tables
 
 
@@ -31,6 +33,7 @@ def all_pages(
     standings: Sequence[Overall],
     examples: Sequence[Example],
     refused: Sequence[Refusal],
+    audit: Audit,
 ) -> Iterator[Page]:
     """Yield every page of the site; standings: methods over all tasks and models on each score shown."""
     shown = [(table.metric, table.reference) for table in standings]
@@ -49,4 +52,5 @@ def all_pages(
         yield run_page(submission)
     yield from example_pages(tables, examples)
     yield about_page(tables, refused)
+    yield trust_page(audit)
     yield from plain_pages(tables)

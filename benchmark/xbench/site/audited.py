@@ -1,0 +1,91 @@
+"""How far metrics can be trusted, from the audit that lies beside the templates: `leaderboard/audit.json`.
+
+The file is what `xbench audit metrics --json` prints (its records are `xbench.audit.findings.Finding`), of the run that
+docs/audit.md describes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AUDIT = "audit.json"
+# A step that so few clips find needs no remark.
+_FEW = 10
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One metric: its score of the map as it was, and a cell per ladder."""
+
+    metric: str
+    intact: float | None
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AuditTable:
+    """All metrics against one reference, of one map that is made worse.
+
+    start: `reference` (half of the reference, judged by the other half) or a method.
+    """
+
+    start: str
+    reference: str
+    ladders: tuple[str, ...]
+    rows: tuple[AuditRow, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was audited, and the tables."""
+
+    task: str
+    model: str
+    clips: int
+    clusters: int
+    tables: tuple[AuditTable, ...]
+
+
+def read_audit(folder: Path) -> Audit:
+    """Read the audit in the folder of the templates."""
+    told = json.loads((folder / AUDIT).read_text("utf-8"))
+    found = told["findings"]
+    kinds = dict.fromkeys((row["start"], row["reference"]) for row in found)
+    tables = tuple(
+        _table(*kind, [row for row in found if (row["start"], row["reference"]) == kind])
+        for kind in kinds
+    )
+    return Audit(told["task"], told["model"], told["clips"], told["clusters"], tables)
+
+
+def _table(start: str, reference: str, found: Sequence[Mapping[str, Any]]) -> AuditTable:
+    ladders = tuple(dict.fromkeys(row["ladder"] for row in found))
+    rows = []
+    for metric in dict.fromkeys(row["metric"] for row in found):
+        own = {row["ladder"]: row for row in found if row["metric"] == metric}
+        cells = tuple(_cell(own[ladder]) for ladder in ladders)
+        rows.append(AuditRow(metric, own[ladders[0]]["intact"], cells))
+    return AuditTable(start, reference, ladders, tuple(rows))
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    """Say the smallest step that is told apart, the clips it needs where many, the order, and what raises the score."""
+    if row["intact"] is None:
+        return "–"
+    if row["blind"]:
+        return "blind"
+    smallest = row["sensitivity"]
+    parts = ["none" if smallest is None else f"{smallest:g}"]
+    needed = next((s["clips_needed"] for s in row["steps"] if s["size"] == smallest), None)
+    if needed is not None and needed > _FEW:
+        parts.append(f"({needed} clips)")
+    tau = row["order"]["value"]
+    if tau is not None and tau < 1:
+        parts.append(f"tau {tau:.2f}")
+    if row["raised"]:
+        parts.append("↑" + ", ".join(f"{size:g}" for size in row["raised"]))
+    return " ".join(parts)

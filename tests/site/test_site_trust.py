@@ -1,0 +1,93 @@
+"""The page of the metrics' own audit: what a cell says, and that the committed audit makes a sound page."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from xbench import registry
+from xbench.site.audited import read_audit
+from xbench.site.render import leaderboard_folder
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from audit_page import kept
+
+SIZES = (0.1, 0.2)
+
+
+def finding(ladder: str, **changes: Any) -> dict[str, Any]:
+    """Return a finding as the command prints it: the first step is told apart, and 4 clips find it."""
+    steps = [{"size": size, "worse_by": {"value": 0.1}, "clips_needed": 4} for size in SIZES]
+    plain = {
+        "start": "reference",
+        "metric": "pearson",
+        "reference": "spes-encoder",
+        "ladder": ladder,
+        "unit": "share",
+        "intact": 0.8,
+        "order": {"value": 1.0},
+        "steps": steps,
+        "blind": False,
+        "sensitivity": 0.1,
+        "raised": [],
+    }
+    return {**plain, **changes}
+
+
+def cells(folder: Path, *findings: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of the one row that these findings make."""
+    told = {"task": "t", "model": "m", "seed": 0, "clips": 3, "clusters": 2, "findings": findings}
+    (folder / "audit.json").write_text(json.dumps(told))
+    (table,) = read_audit(folder).tables
+    assert table.ladders == tuple(f["ladder"] for f in findings)
+    (row,) = table.rows
+    return row.cells
+
+
+def test_what_a_cell_says(tmp_path: Path) -> None:
+    many = [{"size": 0.1, "worse_by": {"value": 0.1}, "clips_needed": 31}]
+    assert cells(
+        tmp_path,
+        finding("noise"),
+        finding("shift", steps=many),
+        finding("blur", sensitivity=None, order={"value": -0.6}, raised=[20, 40.0]),
+        finding("swap", blind=True),
+        finding("sink", order={"value": None}),
+    ) == ("0.1", "0.1 (31 clips)", "none tau -0.60 ↑20, 40", "blind", "0.1")
+    assert cells(tmp_path, finding("noise", intact=None)) == ("–",)
+
+
+def test_the_committed_audit_covers_every_agreement_metric() -> None:
+    audit = read_audit(leaderboard_folder())
+    compares = {d.name for d in registry.metrics.descriptions() if d.takes == "reference"}
+    for table in audit.tables:
+        assert {row.metric.partition(":")[0] for row in table.rows} == compares
+        assert all(len(row.cells) == len(table.ladders) for row in table.rows)
+
+
+def test_the_page_of_the_documentation_says_the_same() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    rows = page.partition("| metric | intact | noise")[2].partition("\n\n")[0].splitlines()[2:]
+    (table,) = read_audit(leaderboard_folder()).tables
+    shown = {row.metric: row for row in table.rows}
+    for line in rows:
+        names, intact, *steps = line.strip("|").split(" | ")
+        for name in re.findall(r"`([^`]+)`", names):
+            row = shown[name]
+            assert row.intact == float(intact.split()[0])
+            smallest = [cell.strip().partition(" ")[0].rstrip(",") for cell in steps]
+            assert [cell.partition(" ")[0] for cell in row.cells] == smallest
+            taus = [re.findall(r"tau (-?[\d.]+)", cell) for cell in steps]
+            assert [[*map(float, re.findall(r"tau (-?[\d.]+)", c))] for c in row.cells] == [
+                [*map(float, tau)] for tau in taus
+            ]
+
+
+def test_scripts_keep_what_the_page_shows() -> None:
+    whole = finding("noise", unit="share")
+    assert kept(whole)["steps"] == [{"size": 0.1, "clips_needed": 4}]
+    assert kept(whole)["order"] == {"value": 1.0}
+    assert "unit" not in kept(whole)
