@@ -111,8 +111,8 @@ def prefix_audit(
 
 def _of_clip(bench: Bench, job: Job, masks: int, p: float) -> ClipLeaning:
     decoded = stages.decode(bench, job)
-    if decoded.empty:
-        raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
+    if decoded.unexplained is not None:
+        raise UtteranceError(decoded.unexplained, "the model wrote no text that could be explained")
     features, _ = stages.read_features(bench.model, job.utterance)
     case = Case(bench.model, features, decoded.hypothesis, job.utterance.audio_sha256)
     lost, content = leaning(case), decoded.hypothesis.content

@@ -57,7 +57,7 @@ def new_figure(
     from matplotlib.figure import Figure
 
     suffix = Path(path).suffix
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.hashsalt": "xbench",
         "font.size": 9,
         "font.family": families_for(texts, embedded=suffix != ".svg"),
