@@ -14,6 +14,7 @@ from xbench.cli import (
     data,
     examples,
     exchange,
+    heads,
     leaderboard,
     machine,
     pictures,
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (runs, exchange, pictures, registered, plugins, machine):
+for module in (runs, heads, exchange, pictures, registered, plugins, machine):
     app.add_typer(module.app)
 for group in (
     store.app,
