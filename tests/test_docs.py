@@ -14,7 +14,7 @@ from xbench.metrics.sanity import GATES, Gate
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
 # Methods that need other utterances or word times: one clip alone has no map of theirs to show.
-NO_PICTURE = {"best-head", "top-k-heads", "corpus-mean", "shuffled", "word-window"}
+NO_PICTURE = {"best-head", "top-k-heads", "greedy-heads", "corpus-mean", "shuffled", "word-window"}
 ROWS = ("source", "cost", "space", "ignores", "models")
 
 

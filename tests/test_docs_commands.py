@@ -33,6 +33,7 @@ RUNS = {"list", "show", "version"}
 # Why a command is not run; what it names is checked all the same.
 WHY_NOT = {
     "eval": "minutes, or clips of one's own",
+    "heads": "minutes, or clips of one's own",
     "explain": "a clip of one's own",
     "score": "needs the store of a run",
     "audit": "needs the store of a run",

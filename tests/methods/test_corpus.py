@@ -21,6 +21,7 @@ from xbench.methods.corpus import (
     corpus_mean,
     fit_best_head,
     fit_corpus_mean,
+    fit_greedy_heads,
     fit_heads,
     randomised_model,
     shuffled,
@@ -83,6 +84,48 @@ def test_heads_without_any_score_are_never_chosen(make_trace: MakeTrace) -> None
 def test_more_heads_than_there_are_is_told(make_trace: MakeTrace) -> None:
     with pytest.raises(Unsupported, match="k=4 is more than the 3 heads"):
         fit_heads(split_of(make_trace(ATTENTION)), k=4)
+
+
+# Head 0 is right for the first token, head 1 for the second; head 2 is the best alone, and both at once are better.
+HALVES = torch.tensor(
+    [
+        [
+            [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+            [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]],
+            [[0.6, 0.1, 0.2, 0.1], [0.1, 0.6, 0.2, 0.1]],
+        ]
+    ]
+)
+
+
+def correlation(grid: GridMap, case: FitCase) -> Score:
+    return Score(float(np.corrcoef(grid.values.ravel(), case.reference.values.ravel())[0, 1]))
+
+
+def greedy(trace: Trace, k: int) -> Learned:
+    return fit_greedy_heads(FitSplit((FitCase(trace, GridMap(REFERENCE)),), correlation), k=k)
+
+
+def test_a_set_grows_by_the_head_that_helps_most_until_none_does(make_trace: MakeTrace) -> None:
+    def of(*heads: int) -> float:
+        return float(np.corrcoef(HALVES[0, list(heads)].mean(0).ravel(), REFERENCE.ravel())[0, 1])
+
+    learned = greedy(make_trace(HALVES), 3)
+    assert of(2) > max(of(0), of(1))
+    assert learned.facts["heads"][0] == [0, 2]
+    best = max((0, 1), key=lambda head: of(2, head))
+    expected = [[0, 2]] + ([[0, best]] if of(2, best) > of(2) else [])
+    assert learned.facts["heads"][:2] == expected
+    scores = learned.facts["scores"]
+    assert scores == sorted(scores)
+    assert scores[0] == pytest.approx(of(2))
+    assert scores[-1] == pytest.approx(of(*(head for _, head in learned.facts["heads"])))
+
+
+def test_no_head_joins_that_does_not_help_and_no_more_than_k(make_trace: MakeTrace) -> None:
+    alike = ATTENTION[:, [0, 0, 1]]  # the second head is the first one again, the third is wrong
+    assert greedy(make_trace(alike), 3).facts["heads"] == [[0, 0]]
+    assert len(greedy(make_trace(HALVES), 1).facts["heads"]) == 1
 
 
 def test_selected_heads_are_used(make_trace: MakeTrace) -> None:

@@ -15,6 +15,7 @@ from xbench.cli import (
     decisions,
     examples,
     exchange,
+    heads,
     leaderboard,
     machine,
     packs,
@@ -33,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (runs, packs, exchange, pictures, registered, plugins, machine):
+for module in (runs, packs, heads, exchange, pictures, registered, plugins, machine):
     app.add_typer(module.app)
 for group in (
     store.app,

@@ -33,6 +33,19 @@ TOP_K_HEADS = MethodDescription(
     ignores=_IGNORES,
     cost="1 forward, and the references of the dev split once",
 )
+GREEDY_HEADS = MethodDescription(
+    name="greedy-heads",
+    version="1",
+    summary="mean cross-attention of the set of heads that agrees best on dev, grown head by head",
+    source="ours; forward selection",
+    implementation="xbench.methods.corpus:greedy_heads",
+    fit="xbench.methods.corpus:fit_greedy_heads",
+    parameters=(Parameter("k", "int", "number of heads at most", default=10, minimum=1),),
+    kind="attention",
+    distribution=True,
+    ignores=_IGNORES,
+    cost="1 forward, and the references of the dev split once",
+)
 CORPUS_MEAN = MethodDescription(
     name="corpus-mean",
     version="1",
