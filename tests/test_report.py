@@ -122,6 +122,8 @@ def test_a_run_fills_its_rows() -> None:
 
 def deletion(method: str, value: float, **params: str) -> RunResult:
     made = result(method=method)
+    if method == "spes":
+        made = replace(made, method=replace(made.method, params={"masks": 20_000}))
     given = {"rows": "generated", "text": "plain", **params}
     score = replace(
         made.scores[0],
@@ -146,6 +148,13 @@ def test_deletion_as_published_fills_its_rows_and_no_other_deletion_does() -> No
     assert cells(table, "deletion, SM^X at full resolution")[-1] == "91.3"
     assert cells(table, "deletion, SM^X on encoder frames")[-1] == "52.9"
     assert cells(table, "deletion, CA")[-1] == "41.2"
+
+
+def test_a_map_of_spes_from_fewer_masks_is_marked() -> None:
+    made = deletion("spes", 91.26, resolution="cells")
+    few = replace(made, method=replace(made.method, params={"masks": 2000}))
+    table = report.replication([few])
+    assert cells(table, "deletion, SM^X at full resolution")[-1] == "91.3 (fewer masks)"
 
 
 def test_another_method_is_no_aggregate_of_the_paper() -> None:
