@@ -154,7 +154,8 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             "",
             "A cell names the references against which the method has a score: E is `spes-encoder`, D is "
             "`spes-encoder-drop`, I is `spes-input`. A dash with a number is unsupported, for the reason below "
-            "the table. `spes-encoder-contrast` is as D, `spes-input-contrast` as I. Every family ran as a small random checkpoint (Whisper as `xbench-tiny`), so this says "
+            "the table. `spes-encoder-contrast` is as D, `spes-input-contrast` as I. Every family ran as a small "
+            "random checkpoint (Whisper as `xbench-tiny`), so this says "
             "what can be computed, not how good it is. A model of the raw waveform has no spectrogram and thus "
             "no `spes-input`. `shuffled` needs two clips with different hypotheses, and some random checkpoints"
             " write the same for both.",
