@@ -59,7 +59,8 @@ def test_every_cell_says_what_was_found(script: Any) -> None:
 def test_every_reference_has_its_letter(script: Any) -> None:
     from xbench import registry
 
-    assert set(script.LETTERS) == set(registry.references.names())
+    assert {*script.LETTERS, *script.SAME_AS} == set(registry.references.names())
+    assert set(script.SAME_AS.values()) <= set(script.LETTERS)
 
 
 def test_families_are_described(script: Any) -> None:

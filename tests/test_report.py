@@ -122,6 +122,8 @@ def test_a_run_fills_its_rows() -> None:
 
 def deletion(method: str, value: float, **params: str) -> RunResult:
     made = result(method=method)
+    if method == "spes":
+        made = replace(made, method=replace(made.method, params={"masks": 20_000}))
     given = {"rows": "generated", "text": "plain", **params}
     score = replace(
         made.scores[0],
@@ -155,6 +157,13 @@ def test_two_models_of_one_name_are_two_columns() -> None:
     )
     row = cells(report.replication([one, other]), "rho(CA, SM^X), all layers and heads, en ASR")
     assert sorted(row[-2:]) == ["0.110 `mean-heads:layers=all`", "0.580 `mean-heads:layers=all`"]
+
+
+def test_a_map_of_spes_from_fewer_masks_is_marked() -> None:
+    made = deletion("spes", 91.26, resolution="cells")
+    few = replace(made, method=replace(made.method, params={"masks": 2000}))
+    table = report.replication([few])
+    assert cells(table, "deletion, SM^X at full resolution")[-1] == "91.3 (fewer masks)"
 
 
 def test_another_method_is_no_aggregate_of_the_paper() -> None:

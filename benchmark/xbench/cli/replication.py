@@ -90,8 +90,10 @@ def _departures(result: RunResult) -> Iterable[str]:
         yield f"preset {result.task.preset}"
     if result.status != "complete":
         yield f"{result.status}, {result.task.dataset.n} clips"
-    masks = {call.name: sum(call.masks) for call in result.references}
-    if result.task.preset == "paper" and any(count < 19_998 for count in masks.values()):
+    drawn = [sum(call.masks) for call in result.references]
+    if result.method.name == _CONTENDER:
+        drawn.append(int(result.method.params["masks"]))
+    if result.task.preset == "paper" and any(count < 19_998 for count in drawn):
         yield "fewer masks"
 
 

@@ -53,7 +53,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
 
 
 _LEGEND = (
-    "score [95 % interval]; * headline; by effect: each token weighted by what hiding audio does to it; "
+    "score [95 % interval, provided that other clusters are like these]; * headline; by effect: each token weighted "
+    "by what hiding audio does to it; "
     "= not distinguished from the best; ~ the reference itself, drawn again; "
     "skill = (score - floor) / (ceiling - floor); cost: seconds per second of audio; – = null, the result file says why"
 )

@@ -17,8 +17,8 @@ since a mean of few skewed clusters, which often miss their tail, looks further 
 Adjusted p by step-down max-T: the pairs in falling order of T, each against the maximum over itself
 and those after it (Westfall and Young 1993, algorithm 2.8; Romano and Wolf 2005, Econometrica 73).
 This holds the chance of any false finding among all pairs at 5 % where cluster sums of methods that do not differ are
-symmetric about 0. Where they are skewed it is 0.04 to 0.09, and where few clusters are far worse for one method only,
-which a sample often misses, 0.1 to 0.2 with up to 30 clusters (docs/validity.md).
+symmetric about 0. Where they are skewed it is 0.04 to 0.08, and where rare clusters are far worse for one method only,
+which a sample often misses, 0.13 to 0.18 with up to 30 clusters (docs/validity.md).
 
 Intervals are the single-step test turned round: the differences delta for which
 the corrected T of (d_c - delta n_c) stays at or below the 95 % quantile q of the maximum over all pairs. They hold
