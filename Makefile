@@ -9,6 +9,9 @@ SOURCES := benchmark tests scripts perf
 
 .PHONY: demo test test-slow test-newest check format golden submissions site docs contribution constraints wheel bench clean
 
+# Addresses that the leaderboard links to: LINKS='--repository URL --documentation URL --base-url URL'.
+LINKS ?=
+
 # What `make submissions` looks at, and the file that gets its report.
 PROPOSED ?= submissions
 REPORT ?= build/submissions.txt
@@ -72,7 +75,7 @@ submissions: $(STAMP)  ## validate result files and recompute their aggregates; 
 	@$(BIN)/xbench validate $(PROPOSED) > $(REPORT) 2>&1; status=$$?; cat $(REPORT); exit $$status
 
 site: $(STAMP)  ## the leaderboard of submissions/, built and checked
-	$(BIN)/xbench leaderboard build submissions --out site --examples docs/examples
+	$(BIN)/xbench leaderboard build submissions --out site --examples docs/examples $(LINKS)
 	$(BIN)/xbench leaderboard check site
 
 docs: $(STAMP)  ## the documentation site, strictly: build/docs

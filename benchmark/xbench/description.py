@@ -352,10 +352,11 @@ class FamilyDescription(Description):
 
 @dataclass(frozen=True)
 class DatasetDescription(Description):
-    """A dataset: `implementation` maps (split) to the path of a manifest on this machine."""
+    """A dataset: `implementation` maps (split) to the path of a manifest. synthetic: no person spoke its clips."""
 
     licence: str = field(kw_only=True)
     splits: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    synthetic: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ const detail = document.getElementById("comparison-detail");
 const names = XB.get("entities");
 const data = XB.get("results");
 if (!form || !names || !data || form.elements.a.options.length < 2) {
-  said.textContent = "There are fewer than two methods to compare.";
+  said.textContent = "Fewer than two methods to compare.";
   return;
 }
 const configs = new Map(Object.entries(names.configs));
@@ -28,6 +28,7 @@ function offer(what, a, b) {
     for (const box of [first, second]) box.replaceChildren(...OFFERED[what].map(([value, text]) => el("option", { value }, text)));
   }
   kind.value = what;
+  said.previousElementSibling.textContent = [a, b].filter((slug) => slug && !slugs.includes(slug)).map((slug) => "Not found: " + slug).join(", ");
   first.value = slugs.includes(a) ? a : slugs[0];
   second.value = slugs.includes(b) ? b : slugs.find((slug) => slug !== first.value);
 }
@@ -217,7 +218,7 @@ function showModels(a, b) {
     const shared = leads(0).filter((slug) => leads(1).includes(slug));
     const known = leads(0).length && leads(1).length;
     sentences.push(el("p", null, el("bdi", null, names.tasks[task].title), ", ", el("bdi", null, metric), ": ",
-      ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "who leads cannot be decided, for want of clusters"]), "."));
+      ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "too few clusters to say who leads"]), "."));
     const cell = (i) => el("td", { class: "n" }, number(cols.value(i), 3), ...(cols.low(i) === null ? [] : [" ", el("small", { class: "ci" }, `[${number(cols.low(i))}, ${number(cols.high(i))}]`)]));
     const columns = ["Score", "Skill", "Rank"];
     const skilled = both.every(([, line]) => line.every((i) => cols.skill(i) !== null));
@@ -232,8 +233,8 @@ function showModels(a, b) {
       el("div", null, ...scatter(points, a, b, skilled ? "skill" : "score")))));
   }
   said.replaceChildren(...sentences, el("p", sentences.length ? { class: "note" } : null, sentences.length
-    ? "Each model is judged against references of its own, so compare skill and who leads, not the scores themselves; no difference is tested."
-    : "These two were never scored with the same method on the same task."));
+    ? "Each model has references of its own: compare skill and who leads, not scores. No difference is tested."
+    : "No method was scored with both on one task."));
 }
 
 function show() {
@@ -247,6 +248,7 @@ function show() {
 
 const changed = () => {
   const [what, a, b] = chosen();
+  said.previousElementSibling.textContent = "";
   XB.fragment.write(new Map([["kind", what === "models" ? what : ""], ["a", a], ["b", b]]), true);
   show();
 };

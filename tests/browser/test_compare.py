@@ -47,6 +47,15 @@ def outcome(pair: dict[str, Any]) -> str:
     return "better" if ahead else "worse"
 
 
+def test_a_link_with_an_unknown_method_says_so(site: Site, open_page: Callable[..., Any]) -> None:
+    page, _ = open_page(site.url("compare.html") + "#a=chefer&b=no-such-method")
+    page.locator(".pairs").first.wait_for()
+    missed = page.locator("#comparison-missed")
+    assert missed.inner_text() == "Not found: no-such-method"
+    page.locator("select[name=b]").select_option("saliency")
+    assert missed.inner_text() == ""
+
+
 @pytest.mark.parametrize("other", ["uniform", "saliency"])
 def test_the_verdict_and_the_differences_are_those_of_the_data(
     site: Site, open_page: Callable[..., Any], other: str

@@ -163,7 +163,7 @@ def test_the_pages_say_so(tmp_path: Path, devices: tuple[str, str]) -> None:
     build([write(tmp_path / "results", runs)], tmp_path / "site", Options())
     home = (tmp_path / "site" / "index.html").read_text()
     assert "Begin with " in home
-    assert "20 utterances of 10 speakers, few" in home
+    assert "20 clips of 10 speakers, few" in home
     cost = (tmp_path / "site" / "cost.html").read_text()
     # One chart of seconds per device and one of passes, for each of the two scores.
     assert cost.count('<svg class="pareto"') == 2 * (len(set(devices)) + 1)

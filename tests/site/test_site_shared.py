@@ -90,6 +90,23 @@ def test_the_command_of_a_method_is_of_a_run_with_scores(tmp_path: Path) -> None
     assert "xbench eval --model b-model " in page
 
 
+def test_the_command_of_a_method_can_be_run_as_printed(tmp_path: Path) -> None:
+    everybodys = result(method=METHODS[0])
+    own = result(model="whisper:mine", method=METHODS[1], texts=("made up", "clips"))
+    own["task"]["preset"] = "paper"
+    star = ("raw-attention", {"head": 0, "layer": "last one"}, "attention", False)
+    site = check_site(tmp_path, [everybodys, own, result(method=star)])
+    page = (site / "methods/mean-heads.html").read_text()
+    command = "xbench eval --model xbench-tiny --task demo-asr-en --method mean-heads:heads=all,layers=all"
+    assert command in page
+    page = (site / "methods/raw-attention.html").read_text()
+    assert "--method &#39;raw-attention:head=0,layer=last one&#39;" in page
+    only = check_site(tmp_path / "only", [own])
+    assert (
+        "xbench eval --model whisper:FOLDER --task demo-asr-en --data CLIPS.jsonl --preset paper"
+    ) in (only / "methods/mean-heads.html").read_text()
+
+
 # -- results that disagree -------------------------------------------------------------------------
 
 

@@ -12,7 +12,9 @@ from synthetic import METHODS, head, result, write
 
 from xbench import stats
 from xbench.site.load import read_results
-from xbench.site.overall import overall
+from xbench.site.overall import balanced, over_all, overall
+from xbench.site.pages.rests import rests_of
+from xbench.site.ranking import _places
 from xbench.site.tables.tabulate import Tables, tabulate
 
 KEY = ("pearson", "spes-encoder")
@@ -38,12 +40,14 @@ def test_a_board_has_the_ranks_of_stats_and_its_rows_best_first(tmp_path: Path) 
         higher_is_better=True,
         seed=0,
     )
-    assert [row.rank for row in board.rows] == [1, 2, 3, 4, 5, 6]
     assert tuple(names) == compared.order
     for name, row in by_label.items():
-        assert (row.rank_low, row.rank_high) == (compared.rank_low[name], compared.rank_high[name])
         assert row.best == (name in compared.best_group)
+        assert row.rank == row.rank_low == (1 if row.best else compared.rank_low[name])
+        assert row.rank_high == compared.rank_high[name]
     assert board.rows[0].best
+    assert 1 < sum(row.best for row in board.rows) < 6  # some share rank 1, some do not
+    assert board.rows[-1].rank > 1
 
 
 def test_where_lower_is_better_the_smallest_is_first(tmp_path: Path) -> None:
@@ -51,7 +55,95 @@ def test_where_lower_is_better_the_smallest_is_first(tmp_path: Path) -> None:
     (board,) = tables_of(tmp_path, results).select(metric="sufficiency-eraser")
     values = [row.value for row in board.rows]
     assert values == sorted(values)  # type: ignore[type-var]  # none is None
-    assert [row.rank for row in board.rows] == [1, 2, 3, 4]
+    assert board.rows[0].rank == 1
+    ranks = [row.rank for row in board.rows if row.rank is not None]
+    assert ranks == sorted(ranks)
+
+
+def test_a_control_is_compared_but_takes_no_rank(tmp_path: Path) -> None:
+    methods = [*METHODS[:3], METHODS[11]]
+    (board,) = tables_of(tmp_path, [result(method=m) for m in methods]).select(metric=KEY[0])
+    (control,) = [row for row in board.rows if row.config.control]
+    assert (control.rank, control.rank_reason, control.best) == (None, "control", False)
+    assert {row.rank_high for row in board.rows if row is not control} <= {1, 2, 3}
+    assert sum(control.config.slug in (p.a, p.b) for p in board.pairs) == 3
+    table = overall(tables_of(tmp_path, [result(method=m) for m in methods]), *KEY)
+    assert [s.rank is None for s in table.standings] == [s.config.control for s in table.standings]
+
+
+def test_the_leading_group_shares_rank_1_though_one_of_it_was_found_worse_than_another() -> None:
+    def pair(first: str, second: str, difference: float) -> stats.Pair:
+        return stats.Pair(first, second, difference, None, None, 0.01, 9, 9)
+
+    apart = [pair("b", "c", 0.1), pair("a", "d", 0.2), pair("b", "d", 0.2), pair("x", "c", 0.3)]
+    places = _places(["a", "b", "c", "d"], apart, higher=True)
+    assert {name: (p.rank, p.high, p.best) for name, p in places.items()} == {
+        "a": (1, 3, True),
+        "b": (1, 2, True),
+        "c": (1, 4, True),
+        "d": (3, 4, False),
+    }
+    turned = _places(["d", "c", "b", "a"], apart, higher=False)
+    assert [turned[name].rank for name in "dcba"] == [1, 1, 3, 2]
+
+
+def test_each_pair_of_task_and_model_weighs_the_same() -> None:
+    values = {f"a\0m\0{i}": (1.0, f"s{i}") for i in range(3)} | {"b\0m\0x": (0.0, "s0")}
+    found = balanced(values)
+    assert [v for v, _ in found.values()] == pytest.approx(
+        [0.5 + 2 / 3 * 0.5] * 3 + [0.5 - 2 * 0.5]
+    )
+    assert sum(v for v, _ in found.values() if v is not None) / 4 == pytest.approx(0.5)
+    assert [c for _, c in found.values()] == [c for _, c in values.values()]
+    one = {"a\0m\0x": (0.1, "s"), "a\0m\0y": (None, "s")}
+    assert balanced(one) == one
+    assert balanced({**values, "b\0m\0y": (None, "s")})["b\0m\0y"] == (None, "s")
+
+
+def test_the_mean_over_pairs_and_what_the_other_weighting_would_say(tmp_path: Path) -> None:
+    sizes = {"task-a": 30, "task-b": 6}
+    results = [
+        result(task, method=m, utterances=n) for m in METHODS[:8] for task, n in sizes.items()
+    ]
+    table = overall(tables_of(tmp_path, results), *KEY)
+    column = "pearson@spes-encoder"
+    by_pair, by_clip = {}, {}
+    for standing in table.standings:
+        facts = standing.config.facts
+        columns = [
+            r["utterances"][column]
+            for r in results
+            if (r["method"]["name"], r["method"]["params"])
+            == (standing.config.method, dict(facts["params"]))
+        ]
+        by_pair[standing.config.slug] = sum(sum(c) / len(c) for c in columns) / 2
+        by_clip[standing.config.slug] = sum(map(sum, columns)) / 36
+        assert standing.value == pytest.approx(by_pair[standing.config.slug], abs=1e-4)
+        assert standing.low < standing.value < standing.high
+        assert standing.n == 36
+    order = sorted(by_pair, key=by_pair.get, reverse=True)
+    turned = sum(by_clip[a] < by_clip[b] for i, a in enumerate(order) for b in order[i + 1 :])
+    assert table.weighting.turned == turned == 2
+    assert table.weighting.of == 28
+    assert table.weighting.leader.slug == max(by_clip, key=by_clip.get)
+
+
+def test_what_means_rest_on_and_that_the_demo_stands_apart_from_recorded_speech(
+    tmp_path: Path,
+) -> None:
+    demo = [result(task, method=m) for m in METHODS[:2] for task in ("task-a", "task-b")]
+    tables = tables_of(tmp_path / "demo", demo)
+    rests = rests_of(tables, over_all(tables, *KEY))
+    assert (rests.clips, rests.speakers, rests.languages) == (12, 8, ("en",))  # in both tasks
+    assert [(p.speech, p.clips, p.speakers) for p in rests.pairs] == [("synthetic", 12, 8)] * 2
+    assert (rests.synthetic, rests.apart) == (2, ())
+    real = [result("real", method=m, texts=("made up", "librispeech")) for m in METHODS[:2]]
+    tables = tables_of(tmp_path / "both", demo + real)
+    table = over_all(tables, *KEY)
+    rests = rests_of(tables, table)
+    assert [(p.task.name, p.speech) for p in rests.pairs] == [("real", "recorded")]
+    assert [task.name for task in rests.apart] == ["task-a", "task-b"]
+    assert len(overall(tables, *KEY).cells) == 3
 
 
 def test_single_heads_oracles_and_missing_values_are_shown_but_not_ranked(tmp_path: Path) -> None:
@@ -71,7 +163,7 @@ def test_single_heads_oracles_and_missing_values_are_shown_but_not_ranked(tmp_pa
     assert reasons["uniform"] == "no-value"
     assert board.rows[-1].config.label == "uniform"  # missing values last
     assert board.rows[-1].reason == "constant-map"
-    assert sorted(row.rank for row in board.rows if row.rank) == [1, 2]
+    assert sum(row.rank is not None for row in board.rows) == 2
 
 
 def test_a_run_without_scores_is_a_row_with_its_reason(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ def build_command(
     base_url: Annotated[
         str | None, Option(metavar="URL", help="Where the site will be published.")
     ] = None,
+    repository: Annotated[
+        str | None, Option(metavar="URL", help="Of the source code; pages link to it.")
+    ] = None,
+    documentation: Annotated[
+        str | None, Option(metavar="URL", help="Of `make docs`, as published.")
+    ] = None,
     snapshot: Annotated[
         str | None, Option(metavar="NAME", help="Write a frozen copy to SITE/s/NAME.")
     ] = None,
@@ -37,7 +43,9 @@ def build_command(
     from xbench.cli import console
     from xbench.site.build import Options, build
 
-    wanted = Options(base_url, snapshot, examples, max_examples, audio, strict)
+    wanted = Options(
+        base_url, repository, documentation, snapshot, examples, max_examples, audio, strict
+    )
     built = build(results, out, wanted)
     for refusal in built.refused:
         console.error(f"left out: {refusal}")

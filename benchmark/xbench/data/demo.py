@@ -13,6 +13,7 @@ DEMO = DatasetDescription(
     source="scripts/make_demo_data.py, spoken by espeak-ng",
     implementation="xbench.data.demo:demo_manifest",
     licence="CC0-1.0",
+    synthetic=True,
     splits={
         "test": "voices and sentences seen nowhere else",
         "dev": "for fitting floors and widths",

@@ -33,7 +33,7 @@ from xbench.site.data.scripts import entities, json_text, pair_files, script_tex
 from xbench.site.data.standings import standings_file
 from xbench.site.examples import Example, better_than, comparable, read_examples
 from xbench.site.load import Refusal, Result, read_results
-from xbench.site.overall import overall
+from xbench.site.overall import over_all
 from xbench.site.pages import all_pages
 from xbench.site.render import leaderboard_folder, renderer
 from xbench.site.swap import restore, swap_in
@@ -61,9 +61,14 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Options:
-    """How to build. audio: `allow-list` publishes clips whose licence allows it, `none` no clip."""
+    """How to build. audio: `allow-list` publishes clips whose licence allows it, `none` no clip.
+
+    repository, documentation: addresses that every page links to; without the second one, the pages of the repository.
+    """
 
     base_url: str | None = None
+    repository: str | None = None
+    documentation: str | None = None
     snapshot: str | None = None
     examples: Path | None = None
     max_examples: int = 40
@@ -132,8 +137,14 @@ def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
 
 def _checked(options: Options) -> str | None:
     publish(options.audio)
-    if options.base_url is not None and not re.fullmatch(r"https?://[^\s<>\"']+", options.base_url):
-        raise UsageError(f"--base-url '{options.base_url}' is not an http or https address")
+    addresses = {
+        "--base-url": options.base_url,
+        "--repository": options.repository,
+        "--documentation": options.documentation,
+    }
+    for option, address in addresses.items():
+        if address is not None and not re.fullmatch(r"https?://[^\s<>\"']+", address):
+            raise UsageError(f"{option} '{address}' is not an http or https address")
     name = options.snapshot
     if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,40}", name):
         raise UsageError(f"--snapshot '{name}' is not made of a-z, 0-9, '.' and '-'")
@@ -169,7 +180,7 @@ def site_files(
         add(f"js/{name}.js", script_text(name, json_text(value)))
 
     shown = shown_scores(tables)
-    standings = [overall(tables, *key) for key in shown]
+    standings = [over_all(tables, *key) for key in shown]
     results = results_table(tables)
     script("results", results)
     for slug, pairs in pair_files(tables, shown).items():
@@ -217,6 +228,7 @@ def slim(asset: str) -> str:
 
 def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:
     """Return what every template knows."""
+    repository = _with_slash(options.repository)
     references = {row.reference for row in tables.rows if row.reference}
     known = {d.name for d in registry.references.descriptions()}
     anchors = slugs([*references, *known, *tables.metrics, *registry.metrics.names()])
@@ -225,6 +237,9 @@ def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]
         "version": version("xbench"),
         "date": build_date(tables),
         "base_url": _with_slash(options.base_url),
+        "repository": repository,
+        "documentation": _with_slash(options.documentation)
+        or (repository and f"{repository}blob/HEAD/docs/index.md"),
         "snapshot": options.snapshot,
         "n_rows": len(tables.rows),
         "n_runs": len(tables.runs),

@@ -3,6 +3,10 @@
 Averages over different tasks for different methods would rank luck. So methods are compared on the
 largest block of method x (task, model) in which every score exists; what lies outside of it is
 listed, with what is missing, and not ranked.
+
+Each pair of task and model weighs the same, however many clips it has: M = mean over pairs of the mean over clips.
+Intervals and comparisons are those of the values M + w (x - M), w = N / (K n) for K pairs, N clips in all and n in
+the pair of x: their plain mean is M, and their spread that of a weighted mean (its linearisation).
 """
 
 from __future__ import annotations
@@ -10,11 +14,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
 
 from xbench import stats
 from xbench.site.costs import pooled_cost
 from xbench.site.ranking import SEED, RankedPair, Values, rank
 from xbench.site.shared import Shared, shared
+from xbench.site.speech import speech_of
 from xbench.site.tables.boards import OLDER_METRIC, Number, Row, rounded, utterance_values
 from xbench.site.tables.entries import Config, Model, Task
 from xbench.site.tables.tabulate import Tables
@@ -56,6 +63,18 @@ class Holes:
 
 
 @dataclass(frozen=True)
+class Weighting:
+    """What becomes of the order if every clip weighs the same, not every pair of task and model.
+
+    leader: who would come first. turned: of how many pairs of ranked methods (of) the order turns round.
+    """
+
+    leader: Config
+    turned: int
+    of: int
+
+
+@dataclass(frozen=True)
 class Overall:
     """Standings on one metric and reference, best first; `missing`: methods with holes in the block."""
 
@@ -64,6 +83,7 @@ class Overall:
     higher: bool
     cells: tuple[tuple[Task, Model], ...]
     standings: tuple[Standing, ...]
+    weighting: Weighting | None
     missing: tuple[Holes, ...]
     pairs: tuple[RankedPair, ...]
     reason: str | None
@@ -79,9 +99,10 @@ def overall(
     metric: str,
     reference: str | None,
     wanted: Callable[[Config], bool] = lambda config: True,
+    apart: frozenset[str] = frozenset(),
     **boards: Task | Model,
 ) -> Overall:
-    """Compare all rankable methods that `wanted` accepts, on one task or model or on all."""
+    """Compare all rankable methods that `wanted` accepts, on one task or model or on all but the tasks `apart`."""
     higher = tables.metrics[metric].higher
     rows: dict[Config, dict[Cell, Row]] = defaultdict(dict)
     without: dict[Config, dict[Cell, str]] = defaultdict(dict)
@@ -89,6 +110,8 @@ def overall(
     by_slug = {config.slug: config for config in tables.configs}
     for board in tables.select(metric=metric, reference=reference, **boards):
         cell = (board.task.slug, board.model.slug)
+        if board.task.slug in apart:
+            continue
         for row in board.rows:
             config = by_slug[row.config.slug]
             if not config.ranked or not wanted(config):
@@ -106,10 +129,12 @@ def overall(
     inside = {
         c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
     }
-    scores = {config.slug: _values(found) for config, found in inside.items()}
+    by_clip = {config.slug: _values(found) for config, found in inside.items()}
+    scores = {slug: balanced(values) for slug, values in by_clip.items()}
     # Against its own reference an estimator would lead by being the same thing twice.
     own = {config.slug for config in inside if config.repeats(reference)}
-    ranking = rank({slug: v for slug, v in scores.items() if slug not in own}, higher)
+    controls = {config.slug for config in inside if config.control}
+    ranking = rank({slug: v for slug, v in scores.items() if slug not in own}, higher, controls)
     standings = []
     for config, found in inside.items():
         place = ranking.places.get(config.slug)
@@ -118,6 +143,7 @@ def overall(
                 config,
                 found,
                 scores[config.slug],
+                by_clip[config.slug],
                 (place.rank, place.low, place.high, place.best)
                 if place
                 else (None, None, None, False),
@@ -136,10 +162,24 @@ def overall(
         higher,
         tuple(places[cell] for cell in sorted(block)),
         tuple(standings),
+        _weighting([s for s in standings if s.rank is not None], by_clip, higher),
         tuple(sorted(missing, key=lambda holes: holes.config.label)),
         ranking.pairs,
         ranking.reason,
     )
+
+
+def over_all(
+    tables: Tables,
+    metric: str,
+    reference: str | None,
+    wanted: Callable[[Config], bool] = lambda config: True,
+) -> Overall:
+    """Compare methods over all tasks and models, without synthetic speech where recorded speech is there."""
+    scored = [board.task for board in tables.select(metric=metric, reference=reference)]
+    recorded = any(speech_of(task) == "recorded" for task in scored)
+    apart = frozenset(task.slug for task in scored if recorded and speech_of(task) == "synthetic")
+    return overall(tables, metric, reference, wanted, apart)
 
 
 def _largest_block(covered: Mapping[str, frozenset[Cell]]) -> frozenset[Cell]:
@@ -150,6 +190,46 @@ def _largest_block(covered: Mapping[str, frozenset[Cell]]) -> frozenset[Cell]:
         return methods * len(cells), len(cells), sorted(cells)
 
     return max(set(covered.values()), key=size, default=frozenset())
+
+
+def _weighting(
+    ranked: Sequence[Standing], by_clip: Mapping[str, Values], higher: bool
+) -> Weighting | None:
+    """Return how the order, best first, changes with the other weighting; None for fewer than two methods."""
+    if len(ranked) < 2:
+        return None
+    sign = -1 if higher else 1
+    plain = [sign * _mean(by_clip[s.config.slug]) for s in ranked]
+    pairs = list(combinations(plain, 2))
+    turned = sum(first > second for first, second in pairs)
+    return Weighting(ranked[plain.index(min(plain))].config, turned, len(pairs))
+
+
+def _mean(values: Values) -> float:
+    return fmean(value for value, _ in values.values() if value is not None)
+
+
+def balanced(values: Values) -> Values:
+    """Return values whose plain mean weighs every pair of task and model equally; where they are equal, the same."""
+    cells: dict[str, list[float]] = defaultdict(list)
+    for name, (value, _) in values.items():
+        if value is not None:
+            cells[_cell_of(name)].append(value)
+    if len({len(found) for found in cells.values()}) < 2:
+        return values
+    mean = fmean(fmean(found) for found in cells.values())
+    share = sum(map(len, cells.values())) / len(cells)
+    return {
+        name: (
+            None if value is None else mean + share / len(cells[_cell_of(name)]) * (value - mean),
+            cluster,
+        )
+        for name, (value, cluster) in values.items()
+    }
+
+
+def _cell_of(name: str) -> str:
+    return name.rpartition("\0")[0]
 
 
 def _values(rows: Sequence[Row], prefix: str = "") -> Values:
@@ -169,6 +249,7 @@ def _standing(
     config: Config,
     rows: Sequence[Row],
     scores: Values,
+    by_clip: Values,
     place: tuple[int | None, int | None, int | None, bool],
 ) -> Standing:
     names = sorted(scores)
@@ -176,15 +257,22 @@ def _standing(
     column = [scores[name][0] for name in names]
     mean = stats.mean_estimate(column, clusters, seed=SEED)
     assert mean.value is not None  # rows without a value per utterance stay outside of the block
-    bounds = {}
-    for kind in ("floor", "ceiling"):
-        found = _values(rows, f"{kind}:")
-        bounds[kind] = [found[name][0] if name in found else None for name in names]
+    bounds = [_values(rows, f"{kind}:") for kind in ("floor", "ceiling")]
     floor, ceiling = (
-        stats.mean_estimate(bounds[kind], clusters, seed=SEED).value
-        for kind in ("floor", "ceiling")
+        stats.mean_estimate(
+            [value for value, _ in found.values()],
+            [cluster for _, cluster in found.values()],
+            seed=SEED,
+        ).value
+        for found in map(balanced, bounds)
     )
-    skill = stats.skill(column, bounds["floor"], bounds["ceiling"], clusters, seed=SEED)
+    # Means of all three over the same clips.
+    sides = (by_clip, *bounds)
+    whole = [n for n in names if all(n in v and v[n][0] is not None for v in sides)]
+    values, floors, ceilings = (
+        [value for value, _ in balanced({n: side[n] for n in whole}).values()] for side in sides
+    )
+    skill = stats.skill(values, floors, ceilings, [scores[n][1] for n in whole], seed=SEED)
     seconds, passes = pooled_cost([(row.run.cost, row.run.utterances) for row in rows])
     rank_at, low, high, best = place
     return Standing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from xbench import stats
@@ -14,7 +14,11 @@ Values = Mapping[str, tuple[float | None, str]]
 
 @dataclass(frozen=True)
 class RankedPlace:
-    """Position by mean score, its interval, and whether it is not distinguished from the best."""
+    """A rank, the ranks that the comparisons leave open, and whether it is not distinguished from the best.
+
+    All that are not distinguished from the best share rank 1, also one that was found worse than another of them; any
+    other stands after all that were found better.
+    """
 
     rank: int
     low: int
@@ -46,8 +50,11 @@ class Ranking:
     reason: str | None
 
 
-def rank(values: Mapping[str, Values], higher: bool) -> Ranking:
-    """Compare contenders (name to utterance to value and cluster) on their common utterances."""
+def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] = ()) -> Ranking:
+    """Compare contenders (name to utterance to value and cluster) on their common utterances.
+
+    unplaced: those that are compared like the others but take no place, such as controls.
+    """
     names = sorted(values)
     clusters = {u: cluster for name in names for u, (_, cluster) in values[name].items()}
     utterances = sorted(clusters)
@@ -66,10 +73,29 @@ def rank(values: Mapping[str, Values], higher: bool) -> Ranking:
     )
     if compared.reason is not None:
         return Ranking({}, pairs, compared.n, compared.n_clusters, compared.reason)
-    places = {
-        name: RankedPlace(
-            position, compared.rank_low[name], compared.rank_high[name], name in compared.best_group
-        )
-        for position, name in enumerate(compared.order, 1)
-    }
+    placed = [name for name in compared.order if name not in unplaced]
+    places = _places(placed, [p for p in compared.pairs if p.distinguished], higher)
     return Ranking(places, pairs, compared.n, compared.n_clusters, None)
+
+
+def _places(
+    placed: Sequence[str], apart: Sequence[stats.Pair], higher: bool
+) -> dict[str, RankedPlace]:
+    """Return the places of methods, best mean first; apart: the pairs that are distinguished."""
+    better = dict.fromkeys(placed, 0)
+    worse = dict.fromkeys(placed, 0)
+    below: set[str] = set()  # found worse than the one with the best mean
+    for pair in apart:
+        if pair.first not in better or pair.second not in better or pair.difference is None:
+            continue
+        first_wins = (pair.difference > 0) == higher
+        winner, loser = (pair.first, pair.second) if first_wins else (pair.second, pair.first)
+        better[loser] += 1
+        worse[winner] += 1
+        below |= {loser} if winner == placed[0] else set()
+    places = {}
+    for name in placed:
+        best = name not in below
+        low = 1 if best else 1 + better[name]
+        places[name] = RankedPlace(low, low, len(placed) - worse[name], best)
+    return places

@@ -53,6 +53,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
         cost=charts.cost,
         significant=significant,
         millions=_millions,
+        first_ranked=lambda table: next(s.config for s in table.standings if s.rank is not None),
         score_name=lambda of: column_name(of.metric, of.reference),
         query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),
         ramp=[charts.viridis(step) for step in range(charts.LEVELS)],

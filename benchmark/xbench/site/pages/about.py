@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xbench import registry
 from xbench.description import MethodDescription, MetricDescription, ReferenceDescription
+from xbench.site.citation import bibtex
 from xbench.site.load import Refusal
 from xbench.site.pages.page import Page
 from xbench.site.tables.entries import Config, Metric, Model, Submission
@@ -24,6 +25,7 @@ class AboutPage(Page):
     references: Sequence[ReferenceDescription]
     controls: list[MethodDescription]
     refused: Sequence[Refusal]
+    bibtex: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def about_page(tables: Tables, refused: Sequence[Refusal]) -> AboutPage:
         references=registry.references.descriptions(),
         controls=[d for d in registry.methods.descriptions() if d.kind == "control"],
         refused=refused,
+        bibtex=bibtex(),
     )
 
 

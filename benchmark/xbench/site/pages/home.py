@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xbench.site import charts
-from xbench.site.overall import Overall, Standing, overall
+from xbench.site.overall import Overall, Standing, over_all
 from xbench.site.pages.forests import Forest, forest_of_standings
 from xbench.site.pages.fronts import CostFront, cheapest_first, cost_fronts
 from xbench.site.pages.page import Page
+from xbench.site.pages.rests import Rests, rests_of
 from xbench.site.tables.boards import Row
 from xbench.site.tables.entries import Config, Metric, Submission, Task
 from xbench.site.tables.tabulate import Tables
@@ -88,6 +89,7 @@ class HomePage(Page):
     sides: list[Sides]
     latest: Sequence[Submission]
     main: Overall | None
+    rests: Rests | None
 
 
 def home_page(tables: Tables, standings: Sequence[Overall]) -> HomePage:
@@ -104,6 +106,7 @@ def home_page(tables: Tables, standings: Sequence[Overall]) -> HomePage:
         sides=_sides(standings),
         latest=tables.submissions[:6],
         main=main,
+        rests=rests_of(tables, main) if main else None,
     )
 
 
@@ -135,7 +138,7 @@ def _cards(tables: Tables, standings: Sequence[Overall]) -> list[Card]:
         cards.append(score_card(titles.get(family, f"Best {table.metric}"), table))
     if standings:
         main = standings[0]
-        plain = overall(tables, main.metric, main.reference, lambda config: not config.gradients)
+        plain = over_all(tables, main.metric, main.reference, lambda config: not config.gradients)
         if any(s.config.gradients for s in main.standings):
             cards.append(score_card("Best without gradients", plain))
         cards.append(_cheapest_card(main))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -101,11 +102,27 @@ def _authorship(method: ListedMethod, runs: Sequence[ListedRun]) -> list[tuple[s
 
 
 def _command(runs: Sequence[ListedRun]) -> str:
-    """Return a command that makes one of these rows again, if possible one with scores."""
-    run = min(
-        runs, key=lambda r: (not r.data["scores"], r.model.title, r.task.title, r.config.label)
-    )
+    """Return a command that makes one of these rows again, if possible one that anybody can make, with scores.
+
+    What others lack stands in it in capitals: the folder of the model, the list of the clips.
+    """
+
+    def order(run: ListedRun) -> tuple[Any, ...]:
+        names = run.model.title, run.task.title, run.config.label
+        return not run.data["scores"], bool(run.local), *names
+
+    run = min(runs, key=order)
+    facts = run.data["task"]
     params = ",".join(f"{k}={v}" for k, v in run.data["method"]["params"].items())
     call = f"{run.config.method}:{params}" if params else run.config.method
-    quoted = f"'{call}'" if any(c in call for c in '*;&|<>()$`\\" ') else call
-    return f"xbench eval --model {run.model.name} --task {run.task.name} --method {quoted}"
+    family = run.model.name.partition(":")[0]
+    of_folder = run.data["model"]["source"] == "local" and family != run.model.name
+    model = f"{family}:FOLDER" if of_folder else run.model.name
+    known = facts["dataset"]["name"] in registry.datasets.names()
+    words = [
+        *("xbench", "eval", "--model", model, "--task", run.task.name),
+        *([] if known else ["--data", "CLIPS.jsonl"]),
+        *([] if facts["preset"] == "fast" else ["--preset", facts["preset"]]),
+        *("--method", call),
+    ]
+    return shlex.join(words)

@@ -188,11 +188,12 @@ def _board(group: Sequence[Row], higher: bool) -> Board:
             for slug, row in contenders.items()
         },
         higher,
+        {slug for slug, row in contenders.items() if row.config.control},
     )
     for slug, row in contenders.items():
         place = ranking.places.get(slug)
         rows.append(
-            replace(row, rank_reason=ranking.reason)
+            replace(row, rank_reason=ranking.reason or "control")
             if place is None
             else replace(
                 row, rank=place.rank, rank_low=place.low, rank_high=place.high, best=place.best
