@@ -156,7 +156,10 @@ def test_two_models_of_one_name_are_two_columns() -> None:
         result(rho={"spes-input": 0.11}), model=replace(one.model, revision="abcdefghij")
     )
     row = cells(report.replication([one, other]), "rho(CA, SM^X), all layers and heads, en ASR")
-    assert sorted(row[-2:]) == ["0.110 `mean-heads:layers=all`", "0.580 `mean-heads:layers=all`"]
+    assert sorted(row[-2:]) == [
+        "0.110 `mean-heads:heads=all,layers=all`",
+        "0.580 `mean-heads:heads=all,layers=all`",
+    ]
 
 
 def test_a_map_of_spes_from_fewer_masks_is_marked() -> None:

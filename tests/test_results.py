@@ -186,7 +186,7 @@ def schema_types(definition: dict[str, Any]) -> set[str]:
 ADDED_LATER = {
     *("gates", "masks_per_utterance", "converged_share", "unreliable_rows", "computation"),
     *("metric_params", "tokens_left_out", "metric_version", "weighted", "audio_tokens", "pack"),
-    *("sinks", "authorship"),
+    *("sinks", "authorship", "format", "base"),
 }
 
 

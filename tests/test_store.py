@@ -366,6 +366,7 @@ def test_summary_counts_artefacts_and_bytes(store: Store) -> None:
         "run": 0,
         "intervention": 0,
         "gate": 0,
+        "block": 0,
     }
     assert sum(row["bytes"] for row in summary.values()) == sum(
         path.stat().st_size for path in files(store)

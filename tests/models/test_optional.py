@@ -41,6 +41,7 @@ def members(capability: type) -> set[str]:
 def test_every_optional_protocol_is_known_here() -> None:
     assert set(CAPABILITIES) == {
         "WritesEncoded",
+        "WritesTokens",
         "RandomisesParts",
         "MasksInput",
         "FreezesPadding",

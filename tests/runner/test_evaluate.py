@@ -253,6 +253,7 @@ def test_other_masks_are_another_reference(
         "gate": 0,
         "intervention": 0,
         "run": 2,
+        "block": 0,
     }
 
 

@@ -195,7 +195,7 @@ def test_a_model_that_does_not_fit_ends_with_the_machine(
     monkeypatch.setattr("xbench.runner.bench.load_located", exhausted)
     done = run("eval", "--model", spec.model, "--data", spec.data, "--method", "mean-heads")
     assert done.code == 3
-    assert done.err.startswith("error: out of memory")
+    assert done.err.splitlines()[-1].startswith("error: out of memory")
 
 
 # -- a device that is gone ------------------------------------------------------------------------

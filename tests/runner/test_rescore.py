@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.results import RunResult
-from xbench.runner import bench, stability, stages
+from xbench.runner import bench, record, stability, stages
 from xbench.runner.bench import Shelf
 from xbench.runner.keys import Job, Spoken, map_key
 from xbench.runner.plan import plan_methods
@@ -74,6 +74,23 @@ def test_scoring_again_gives_the_same_bytes_without_a_model(
     for first, second in zip(results, again, strict=True):
         assert without_provenance(second) == without_provenance(first)
         assert second.path() == first.path()
+
+
+def test_a_record_from_before_a_field_came_is_read(
+    made: tuple[list[RunResult], Store],
+) -> None:
+    results, store = made
+    key = record.key_of(results[0])
+    stored = store.get(key)
+    assert stored is not None
+    facts = json.loads(json.dumps(stored.facts))
+    del facts["info"]["padding"]
+    older = Store(store.folder.with_name("older"))
+    older.put(key, {}, facts)
+    found = record.find(older, results[0])
+    assert found is not None
+    assert found.info.padding == ""
+    assert found.task == record.find(store, results[0]).task  # type: ignore[union-attr]
 
 
 def test_a_finished_run_is_repeated_and_scored_on_a_store_that_may_only_be_read(
@@ -223,15 +240,15 @@ def test_a_map_stands_for_a_reference(made: tuple[list[RunResult], Store]) -> No
     ((label, scored),) = view.items()
     assert label == row.view
     assert str(_call(results[0])) not in scored.rows
-    record, methods = (
+    kept, methods = (
         stability.stored_run(results, store, Change()).record,
         plan_methods(RunSpec(model="m", methods=(Call("mean-heads"), Call("saliency")))),
     )
-    job = Job(record.task, record.manifest.utterances[0], record.spec.seed)
-    decoded = stages.read_decoded(Shelf(record.info, store), job)
+    job = Job(kept.task, kept.manifest.utterances[0], kept.spec.seed)
+    decoded = stages.read_decoded(Shelf(kept.info, store), job)
     grids = []
     for method in methods:
-        values = store.get(map_key(record.info, Spoken(job, decoded), method)).arrays["values"]
+        values = store.get(map_key(kept.info, Spoken(job, decoded), method)).arrays["values"]
         if method.description.signed:
             values = np.abs(values)
         if values.ndim == 3:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -101,11 +101,17 @@ def _split(manifest: Manifest) -> dict[str, Any]:
 _NAMES: dict[type, dict[str, Any]] = {RunSpec: {"model": str, "methods": tuple[Call, ...]}}
 
 
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
 def _rebuild(kind: Any, data: Any) -> Any:
     """Build frozen dataclasses from the plain data that `asdict` and JSON have made of them."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints = {**get_type_hints(kind), **_NAMES.get(kind, {})}
-        return kind(**{f.name: _rebuild(hints[f.name], data[f.name]) for f in fields(kind)})
+        # A field that came later, and that an older record does not have, takes its default.
+        given = [f for f in fields(kind) if f.name in data or _required(f)]
+        return kind(**{f.name: _rebuild(hints[f.name], data[f.name]) for f in given})
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         plain = [a for a in arguments if a is not type(None)]

@@ -102,7 +102,11 @@ def _model_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def models_of(results: Sequence[Result]) -> dict[tuple[str, str, str], Model]:
     """Return the models by what makes them the same one."""
-    stated = _grouped(results, _model_key, "model")
+    # Results that are older than a field state it like those of which it does not hold.
+    stated = {
+        key: [{"format": None, "base": None, **record} for record in records]
+        for key, records in _grouped(results, _model_key, "model").items()
+    }
     titles = _titles({key: len(records) for key, records in stated.items()}, lambda key: key[2])
     names = slugs(titles.values())
     return {
