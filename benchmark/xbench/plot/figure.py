@@ -57,14 +57,19 @@ def new_figure(
     from matplotlib.figure import Figure
 
     suffix = Path(path).suffix
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": "xbench",
-        "font.size": 9,
-        "font.family": families_for(texts, embedded=suffix != ".svg"),
-        "svg.fonttype": "none",
-        "text.parse_math": False,
-    }
-    with rc_context(settings), warnings.catch_warnings():
+    families = families_for(texts, embedded=suffix != ".svg")
+    with (
+        rc_context(
+            {
+                "svg.hashsalt": "xbench",
+                "font.size": 9,
+                "font.family": families,
+                "svg.fonttype": "none",
+                "text.parse_math": False,
+            }
+        ),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)  # told once
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure

@@ -16,20 +16,24 @@ def families_for(texts: Iterable[str], *, embedded: bool = True) -> list[str]:
     A character that no font has is told once, as a UserWarning, where fonts are `embedded` in the picture: who looks
     at the text of an SVG file may have a font for it.
     """
-    wanted = {c for text in texts for c in text if c.isprintable() and not c.isspace()}
-    families = [_DEFAULT]
-    lacking = wanted - _characters(_DEFAULT)
-    if not lacking:
-        return families
     from matplotlib.font_manager import fontManager
 
-    names = {font.name for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)}
-    found = {name: lacking & _characters(name) for name in sorted(names)}
-    while lacking and (best := max(found, key=lambda name: len(found[name] & lacking))):
-        if not found[best] & lacking:
-            break
+    wanted = {c for text in texts for c in text if c.isprintable() and not c.isspace()}
+    families = [_DEFAULT]
+    upright = [f for f in fontManager.ttflist if f.style == "normal" and f.stretch == "normal"]
+    # Of several weights the regular one, which comes last.
+    upright.sort(key=lambda font: (font.weight in (400, "normal"), font.fname))
+    files = {font.name: font.fname for font in upright}
+    lacking = wanted - _characters(files[_DEFAULT])
+    if not lacking:
+        return families
+    others = sorted(name for name in files if not name.startswith(_NO_LETTERS))
+    found = {name: lacking & _characters(files[name]) for name in others}
+    while (
+        found and lacking & found[best := max(found, key=lambda name: len(found[name] & lacking))]
+    ):
         families.append(best)
-        lacking -= found[best]
+        lacking -= found.pop(best)
     if lacking and embedded:
         warnings.warn(
             f"no font on this machine has {_named(lacking)}: the picture shows boxes; install a font of the script, "
@@ -47,9 +51,8 @@ def _named(characters: set[str]) -> str:
     return f"{count} of the texts, such as '{first}'" + (f" ({script})" if script else "")
 
 
-def _characters(name: str) -> set[str]:
+def _characters(file: str) -> set[str]:
     """Return every character that a font has."""
-    from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 
-    return {chr(code) for code in FT2Font(findfont(name)).get_charmap()}
+    return {chr(code) for code in FT2Font(file).get_charmap()}
