@@ -100,11 +100,15 @@ def test_what_others_cannot_make_again_is_placed_when_that_is_said(tmp_path: Pat
         submit(file, tmp_path)
     told = refused.value.problems  # type: ignore[attr-defined]  # an InvalidFile
     assert [line.split(";")[0] for line in told] == [
-        f"{file}: task.dataset: clips given with --data",
-        f"{file}: model.source: a model in a local folder",
-        f"{file}: others cannot make it again: `--local` places it as a row that says so",
+        "task.dataset: clips given with --data",
+        "model.source: a model in a local folder",
+        "others cannot make it again: `--local` places it as a row that says so",
     ]
     assert submit(file, tmp_path, local=True).read_bytes() == file.read_bytes()
+    assert [line for line in check_file(file).notes if line.startswith("a local row")] == [
+        "a local row, which others cannot make again: clips given with --data",
+        "a local row, which others cannot make again: a model in a local folder",
+    ]
     accepted, _ = read_results([file])
     assert accepted[0].local == ("clips given with --data", "a model in a local folder")
 

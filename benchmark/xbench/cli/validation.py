@@ -9,6 +9,7 @@ from pathlib import Path
 from xbench import tasks
 from xbench.bundle import FILE, read_bundle
 from xbench.claims import examine
+from xbench.claims.standing import obstacles
 from xbench.data.manifest import probable_misspellings, read_manifest
 from xbench.errors import UsageError, XbenchError
 from xbench.inputs import files_below, open_plain
@@ -72,12 +73,15 @@ def _json(path: Path) -> Told:
     if path.name == FILE:
         read_bundle(path)
         return Told()
-    findings = examine(read_result(path))
+    result = read_result(path)
+    findings = examine(result)
+    local = [o.what for o in obstacles(result, findings) if o.kind == "local"]
     return Told(
         tuple(f"{path}: {line}" for line in findings.problems),
         notes=(
             *(f"made under another version: {line}" for line in findings.outdated),
             *(f"not checked: {line}" for line in findings.unchecked),
+            *(f"a local row, which others cannot make again: {what}" for what in local),
         ),
     )
 
