@@ -183,7 +183,14 @@ def schema_types(definition: dict[str, Any]) -> set[str]:
 # Files written before these fields existed stay readable: the schema does not require them.
 ADDED_LATER = {
     *("gates", "masks_per_utterance", "converged_share", "unreliable_rows", "computation"),
-    *("metric_params", "tokens_left_out", "metric_version", "weighted", "audio_tokens"),
+    *(
+        "metric_params",
+        "tokens_left_out",
+        "metric_version",
+        "weighted",
+        "audio_tokens",
+        "authorship",
+    ),
 }
 
 
