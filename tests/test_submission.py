@@ -105,6 +105,10 @@ def test_what_others_cannot_make_again_is_placed_when_that_is_said(tmp_path: Pat
         "others cannot make it again: `--local` places it as a row that says so",
     ]
     assert submit(file, tmp_path, local=True).read_bytes() == file.read_bytes()
+    assert [line for line in check_file(file).notes if line.startswith("a local row")] == [
+        "a local row, which others cannot make again: clips given with --data",
+        "a local row, which others cannot make again: a model in a local folder",
+    ]
     accepted, _ = read_results([file])
     assert accepted[0].local == ("clips given with --data", "a model in a local folder")
 

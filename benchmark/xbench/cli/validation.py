@@ -9,6 +9,7 @@ from pathlib import Path
 from xbench import tasks
 from xbench.bundle import FILE, read_bundle
 from xbench.claims import examine
+from xbench.claims.standing import obstacles
 from xbench.data.audio import check_audio
 from xbench.data.foreign import ONE_OBJECT, whole_file
 from xbench.data.manifest import Manifest, probable_misspellings, read_manifest
@@ -98,12 +99,15 @@ def _json(path: Path) -> Told:
     if path.name == FILE:
         read_bundle(path)
         return Told()
-    findings = examine(read_result(path))
+    result = read_result(path)
+    findings = examine(result)
+    local = [o.what for o in obstacles(result, findings) if o.kind == "local"]
     return Told(
         tuple(f"{path}: {line}" for line in findings.problems),
         notes=(
             *(f"made under another version: {line}" for line in findings.outdated),
             *(f"not checked: {line}" for line in findings.unchecked),
+            *(f"a local row, which others cannot make again: {what}" for what in local),
         ),
     )
 
