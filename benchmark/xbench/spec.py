@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from xbench.errors import UsageError
+
+T = TypeVar("T")
 
 Scalar = str | int | float | bool
 Kind = Literal["asr", "st"]
@@ -192,6 +194,26 @@ class Selection:
         return bool(self.ids) or self.limit is not None
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `of` equal parts of the utterances, counted from 1."""
+
+    index: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `2/8`; raises UsageError."""
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise UsageError(f"--shard '{text}' is not I/N with I from 1 to N, such as 2/8")
+        return cls(int(found[1]), int(found[2]))
+
+    def part(self, utterances: Sequence[T]) -> Sequence[T]:
+        """Return the utterances of this part."""
+        return utterances[self.index - 1 :: self.of]
+
+
 Texts = str | Iterable[str]
 Calls = Call | str | Iterable[Call | str]
 
@@ -281,7 +303,9 @@ class ExecutionOptions:
 
     cache: store folder, None for the user's cache folder. batch_size: None finds one. method_timeout: seconds that a
     method may take for one utterance, None for no limit. fresh: what methods make is made again, also where it is
-    stored.
+    stored. executor: `local`, or `ray` for a cluster. workers: processes that share the utterances (None: one, or as
+    many as the cluster has accelerators). gpus_per_worker: of each of them (None: one where there are any). address:
+    of the cluster; None starts one on this machine, or takes $RAY_ADDRESS.
     """
 
     output: str = "results"
@@ -290,3 +314,12 @@ class ExecutionOptions:
     batch_size: int | None = None
     method_timeout: float | None = None
     fresh: bool = False
+    executor: Literal["local", "ray"] = "local"
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+    address: str | None = None
+
+    @property
+    def alone(self) -> bool:
+        """True when one process does all the work, this one."""
+        return self.executor == "local" and (self.workers or 1) == 1

@@ -3,17 +3,19 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from typer import Argument, Exit, Option, Typer
 
 from xbench.cli.options import AsJson, Cache, Device, Ids, Results, Texts, TrustRemoteCode
 from xbench.cli.store import opened
 from xbench.errors import UsageError
-from xbench.spec import Call, ExecutionOptions, PrecisionName, RunSpec, Selection
+from xbench.spec import Call, ExecutionOptions, PrecisionName, RunSpec, Selection, Shard
 
 if TYPE_CHECKING:
     from xbench.results import RunResult
+    from xbench.runner.plan import Plan
+    from xbench.runner.progress import Reporter
 
 app = Typer()
 
@@ -56,6 +58,19 @@ def evaluate_command(
     device: Device = "auto",
     precision: Annotated[str, Option(help=f"{_PRECISIONS}.")] = "auto",
     batch_size: Annotated[str, Option(help="Masks per forward pass, or auto.")] = "auto",
+    executor: Annotated[str, Option(help="local, or ray for a cluster.")] = "local",
+    workers: Annotated[
+        int | None, Option(min=1, help="Processes that share the utterances.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, Option(min=0.01, help="GPUs of each of them; 0.5: two share one.")
+    ] = None,
+    address: Annotated[
+        str | None, Option(help="Of the Ray cluster; default: this machine.")
+    ] = None,
+    shard: Annotated[
+        str | None, Option(metavar="I/N", help="Only part I of N, without results; see docs.")
+    ] = None,
     trust_remote_code: TrustRemoteCode = False,
     plan: Annotated[bool, Option("--plan", help="Only say what it would take.")] = False,
     as_json: AsJson = False,
@@ -81,8 +96,20 @@ def evaluate_command(
         gates=tuple(filter(None, (gates or "").split(","))),
     )
     execution = ExecutionOptions(
-        output, cache, device, _batch_size(batch_size), method_timeout, fresh
+        output,
+        cache,
+        device,
+        _batch_size(batch_size),
+        method_timeout,
+        fresh,
+        _executor(executor, address),
+        workers,
+        gpus_per_worker,
+        address,
     )
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and not execution.alone:
+        raise UsageError("--shard is one process on its own; leave --executor and --workers out")
     from xbench.cli import console, result_tables
     from xbench.runner.plan import prepare
 
@@ -97,6 +124,9 @@ def evaluate_command(
         return
     try:
         with console.ProgressReporter() as reporter:
+            if part is not None:
+                failed = _work_on(part, prepared, execution, reporter)
+                raise Exit(1 if failed else 0)
             results = carry_out(prepared, execution, reporter)
     except KeyboardInterrupt:
         console.error("interrupted: what was finished is kept; the same command goes on from there")
@@ -109,6 +139,28 @@ def evaluate_command(
     nothing = all(r.status in ("failed", "unsupported") for r in results)
     if nothing or any(r.failures for r in results):
         raise Exit(1)
+
+
+def _executor(name: str, address: str | None) -> Literal["local", "ray"]:
+    if name not in ("local", "ray"):
+        raise UsageError(f"--executor '{name}' is not local or ray")
+    if address and name != "ray":
+        raise UsageError("--address is of a Ray cluster; add --executor ray")
+    return name  # type: ignore[return-value]  # one of the two
+
+
+def _work_on(
+    part: Shard, prepared: "Plan", execution: ExecutionOptions, reporter: "Reporter"
+) -> bool:
+    from xbench.cli import console
+    from xbench.runner.shard import run_shard
+
+    done = run_shard(prepared, execution, part, reporter)
+    console.say(
+        f"part {part.index} of {part.of} is in the store: {done.utterances - len(done.failures)} of {done.utterances} "
+        "utterances; once all parts are, the same command without --shard writes the results"
+    )
+    return bool(done.failures)
 
 
 def _batch_size(text: str) -> int | None:
@@ -219,15 +271,27 @@ def verify_command(
     ] = None,
     model: Annotated[str | None, Option(help="Where a local model is.")] = None,
     data: Annotated[str | None, Option(metavar="MANIFEST", help="Its clips.")] = None,
+    blocks: Annotated[
+        int | None,
+        Option(min=1, help="Only so many blocks of masks of each stored reference, at random."),
+    ] = None,
+    cache: Cache = None,
     device: Device = "auto",
     tolerance: Annotated[float, Option(min=0, help="Difference of scores allowed.")] = 0.01,
     as_json: AsJson = False,
 ) -> None:
-    """Run utterances of a result again from nothing and compare hypotheses and scores."""
+    """Run utterances of a result again from nothing and compare hypotheses and scores.
+
+    With --blocks, measure a few blocks of masks of the references in the store again instead, which takes seconds.
+    """
     from xbench.cli import console
     from xbench.results import read_result
 
     stored = read_result(result)
+    if blocks is not None:
+        options = ExecutionOptions(cache=cache, device=device)
+        _verify_blocks(stored, sample, model, data, blocks, options, as_json)
+        return
     from xbench.runner.verify import verify
 
     with console.ProgressReporter() as reporter:
@@ -249,6 +313,41 @@ def verify_command(
         n = len({row.id for row in checked})
         console.say(
             f"{n} utterances run again: {len(checked) - len(differing)} of {len(checked)} values agree"
+        )
+    if differing:
+        raise Exit(1)
+
+
+def _verify_blocks(
+    result: "RunResult",
+    sample: int | None,
+    model: str | None,
+    data: str | None,
+    blocks: int,
+    options: ExecutionOptions,
+    as_json: bool,
+) -> None:
+    from xbench.cli import console
+    from xbench.runner.bench import bench_of
+    from xbench.runner.proof import draw_again
+    from xbench.runner.verify import plan_of
+
+    plan = plan_of(result, sample=sample, model=model, data=data)
+    with console.ProgressReporter() as reporter:
+        drawn = draw_again(plan, bench_of(plan, options), blocks, reporter)
+    differing = [row for row in drawn if not row.agrees]
+    if as_json:
+        console.emit_json([{**asdict(row), "agrees": row.agrees} for row in drawn])
+    else:
+        for row in differing:
+            console.error(
+                f"{row.id}: {row.reference}: block {row.block} is {row.furthest:.3g} times as far from what was "
+                "measured now as rounding explains"
+            )
+        missed = 100 * 0.9 ** len(drawn)
+        console.say(
+            f"{len(drawn)} blocks measured again: {len(drawn) - len(differing)} agree; were a tenth of all blocks made "
+            f"up, so many would miss them with a probability of {missed:.2g} %"
         )
     if differing:
         raise Exit(1)

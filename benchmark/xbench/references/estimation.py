@@ -70,7 +70,10 @@ class Recipe:
 
 @dataclass
 class Accumulated:
-    """The moments of all masks so far, per level. Levels with equal segments are added to the first of them."""
+    """The moments of all masks so far, per level. Levels with equal segments are added to the first of them.
+
+    effects: of each block the sum of its masks' effects, by which a block can be held against another measurement.
+    """
 
     segmentation: Segmentation
     p: float
@@ -78,6 +81,7 @@ class Accumulated:
     moments: dict[int, Moments]
     kept: Float[Tensor, " token"]
     masks: tuple[int, int] = (0, 0)
+    effects: list[Float[Tensor, " token"]] = field(default_factory=list)
 
     @classmethod
     def empty(
@@ -113,6 +117,7 @@ class Accumulated:
                 at = torch.from_numpy(np.flatnonzero(rows)).to(hidden.device, non_blocking=True)
                 moments.add(half, which, hidden[at, :size], shift.value[at])
         self.kept += shift.kept.sum(0)
+        self.effects.append(shift.value.double().sum(0))
         in_half_one = int(numbering.half.sum())
         self.masks = (
             self.masks[0] + len(hidden) - in_half_one,
@@ -139,6 +144,7 @@ class Accumulated:
             masks=self.masks,
             kept=self.kept.cpu().numpy() / max(self.drawn, 1),
             neutral=self.neutral,
+            block_sums=torch.stack(self.effects).cpu().numpy() if self.effects else None,
         )
 
 
@@ -197,7 +203,7 @@ def estimate(
         if converged or reliability is None:
             break
     assert reference is not None  # _check_enough has seen to it
-    return replace(reference, converged=converged, computation=computation())
+    return replace(reference, converged=converged, computation=computation(), block=block)
 
 
 def _check_enough(segmentation: Segmentation, recipe: Recipe) -> None:

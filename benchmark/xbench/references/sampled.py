@@ -25,6 +25,7 @@ class SampledReference:
     computation: how the passes were run (`hiding.passes`).
     Each mask (of antithetic ones: each pair) is in one half only. Estimators other than the masked mean store adjusted
     sums; divided by the counts they are the estimate.
+    block_sums: [block, token], the effects of each block of `block` masks added up; None where nobody kept them.
     """
 
     segmentation: Segmentation
@@ -35,6 +36,8 @@ class SampledReference:
     neutral: str
     converged: bool | None = None
     computation: Mapping[str, str | float | None] = field(default_factory=dict)
+    block_sums: Float[np.ndarray, "block token"] | None = None
+    block: int | None = None
 
     def mean(self) -> Relevance:
         """Return the map from all masks."""
@@ -59,6 +62,7 @@ class SampledReference:
             "sums": self.sums,
             "counts": self.counts,
             "kept": self.kept,
+            **({} if self.block_sums is None else {"block_sums": self.block_sums}),
         }
         return arrays, {
             "sizes": self.segmentation.sizes,
@@ -66,6 +70,7 @@ class SampledReference:
             "neutral": self.neutral,
             "converged": self.converged,
             "computation": dict(self.computation),
+            "block": self.block,
         }
 
     def _repr_html_(self) -> str:
@@ -102,4 +107,6 @@ def restore(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Sampl
         neutral=facts["neutral"],
         converged=facts["converged"],
         computation=facts["computation"],
+        block_sums=arrays.get("block_sums"),
+        block=facts.get("block"),
     )

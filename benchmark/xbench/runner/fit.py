@@ -20,6 +20,7 @@ from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.progress import Reporter
 from xbench.runner.walk import Walk, fault
 from xbench.spec import Call, TaskSpec
+from xbench.store import Artefact
 
 
 def decode_and_refer(
@@ -85,9 +86,23 @@ def fit_methods(
             )
             stored = bench.store.get(key)
             assert stored is not None
-        outcome = Fitted(Learned(stored.facts["learned"], stored.arrays), kind, stored.facts["n"])
-        fitted.append(replace(method, fitted=outcome))
+        fitted.append(_with(method, stored, kind))
     return tuple(fitted), unsupported
+
+
+def with_stored_fit(method: Method, plan: TaskPlan, bench: Bench, seed: int) -> Method | None:
+    """Return a method with what it learned before; None where it learns and that is not stored."""
+    if method.description.fit is None:
+        return method
+    stored = bench.store.get(
+        fit_key(bench.info, plan.task, plan.dev or plan.manifest, method, seed)
+    )
+    return None if stored is None else _with(method, stored, "dev" if plan.dev else "oracle")
+
+
+def _with(method: Method, stored: Artefact, kind: Literal["dev", "oracle"]) -> Method:
+    learned = Learned(stored.facts["learned"], stored.arrays)
+    return replace(method, fitted=Fitted(learned, kind, stored.facts["n"]))
 
 
 def _learn(method: Method, split: FitSplit, bench: Bench) -> Learned:

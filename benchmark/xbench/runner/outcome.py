@@ -26,6 +26,24 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What other processes found out and the store does not hold: who failed, and which methods cannot.
+
+    failures: per task and utterance. unsupported: per task and utterance, methods with the reason.
+    """
+
+    failures: Mapping[str, Mapping[str, Failure]] = field(default_factory=dict)
+    unsupported: Mapping[str, Mapping[str, Mapping[Call, str]]] = field(default_factory=dict)
+
+    def of(self, task: str, utterance: str) -> Mapping[Call, str]:
+        """Return the methods that one utterance found unsupported."""
+        return self.unsupported.get(task, {}).get(utterance, {})
+
+
+NOTHING = Known()
+
+
+@dataclass(frozen=True)
 class TaskOutcome:
     """Everything one task produced: scored utterances, failures, unsupported methods with the reason."""
 

@@ -14,12 +14,12 @@ from xbench.results import RunResult
 from xbench.runner import compare, intervene, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import Shelf
-from xbench.runner.evaluate import with_partners
 from xbench.runner.keys import Job, Spoken, fit_key, hypothesis_key, reference_key
 from xbench.runner.local_file import with_local_metric
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method, TaskPlan, with_metrics
 from xbench.runner.record import RunRecord, find
+from xbench.runner.run import with_partners
 from xbench.spec import Call, Scoring, TaskSpec, content_hash
 from xbench.store import Store
 

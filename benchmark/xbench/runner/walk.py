@@ -8,7 +8,8 @@ utterances.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -26,12 +27,10 @@ T = TypeVar("T")
 
 @dataclass
 class Walk:
-    """Takes utterances through stages and keeps who failed."""
+    """Takes utterances through stages and keeps who failed, by id; who has failed is not taken further."""
 
     reporter: Reporter
-
-    def __post_init__(self) -> None:
-        self.failures: dict[str, Failure] = {}
+    failures: dict[str, Failure] = field(default_factory=dict)
 
     def each(
         self,
@@ -44,27 +43,40 @@ class Walk:
         done: dict[str, T] = {}
         with self.reporter.stage(title, steps * len(jobs)) as progress:
             for job in jobs:
-                try:
-                    done[job.utterance.id] = work(job, progress)
-                except UtteranceError as problem:
-                    self._failed(job.utterance, problem)
-                except (MemoryError, RuntimeError) as problem:
-                    if lost(problem):
-                        raise gone(problem) from None
-                    if not out_of_memory(problem):
-                        raise
-                    self._failed(job.utterance, exhausted(title))
-                # Outside `except`, where the traceback no longer holds the tensors of the failed stage.
-                if job.utterance.id in self.failures and torch.cuda.is_initialized():
-                    torch.cuda.empty_cache()
+                id_ = job.utterance.id
+                if id_ not in self.failures:
+                    found = attempt(title, job.utterance, partial(work, job, progress))
+                    if isinstance(found, Failure):
+                        self.failures[id_] = found
+                    else:
+                        done[id_] = found
                 if steps == 1:
                     progress(1)
         return done
 
-    def _failed(self, utterance: Utterance, problem: UtteranceError) -> None:
-        # Results are shared: a message may name the file, never the folders of this machine.
-        message = str(problem).replace(str(utterance.audio), utterance.audio.name)
-        self.failures[utterance.id] = Failure(utterance.id, problem.reason, message)
+
+def attempt(title: str, utterance: Utterance, work: Callable[[], T]) -> T | Failure:
+    """Do some work on one utterance; one that fails, or for which memory runs out, comes back as its failure."""
+    try:
+        return work()
+    except UtteranceError as problem:
+        failure = _failure(utterance, problem)
+    except (MemoryError, RuntimeError) as problem:
+        if lost(problem):
+            raise gone(problem) from None
+        if not out_of_memory(problem):
+            raise
+        failure = _failure(utterance, exhausted(title))
+    # Outside `except`, where the traceback no longer holds the tensors of the failed stage.
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return failure
+
+
+def _failure(utterance: Utterance, problem: UtteranceError) -> Failure:
+    # Results are shared: a message may name the file, never the folders of this machine.
+    message = str(problem).replace(str(utterance.audio), utterance.audio.name)
+    return Failure(utterance.id, problem.reason, message)
 
 
 def exhausted(who: str) -> UtteranceError:

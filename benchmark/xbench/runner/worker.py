@@ -1,0 +1,296 @@
+"""A process that works for a run: it loads the model once and does pieces of work that it is given.
+
+A piece of work is one utterance in one stage. Whatever it makes goes into the store, which all processes share; what
+goes back is only whether it worked. So a process that dies costs nothing but the piece it was working on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from xbench.errors import EnvironmentProblem, UsageError, XbenchError
+from xbench.models.loading import Location
+from xbench.results import Failure
+from xbench.runner import stages
+from xbench.runner.bench import Bench, bench_of
+from xbench.runner.estimate import within_reach
+from xbench.runner.fit import fit_methods, with_stored_fit
+from xbench.runner.keys import Job, Spoken, hypothesis_key
+from xbench.runner.local_file import is_in_file, with_local_metric
+from xbench.runner.outcome import Known
+from xbench.runner.plan import Method, Plan, TaskPlan, expand, plan_methods, with_references
+from xbench.runner.progress import Reporter, Silent
+from xbench.runner.run import (
+    choose_partner,
+    explain_and_measure,
+    results_of,
+    unsupported_by,
+    with_floor,
+)
+from xbench.runner.walk import attempt
+from xbench.spec import LOCAL, Call, ExecutionOptions
+from xbench.store import default_folder
+
+Stage = Literal["decode", "reference", "fit", "explain"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One utterance of one task in one stage.
+
+    dev: whether it is one of those to select on. Of stage `fit` the whole task is one piece of work; `id` is empty.
+    """
+
+    stage: Stage
+    task: str
+    id: str
+    dev: bool = False
+
+    @property
+    def title(self) -> str:
+        """The stage as a progress bar and a failure name it."""
+        stage = (
+            "score" if self.stage == "explain" else self.stage
+        )  # which a run in one process does in one
+        return f"{self.task}: {'to select on: ' if self.dev else ''}{stage}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a piece of work went: its failure, and the methods that turned out unsupported, with the reason."""
+
+    work: Work
+    failure: Failure | None = None
+    unsupported: Mapping[Call, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a process needs to work for a run.
+
+    plan: without methods, whose functions need not be picklable; they are found again by name. folder: from which
+    relative paths start. command: the command line of the run, for the results. threads: of the CPU (None: as torch
+    likes). gpus: which of this machine's the process sees (None: what it sees already).
+    """
+
+    plan: Plan
+    options: ExecutionOptions
+    folder: str
+    command: tuple[str, ...]
+    threads: int | None = None
+    gpus: str | None = None
+
+
+def order_for(plan: Plan, options: ExecutionOptions) -> Order:
+    """Return the order of a run; raises UsageError for what other processes cannot be given."""
+    if not isinstance(plan.model, Location):
+        raise UsageError("several workers load the model themselves: give its name or folder")
+    for method, call in zip(plan.methods, plan.spec.methods, strict=True):
+        if method.distribution == LOCAL and not is_in_file(call.name):
+            raise UsageError(
+                f"'{call.name}' is a function of this session, which other processes do not have; "
+                "put it into a file and give FILE.py:NAME, or use one local worker"
+            )
+    if options.fresh:
+        raise UsageError(
+            "--fresh goes with one local worker; `xbench cache clear --method NAME` throws away what is stored"
+        )
+    cache = options.cache or default_folder()
+    places = replace(
+        options, output=str(Path(options.output).absolute()), cache=str(Path(cache).absolute())
+    )
+    return Order(replace(plan, methods=()), places, str(Path.cwd()), tuple(sys.argv))
+
+
+class Notes(Silent):
+    """A reporter that keeps notes for whoever asked for the work."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        """Keep the message."""
+        self.notes.append(message)
+
+
+class Worker:
+    """A loaded model with the plan of a run. `references`: those that the run settled on (`settle`).
+
+    partners: whether methods that compare with another utterance can explain: every utterance is decoded by then.
+    """
+
+    def __init__(
+        self, plan: Plan, bench: Bench, output: Path, reporter: Reporter, *, partners: bool = True
+    ) -> None:
+        self.plan, self.bench, self.output, self.reporter = plan, bench, output, reporter
+        self.partners = partners
+        self.jobs = cache(self._jobs)
+        self.able = cache(self._able)
+        self.settled = cache(self._settled)
+
+    @classmethod
+    def of(cls, order: Order, reporter: Notes) -> Worker:
+        """Load the model that an order names; raises UsageError or EnvironmentProblem."""
+        if Path(order.folder).is_dir():
+            os.chdir(order.folder)
+        sys.argv = list(order.command)
+        if order.threads:
+            torch.set_num_threads(order.threads)
+        spec = order.plan.spec
+        for call in spec.metrics:
+            with_local_metric(call)
+        plan = replace(order.plan, methods=plan_methods(spec))
+        return cls(plan, bench_of(plan, order.options), Path(order.options.output), reporter)
+
+    def settle(self) -> tuple[Call, ...]:
+        """Return the references of the run, where the preset leaves some out on this machine; else none."""
+        plan = within_reach(self.plan, self.bench, self.reporter)
+        return () if plan is self.plan else plan.spec.references
+
+    def do(self, work: Work, references: tuple[Call, ...] = ()) -> Told:
+        """Do one piece of work; an utterance that fails is told, and whatever else goes wrong is raised."""
+        of_task = self._task(work.task, references)
+        if work.stage == "fit":
+            self._fit(of_task)
+            return Told(work)
+        job = self.jobs(work.task, work.dev, references)[work.id]
+        unsupported: dict[Call, str] = {}
+
+        def done() -> None:
+            if work.stage == "decode":
+                stages.decode(self.bench, job)
+                return
+            spoken = Spoken(job, stages.read_decoded(self.bench.shelf, job))
+            if work.stage == "explain":
+                unsupported.update(self._explain(of_task, spoken, references))
+            elif not spoken.decoded.unexplained:
+                stages.refer(self.bench, spoken, lambda passes: None)
+
+        failure = attempt(work.title, job.utterance, lambda: done())
+        return Told(work, failure, unsupported)
+
+    def finish(self, known: Known, references: tuple[Call, ...] = ()) -> list[Path]:
+        """Write the results of the run, of which all expensive parts are in the store; return their files."""
+        plan = self.settled(references)
+        results = results_of(plan, self.bench, self.output, self.reporter, known)
+        return [self.output / result.path() for result in results]
+
+    def _settled(self, references: tuple[Call, ...]) -> Plan:
+        return with_references(self.plan, references) if references else self.plan
+
+    def _task(self, name: str, references: tuple[Call, ...]) -> TaskPlan:
+        return next(p for p in self.settled(references).tasks if p.task.name == name)
+
+    def _jobs(self, name: str, dev: bool, references: tuple[Call, ...]) -> dict[str, Job]:
+        of_task = self._task(name, references)
+        manifest = of_task.dev if dev else of_task.manifest
+        assert manifest is not None
+        seed = self.plan.spec.seed
+        return {u.id: Job(of_task.task, u, seed) for u in manifest.utterances}
+
+    def _methods(self, of_task: TaskPlan) -> tuple[Method, ...]:
+        """Return the methods of the run, and the floor of the task, that the model supports."""
+        info = self.bench.info
+        methods = with_floor(
+            expand(self.plan.methods, info.decoder_layers, info.heads), of_task.task
+        )
+        beyond = unsupported_by(methods, info)
+        return tuple(m for m in methods if m.call not in beyond)
+
+    def _fit(self, of_task: TaskPlan) -> None:
+        """Let methods learn; who cannot is found out again when results are written."""
+        fit_methods(self._methods(of_task), of_task, self.bench, self.plan.spec.seed, self.reporter)
+
+    def _able(self, name: str, references: tuple[Call, ...]) -> tuple[Method, ...]:
+        """Return the methods that can explain by now: those that learn once what they learned is stored."""
+        of_task = self._task(name, references)
+        seed = self.plan.spec.seed
+        found = [with_stored_fit(m, of_task, self.bench, seed) for m in self._methods(of_task)]
+        known = (method for method in found if method is not None)
+        return tuple(m for m in known if self.partners or "partner" not in m.description.needs)
+
+    def _explain(
+        self, of_task: TaskPlan, spoken: Spoken, references: tuple[Call, ...]
+    ) -> dict[Call, str]:
+        methods = self.able(of_task.task.name, references)
+        if any("partner" in m.description.needs for m in methods):
+            everyone = self._everyone(of_task.task.name, references)
+            spoken = replace(spoken, partner=choose_partner(spoken, everyone))
+        return explain_and_measure(self.bench, spoken, methods, self.reporter)
+
+    def _everyone(self, name: str, references: tuple[Call, ...]) -> list[Spoken]:
+        """Return every utterance of a task that is decoded."""
+        shelf = self.bench.shelf
+        return [
+            Spoken(job, stages.read_decoded(shelf, job))
+            for job in self.jobs(name, False, references).values()
+            if shelf.store.has(hypothesis_key(shelf.info, job))
+        ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a process answers: a value, notes for the user, and a problem in words where there was one.
+
+    Problems travel as the name of their class and their text, since not every exception can be sent.
+    """
+
+    value: Any = None
+    notes: tuple[str, ...] = ()
+    problem: tuple[str, str] | None = None
+
+    def get(self) -> Any:
+        """Return the value; raises the problem."""
+        if self.problem is None:
+            return self.value
+        kind, message = self.problem
+        raise _PROBLEMS.get(kind, RuntimeError)(message)
+
+
+_PROBLEMS: Mapping[str, type[Exception]] = {
+    each.__name__: each for each in (UsageError, EnvironmentProblem, XbenchError)
+}
+
+
+class Desk:
+    """Where a process is asked: it makes its `Worker` at the first question."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._notes = Notes()
+
+    @cached_property
+    def _worker(self) -> Worker:
+        return Worker.of(self._order, self._notes)
+
+    def answer(self, question: str, *arguments: Any) -> Answer:
+        """Return what a method of the worker returns; `start` only loads the model."""
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("default", UserWarning)
+            try:
+                worker, value = self._worker, None
+                if question != "start":
+                    value = getattr(worker, question)(*arguments)
+                problem = None
+            except XbenchError as found:
+                kinds = (kind for kind in type(found).__mro__ if kind.__name__ in _PROBLEMS)
+                value, problem = None, (next(kinds).__name__, str(found))
+            except Exception:  # noqa: BLE001  # whoever asked has to know, in whatever process it runs
+                value, problem = None, ("bug", traceback.format_exc())
+        notes = [*self._notes.notes, *(str(w.message) for w in warned if _is_ours(w))]
+        self._notes.notes.clear()
+        return Answer(value, tuple(notes), problem)
+
+
+def _is_ours(warned: warnings.WarningMessage) -> bool:
+    return issubclass(warned.category, UserWarning)
