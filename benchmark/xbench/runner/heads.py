@@ -26,9 +26,9 @@ from xbench.results import Interval, RunResult
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import bench_of
 from xbench.runner.estimate import within_reach
-from xbench.runner.evaluate import run_task
 from xbench.runner.plan import Plan, expand, prepare
 from xbench.runner.progress import SILENT, Reporter
+from xbench.runner.run import run_task
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 from xbench.store import write_atomically
 from xbench.tasks import resolve_tasks
