@@ -127,7 +127,7 @@ def checkpoints() -> list[str]:
     for family in families():
         for c in registry.models.get(family).checkpoints:
             size = "unknown" if c.parameters is None else f"{c.parameters / 1e6:g} M"
-            status = f"tested: {c.tested}" if c.tested else c.status
+            status = f"run: {c.tested}" if c.tested else c.status
             lines.append(f"| {c.name} | {family} | {size} | {c.licence} | {status} | {c.checked} |")
     return lines
 
@@ -139,8 +139,8 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
         family = registry.models.get(name)
         ran = UNTESTED.get(name)
         ran = f"untested: {ran}" if ran else "a small random checkpoint"
-        if any(c.tested for c in family.checkpoints):
-            ran = "a trained checkpoint"
+        if tested := [c.name for c in family.checkpoints if c.tested]:
+            ran = f"run: {', '.join(tested)}"
         about.append(f"| {name} | {family.summary} | {family.source} | {ran} |")
     return "\n".join(
         [
@@ -164,9 +164,10 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             "",
             "## Registered checkpoints",
             "",
-            "Untested: the weights lie on the hub only and nobody could run them here; the loader of the family is "
-            "written from the source that the first table names. The last column says which facts were compared "
-            "with what; those that it does not name were not.",
+            "Run: the checkpoint's own weights were run here, as it says; `xbench check model` is the battery of "
+            "checks that every family has to pass. Untested: the weights lie on the hub only and nobody could run "
+            "them here; the loader of the family is written from the source that the first table names. The last "
+            "column says which facts were compared with what; those that it does not name were not.",
             "",
             *checkpoints(),
             "",

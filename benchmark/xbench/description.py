@@ -338,8 +338,8 @@ class Checkpoint:
 
     @property
     def status(self) -> str:
-        """Return `tested`, or `untested`: its family's code never met these weights."""
-        return "tested" if self.tested else "untested"
+        """Return `run`, or `untested`: its family's code never met these weights."""
+        return "run" if self.tested else "untested"
 
 
 @dataclass(frozen=True)

@@ -407,7 +407,14 @@ def test_a_base_on_a_hub_that_cannot_be_reached_is_named(
 
 def test_an_adapter_that_is_its_own_base_is_refused(adapter: Path) -> None:
     edit(adapter / "adapter_config.json", base_model_name_or_path=str(adapter))
-    assert "names its own folder as base" in refused(adapter)
+    assert "which is itself, or an adapter to it" in refused(adapter)
+
+
+def test_adapters_that_name_each_other_are_refused(adapter: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(adapter, tmp_path / "other")
+    edit(adapter / "adapter_config.json", base_model_name_or_path="../other")
+    edit(other / "adapter_config.json", base_model_name_or_path="../adapter")
+    assert "which is itself, or an adapter to it" in refused(adapter)
 
 
 def drop(weights: dict[str, torch.Tensor]) -> None:
@@ -513,6 +520,12 @@ def test_a_pointer_of_git_lfs_is_told(folder: Path, name: str) -> None:
     said = refused(folder)
     assert f"{name} is a pointer of Git LFS" in said
     assert "git lfs pull" in said
+
+
+def test_files_that_are_not_read_may_be_pointers(folder: Path) -> None:
+    for name in ("pytorch_model.bin", "model.fp32-00001-of-00002.safetensors"):
+        (folder / name).write_text(POINTER)
+    loaded(folder)
 
 
 def test_a_file_that_is_a_pointer_of_git_lfs_is_told(file: Path) -> None:

@@ -91,9 +91,11 @@ def test_what_nobody_could_run_is_labelled_untested_with_the_source_of_its_loade
             shown = listing.facts("model", checkpoint.name)
             assert listed[checkpoint.name] == statuses[checkpoint.name] == checkpoint.status
             assert shown["checked"] == checkpoint.checked
-            if checkpoint.packaged:
-                assert (checkpoint.status, shown["status"]) == ("tested", "tested")
-            else:  # no network: nothing of the hub was ever loaded
+            if checkpoint.tested:
+                assert (checkpoint.status, shown["status"]) == ("run", "run")
+                assert shown["tested"] == checkpoint.tested
+            else:
+                assert checkpoint.packaged is None
                 assert checkpoint.status == "untested"
                 assert shown["status"].startswith("untested: nobody could run it here")
                 assert family.source in shown["status"]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from xbench.errors import UsageError, UtteranceError
 from xbench.models.families.whisper import WhisperModel
+from xbench.models.families.whisper_opening import _check_end
 from xbench.models.families.whisper_tokens import (
     generation_settings,
     is_multilingual,
@@ -182,6 +183,16 @@ def test_openais_tokenizers_have_every_token_of_their_vocabulary(
     assert len(settings.get("lang_to_id", ())) == languages
     assert len(language_tokens(tokenizer)) == KNOWN[size][1]
     assert numbers["<|en|>"] == end + 2
+
+
+def test_the_other_vocabulary_beside_a_file_is_refused(tmp_path: Path) -> None:
+    """An English-only tokenizer fits in a multilingual vocabulary, and names other tokens."""
+    english = openai_tokenizer(51864)
+    _check_end("x", tmp_path, english, 51864)
+    with pytest.raises(UsageError, match=r"is 50256 in .*, but 50257 in a vocabulary of 51866"):
+        _check_end("x", tmp_path, english, 51866)
+    english.add_tokens(["Handel"])
+    _check_end("x", tmp_path, english, 51865)  # a fine-tune with one word more
 
 
 @pytest.mark.parametrize("size", [51864, 51865])

@@ -62,17 +62,22 @@ class Checkpoint:
         return merged(self.location.name, self.base.with_adapters(network), self.adapter)
 
 
-def checked(location: Location, model_type: str | None) -> Checkpoint:
+def checked(
+    location: Location, model_type: str | None, adapters: tuple[Path, ...] = ()
+) -> Checkpoint:
     """Refuse a checkpoint by its files and its configuration, before its weights are read or fetched.
 
-    model_type: what the family loads; None where its code, and so its type, comes with the checkpoint.
+    model_type: what the family loads; None where its code, and so its type, comes with the checkpoint. adapters:
+    folders of those that it is the base of.
     """
     if location.path is None:
         return _checked_on_hub(location, model_type)
     local = recognise(location.name, location.family, location.path)
     if local.format == PEFT:
         adapter = read_adapter(location.name, location.path)
-        return Checkpoint(location, local, adapter, _checked_base(location, adapter, model_type))
+        adapters += (location.path.resolve(),)
+        base = _checked_base(location, adapter, model_type, adapters)
+        return Checkpoint(location, local, adapter, base)
     if local.format == TRANSFORMERS:
         _check_settings(location, location.path / "config.json", model_type)
         check_files(location.name, location.path)
@@ -88,15 +93,18 @@ def _checked_on_hub(location: Location, model_type: str | None) -> Checkpoint:
     return Checkpoint(location, None)
 
 
-def _checked_base(location: Location, adapter: Adapter, model_type: str | None) -> Checkpoint:
+def _checked_base(
+    location: Location, adapter: Adapter, model_type: str | None, adapters: tuple[Path, ...]
+) -> Checkpoint:
     """Find the base of an adapter: a path (also one seen from the adapter's folder), or a checkpoint on the hub."""
     for path in (Path(adapter.base).expanduser(), adapter.folder / adapter.base):
         if path.exists():
-            if path.resolve() == adapter.folder.resolve():
+            if path.resolve() in adapters:
                 raise UsageError(
-                    f"model '{location.name}': {ADAPTER_CONFIG} names its own folder as base"
+                    f"model '{location.name}': {ADAPTER_CONFIG} in {adapter.folder} names {adapter.base} as base, "
+                    "which is itself, or an adapter to it; name the model that it was trained on"
                 )
-            return checked(replace(location, path=path), model_type)
+            return checked(replace(location, path=path), model_type, adapters)
     where = f"model '{location.name}': its base '{adapter.base}'"
     remedy = (
         f"put the base into a folder and name that as base_model_name_or_path in {ADAPTER_CONFIG}"

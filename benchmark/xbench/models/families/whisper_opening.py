@@ -23,7 +23,7 @@ from xbench.models.families.whisper_tokens import (
     generation_settings,
     is_multilingual,
 )
-from xbench.models.families.whisper_vocabulary import KNOWN, openai_tokenizer
+from xbench.models.families.whisper_vocabulary import KNOWN, end_of_text, openai_tokenizer
 from xbench.models.formats.ctranslate2 import read_ctranslate2, stated_generation
 from xbench.models.formats.openai_file import read_openai
 from xbench.models.formats.parts import Parts
@@ -185,7 +185,9 @@ def _tokenizer(name: str, file: Path, vocabulary: int) -> Any:
         from transformers import WhisperTokenizer
 
         roles = dict.fromkeys(("unk_token", "bos_token", "eos_token", "pad_token"), END)
-        return WhisperTokenizer(tokenizer_file=str(file), **roles)
+        tokenizer = WhisperTokenizer(tokenizer_file=str(file), **roles)
+        _check_end(name, file, tokenizer, vocabulary)
+        return tokenizer
     if vocabulary not in KNOWN:
         sizes = ", ".join(map(str, KNOWN))
         raise UsageError(
@@ -193,6 +195,19 @@ def _tokenizer(name: str, file: Path, vocabulary: int) -> Any:
             f"of the fine-tune into {file.parent}"
         )
     return openai_tokenizer(vocabulary)
+
+
+def _check_end(name: str, file: Path, tokenizer: Any, vocabulary: int) -> None:
+    """Refuse the other one of OpenAI's two vocabularies: nothing beside such files says which tokens are meant."""
+    numbers = tokenizer.get_vocab()
+    fine_tuned = (
+        max(numbers.values()) == vocabulary - 1
+    )  # it names the last token, whatever came before it
+    if vocabulary in KNOWN and not fine_tuned and numbers.get(END) != end_of_text(vocabulary):
+        raise UsageError(
+            f"model '{name}': {END} is {numbers.get(END)} in {file}, but {end_of_text(vocabulary)} in a vocabulary "
+            f"of {vocabulary} tokens; the file is of another model"
+        )
 
 
 def _check_vocabulary(name: str, folder: Path, tokenizer: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xbench.models.families.whisper_tokens import END, NO_TIMES, START
+from xbench.models.families.whisper_tokens import END, ENGLISH_END, NO_TIMES, START
 
 # Languages in the order of their ids (whisper/tokenizer.py); English-only vocabularies hold the first 99 too.
 _CODES = (
@@ -26,6 +26,11 @@ LANGUAGES = _CODES.split()
 _BYTES = 256
 # Size of the vocabulary, to the packaged file and how many languages it has.
 KNOWN = {51864: ("english", 99), 51865: ("multilingual", 99), 51866: ("multilingual", 100)}
+
+
+def end_of_text(size: int) -> int:
+    """Return the id of `<|endoftext|>` in the vocabulary of this size, a key of `KNOWN`."""
+    return ENGLISH_END if KNOWN[size][0] == "english" else ENGLISH_END + 1
 
 
 def openai_tokenizer(size: int) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 
 from xbench.errors import UsageError
 from xbench.models.checkpoint_files import (
+    INDEX,
+    WHOLE,
     check_folder,
     check_processor,
     files_revision,
@@ -64,7 +66,7 @@ def recognise(name: str, family: str, path: Path) -> Recognised:
             f"model '{name}': {path} is in the format of {found.format}, which holds Whisper only; use --model "
             f"whisper:{path}"
         )
-    refuse_pointers(name, [*found.files, *_weights(path)])
+    refuse_pointers(name, _read(found))
     if found.format == PEFT:
         read_adapter(name, path)
     elif found.format == CTRANSLATE2:
@@ -95,8 +97,14 @@ def _model_type(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _weights(path: Path) -> Iterable[Path]:
-    return sorted(path.glob("*.bin")) if path.is_dir() else ()
+def _read(found: Recognised) -> Iterable[Path]:
+    """Return the files that will be read, and pickles where there is nothing else; others may be missing."""
+    if found.path.is_file():
+        return found.files
+    whole, index = (found.path / name for name in (WHOLE, INDEX))
+    if whole.is_file():
+        return [file for file in found.files if file.suffix != whole.suffix or file == whole]
+    return [*found.files, *(() if index.is_file() else sorted(found.path.glob("*.bin")))]
 
 
 def check_files(name: str, folder: Path) -> None:
