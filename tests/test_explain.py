@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from command_line import Run
 from xbench import cli
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.plot import figure, fonts
@@ -138,21 +137,6 @@ def test_the_command_prints_a_strip_per_token(
     assert len(lines) == 3 + len(explanation.tokens)
     # every row is scaled to its own maximum, so each strip reaches the full block
     assert all("█" in line for line in lines[2:-1])
-
-
-def test_the_command_shows_methods_and_reference_below_each_other(
-    clip: Path, tiny_whisper_folder: Path, tmp_path: Path, run: Run, compared: Explanation
-) -> None:
-    command = ["explain", clip, "--model", f"whisper:{tiny_whisper_folder}"]
-    command += ["--method", "mean-heads", "--method", "diagonal", "--reference", REFERENCE]
-    command += ["--cache", tmp_path / "cache"]
-    done = run(*command)
-    assert done.code == 0, done.err
-    for band in compared.bands:
-        assert band.caption("pearson") in done.out
-    assert done.out.count(" 0 s ") == 3
-    facts = json.loads(run(*command, "--json").out)
-    assert [band["name"] for band in facts["bands"]] == [str(b.call) for b in compared.bands]
 
 
 @pytest.mark.parametrize("name", ["best-head", "corpus-mean", "shuffled"])
