@@ -254,6 +254,20 @@ def test_a_damaged_artefact_is_set_aside_with_a_warning_and_made_again(
     assert list(store.folder.iterdir()) == []
 
 
+def test_memory_that_runs_out_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Key("map", {"of": "memory"})
+    store.put(key, {"values": np.ones(3)}, {})
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            store.get(key)
+    assert store.get(key) is not None
+
+
 def test_two_swapped_artefacts_are_noticed(store: Store) -> None:
     store.put(key(), ARRAYS, FACTS)
     store.put(key(seed=1), ARRAYS, {"text": "another"})

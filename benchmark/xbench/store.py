@@ -264,7 +264,11 @@ def _read(arrays_path: Path, facts_path: Path) -> Artefact:
         return Artefact(arrays, facts)
     except (_Damaged, PermissionError, MemoryError):
         raise
-    except Exception as problem:  # noqa: BLE001  # damage takes every form; whatever it is, the artefact is made again
+    except (
+        Exception
+    ) as problem:  # damage takes every form; whatever it is, the artefact is made again
+        if isinstance(problem, OSError) and problem.errno == errno.ENOMEM:
+            raise  # no fault of the file
         raise _Damaged(f"{name} is unreadable ({type(problem).__name__})") from None
 
 

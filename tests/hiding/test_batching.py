@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
@@ -28,6 +30,8 @@ def limited(limit: int, problem: Exception, seen: list[int]) -> Batched[Shift]:
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
         RuntimeError("could not create a primitive"),
+        RuntimeError("could not execute a primitive"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("std::bad_alloc"),
         RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
         torch.OutOfMemoryError("CUDA out of memory"),

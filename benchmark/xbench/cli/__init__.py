@@ -50,6 +50,8 @@ def _run() -> None:
     except BrokenPipeError:
         raise
     except OSError as problem:
+        if problem.errno == errno.ENOMEM:
+            _no_memory()
         if problem.filename is None:
             _bug()
         usage = problem.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -57,8 +59,12 @@ def _run() -> None:
         _fail(f"{problem.filename}: {problem.strerror}", kind.exit_code)
     except Exception as problem:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
         if _out_of_memory(problem):
-            _fail("out of memory; use a smaller --batch-size", EnvironmentProblem.exit_code)
+            _no_memory()
         _bug()
+
+
+def _no_memory() -> None:
+    _fail("out of memory; use a smaller --batch-size", 3)
 
 
 def _bug() -> None:

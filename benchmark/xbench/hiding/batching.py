@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,12 @@ _ALLOCATORS_SAY = (
     "can't allocate memory",  # torch
     "not enough memory",  # torch on other systems
     "could not create a primitive",  # oneDNN, whose scratch memory was refused
+    "could not execute a primitive",  # the same while it runs
     "could not create a memory object",
     "std::bad_alloc",
     "out of memory",  # MPS, and CUDA below torch
+    "cannot allocate memory",  # the system, where a file is mapped or a thread is started
+    "failed to allocate",
 )
 
 # A larger batch must be faster per mask by this factor, else the smaller one stays.
@@ -97,7 +101,7 @@ class Batched(Generic[T]):
             batch = hidden[first : first + self.size]
             try:
                 parts.append(self._run(batch))
-            except (MemoryError, RuntimeError) as problem:
+            except (MemoryError, RuntimeError, OSError) as problem:
                 if not out_of_memory(problem):
                     raise
                 if len(batch) == 1:
@@ -146,6 +150,8 @@ def out_of_memory(problem: BaseException) -> bool:
     """Say whether an exception means that memory ran out, on the CPU or an accelerator."""
     if isinstance(problem, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(problem, OSError):
+        return problem.errno == errno.ENOMEM
     return isinstance(problem, RuntimeError) and any(
         words in str(problem).lower() for words in _ALLOCATORS_SAY
     )
