@@ -36,7 +36,10 @@ COMMON: dict[str, Any] = {
     "selection": Selection(limit=2),
     "precision": "float32",
 }
-REFERENCES = ("spes-encoder", "spes-encoder-drop", "spes-input")
+REFERENCES = (
+    *("spes-encoder", "spes-encoder-drop", "spes-encoder-contrast"),
+    *("spes-input", "spes-input-contrast"),
+)
 FEW = ("mean-heads", "saliency-encoder", "diagonal")
 # Methods that perturb the spectrogram take minutes by their defaults.
 CHEAP: Mapping[str, dict[str, Any]] = {

@@ -43,13 +43,13 @@ TRANSFORMERS_MODULE = "models/private.py"
 LISTED = set().union(*USES.values())
 
 PRIVATE = re.compile(r"_[A-Za-z]\w*")
-OUR_FOLDERS = {"_leaderboard", "_methods", "_tasks"}  # in the wheel
+OURS = {"_citation.cff", "_leaderboard", "_methods", "_tasks"}  # in the wheel
 
 
 def private_names(source: str) -> Iterator[str]:
     """Yield private names of others: imported, taken from anything but self, or written as a string (for getattr)."""
     nodes = list(ast.walk(ast.parse(source)))
-    ours = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | OUR_FOLDERS
+    ours = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | OURS
     in_texts = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:
         names: list[str] = []

@@ -15,7 +15,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, evaluate
 from xbench.errors import EnvironmentProblem, UsageError
@@ -44,20 +46,19 @@ needs_ray = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def spec(tiny_whisper_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
+def spec(
+    tiny_whisper_folder: Path,
+    clip: Callable[..., np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RunSpec:
     """Four clips, of which one cannot be read."""
-
-    import soundfile
-
-    from conftest import RATE, tones
-
     folder = tmp_path_factory.mktemp("clips")
     lines = []
     for number, name in enumerate("abcd"):
         if name == "c":
             (folder / "c.wav").write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt garbage")
         else:
-            soundfile.write(folder / f"{name}.wav", tones(0.5 + number / 10, number), RATE)
+            soundfile.write(folder / f"{name}.wav", clip(0.5 + number / 10, number), 16_000)
         line = {"id": name, "audio": f"{name}.wav", "language": "en", "transcript": "one"}
         lines.append(json.dumps(line))
     (folder / "clips.jsonl").write_text("\n".join(lines))
