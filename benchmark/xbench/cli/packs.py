@@ -50,8 +50,8 @@ def pack_command(
         "size": f"{facts['bytes'] / 1e6:.2f} MB",
         "sha256": facts["sha256"],
         **facts["artefacts"],
-        "numbers": "half precision" if facts["half"] else "as they were stored",
-        "scores move by": f"{facts['moved']:.1e} at most in half precision",
+        "numbers": "16 bits" if facts["compact"] else "as they were stored",
+        "scores move by": f"{facts['moved']:.1e} at most in 16 bits",
     }
     console.show_facts(shown)
 

@@ -1,7 +1,7 @@
 """The file of a pack: a zip archive of `pack.json` and plain numpy arrays, with a checksum of each.
 
-Estimates need few digits: where a reference holds sums and counts, the mean effect sums / counts is kept in half
-precision, divided by the largest of its row (`scale`), and sums are made of it again.
+Estimates need few digits: where a reference holds sums and counts, the mean effect sums / counts may be kept in 16
+bits, and sums are made of it again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ INDEX_BYTES = 64 * 1024 * 1024
 ARRAY_BYTES = 256 * 1024 * 1024  # of one array, unpacked
 ALL_BYTES = 4 * 1024 * 1024 * 1024  # of all arrays, unpacked
 KINDS = ("hypothesis", "reference", "map", "fit", "intervention", "run")
+_LEVELS = 2**16 - 1
 # The date of every entry, so that equal content makes equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -41,31 +42,31 @@ class Pack:
     artefacts: Sequence[tuple[Key, Artefact]]
 
 
-def halved(artefact: Artefact) -> dict[str, np.ndarray]:
-    """Return the arrays of a reference with the mean effect of each segment in half precision.
+def compacted(artefact: Artefact) -> dict[str, np.ndarray]:
+    """Return the arrays of a reference with the mean effect of each segment in 16 bits.
 
-    sums [half, token, segment] and counts [half, segment] become estimate [half, token, segment], which is
-    sums / counts / scale, with scale [half, token] the largest absolute mean of the row (1 where all are 0).
+    sums [half, token, segment] and counts [half, segment] become estimate [half, token, segment], the mean effect
+    sums / counts as the nearest of 65,536 even steps between the lowest and the highest of its row:
+    low + step * estimate, with low and step [half, token].
     """
     arrays = dict(artefact.arrays)
     sums, counts = arrays.pop("sums"), arrays["counts"]
     mean = sums / np.maximum(counts, 1)[:, None, :]
-    scale = np.abs(mean).max(axis=-1)
-    scale = np.where(scale > 0, scale, 1.0)
-    arrays["estimate"] = (mean / scale[..., None]).astype(np.float16)
-    arrays["scale"] = scale
-    return arrays
+    low = mean.min(axis=-1)
+    step = (mean.max(axis=-1) - low) / _LEVELS
+    even = (mean - low[..., None]) / np.where(step > 0, step, 1.0)[..., None]
+    return {**arrays, "estimate": np.round(even).astype(np.uint16), "low": low, "step": step}
 
 
 def restored(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of a reference as the store holds them: sums = estimate * scale * counts."""
+    """Return the arrays of a reference as the store holds them: sums = (low + step * estimate) * counts."""
     full = dict(arrays)
-    estimate, scale = full.pop("estimate").astype(np.float64), full.pop("scale")
-    full["sums"] = estimate * scale[..., None] * np.maximum(full["counts"], 1)[:, None, :]
+    estimate, low, step = full.pop("estimate"), full.pop("low"), full.pop("step")
+    full["sums"] = (low[..., None] + step[..., None] * estimate) * full["counts"][:, None, :]
     return full
 
 
-def can_be_halved(key: Key, artefact: Artefact) -> bool:
+def can_be_compacted(key: Key, artefact: Artefact) -> bool:
     """Return whether an artefact is a reference made of sums and counts."""
     sums, counts = artefact.arrays.get("sums"), artefact.arrays.get("counts")
     return (
@@ -78,14 +79,14 @@ def can_be_halved(key: Key, artefact: Artefact) -> bool:
     )
 
 
-def write_pack(pack: Pack, path: Path, *, half: bool) -> str:
+def write_pack(pack: Pack, path: Path, *, compact: bool) -> str:
     """Write a pack and return its SHA-256; equal content makes equal files. Raises EnvironmentProblem."""
     buffer = io.BytesIO()
     entries = []
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for key, artefact in sorted(pack.artefacts, key=lambda pair: pair[0].digest):
-            as_half = half and can_be_halved(key, artefact)
-            arrays = halved(artefact) if as_half else artefact.arrays
+            as_compact = compact and can_be_compacted(key, artefact)
+            arrays = compacted(artefact) if as_compact else artefact.arrays
             listed = {}
             for name, array in arrays.items():
                 content = _npy(array)
@@ -98,7 +99,7 @@ def write_pack(pack: Pack, path: Path, *, half: bool) -> str:
                     "digest": key.digest,
                     "ingredients": key.ingredients,
                     "facts": artefact.facts,
-                    "half": as_half,
+                    "compact": as_compact,
                     "arrays": listed,
                 }
             )
@@ -131,7 +132,7 @@ def read_pack(path: Path) -> tuple[Pack, str]:
                     if hashlib.sha256(member).hexdigest() != stated["sha256"]:
                         raise _broken(path, f"{stated['file']} has a wrong checksum")
                     arrays[name] = _array(member)
-                full = restored(arrays) if entry["half"] else arrays
+                full = restored(arrays) if entry["compact"] else arrays
                 artefacts.append((key, Artefact(full, entry["facts"])))
     except UsageError:
         raise

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from xbench.errors import UsageError
-from xbench.packs.file import Pack, can_be_halved, halved, restored, write_pack
+from xbench.packs.file import Pack, can_be_compacted, compacted, restored, write_pack
 from xbench.results import PackRecord, RunResult
 from xbench.runner.rescore import rescore
 from xbench.store import Artefact, Key, Store
 
 REFERENCES = ("hypothesis", "reference")
 EVERYTHING = (*REFERENCES, "map", "fit", "intervention", "run")
-# Half precision is taken where no value, floor or ceiling of any score moves by more than this.
+# 16 bits are taken where no value, floor or ceiling of any score moves by more than this.
 LARGEST_MOVE = 1e-4
 
 
@@ -27,7 +27,7 @@ def make_pack(
     """Write the pack of results; return its facts with `sha256`, `bytes` and the number of artefacts by kind.
 
     maps: also what scoring again without the model needs: maps, what methods learned, interventions, the record of the
-    run. Half precision is tried first and kept where no score of the results moves by more than `LARGEST_MOVE`.
+    run. 16 bits are tried first and kept where no score of the results moves by more than `LARGEST_MOVE`.
 
     Raises:
         UsageError: no result, results of several models, or the store does not hold what they were made from.
@@ -44,18 +44,18 @@ def make_pack(
     artefacts = [pair for pair in watched.read.values() if pair[0].kind in kinds]
     if not any(key.kind == "reference" for key, _ in artefacts):
         raise UsageError("these results have no reference to pack")
-    moved = largest_move(as_stored, rescore(results, _Halved(store, artefacts)))
-    half = moved <= LARGEST_MOVE
+    moved = largest_move(as_stored, rescore(results, _Compacted(store, artefacts)))
+    compact = moved <= LARGEST_MOVE
     facts = {
         "xbench": version("xbench"),
         "model": asdict(results[0].model),
         "runs": _runs(results),
-        "half": half,
-        # What half precision moves the scores of these results by at most.
+        "compact": compact,
+        # What 16 bits move the scores of these results by at most.
         "moved": moved,
     }
     artefacts = [(key, _without_paths(key, each, results[0])) for key, each in artefacts]
-    sha256 = write_pack(Pack(facts, artefacts), path, half=half)
+    sha256 = write_pack(Pack(facts, artefacts), path, compact=compact)
     counts = {kind: sum(key.kind == kind for key, _ in artefacts) for kind in kinds}
     return {**facts, "sha256": sha256, "bytes": path.stat().st_size, "artefacts": counts}
 
@@ -96,19 +96,19 @@ class _Watched(Store):
         return artefact
 
 
-class _Halved(Store):
-    """A store whose references are as half precision leaves them."""
+class _Compacted(Store):
+    """A store whose references are as 16 bits leave them."""
 
     def __init__(self, store: Store, artefacts: Sequence[tuple[Key, Artefact]]) -> None:
         super().__init__(store.folder)
-        self._halved = {
-            key.digest: Artefact(restored(halved(artefact)), artefact.facts)
+        self._compacted = {
+            key.digest: Artefact(restored(compacted(artefact)), artefact.facts)
             for key, artefact in artefacts
-            if can_be_halved(key, artefact)
+            if can_be_compacted(key, artefact)
         }
 
     def get(self, key: Key) -> Artefact | None:
-        return self._halved.get(key.digest) or super().get(key)
+        return self._compacted.get(key.digest) or super().get(key)
 
 
 def _runs(results: Sequence[RunResult]) -> list[dict[str, Any]]:
