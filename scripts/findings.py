@@ -340,8 +340,7 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
 
 ## (f) What is not known
 
-- Two sizes of one family (Whisper), the larger of them 74 M parameters. Nothing here says that larger models
-  behave alike.
+- One family (Whisper) in its smallest sizes. Nothing here says that larger models behave alike.
 - Few speakers: the first table has how many. Many clips are read speech from books and the news; none is
   noisy or spontaneous conversation.
 - The clips were gathered from public repositories' test recordings. Whisper may have heard some of them in

@@ -13,6 +13,7 @@ is for this machine only; the one beside the results names each clip's source in
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 from collections.abc import Iterable
@@ -74,7 +75,9 @@ def clips_of(shared: Path) -> list[dict]:
             clip = json.loads(line)
             own = next((s for start, s in SPEAKERS.items() if clip["id"].startswith(start)), None)
             clip["cluster"] = clip.get("cluster") or own or clip["id"]
-            clip["audio"] = str((folder / clip["audio"]).resolve())
+            audio = (folder / clip["audio"]).resolve()
+            clip["audio"] = str(audio)
+            clip["sha256"] = clip.get("sha256") or hashlib.sha256(audio.read_bytes()).hexdigest()
             clips.append(clip)
     return clips
 

@@ -369,3 +369,4 @@ def test_sinks_are_averaged_over_utterances_by_hand() -> None:
     found = SinksRecord.over([[[0.5, 0.25], [1.0, 0.0]], [[0.25, 0.25], [0.5, 0.0]]], 3)
     assert found == SinksRecord(3, 0.3438, [[0.375, 0.25], [0.75, 0.0]])
     assert SinksRecord.over([], 3) is None
+    assert SinksRecord.over([[[0.5, 0.25]], None], 3) is None

@@ -237,16 +237,17 @@ class SinksRecord:
     heads: list[list[float]]
 
     @classmethod
-    def over(cls, stated: Sequence[list[list[float]]], frames: int) -> SinksRecord | None:
-        """Average the shares that traces state, [layer][head] each; None where none does.
+    def over(cls, stated: Sequence[list[list[float]] | None], frames: int) -> SinksRecord | None:
+        """Average the shares that traces state, [layer][head] each; None where one of them does not.
 
         Rounded, so that hundreds of heads stay a small part of a file.
         """
-        if not stated:
-            return None
+        known = [shares for shares in stated if shares is not None]
+        if not known or len(known) < len(stated):
+            return None  # of some utterances alone it would be another number for each method
         heads = [
-            [math.fsum(shares) / len(stated) for shares in zip(*rows, strict=True)]
-            for rows in zip(*stated, strict=True)
+            [math.fsum(shares) / len(known) for shares in zip(*rows, strict=True)]
+            for rows in zip(*known, strict=True)
         ]
         every = [share for row in heads for share in row]
         mean = round(math.fsum(every) / len(every), 4)

@@ -77,7 +77,7 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
         cost=_cost(outcomes, method, info, task.peak_memory_bytes),
         provenance=provenance(task.plan, method, info, spec, task.started),
         padding_mass=_mean(facts.get("padding_mass") for facts in traced),
-        sinks=SinksRecord.over([s for facts in traced if (s := facts.get("sinks"))], SINK_FRAMES),
+        sinks=SinksRecord.over([facts.get("sinks") for facts in traced], SINK_FRAMES),
     )
 
 
