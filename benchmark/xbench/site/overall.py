@@ -175,10 +175,10 @@ def over_all(
     reference: str | None,
     wanted: Callable[[Config], bool] = lambda config: True,
 ) -> Overall:
-    """Compare methods over all tasks and models, without synthetic speech where recorded speech is there."""
+    """Compare methods over all tasks and models; where recorded speech is there, over recorded speech alone."""
     scored = [board.task for board in tables.select(metric=metric, reference=reference)]
     recorded = any(speech_of(task) == "recorded" for task in scored)
-    apart = frozenset(task.slug for task in scored if recorded and speech_of(task) == "synthetic")
+    apart = frozenset(task.slug for task in scored if recorded and speech_of(task) != "recorded")
     return overall(tables, metric, reference, wanted, apart)
 
 

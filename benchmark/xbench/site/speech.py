@@ -8,12 +8,17 @@ from xbench import registry
 from xbench.description import CorpusDescription
 from xbench.site.tables.entries import Task
 
+# The clips that `scripts/real_clips.py` chooses; `packs/clips` has their sources.
+CLIP_SETS = frozenset(("real-speech-asr-en", "real-speech-asr-multi", "real-speech-st-to-en"))
+
 Speech = Literal["recorded", "synthetic", "not stated"]
 
 
 def speech_of(task: Task) -> Speech:
-    """Say what is registered of the dataset of a task; of clips given with --data nobody states it."""
+    """Say what is registered of the dataset of a task; of other clips given with --data nobody states it."""
     name = task.facts["dataset"]["name"]
+    if name in CLIP_SETS:
+        return "recorded"
     known = {d.name: d for d in registry.datasets.descriptions()}.get(name)
     if known is None:
         return "not stated"

@@ -28,7 +28,8 @@ class RestingPair:
 class Rests:
     """clips, speakers: distinct ones, so a clip of several tasks counts once.
 
-    pairs: recorded speech first, synthetic last. apart: tasks of synthetic speech that stand apart from the means.
+    pairs: recorded speech first, synthetic last. apart: tasks that stand apart from the means, because of
+    others it is known that people spoke.
     """
 
     clips: int
@@ -69,6 +70,7 @@ def rests_of(tables: Tables, table: Overall) -> Rests:
         )
     pairs.sort(key=lambda pair: _ORDER.index(pair.speech))
     inside = {task.slug for task, _ in table.cells}
+    recorded = any(pair.speech == "recorded" for pair in pairs)
     return Rests(
         clips=len(clips),
         speakers=len({(dataset, speaker) for dataset, speaker, _ in clips}),
@@ -76,7 +78,9 @@ def rests_of(tables: Tables, table: Overall) -> Rests:
         models=tuple({model.slug: model for _, model in table.cells}.values()),
         pairs=tuple(pairs),
         apart=tuple(
-            t for t in tables.tasks if t.slug not in inside and speech_of(t) == "synthetic"
+            t
+            for t in tables.tasks
+            if recorded and t.slug not in inside and speech_of(t) != "recorded"
         ),
     )
 
