@@ -94,7 +94,9 @@ def test_every_committed_submission_is_valid_and_of_a_class_that_is_stated() -> 
 
 
 def test_what_others_cannot_make_again_is_placed_when_that_is_said(tmp_path: Path) -> None:
-    (committed,) = SUBMISSIONS.glob("asr/whisper-whisper-micro-en-zh-he/mean-heads-heads-all-layers-all-*.json")
+    (committed,) = SUBMISSIONS.glob(
+        "asr/whisper-whisper-micro-en-zh-he/mean-heads-heads-all-layers-all-*.json"
+    )
     file = of_today(committed, tmp_path / "local.json")
     with pytest.raises(UsageError) as refused:
         submit(file, tmp_path)
