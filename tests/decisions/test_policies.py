@@ -112,6 +112,7 @@ def test_delay_at_a_regret_by_hand() -> None:
     assert delay_at(x, y, 0.3) == pytest.approx(0.55)
     assert delay_at(x, y, 0.1) == pytest.approx(1.3)
     assert delay_at(x, y, 0.9) == pytest.approx(0.1)
+    assert delay_at(np.array([0.5, 0.3]), np.array([0.1, 2.0]), 0.2) is None
     # More lag may cost regret as well; a point with less regret and less delay is taken.
     assert delay_at(np.array([0.1, 0.4]), np.array([0.2, 0.5]), 0.3) == pytest.approx(0.2)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from command_line import Run
 from small_run import Made, made_in
-from xbench.decisions.policies import Policy
+from xbench.audit.stored_maps import explained, one_run, references_of
+from xbench.decisions.policies import Policy, regret, written
 from xbench.decisions.streaming import LAGS, streaming
 from xbench.errors import UsageError
+from xbench.metrics.batch import Maps
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,30 @@ def test_more_regret_is_less_delay(made: Made) -> None:
     )
     loose_by_name = {row.name: row.delay_at.value for row in loose}
     assert all(row.delay_at.value >= loose_by_name[row.name] for row in strict)
+
+
+def test_one_half_of_the_reference_advises_and_the_other_judges(made: Made) -> None:
+    stored, policy = one_run(made.given, made.store), Policy(chunk=0.1)
+    clips = []
+    for spoken in explained(stored):
+        truth = next(r for r in references_of(stored, spoken) if r.call.name == "spes-encoder")
+        assert truth.halves is not None
+        first, second = (Maps.of([half], spoken.decoded.layout) for half in truth.halves)
+        clips.append(regret(second, written(first, policy))[0][~second.constant[0]].mean())
+    found = streaming(made.given, policy, accepted=0.1, store=made.store)
+    (row,) = (row for row in found.rows if row.kind == "reference")
+    assert row.regret.value == pytest.approx(np.mean(clips))
+
+
+def test_what_is_forgotten_may_leave_no_lag_that_meets_a_regret(made: Made) -> None:
+    found = streaming(
+        made.given, Policy("streamatt", chunk=0.1, kept=1), accepted=0.0, store=made.store
+    )
+    by_name = {row.name.partition(":")[0]: row for row in found.rows}
+    # A diagonal moves on, so audio before the token before is forgotten, and some relevance lies there.
+    assert by_name["diagonal"].delay_at.value is None
+    assert by_name["diagonal"].delay_at.reason == "no-defined-value"
+    assert by_name["diagonal"].regret.value > 0
 
 
 def test_the_command(run: Run, made: Made) -> None:

@@ -22,7 +22,8 @@ _WORDS = (
 _STREAMING = (
     "regret: share of what a token depends on that was not heard when it is written; delay: seconds after the moment "
     "it depends on; with the policy's own lag, and with the lag that meets the accepted regret; area: mean delay over "
-    "accepted regrets from 0.05 to 0.5. The reference's row: half of its masks advises, the other half judges"
+    "accepted regrets from 0.05 to 0.5; n: in so many clips a lag meets the regret, – in none. The reference's row: "
+    "half of its masks advises, the other half judges"
 )
 
 
@@ -54,7 +55,8 @@ def show_streaming(found: Streaming) -> None:
         ("regret", "delay", f"delay at {found.accepted:g}", "area"),
     )
     for row in found.rows:
-        cells = [_plain(each, 2) for each in (row.regret, row.delay, row.delay_at, row.area)]
+        columns = (row.regret, row.delay, row.delay_at, row.area)
+        cells = [_plain(each, 2, first.n) for each in columns]
         name = row.name if row.kind == "method" else f"{row.name} (reference)"
         table.add_row(*map(escape, [name, *cells]))
     out.print(table)
@@ -84,7 +86,7 @@ def _share(estimate: Estimate) -> str:
     return "–" if estimate.value is None else f"{100 * estimate.value:.0f} %"
 
 
-def _plain(estimate: Estimate, digits: int) -> str:
+def _plain(estimate: Estimate, digits: int, clips: int | None = None) -> str:
     if estimate.value is None:
         return "–"
     interval = (
@@ -92,4 +94,5 @@ def _plain(estimate: Estimate, digits: int) -> str:
         if estimate.low is None or estimate.high is None
         else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
     )
-    return f"{estimate.value:.{digits}f}{interval}"
+    fewer = "" if clips in (None, estimate.n) else f" (n={estimate.n})"
+    return f"{estimate.value:.{digits}f}{interval}{fewer}"

@@ -124,17 +124,19 @@ def delay(reference: Maps, when: Written) -> Float[np.ndarray, "map token"]:
 
 def delay_at(
     regrets: Float[np.ndarray, " lag"], delays: Float[np.ndarray, " lag"], accepted: float
-) -> float:
+) -> float | None:
     """Return the lowest delay at a regret that is accepted, on straight lines between neighbouring points.
 
-    A point of less regret is as good as one at it: whoever accepts more may take it.
+    A point of less regret is as good as one at it: whoever accepts more may take it. None where every point has more
+    regret: a policy that forgets audio regrets some even at the end of the clip.
     """
     found = [float(delays[regrets <= accepted + _ROUNDING].min(initial=math.inf))]
     points = list(zip(regrets.tolist(), delays.tolist(), strict=True))
     for (x0, y0), (x1, y1) in pairwise(points):
         if min(x0, x1) <= accepted <= max(x0, x1) and x0 != x1:
             found.append(y0 + (y1 - y0) * (accepted - x0) / (x1 - x0))
-    return min(found)
+    lowest = min(found)
+    return lowest if math.isfinite(lowest) else None
 
 
 def _first_from(

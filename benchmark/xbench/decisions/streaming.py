@@ -33,6 +33,7 @@ class Advice:
 
     regret, delay: with the policy's own lag; delay in seconds after the moment that a token depends on. delay_at: the
     delay where the lag is chosen for the accepted regret. area: the mean delay over accepted regrets from 0.05 to 0.5.
+    Both are means over the clips in which some lag meets the regret, or all regrets: `n` says how many.
     curve: per lag (lag, mean regret, mean delay) over the clips; of waiting for
     the end the lag is None.
     """
@@ -84,7 +85,7 @@ def streaming(
         raise UsageError(f"no clip has a token whose '{name}' says where")
     seed = stored.record.spec.seed
 
-    def mean(values: Sequence[float]) -> stats.Estimate:
+    def mean(values: Sequence[float | None]) -> stats.Estimate:
         return stats.mean_estimate(values, clusters, seed=seed)
 
     rows = []
@@ -101,11 +102,12 @@ def streaming(
                 mean([clip.regret for clip in clips]),
                 mean([clip.delay for clip in clips]),
                 mean([values[0] for values in at]),
-                mean([float(np.mean(values[1:])) for values in at]),
+                mean([_mean_of_all(values[1:]) for values in at]),
                 tuple((lag, x, y) for lag, (x, y) in zip((*LAGS[:-1], None), points, strict=True)),
             )
         )
-    rows.sort(key=lambda row: row.area.value or 0.0)
+    # A mean over fewer clips cannot be held against one over all.
+    rows.sort(key=lambda row: (-row.area.n, row.area.value or 0.0))
     return Streaming(policy, accepted, name, tuple(rows))
 
 
@@ -135,6 +137,12 @@ def _clip(
     if half is None or by_mean is None:
         return None
     return {("reference", name): half[0], **dict(zip(grids, by_mean, strict=True))}
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None where one of them is missing: of the others alone it would flatter."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _advise(maps: Maps, reference: Maps, policy: Policy) -> list[_OfClip] | None:
