@@ -12,8 +12,9 @@ from command_line import Run
 from small_run import Made, made_in
 from xbench.audit.stored_maps import explained, one_run, references_of
 from xbench.decisions.policies import Policy, regret, written
-from xbench.decisions.streaming import LAGS, streaming
+from xbench.decisions.streaming import LAGS, _advise, streaming
 from xbench.errors import UsageError
+from xbench.maps import GridMap, Layout
 from xbench.metrics.batch import Maps
 
 
@@ -94,3 +95,16 @@ def test_results_of_several_runs_are_refused(made: Made, tmp_path: Path) -> None
     both = [*made.given, *load_results(tmp_path)]
     with pytest.raises(UsageError, match="come from 2 runs"):
         streaming(both, Policy(), accepted=0.1, store=made.store)
+
+
+def test_tokens_whose_reference_says_nothing_are_left_out() -> None:
+    axes = Layout((0, 1), ("0", "1"), (0, 1), 8, 16, 2, 0.01)
+    peak = [0.0, 1, 0, 0, 0, 0, 0, 0]
+    maps = Maps.of([GridMap(np.array([peak, peak]))], axes)
+    judged = _advise(
+        maps, Maps.of([GridMap(np.array([peak, [3.0] * 8]))], axes), Policy(chunk=0.04)
+    )
+    assert judged is not None
+    # Both are written after 8 frames of 20 ms, since the lag of 0.3 s is longer than the clip; 1.5 frames is the peak.
+    assert (judged[0].regret, judged[0].delay) == pytest.approx((0.0, 0.02 * (8 - 1.5)))
+    assert _advise(maps, Maps.of([GridMap(np.ones((2, 8)))], axes), Policy()) is None
