@@ -10,11 +10,15 @@ import pytest
 
 from command_line import Run
 from small_run import Made, made_in
-from xbench.decisions.words import _judged, _Truth, stops, word_times
+from xbench.data.manifest import Utterance, Word
+from xbench.decisions.words import _judged, _Truth, _truth, stops, word_times
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout
 from xbench.metrics.batch import Maps
 from xbench.metrics.timing import starts
+from xbench.models.protocol import Hypothesis
+from xbench.runner.keys import Decoded, Job, Spoken
+from xbench.tasks import load_task
 
 
 def of(*rows: list[float]) -> Maps:
@@ -46,6 +50,22 @@ def test_errors_and_f1_by_hand() -> None:
     assert found.end == pytest.approx([0.0, 0.1])
     # Two of four claimed boundaries are right, of six to be found.
     assert found.f1 == pytest.approx(2 * 2 / (4 + 6))
+
+
+def test_a_word_goes_from_its_first_token_to_its_last_and_a_missing_one_is_not_covered() -> None:
+    said = (Word("hello", 0.1, 0.5), Word("big", 0.5, 0.7), Word("world", 0.7, 1.1))
+    clip = Utterance("a", Path("a.wav"), "en", "hello big world", (), "a", True, said, "0" * 64)
+    texts = ("", " hel", "lo", " world", "")  # the special tokens at both ends are no content
+    hypothesis = Hypothesis((), (9, 1, 2, 3, 9), texts, (1, 2, 3), " hello world", False)
+    axes = Layout(hypothesis.tokens, texts, hypothesis.content, 60, 120, 2, 0.01)
+    spoken = Spoken(Job(load_task("asr"), clip, 0), Decoded(hypothesis, axes, 1.2))
+    truth = _truth(spoken)
+    assert truth is not None
+    # Rows of content tokens: "hello" is of rows 0 and 1, "world" of row 2, "big" of none.
+    assert (truth.first, truth.last, truth.known) == ([0, 2], [1, 2], 3)
+    assert truth.onsets.tolist() == [0.1, 0.7]
+    assert truth.ends.tolist() == [0.5, 1.1]
+    assert truth.covered == pytest.approx(2 / 3)
 
 
 @pytest.fixture(scope="module")

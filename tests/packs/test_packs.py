@@ -262,6 +262,17 @@ def test_a_pack_that_does_not_agree_with_itself_leaves_the_store_untouched(
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_index_that_was_changed_without_its_checksum_is_refused(
+    pack: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(pack) as archive, zipfile.ZipFile(tmp_path / "bad.xpack", "w") as bad:
+        for name in archive.namelist():
+            content = archive.read(name)
+            bad.writestr(name, content.replace(b'"moved":', b'"moved ":'))
+    with pytest.raises(UsageError, match=r"pack\.json has a wrong checksum"):
+        read_pack(tmp_path / "bad.xpack")
+
+
 def test_every_truncation_is_a_sentence(pack: Path, tmp_path: Path) -> None:
     content = pack.read_bytes()
     for end in np.linspace(0, len(content) - 1, 25, dtype=int):

@@ -82,7 +82,7 @@ def word_times(results: Sequence[RunResult], *, tolerance: float, store: Store) 
             continue
         clusters.append(spoken.job.utterance.cluster)
         known += clip.known
-        covered.append(len(clip.first) / clip.known)
+        covered.append(clip.covered)
         grids = [map_of(stored, spoken, method) for method in stored.methods.values()]
         together = Maps.of(grids, spoken.decoded.layout)
         onsets, ends = starts(together), stops(together)
@@ -128,6 +128,11 @@ class _Truth:
     onsets: Float[np.ndarray, " word"]
     ends: Float[np.ndarray, " word"]
     known: int
+
+    @property
+    def covered(self) -> float:
+        """The share of the known words that the hypothesis holds."""
+        return len(self.first) / self.known
 
 
 @dataclass(frozen=True)
