@@ -37,6 +37,13 @@ def test_by_hand() -> None:
     assert value(metrics.relevance_mass, OURS, THEIRS, **params) == pytest.approx(3 / 4)
 
 
+def test_frontier_error_by_hand() -> None:
+    # Highest frames 4 and 1, then 0 against 1 and 3, whose mean is 2: three frames, then two, of 0.02 s.
+    ours = np.array([[0.0, 1, 0, 0, 9], [5, 1, 0, 0, 0]])
+    theirs = np.array([[0.0, 7, 0, 2, 0], [0, 4, 1, 4, 0]])
+    assert value(metrics.frontier_error, ours, theirs) == pytest.approx(0.02 * (3 + 2) / 2)
+
+
 def test_only_what_is_above_the_minimum_counts_of_both() -> None:
     for metric in (metrics.cosine, metrics.js_divergence, metrics.emd):
         wanted = pytest.approx(value(metric, OURS, THEIRS), abs=1e-13)

@@ -15,6 +15,7 @@ import soundfile
 
 from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.errors import UsageError
+from xbench.models.device import FLOAT16
 from xbench.packs import file as pack_file
 from xbench.packs import make_pack, named, open_pack
 from xbench.packs.file import compacted, read_pack, restored
@@ -23,7 +24,7 @@ from xbench.results import RunResult, parse_result
 from xbench.runner import keys
 from xbench.runner.rescore import rescore
 from xbench.spec import canonical_json, content_hash
-from xbench.store import Artefact, Store
+from xbench.store import Artefact, Key, Store
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_16_bits_are_off_by_half_a_step_at_most() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 50, (2, 7))
     counts[0, 3] = 0
-    sums = (5 + rng.lognormal(0, 3, (2, 3, 7))) * counts[:, None, :]
+    sums = rng.normal(0, 3, (2, 3, 7)) * counts[:, None, :]
     sums[1, 2] = 7.0 * counts[1]  # a constant row
     again = restored(compacted(Artefact({"sums": sums, "counts": counts}, {})))
     assert again.keys() == {"sums", "counts"}
@@ -127,6 +128,44 @@ def test_16_bits_are_off_by_half_a_step_at_most() -> None:
     assert error.max() > 0
     assert after[1, 2] == pytest.approx(7.0)
     assert (again["sums"][0, :, 3] == 0).all()
+
+
+def test_a_pack_says_by_how_much_scores_moved(
+    made: tuple[list[RunResult], Store], tmp_path: Path
+) -> None:
+    facts = make_pack(*made, tmp_path / "again.xpack")
+    assert facts["compact"] is True
+    assert 0 < facts["moved"] <= LARGEST_MOVE
+
+
+def test_values_floors_and_ceilings_count_as_moves(made: tuple[list[RunResult], Store]) -> None:
+    result = made[0][0]
+    (score, *others) = result.scores
+    assert score.value is not None
+    assert score.floor.value is not None
+    assert score.ceiling.value is not None
+    for changed in (
+        replace(score, value=score.value + 0.25),
+        replace(score, floor=replace(score.floor, value=score.floor.value + 0.25)),
+        replace(score, ceiling=replace(score.ceiling, value=score.ceiling.value - 0.25)),
+    ):
+        moved = largest_move([result], [replace(result, scores=[changed, *others])])
+        assert moved == pytest.approx(0.25)
+    gone = replace(result, scores=[replace(score, value=None), *others])
+    assert largest_move([result], [gone]) == float("inf")
+
+
+def test_a_machine_with_other_precisions_finds_references_under_its_own_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        keys, "fast_precisions", lambda device: {"cpu": (), "cuda": (FLOAT16,)}[device]
+    )
+    there = Key("reference", {"audio": "0", "fast": ["bfloat16"]})
+    assert keys.key_here(there, "cpu").ingredients == {"audio": "0", "fast": []}
+    assert keys.key_here(there, "cuda").ingredients == {"audio": "0", "fast": ["float16"]}
+    without = Key("reference", {"audio": "0"})
+    assert keys.key_here(without, "cuda") == without
 
 
 def test_numbers_stay_as_they_were_where_16_bits_would_move_a_score(
@@ -287,6 +326,16 @@ def test_an_entry_that_unpacks_to_more_than_allowed_is_refused(
     monkeypatch.setattr(pack_file, "ARRAY_BYTES", 100)
     with pytest.raises(UsageError, match=r"is larger than the 0\.0001 MB allowed"):
         read_pack(pack)
+
+
+def test_all_entries_together_are_bounded_too(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(pack) as archive:
+        sizes = [i.file_size for i in archive.infolist() if i.filename.endswith(".npy")]
+    monkeypatch.setattr(pack_file, "ALL_BYTES", sum(sizes) - 1)
+    with pytest.raises(UsageError, match=r"is larger than the .* MB allowed"):
+        read_pack(pack)
+    monkeypatch.setattr(pack_file, "ALL_BYTES", sum(sizes))
+    assert len(read_pack(pack)[0].artefacts) == 6
 
 
 def test_what_is_no_pack_is_said(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from xbench.site.load import read_results
 from xbench.site.overall import balanced, over_all, overall
 from xbench.site.pages.rests import rests_of
 from xbench.site.ranking import _places
+from xbench.site.speech import speech_of
 from xbench.site.tables.tabulate import Tables, tabulate
 
 KEY = ("pearson", "spes-encoder")
@@ -144,6 +145,13 @@ def test_what_means_rest_on_and_that_the_demo_stands_apart_from_recorded_speech(
     assert [(p.task.name, p.speech) for p in rests.pairs] == [("real", "recorded")]
     assert [task.name for task in rests.apart] == ["task-a", "task-b"]
     assert len(overall(tables, *KEY).cells) == 3
+    # The clips that this project chose are known to be speech; of others that somebody gives nobody knows.
+    for name, speech in (("real-speech-asr-en", "recorded"), ("my-clips", "not stated")):
+        given = [result("given", method=m) for m in METHODS[:2]]
+        for one in given:
+            one["task"]["dataset"]["name"] = name
+        table = over_all(tables_of(tmp_path / name, given), *KEY)
+        assert [speech_of(task) for task, _ in table.cells] == [speech]
 
 
 def test_single_heads_oracles_and_missing_values_are_shown_but_not_ranked(tmp_path: Path) -> None:
