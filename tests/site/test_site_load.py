@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ from synthetic import METHODS, SCORES, result, write
 from of_today import of_today
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES
+from xbench.results.checked import FILE, Check, with_check
 from xbench.schemas import problems
 from xbench.schemas.quick import accepts
 from xbench.site.build import build
@@ -234,3 +236,25 @@ def test_the_quick_check_understands_the_whole_schema() -> None:
     assert accepts("result")(result())
     (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
     assert accepts("result")(json.loads(file.read_text("utf-8")))
+
+
+def test_rows_say_how_others_checked_them(tmp_path: Path) -> None:
+    folder = write(tmp_path / "results", [result(), result(method=METHODS[2])])
+    first = hashlib.sha256((folder / "00000.json").read_bytes()).hexdigest()
+    check = Check(first, "sampled", 3, 400, "1.0", "2026-05-01")
+    (folder / FILE).write_bytes(with_check(folder / FILE, check))
+    accepted, refused = read_results([folder])
+    assert not refused
+    assert [r.checked for r in accepted] == ["sampled, 0.75 %", "self-reported"]
+    build([folder], tmp_path / "site")
+    run_pages = "".join(p.read_text() for p in (tmp_path / "site/runs").glob("*.html"))
+    assert "<td>sampled, 0.75 %</td>" in run_pages
+    assert "<td>self-reported</td>" in run_pages
+    board = (tmp_path / "site/tasks/demo-asr-en.html").read_text()
+    assert board.count(">sampled, 0.75 %</small>") == 1
+    assert "self-reported" not in board
+
+    (folder / FILE).write_text("nonsense")
+    accepted, refused = read_results([folder])
+    assert [r.checked for r in accepted] == ["self-reported"] * 2
+    assert [r.file for r in refused] == [FILE]

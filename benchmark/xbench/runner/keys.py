@@ -35,6 +35,7 @@ FORMATS: Mapping[str, int] = {
     "gate": 2,
     "fit": 3,
     "run": 1,
+    "model": 1,
 }
 
 
@@ -84,6 +85,16 @@ class Decoded:
 @cache
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "transformers")}
+
+
+@cache
+def _skimage() -> str:
+    return version("scikit-image")
+
+
+@cache
+def _options(scoring: Scoring) -> dict[str, Any]:
+    return asdict(scoring)
 
 
 def _identity(info: ModelInfo) -> dict[str, str]:
@@ -151,14 +162,12 @@ def reference_key(info: ModelInfo, spoken: Spoken, call: Call) -> Key:
     shared = _explanation(info, spoken, _code(registry.references, call.name), call)
     if "until" in call.given:
         # The map as scored decides when to stop.
-        shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
+        shared["scoring"] = _options(job.estimated_under or job.task.scoring)
     if call.given.get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["fast"] = [p.name for p in fast_precisions(info.device)]
     # SLIC's superpixels have changed between releases of scikit-image before.
-    return artefact_key(
-        "reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")}
-    )
+    return artefact_key("reference", {**shared, "seed": job.seed, "skimage": _skimage()})
 
 
 def block_key(reference: Key, part: str, first: int | None) -> Key:
@@ -196,6 +205,11 @@ def intervention_key(info: ModelInfo, spoken: Spoken, details: Mapping[str, Any]
             **details,
         },
     )
+
+
+def model_key(asked: Mapping[str, Any]) -> Key:
+    """Return the key of the facts of a model that was loaded: what it was asked for by, and what loaded it."""
+    return artefact_key("model", {**asked, "code": {**_versions(), "xbench": version("xbench")}})
 
 
 def gate_key(
@@ -249,7 +263,7 @@ def key_here(key: Key, device: str) -> Key:
     if "code" in ingredients:
         ingredients["code"] = _versions()
     if "skimage" in ingredients:
-        ingredients["skimage"] = version("scikit-image")
+        ingredients["skimage"] = _skimage()
     if "fast" in ingredients:
         ingredients["fast"] = [p.name for p in fast_precisions(device)]
     return Key(key.kind, ingredients)

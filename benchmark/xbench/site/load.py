@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from xbench.claims.standing import obstacles
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, files_below, parse_json, read_plain
 from xbench.results import parse_result
+from xbench.results.checked import FILE, SELF_REPORTED, read_checks, strongest
 from xbench.schemas import InvalidFile
 from xbench.site.text import harmless, readable
 
@@ -28,6 +29,7 @@ class Result:
     """One accepted result file: its name below the given folder, its SHA-256, its content.
 
     outdated, unchecked: what the examination says of it (`xbench.claims`). local: what of it others do not have.
+    checked: what others found (`results.checked`), as its label.
     """
 
     file: str
@@ -36,6 +38,7 @@ class Result:
     outdated: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    checked: str = SELF_REPORTED
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,29 @@ def read_results(
     Raises UsageError when a path does not exist.
     """
     accepted: list[Result] = []
-    refused: list[Refusal] = []
+    checked, refused = _checks(paths)
     for file, path in _files(paths):
         try:
-            accepted.append(_read(file, path, known))
+            found = _read(file, path, known)
+            label = checked.get(found.sha256)
+            accepted.append(replace(found, checked=label) if label else found)
         except Exception as problem:  # noqa: BLE001  # the file is a stranger's; the reason is told
             refused.append(Refusal(file, _reason(problem, path)))
     unique, repeated = _without_repetitions(accepted)
     order = sorted((*refused, *repeated), key=lambda r: (r.file, r.reason))
     return unique, tuple(order)
+
+
+def _checks(paths: Sequence[Path]) -> tuple[dict[str, str], list[Refusal]]:
+    """Return how results were checked, by the SHA-256 of their files; a list that is broken is refused."""
+    checks, refused = [], []
+    for path in paths:
+        if path.is_dir() and os.path.lexists(path / FILE):
+            try:
+                checks += read_checks(path / FILE)
+            except UsageError as problem:
+                refused.append(Refusal(FILE, _reason(problem, path / FILE)))
+    return {result: check.label for result, check in strongest(checks).items()}, refused
 
 
 def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:

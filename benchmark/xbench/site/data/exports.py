@@ -19,7 +19,7 @@ CSV_COLUMNS = (
     *("skill", "skill_low", "skill_high", "skill_reason", "disattenuated", "weighted"),
     *("rank", "rank_low", "rank_high", "best", "rank_reason", "status", "reason"),
     *("seconds_per_audio_second", "passes_per_utterance", "peak_memory_mb", "device"),
-    *("date", "submission"),
+    *("date", "submission", "checked"),
 )
 
 
@@ -53,6 +53,7 @@ def flat(row: Row) -> dict[str, Any]:
         "device": run.cost["device"],
         "date": run.date,
         "submission": run.submission,
+        "checked": run.checked,
     }
 
 

@@ -50,6 +50,7 @@ def runs_of(
             outdated=r.outdated,
             unchecked=r.unchecked,
             local=r.local,
+            checked=r.checked,
         )
         for r in results
     )
