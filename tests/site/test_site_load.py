@@ -21,9 +21,10 @@ from xbench.results.checked import FILE, Check, with_check
 from xbench.schemas import problems
 from xbench.schemas.quick import accepts
 from xbench.site.build import build
+from xbench.site.identity import identity
 from xbench.site.load import read_results
 from xbench.site.tables.tabulate import tabulate
-from xbench.site.text import LONGEST, readable, slugs
+from xbench.site.text import LONGEST, digest, readable, slugs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,6 +126,22 @@ def test_of_two_files_of_one_run_with_different_values_neither_is_kept(tmp_path:
     for refusal in refused:
         assert "none is kept" in refusal.reason
         assert "00000.json, 00001.json" in refusal.reason
+
+
+def test_other_metrics_do_not_make_two_values_of_one_run_two_runs(tmp_path: Path) -> None:
+    honest, more = result(), result(scores=[*SCORES, ("deletion-auc", None)])
+    more["task"]["hash"] = "0" * 64  # covers the metrics that were asked for
+    same = {name: honest["utterances"][name] for name in honest["utterances"]}
+    more["utterances"] |= same
+    accepted, refused = read_results([write(tmp_path / "same", [honest, more])])
+    assert (len(accepted), refused) == (2, ())
+    ids = {digest("\0".join(identity(r.data)), 10) for r in accepted}
+    assert len(ids) == 2
+
+    more["utterances"]["pearson@spes-encoder"] = [0.9] * 12
+    accepted, refused = read_results([write(tmp_path / "other", [honest, more])])
+    assert not accepted
+    assert all("none is kept" in refusal.reason for refusal in refused)
 
 
 def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_path: Path) -> None:
@@ -245,7 +262,10 @@ def test_rows_say_how_others_checked_them(tmp_path: Path) -> None:
     (folder / FILE).write_bytes(with_check(folder / FILE, check))
     accepted, refused = read_results([folder])
     assert not refused
-    assert [r.checked for r in accepted] == ["sampled, 0.75 %", "self-reported"]
+    assert {r.file: r.checked for r in accepted} == {
+        "00000.json": "sampled, 0.75 %",
+        "00001.json": "self-reported",
+    }
     build([folder], tmp_path / "site")
     run_pages = "".join(p.read_text() for p in (tmp_path / "site/runs").glob("*.html"))
     assert "<td>sampled, 0.75 %</td>" in run_pages
