@@ -102,11 +102,11 @@ def plan_of(
     chance: draws the sample; None: the result's seed does.
     """
     plan = prepare(_spec_of(result, sample, model, data, chance))
-    here = plan.tasks[0].task.hash
-    if here != result.task.hash:
+    here = plan.tasks[0].task
+    if not here.is_of(result.task.hash):
         raise UsageError(
             f"task {result.task.name} here is not the one of the result (its hash is "
-            f"{here[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
+            f"{here.hash[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
             f"{result.provenance.xbench}"
         )
     return plan
