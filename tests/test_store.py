@@ -92,7 +92,7 @@ def test_two_models_in_one_cache_never_mix(store: Store) -> None:
 def test_a_crash_between_the_two_files_leaves_no_artefact(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(path: Path, payload: bytes) -> None:
+    def crash(path: Path, payload: bytes, **_: bool) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write_atomically(path, payload)
