@@ -65,7 +65,7 @@ class Registry(Generic[D]):
         """Return every entry of the group, broken ones included, sorted by name."""
         registered = _load(self.group, self._type)  # type: ignore[arg-type]  # a class is hashable
         if not self._local:
-            return registered
+            return tuple(registered)  # sorted already
         return tuple(sorted([*registered, *self._local.values()], key=lambda e: e.name))
 
     def add_local(self, description: D, target: str) -> None:
