@@ -378,6 +378,7 @@ def test_summary_counts_artefacts_and_bytes(store: Store) -> None:
         "reference": 1,
         "fit": 0,
         "run": 0,
+        "model": 0,
         "intervention": 0,
         "gate": 0,
         "block": 0,

@@ -18,6 +18,7 @@ from xbench.data.audio import audio_seconds, audio_sha256
 from xbench.errors import UsageError, UtteranceError, nearest
 from xbench.inputs import MANIFEST_BYTES, bounded, json_integer, json_number
 from xbench.schemas import InvalidFile, Problem, find_problems, schema
+from xbench.schemas.quick import accepts
 from xbench.spec import Selection, content_hash
 
 _TRANSLATION = "translation_"
@@ -247,7 +248,7 @@ def _told_once(problems: Iterable[tuple[int, str]]) -> list[str]:
 def _line_problems(fields: Any) -> list[str]:
     if isinstance(fields, dict) and (renaming := foreign.keys_to_rename(fields)):
         return [renaming]
-    if found := find_problems("manifest", fields):
+    if not accepts("manifest")(fields) and (found := find_problems("manifest", fields)):
         return [f"{problem}{_instead(problem, fields)}" for problem in found]
     return [
         f"words[{index}]: end {word['end']} is before start {word['start']}"
