@@ -267,33 +267,37 @@ def _read(arrays_path: Path, facts_path: Path, key: Key | None = None) -> Artefa
 
     key: that key, where it is known; otherwise its hash alone is.
     """
-    name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
     try:
-        stored = facts_path.read_bytes()
-        record = json.loads(stored)
-        payload = arrays_path.read_bytes()
-        ingredients, sha256, facts = (record[key] for key in ("ingredients", "sha256", "facts"))
-        if record.keys() != _OLD_RECORD:
-            check = record.pop("check")
-            if record.keys() != _OLD_RECORD or not _as_written(stored, check, record):
-                raise _Damaged(f"{name} has a wrong checksum of its facts")
-        is_asked_for = key is not None and f'"ingredients":{key.text}'.encode() in stored
-        if not is_asked_for and content_hash(ingredients) != facts_path.stem:
-            raise _Damaged(f"{name} is another artefact than its name says")
-        if hashlib.sha256(payload).hexdigest() != sha256:
-            raise _Damaged(f"{name} has a wrong checksum")
-        arrays = _arrays(payload)
-        if not isinstance(facts, dict):
-            raise _Damaged(f"{name} has facts of another kind")
-        return Artefact(arrays, facts)
-    except (_Damaged, PermissionError, MemoryError):
+        return _sound(arrays_path, facts_path, key)
+    except (PermissionError, MemoryError):
         raise
-    except (
-        Exception
-    ) as problem:  # damage takes every form; whatever it is, the artefact is made again
+    # Damage takes every form; whatever it is, the artefact is made again.
+    except Exception as problem:
         if isinstance(problem, OSError) and problem.errno == errno.ENOMEM:
             raise  # no fault of the file
-        raise _Damaged(f"{name} is unreadable ({type(problem).__name__})") from None
+        name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
+        known = isinstance(problem, _Damaged)
+        what = str(problem) if known else f"is unreadable ({type(problem).__name__})"
+        raise _Damaged(f"{name} {what}") from None
+
+
+def _sound(arrays_path: Path, facts_path: Path, key: Key | None) -> Artefact:
+    stored = facts_path.read_bytes()
+    record = json.loads(stored)
+    payload = arrays_path.read_bytes()
+    ingredients, sha256, facts = (record[name] for name in ("ingredients", "sha256", "facts"))
+    if record.keys() != _OLD_RECORD:
+        check = record.pop("check")
+        if record.keys() != _OLD_RECORD or not _as_written(stored, check, record):
+            raise _Damaged("has a wrong checksum of its facts")
+    is_asked_for = key is not None and f'"ingredients":{key.text}'.encode() in stored
+    if not is_asked_for and content_hash(ingredients) != facts_path.stem:
+        raise _Damaged("is another artefact than its name says")
+    if hashlib.sha256(payload).hexdigest() != sha256:
+        raise _Damaged("has a wrong checksum")
+    if not isinstance(facts, dict):
+        raise _Damaged("has facts of another kind")
+    return Artefact(_arrays(payload), facts)
 
 
 def _as_written(stored: bytes, check: str, record: Mapping[str, Any]) -> bool:
