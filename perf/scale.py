@@ -182,9 +182,9 @@ def report(costs: Sequence[Cost]) -> str:
     lines = [
         "# Many clips in one command",
         "",
-        "`python perf/scale.py`: clips of one second, xbench-tiny, two methods, two metrics, `spes-encoder` of 60 masks,",
-        "one thread. CPU seconds of each command, imports and loading of the model included; the finished run is made of",
-        f"copies, as the script says. Load of the machine at the end (1, 5, 15 minutes): {load}.",
+        "`python perf/scale.py`: clips of one second, xbench-tiny, two methods, two metrics, `spes-encoder` of 60",
+        "masks, one thread. CPU seconds of each command, imports and loading of the model included; the finished run",
+        f"is made of copies, as the script says. Load of the machine at the end (1, 5, 15 minutes): {load}.",
         "",
         "| Command | Clips | CPU s | CPU ms per clip more | Peak memory, MB |",
         "| --- | --- | --- | --- | --- |",
