@@ -140,7 +140,8 @@ def _without_repetitions(
     same: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
         same.setdefault(measured(result.data), []).append(result)
-    kept, left_out = [], []
+    kept: list[Result] = []
+    left_out: list[Refusal] = []
     for _, files in sorted(same.items()):
         # An order that does not depend on how the files are called.
         files.sort(key=lambda r: (r.sha256, r.file))
