@@ -34,6 +34,9 @@ def test_the_label_has_the_share_and_the_strongest_check_counts() -> None:
         "recomputed",
         "re-run, 5 %",
     ]
+    most = replace(rerun, part=499, whole=500)
+    few = replace(SAMPLED, part=1, whole=10**9)
+    assert [c.label for c in (most, few)] == ["re-run, 99 %", "sampled, 0.01 %"]
     checks = [rerun, replace(rerun, part=9), recomputed, SAMPLED]
     assert strongest(checks) == {SAMPLED.result: replace(rerun, part=9)}
 

@@ -52,7 +52,10 @@ class Check:
         """How it was checked, and the share where that is not all: `sampled, 1.2 %`."""
         if self.part == self.whole:
             return self.how
-        return f"{self.how}, {max(100 * self.part / self.whole, 0.01):.2g} %"
+        share = 100 * self.part / self.whole
+        # Never more than it was: what is not all is at most 99 %.
+        said = f"{min(int(share), 99)}" if share >= 10 else f"{max(share, 0.01):.2g}"
+        return f"{self.how}, {said} %"
 
 
 _NAMES = [field.name for field in fields(Check)]

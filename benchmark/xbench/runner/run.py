@@ -16,7 +16,6 @@ from xbench.runner import compare, hearing, intervene, record, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import Bench
 from xbench.runner.fit import decode_and_refer, fit_methods
-from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Job, Spoken
 from xbench.runner.lineup import unsupported_by, with_floor
 from xbench.runner.outcome import (
@@ -70,6 +69,8 @@ def _gates(
     wanted = () if method.call in outcome.unsupported else gates_named(spec.gates)
     if not wanted:
         return []
+    from xbench.runner.gates import judge_gates  # and with it captum, which takes 0.4 s to import
+
     task = outcome.plan.task
     spoken = [Spoken(Job(task, o.utterance, spec.seed), o.decoded) for o in outcome.outcomes]
     learned = replace(method, fitted=outcome.fitted.get(method.call))
