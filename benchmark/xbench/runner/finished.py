@@ -39,7 +39,7 @@ def finished(plan: Plan, options: ExecutionOptions, reporter: Reporter) -> list[
         return None
     store = Store(Path(options.cache) if options.cache else default_folder())
     info = recall(store, location, options.device, spec.precision)
-    if info is None:
+    if info is None or (info.remote_code and not spec.trust_remote_code):
         return None
     recorded = (store.has(key_of_plan(of_task, info, spec)) for of_task in plan.tasks)
     if not all(recorded) or not is_still(location, info):
