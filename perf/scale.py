@@ -37,8 +37,8 @@ METHODS = (Call("mean-heads"), Call.make("diagonal", {"width": 0.2}))
 REFERENCE = Call.make("spes-encoder", {"masks": 60})
 METRICS = ("pearson", "auroc")
 BEFORE = (
-    "Before a finished run was repeated without the model, and records were read once (87f152b), the two took 16.7 and\n"
-    "12.9 s on such a store, and 5.4 and 5.5 s after it, one after the other on a machine at load 13."
+    "Before a finished run was repeated without the model, and records were read once (87f152b), the two took\n"
+    "16.7 and 12.9 s on such a store, and 5.4 and 5.5 s after it, one after the other on a machine at load 13."
 )
 
 
