@@ -77,7 +77,11 @@ def verify_command(
             part, whole = _again(stated, sample, model, data, device, tolerance, as_json)
             how = "re-run"
     if record is not None:
-        _note(result, record, how, part, whole)
+        said = _noted(result, record, how, part, whole)
+        if not as_json:
+            from xbench.cli import console
+
+            console.say(said)
 
 
 @contextmanager
@@ -202,11 +206,11 @@ def _said(row: "Drawn") -> str:
     )
 
 
-def _note(result: Path, folder: Path, how: "How", part: int, whole: int) -> None:
+def _noted(result: Path, folder: Path, how: "How", part: int, whole: int) -> str:
+    """Note a check that agreed; return what was noted, and where."""
     from datetime import UTC, datetime
     from importlib.metadata import version
 
-    from xbench.cli import console
     from xbench.results.checked import FILE, Check, with_check
     from xbench.store import write_atomically
 
@@ -218,4 +222,4 @@ def _note(result: Path, folder: Path, how: "How", part: int, whole: int) -> None
     day = datetime.now(UTC).date().isoformat()
     check = Check(sha256, how, part, whole, version("xbench"), day)
     write_atomically(folder / FILE, with_check(folder / FILE, check))
-    console.say(f"{folder / FILE}: {check.label}")
+    return f"{folder / FILE}: {check.label}"
