@@ -254,6 +254,7 @@ def test_other_masks_are_another_reference(
         "intervention": 0,
         "run": 2,
         "block": 0,
+        "model": 1,
     }
 
 
