@@ -15,6 +15,8 @@ from pathlib import Path
 
 from scipy.stats import kendalltau
 
+from findings_usefulness import WORDS as USEFULNESS
+from findings_usefulness import usefulness
 from real_clips import LANGUAGES
 from xbench.results import RunResult, load_results, short_labels
 from xbench.stats.comparison import Comparison, compare
@@ -334,6 +336,7 @@ simultaneous interval, so a method closer to the first than this may well be as 
     "timing": """## (d) Agreement and word starts
 
 Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+    "usefulness": USEFULNESS,
     "unknown": """## (e) How many masks real speech needs
 
 The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
@@ -363,6 +366,7 @@ def page(runs: Sequence[Run], demo: Sequence[RunResult]) -> str:
         ("sinks", sinks(runs)),
         ("leaders", [*leaders(runs), *agreement(runs), *with_demo(runs, demo)]),
         ("timing", timing(runs)),
+        ("usefulness", usefulness()),
         ("unknown", []),
     ):
         parts += [_WORDS[name], "", *body]
