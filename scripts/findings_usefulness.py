@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ WORDS = """## Usefulness
 Does a map that is more faithful also serve better? Kendall's tau between the order by a score and the order by a
 use, both turned so that higher is better: over methods, over single heads, over layers, and over clips within each
 method ([decisions.md](decisions.md) says what each use is; `xbench decisions usefulness` computes it from the store of
-the runs). In brackets the 95 % interval over speakers; where there is none, too few speakers have word times, or layers
-are too few."""
+the runs). In brackets the 95 % interval over speakers; where there is none, too few speakers have word times."""
 
 
 def usefulness(file: Path = FILE) -> list[str]:
@@ -42,8 +41,19 @@ def usefulness(file: Path = FILE) -> list[str]:
             units = max(row["units"] for row in of.values())
             cells = [cell(of[use]["tau"]) if use in of else "–" for use in USES]
             lines.append(f"| `{name}` | {units} {over} | {' | '.join(cells)} |")
-        lines.append("")
+        lines += ["", in_short(own), ""]
     return lines
+
+
+def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say between what the correlations of the first judge lie, over heads and over methods."""
+    parts = []
+    for over in ("heads", "methods"):
+        taus = [r["tau"]["value"] for r in rows if (judge(r), r["over"]) == (SHOWN[0], over)]
+        known = [tau for tau in taus if tau is not None]
+        if known:
+            parts.append(f"over {over} between {min(known):.2f} and {max(known):.2f}")
+    return f"In short: tau of `{SHOWN[0]}` with these uses lies {', '.join(parts)}."
 
 
 def judge(row: Mapping[str, Any]) -> str:

@@ -567,7 +567,7 @@ def test_a_language_that_is_no_code_is_told(folder: Path, code: str, told: str) 
 
 
 def words(*ends: float) -> list[dict[str, Any]]:
-    return [{"word": "a", "start": end / 2, "end": end} for end in ends]
+    return [{"word": "a", "start": 0.9 * end, "end": end} for end in ends]
 
 
 def test_words_after_the_end_of_their_clip_are_told_of_every_line(folder: Path) -> None:

@@ -160,8 +160,8 @@ def test_what_is_no_policy_is_refused_in_a_sentence(options: dict) -> None:
 
 
 def test_at_time_zero_nothing_is_written_and_beyond_the_clip_all() -> None:
-    maps = of(FIRST, THIRD)
-    when = written(maps, Policy(lag=0.04, chunk=CHUNK))
+    maps = of(FIRST, [0, 1, 2, 3, 4, 4, 4, 4])
+    when = written(maps, Policy(lag=0.02, chunk=CHUNK))
     assert when.heard.tolist() == [[4, 6]]
 
     def by(seconds: float) -> list[bool]:

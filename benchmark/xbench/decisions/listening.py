@@ -11,8 +11,8 @@ A token that a model makes up needs no audio. Two truths are at hand:
 
 A detector gives every token a number, higher where it suspects that the token is made up:
 
-    share           minus the row's sum: of attention on valid frames what is left went to padding, or to text. Only
-                    of methods that read attention, whose rows sum to at most 1 and differ in it
+    share           minus the share of attention that lies on frames with audio, the mean over all layers and heads; the
+                    rest went to padding, or to text
     entropy         entropy of the row above its minimum, as a share of the highest possible, log of the frames
     consistency     minus the mean correlation between the rows of all pairs of single heads (`raw-attention`)
     probability     minus the log-probability of the token
@@ -38,14 +38,13 @@ from xbench.methods.word_window import aligned_words
 from xbench.metrics.batch import Maps
 from xbench.results import RunResult
 from xbench.runner.compare import read_reference, token_effects
-from xbench.runner.keys import Spoken, reference_key
+from xbench.runner.keys import Spoken, map_key, reference_key
 from xbench.runner.rescore import Stored
 from xbench.stats.detection import Detection, detection
 from xbench.store import Store
 
 LOWEST = 0.25
 _SINGLE_HEAD = "raw-attention"
-_ROUNDING = 1e-3
 Scores = Float[np.ndarray, " token"]
 Detector = tuple[str, str | None]  # its name, and the method whose map it reads
 
@@ -103,7 +102,7 @@ def listening(results: Sequence[RunResult], *, store: Store, lowest: float = LOW
     rows = [
         truth.judged(key, np.concatenate([clip.scores[key] for clip in clips]), seed)
         for key in clips[0].scores
-        if key in common and (key[0] != "share" or _differs(clips, key))
+        if key in common
     ]
     rows.append(truth.of_effect(seed))
     rows.sort(key=_best_first)
@@ -150,12 +149,11 @@ def clip_signs(stored: Stored, spoken: Spoken) -> ClipSigns:
     heads = [index for index, one in enumerate(methods) if one.call.name == _SINGLE_HEAD]
     if len(heads) > 1:
         scores["consistency", None] = -consistency(maps.z[heads])
-    spread, sums = entropies(maps), maps.rows.sum(axis=2)
-    for index, one in enumerate(methods):
-        scores["entropy", str(one.call)] = spread[index]
-        attends = one.description.kind == "attention" and (maps.rows[index] >= 0).all()
-        if attends and sums[index].max(initial=0.0) <= 1 + _ROUNDING:
-            scores["share", str(one.call)] = -sums[index]
+    share = _audio_share(stored, spoken)
+    if share is not None:
+        scores["share", None] = -share
+    for method, spread in zip(methods, entropies(maps), strict=True):
+        scores["entropy", str(method.call)] = spread
     heard = [Word(word, 0.0, 0.0) for word in utterance.transcript.split()]
     words = aligned_words(layout, spoken.decoded.hypothesis.text, heard)
     content = layout.content
@@ -169,6 +167,16 @@ def clip_signs(stored: Stored, spoken: Spoken) -> ClipSigns:
         made_up if utterance.construction is not None else None,
         np.array([token in words.in_words for token in content]),
     )
+
+
+def _audio_share(stored: Stored, spoken: Spoken) -> Scores | None:
+    """Return the share of attention on audio of each content token, stated beside the maps; None in an older store."""
+    for method in stored.methods.values():
+        key = map_key(stored.record.info, spoken, method)
+        share = stored.shelf.artefact(key).facts.get("audio_share")
+        if share is not None:
+            return np.array(share, dtype=np.float64)[list(spoken.decoded.layout.content)]
+    return None
 
 
 def _of_output(spoken: Spoken) -> dict[Detector, Scores]:
@@ -275,11 +283,6 @@ class _Truth:
         return over(np.ones_like(self.counted)), apart
 
 
-def _differs(clips: Sequence[ClipSigns], key: Detector) -> bool:
-    """Say whether a detector tells any tokens apart: rows that are made to sum to 1 have no share to read."""
-    return bool(np.ptp(np.concatenate([clip.scores[key] for clip in clips])) > _ROUNDING)
-
-
 def _best_first(row: Detected) -> tuple[float, float]:
     def area(found: Detection | None) -> float:
         return -math.inf if found is None or found.auroc.value is None else found.auroc.value
@@ -289,9 +292,12 @@ def _best_first(row: Detected) -> tuple[float, float]:
 
 def _absent(clips: Sequence[ClipSigns], common: set[Detector]) -> tuple[str, ...]:
     told = []
-    if ("probability", None) not in common:
+    old = [
+        name for name in ("share", "probability", "output-entropy") if (name, None) not in common
+    ]
+    if old:
         told.append(
-            "probability, output-entropy: the store, of an older version, lacks them; evaluate into a new one (--cache)"
+            f"{', '.join(old)}: the store is older than they are; evaluate into a new one (--cache)"
         )
     if ("consistency", None) not in common:
         told.append(

@@ -261,6 +261,8 @@ def explain(
     assert case.trace is not None
     said = {
         "padding_mass": float(case.trace.padding_mass.mean()),
+        # Of each generated token, over all layers and heads.
+        "audio_share": (1 - case.trace.padding_mass).mean((0, 1)).tolist(),
         "sinks": case.trace.sinks().tolist(),
     }
 
