@@ -648,7 +648,7 @@ def test_the_shipped_suites() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("asr", "asr-en", "asr-multi", "st", "st-multi"),
+        *("asr", "asr-en", "asr-multi", "st", "st-multi", "listening", "word-times"),
         *("demo-asr-en", "demo-asr-multi", "demo-st-multi"),
         *("st-en-it", "st-en-de", "st-en-fr", "st-en-es"),
         *("paper-asr-en", "paper-asr-it", "paper-st-en-it", "paper-st-it-en"),

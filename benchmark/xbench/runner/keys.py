@@ -63,16 +63,29 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """How sure a model was of each generated token, while it was taught the whole hypothesis.
+
+    log_probability: log p_i(y_i). entropy: of the distribution p_i. Both in nats; a value that is not finite is None.
+    """
+
+    log_probability: tuple[float | None, ...]
+    entropy: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Decoded:
     """A stored hypothesis with the axes of its maps and what it took.
 
-    loops: it repeats one piece of text where the clip's own text does not (`metrics.quality.loops`).
+    loops: it repeats one piece of text where the clip's own text does not (`metrics.quality.loops`). certainty: how
+    sure the model was of each generated token; None where the store is older than this.
     """
 
     hypothesis: Hypothesis
     layout: Layout
     seconds_of_audio: float
     loops: bool = False
+    certainty: Certainty | None = None
 
     @property
     def unexplained(self) -> str | None:

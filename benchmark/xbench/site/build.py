@@ -40,6 +40,7 @@ from xbench.site.swap import restore, swap_in
 from xbench.site.tables.headlines import shown_scores
 from xbench.site.tables.tabulate import Tables, tabulate
 from xbench.site.text import digest, slugs
+from xbench.site.useful import read_usefulness
 from xbench.site.waveform import with_outlines
 
 SCHEMA = "xbench.build/1"
@@ -215,8 +216,8 @@ def site_files(
     files["data/SHA256SUMS"] = "".join(sums).encode()
 
     render = renderer(site_facts(tables, files, options), names)
-    audit = read_audit(leaderboard_folder())
-    for page in all_pages(tables, standings, examples, refused, audit):
+    audit, useful = read_audit(leaderboard_folder()), read_usefulness(leaderboard_folder())
+    for page in all_pages(tables, standings, examples, refused, audit, useful):
         files[page.path] = render(page).encode()
     return files
 

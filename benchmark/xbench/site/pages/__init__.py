@@ -26,6 +26,7 @@ from xbench.site.pages.run import run_page
 from xbench.site.pages.task import task_page
 from xbench.site.pages.trust import trust_page
 from xbench.site.tables.tabulate import Tables
+from xbench.site.useful import Useful
 
 
 def all_pages(
@@ -34,6 +35,7 @@ def all_pages(
     examples: Sequence[Example],
     refused: Sequence[Refusal],
     audit: Audit,
+    useful: tuple[Useful, ...],
 ) -> Iterator[Page]:
     """Yield every page of the site; standings: methods over all tasks and models on each score shown."""
     shown = [(table.metric, table.reference) for table in standings]
@@ -52,5 +54,5 @@ def all_pages(
         yield run_page(submission)
     yield from example_pages(tables, examples)
     yield about_page(tables, refused)
-    yield trust_page(audit)
+    yield trust_page(audit, useful)
     yield from plain_pages(tables)

@@ -16,6 +16,9 @@ from xbench.site.tables.boards import Row
 from xbench.site.tables.entries import Config, Metric, Submission, Task
 from xbench.site.tables.tabulate import Tables
 
+# Its score says how far the start of a word, read from a map, lies from the known one.
+WORD_TIMES = "onset-error"
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -142,7 +145,19 @@ def _cards(tables: Tables, standings: Sequence[Overall]) -> list[Card]:
         if any(s.config.gradients for s in main.standings):
             cards.append(score_card("Best without gradients", plain))
         cards.append(_cheapest_card(main))
+        cards += _word_times_card(tables, main)
     return cards
+
+
+def _word_times_card(tables: Tables, main: Overall) -> list[Card]:
+    """Return the card of what times words best: by the starts of words, where any are known."""
+    known = {board.reference for board in tables.select(metric=WORD_TIMES)}
+    if not known:
+        return []
+    reference = main.reference if main.reference in known else min(known, key=str)
+    table = over_all(tables, WORD_TIMES, reference)
+    title = "Best word timestamps: seconds from the known starts"
+    return [score_card(title, table)] if table.standings else []
 
 
 def score_card(title: str, table: Overall) -> Card:
