@@ -148,4 +148,4 @@ def new_command(
 
     for file in scaffold.new(kind, name, folder):
         console.say(str(file))
-    console.say(f"next: pip install -e {folder / name} && python -m pytest {folder / name}")
+    console.say(f"next: pip install pytest -e {folder / name} && python -m pytest {folder / name}")
