@@ -22,7 +22,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import jiwer
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -75,6 +74,8 @@ def words_of_tokens(axes: Layout, text: str, spoken: Sequence[Word]) -> list[set
     heard = _units(_owned(text, axes))
     if not said or not heard:
         return found
+    import jiwer
+
     aligned = jiwer.process_words(_joined(said), _joined(heard)).alignments[0]
     for chunk in aligned:
         if chunk.type not in ("equal", "substitute"):
