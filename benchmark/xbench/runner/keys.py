@@ -179,6 +179,8 @@ def reference_key(info: ModelInfo, spoken: Spoken, call: Call) -> Key:
     if call.given.get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["fast"] = [p.name for p in fast_precisions(info.device)]
+    if "words" in registry.references.get(call.name).needs:
+        shared["words"] = _word_times(job)
     # SLIC's superpixels have changed between releases of scikit-image before.
     return artefact_key("reference", {**shared, "seed": job.seed, "skimage": _skimage()})
 
@@ -193,7 +195,7 @@ def map_key(info: ModelInfo, spoken: Spoken, method: Method) -> Key:
     job, partner = spoken.job, spoken.partner
     explanation = _explanation(info, spoken, _code_of(method), method.call)
     if "words" in method.description.needs:
-        explanation["words"] = job.words and [(w.word, w.start, w.end) for w in job.words]
+        explanation["words"] = _word_times(job)
     if "partner" in method.description.needs and partner:
         explanation["partner"] = [
             partner.job.utterance.audio_sha256,
@@ -280,6 +282,10 @@ def key_here(key: Key, device: str) -> Key:
     if "fast" in ingredients:
         ingredients["fast"] = [p.name for p in fast_precisions(device)]
     return Key(key.kind, ingredients)
+
+
+def _word_times(job: Job) -> list[tuple[str, float, float]] | None:
+    return None if job.words is None else [(w.word, w.start, w.end) for w in job.words]
 
 
 def _explanation(

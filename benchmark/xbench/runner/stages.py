@@ -184,7 +184,7 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
         if case is None:
             features, _ = read_features(model, job.utterance)
             hypothesis = spoken.decoded.hypothesis
-            case = Case(model, features, hypothesis, job.utterance.audio_sha256)
+            case = Case(model, features, hypothesis, job.utterance.audio_sha256, words=job.words)
         metered = MeteredModel(model)
         case = replace(case, model=metered)
         started = time.perf_counter()
