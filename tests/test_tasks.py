@@ -226,6 +226,28 @@ def test_a_headline_that_lost_its_reference_is_told_at_the_null(folder: Path) ->
     )
 
 
+def test_a_preset_whose_headline_is_taken_away_takes_that_of_the_file(folder: Path) -> None:
+    task(folder, references={"ref-b": None}, headline={"metric": "corr", "reference": "ref-a"})
+    for preset in ("fast", "paper"):
+        assert tasks.load_task("t", preset).headline.reference == "ref-a"
+    path = task(
+        folder, references={"ref-b": None}, headline={"metric": "cor", "reference": "ref-a"}
+    )
+    with pytest.raises(InvalidFile) as told:
+        tasks.load_task("t")
+    assert all(line.startswith(f"{path}:") for line in told.value.problems)
+
+
+@pytest.mark.parametrize("preset", [None, "fast"])
+def test_a_null_that_takes_nothing_away_is_told(folder: Path, preset: str | None) -> None:
+    given = {"references": {"ref-bb": None}}
+    path = task(folder, **({"presets": {preset: given}} if preset else given))
+    place = f"presets.{preset}.references.ref-bb" if preset else "references.ref-bb"
+    said = only_problem(path)
+    assert said.startswith(f"{path}:{line_of(path, 'ref-bb')}: {place}: no included file sets")
+    assert "did you mean 'ref-b'" in said
+
+
 def test_a_task_of_a_path_is_the_task_of_its_name(folder: Path) -> None:
     assert tasks.load_task(folder / "t.yaml") == tasks.load_task(str(folder / "t.yaml"))
     assert tasks.load_task(folder / "t.yaml") == tasks.load_task("t") == tasks.load_task("mine:t")
@@ -648,7 +670,7 @@ def test_the_shipped_suites() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("asr", "asr-en", "asr-multi", "st", "st-multi"),
+        *("asr", "asr-en", "asr-multi", "st", "st-multi", "listening", "word-times"),
         *("demo-asr-en", "demo-asr-multi", "demo-st-multi"),
         *("st-en-it", "st-en-de", "st-en-fr", "st-en-es"),
         *("paper-asr-en", "paper-asr-it", "paper-st-en-it", "paper-st-it-en"),

@@ -79,6 +79,12 @@ class Registry(Generic[D]):
             description.name, LOCAL, version, target, description, None
         )
 
+    def called(self, entry: Entry[D]) -> str:
+        """Return the name that means this entry: with its package where the plain name means another, or none."""
+        alike = [each for each in self.entries() if each.name == entry.name]
+        plain = len(alike) == 1 or entry.distribution == OURS
+        return entry.name if plain else f"{entry.distribution}:{entry.name}"
+
     def names(self) -> tuple[str, ...]:
         """Return the sorted names that load."""
         return tuple(sorted({e.name for e in self.entries() if e.description}))
@@ -183,6 +189,17 @@ datasets = Registry("dataset", DatasetDescription)
 task_folders = Registry("task", TaskFolder)
 
 ALL: tuple[Registry, ...] = (models, methods, metrics, references, datasets, task_folders)
+
+
+def strayed() -> list[tuple[EntryPoint, str]]:
+    """Return the entry points of groups that look like ours and are none, with the package and version of each."""
+    ours = {each.group for each in ALL}
+    groups = [g for g in entry_points().groups if g.startswith(f"{OURS}.") and g not in ours]
+    return [
+        (point, " ".join(_owner(point.dist)))
+        for group in sorted(groups)
+        for point in entry_points(group=group)
+    ]
 
 
 def checkpoints() -> dict[str, tuple[FamilyDescription, Checkpoint]]:

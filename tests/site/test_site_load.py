@@ -67,6 +67,14 @@ BROKEN = {
     "huge-number": (text_of().replace('"seed": 0', f'"seed": {"9" * 5000}'), "not valid JSON"),
     "surrogate": (text_of().replace('"max"', '"\\ud800"'), "half of a surrogate pair"),
     "surrogate-bytes": (text_of().replace("spes-encoder", "\ud800"), "not UTF-8"),
+    "blank-name": (
+        text_of().replace('"name": "demo-asr-en"', '"name": " \\u00a0"'),
+        "task.name: is blank",
+    ),
+    "long-name": (
+        text_of().replace('"name": "xbench-tiny"', f'"name": "{"W" * 201}"'),
+        "model.name: has 201 characters",
+    ),
     "400-digits": (text_of().replace('"seed": 0', f'"seed": {"9" * 400}'), "beyond 64 bits"),
 }
 

@@ -19,7 +19,11 @@ def build_command(
     results: Results,
     out: Annotated[Path, Option(metavar="SITE", help="Folder of the site.")],
     base_url: Annotated[
-        str | None, Option(metavar="URL", help="Where the site will be published.")
+        str | None,
+        Option(
+            metavar="URL",
+            help="Where the site will be published; needed for a 404 page with style at any depth.",
+        ),
     ] = None,
     repository: Annotated[
         str | None, Option(metavar="URL", help="Of the source code; pages link to it.")

@@ -87,17 +87,19 @@ class RunResult:
             "status": self.status + (f": {self.reason}" if self.reason else ""),
         }
         listed = "; ".join(f"{name} {value}" for name, value in facts.items())
-        head = ["metric", "score", "by effect", "floor", "ceiling", "skill", "utterances"]
+        head = ["metric", "score", "floor", "ceiling", "skill", "by effect", "skill by effect"]
+        head.append("utterances")
         rows = [
             [
                 column_name(s.metric, s.reference),
                 number_text(s.value, s.ci, s.reason),
-                number_text(s.weighted.value, s.weighted.ci, s.weighted.reason)
-                if s.weighted
-                else "–",
                 number_text(s.floor.value, s.floor.ci, s.floor.reason),
                 number_text(s.ceiling.value, s.ceiling.ci, s.ceiling.reason),
                 number_text(s.skill.value, s.skill.ci, s.skill.reason),
+                *(
+                    number_text(part.value, part.ci, part.reason) if part else "–"
+                    for part in (s.weighted, s.weighted_skill)
+                ),
                 f"{s.n} in {s.n_clusters} clusters",
             ]
             for s in self.scores

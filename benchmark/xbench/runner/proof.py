@@ -178,7 +178,8 @@ def measured_again(
     """Return the sums of effects of some blocks of a reference, measured now in the way that it records."""
     assert reference.block is not None
     features, _ = stages.read_features(bench.model, spoken.job.utterance)
-    case = Case(bench.model, features, spoken.decoded.hypothesis, spoken.job.utterance.audio_sha256)
+    job, hypothesis = spoken.job, spoken.decoded.hypothesis
+    case = Case(bench.model, features, hypothesis, job.utterance.audio_sha256, words=job.words)
     only = _Only(reference, frozenset(number * reference.block for number in wanted))
     sampling = Sampling(
         spoken.job.seed, bench.batch_size, scoring=spoken.job.task.scoring, blocks=only

@@ -48,7 +48,10 @@ def problems(site: Path) -> list[str]:
         raise UsageError(f"{site} is not a built site: {problem!r}; build it again") from None
     found = list(_hashes(site, manifest["files"]))
     pages = {path: seen(site / path) for path in manifest["files"] if _is_page(site, path)}
-    found += _links(pages, {*manifest["files"], MANIFEST}, manifest["snapshot"] is not None)
+    copies = {file.relative_to(site).as_posix() for file in site.glob("s/*/index.html")}
+    found += _links(
+        pages, {*manifest["files"], MANIFEST, *copies}, manifest["snapshot"] is not None
+    )
     found += _numbers(pages, _facts(results, runs))
     found += _statements(pages, statements(runs, results, standings))
     found += _sizes(site, manifest["files"], results["n"])
@@ -99,7 +102,7 @@ def _links(pages: Mapping[str, Seen], files: set[str], snapshot: bool) -> Iterat
             yield f"{path}: the id '{repeated}' stands twice"
         for link in page.links:
             parts = urlsplit(link)
-            if parts.scheme in ("http", "https"):
+            if parts.scheme in ("http", "https") or link.startswith("data:image/png;base64,"):
                 continue
             if parts.scheme or parts.netloc or link.startswith("/"):
                 yield f"{path}: '{link}' is not a relative link"
