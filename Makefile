@@ -76,7 +76,7 @@ submissions: $(STAMP)  ## validate result files and recompute their aggregates; 
 
 site: $(STAMP)  ## the leaderboard of submissions/, built and checked
 	$(BIN)/xbench leaderboard build submissions --out site --examples docs/examples $(LINKS)
-	$(BIN)/xbench leaderboard check site
+	$(BIN)/xbench leaderboard check site submissions
 
 docs: $(STAMP)  ## the documentation site, strictly: build/docs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[docs]'

@@ -28,7 +28,8 @@ def test_built_ins_come_through_entry_points() -> None:
     )
     assert list(registry.references.names()) == [
         *("spes-encoder", "spes-encoder-contrast", "spes-encoder-drop"),
-        *("spes-input", "spes-input-contrast"),
+        *("spes-encoder-removed", "spes-encoder-words"),
+        *("spes-input", "spes-input-contrast", "spes-input-words"),
     ]
     for group in registry.ALL:
         assert all(entry.error is None for entry in group.entries())

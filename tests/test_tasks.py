@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from xbench.description import (
 from xbench.errors import UnknownName, UsageError
 from xbench.registry import Entry
 from xbench.schemas import InvalidFile
-from xbench.spec import Call, Dataset, Headline, Quality, Scoring
+from xbench.spec import Call, Dataset, Headline, Quality, Scoring, content_hash
 from xbench.tasks import folders
 from xbench.tasks.strict_yaml import display
 
@@ -171,6 +171,24 @@ def test_a_preset_lies_over_the_task(folder: Path) -> None:
     assert spec.scoring.window == "centred"
     assert (spec.decoding.beams, spec.decoding.no_repeat_ngram) == (1, 5)
     assert spec.hash != tasks.load_task("t").hash
+
+
+def test_a_hash_covers_what_scores_depend_on(folder: Path) -> None:
+    spec = tasks.load_task("t")
+    other = replace(spec, title="Another title", licence="MIT")
+    assert other.hash == spec.hash
+    for changed in (
+        replace(spec, version=spec.version + 1),
+        replace(spec, scoring=replace(spec.scoring, window="centred")),
+        replace(spec, metrics=()),
+        replace(spec, floor=Call("uniform")),
+    ):
+        assert changed.hash != spec.hash
+        assert not changed.is_of(spec.hash)
+    before = content_hash(asdict(spec))  # files of older versions
+    assert spec.is_of(spec.hash)
+    assert spec.is_of(before)
+    assert not other.is_of(before)
 
 
 def test_an_unknown_preset_offers_the_nearest(folder: Path) -> None:
@@ -652,7 +670,7 @@ def test_the_shipped_suites() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("asr", "asr-en", "asr-multi", "st", "st-multi"),
+        *("asr", "asr-en", "asr-multi", "st", "st-multi", "listening", "word-times"),
         *("demo-asr-en", "demo-asr-multi", "demo-st-multi"),
         *("st-en-it", "st-en-de", "st-en-fr", "st-en-es"),
         *("paper-asr-en", "paper-asr-it", "paper-st-en-it", "paper-st-it-en"),

@@ -64,6 +64,8 @@ class Registry(Generic[D]):
     def entries(self) -> tuple[Entry[D], ...]:
         """Return every entry of the group, broken ones included, sorted by name."""
         registered = _load(self.group, self._type)  # type: ignore[arg-type]  # a class is hashable
+        if not self._local:
+            return tuple(registered)  # sorted already
         return tuple(sorted([*registered, *self._local.values()], key=lambda e: e.name))
 
     def add_local(self, description: D, target: str) -> None:
@@ -129,9 +131,9 @@ class Registry(Generic[D]):
 
 
 @functools.cache
-def _load(group: str, description_type: type[D]) -> list[Entry[D]]:
+def _load(group: str, description_type: type[D]) -> tuple[Entry[D], ...]:
     points = sorted(entry_points(group=group), key=lambda p: (p.name, _owner(p.dist)))
-    return [_load_one(point, description_type) for point in points]
+    return tuple(_load_one(point, description_type) for point in points)
 
 
 def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
