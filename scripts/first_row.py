@@ -59,7 +59,7 @@ def main() -> int:
         home.mkdir()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("XBENCH_", "PYTHON"))}
         path = os.pathsep.join([str(programs), kept["PATH"]])
-        environment = {**kept, "HOME": str(home), "PATH": path}
+        environment = {**kept, "HOME": str(home), "PATH": path, "PIP_QUIET": "1"}
         environment_made = [
             (ROOT, [sys.executable, "-m", "venv", str(place / "venv")]),
             (ROOT, ["pip", "install", "-q", "-c", "constraints.txt", "-e", "."]),

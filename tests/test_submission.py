@@ -268,6 +268,8 @@ def test_what_has_changed_since_is_no_lie_but_told(changed: Callable[..., Path])
             "task/hash": "0" * 64,
             "task/floor": "diagonal:width=0.1",
             "references/0/params/p": 0.5,
+            "scores/0/metric_version": "0",  # of the metric that ranks
+            "scores/1/metric_version": "0",
         }
     )
     assert problems_of(old) == ()
@@ -275,6 +277,8 @@ def test_what_has_changed_since_is_no_lie_but_told(changed: Callable[..., Path])
     assert "method mean-heads: was version 0, here it is 1" in told
     assert "floor was diagonal:width=0.1, here it is diagonal:width=0.2" in told
     assert "spes-encoder had {" in told
+    assert "metric pearson: was version 0, here it is 2" in told
+    assert "metric pearson-paper" not in told  # the site ranks its scores apart by version
     with pytest.raises(UsageError, match="evaluate again"):
         submit(old, old.parent)
 

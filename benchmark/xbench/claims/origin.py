@@ -171,6 +171,12 @@ def outdated(result: RunResult) -> Iterator[str]:
         reference = registered(registry.references, stated.name)
         if reference is not None and reference.version != stated.version:
             yield f"reference {stated.name}: was version {stated.version}, here it is {reference.version}"
+    # Of the metric that ranks; the site ranks scores of the others by version. Older files keep no version of a metric.
+    ranking = (result.task.headline["metric"], result.task.headline["reference"])
+    versions = [s.metric_version for s in result.scores if (s.metric, s.reference) == ranking]
+    metric = registered(registry.metrics, ranking[0])
+    if metric is not None and versions and versions[0] not in (None, metric.version):
+        yield f"metric {metric.name}: was version {versions[0]}, here it is {metric.version}"
 
 
 def _task_differences(result: RunResult, task: TaskSpec) -> Iterator[str]:
