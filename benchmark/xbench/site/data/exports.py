@@ -20,7 +20,7 @@ CSV_COLUMNS = (
     *("weighted", "weighted_floor", "weighted_ceiling", "weighted_skill"),
     *("rank", "rank_low", "rank_high", "best", "rank_reason", "status", "reason"),
     *("seconds_per_audio_second", "passes_per_utterance", "peak_memory_mb", "device"),
-    *("date", "submission"),
+    *("date", "submission", "checked"),
 )
 
 
@@ -57,6 +57,7 @@ def flat(row: Row) -> dict[str, Any]:
         "device": run.cost["device"],
         "date": run.date,
         "submission": run.submission,
+        "checked": run.checked,
     }
 
 

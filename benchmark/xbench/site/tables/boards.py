@@ -164,7 +164,7 @@ def boards_of(runs: Iterable[ListedRun], metrics: Mapping[str, Metric]) -> tuple
             key = (run.task.slug, run.model.slug, row.metric, row.reference or "")
             groups[key].append(row)
     ordered = sorted(groups.values(), key=_board_order)
-    return tuple(_board(group, metrics[group[0].metric].higher) for group in ordered)
+    return tuple(board_of(group, metrics[group[0].metric].higher) for group in ordered)
 
 
 def _board_order(group: Sequence[Row]) -> tuple[Any, ...]:
@@ -178,7 +178,8 @@ def _board_order(group: Sequence[Row]) -> tuple[Any, ...]:
     )
 
 
-def _board(group: Sequence[Row], higher: bool) -> Board:
+def board_of(group: Sequence[Row], higher: bool) -> Board:
+    """Return rows of one task, model, metric and reference with their ranks, best first."""
     first = group[0]
     rows, contenders = [], {}
     newest: dict[str, Row] = {}
