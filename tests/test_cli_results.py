@@ -67,6 +67,8 @@ def test_score_writes_and_shows_the_same_numbers(run: Run, made: Made, tmp_path:
     # Floor and ceiling by effect stand beside the others, and under them where the second ceiling is from.
     assert "; by effect: floor" in done.out
     assert "xbench audit references" in done.out
+    # The reliability of the spectrogram's reference alone is marked as too low.
+    assert " ".join(done.out.split()).count("(max-pooled: with few masks") == 1
 
 
 def test_a_table_holds_results_of_one_model(

@@ -80,7 +80,7 @@ def _score_table(
         title="\n".join(
             [
                 f"{title} | {reference.name}, {_masks(reference)} masks, "
-                f"estimated reliability {_number(reference.reliability.value)}"
+                f"estimated reliability {_number(reference.reliability.value)}{_too_low(shown, reference)}"
                 f"{_audio_tokens(reference)}{_unconverged(reference)}",
                 *bounds,
             ]
@@ -128,6 +128,18 @@ def _score_table(
         cells.append("–" if per_second is None else f"{per_second:.4f}")
         table.add_row(*map(safe, cells))
     return table
+
+
+def _too_low(shown: RunResult, reference: ReferenceRecord) -> str:
+    """Mark a reliability that is too low with few masks, and ceilings with it: a maximum over cells is not a sum."""
+    from xbench import registry
+    from xbench.claims.here import registered
+
+    described = registered(registry.references, reference.name)
+    pooled = {shown.task.scoring.get(axis) for axis in ("pool_time", "pool_frequency")}
+    if described is None or described.space != "input" or "max" not in pooled:
+        return ""
+    return " (max-pooled: with few masks it and the ceilings are too low, skill too high)"
 
 
 def _bounds_by_effect(score: ScoreRecord) -> str:
