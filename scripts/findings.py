@@ -15,10 +15,13 @@ from pathlib import Path
 
 from scipy.stats import kendalltau
 
+from findings_usefulness import WORDS as USEFULNESS
+from findings_usefulness import usefulness
 from real_clips import LANGUAGES
 from xbench.results import RunResult, load_results, short_labels
 from xbench.stats.comparison import Comparison, compare
-from xbench.stats.ranking import rank_agreement
+from xbench.stats.intervals import Estimate
+from xbench.stats.ranking import rank_agreement, rank_agreement_apart
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = "spes-encoder"
@@ -35,6 +38,7 @@ SHOWN = (
 )
 # The reference's own estimator with masks of its own: what a second estimate scores, no rival.
 SECOND_ESTIMATES = {"spes", "spes-encoder"}
+INPUT = "spes-input"
 CLIPS = {f"real-speech-{track}" for track in LANGUAGES}
 SINK_REMEDIES = ("frame-divided", "frame-zscore", "sinks-dropped", "norm-chosen-heads")
 
@@ -55,11 +59,16 @@ class Run:
     @property
     def name(self) -> str:
         """The run as tables call it."""
-        return f"{self.model}, {self.clips.removeprefix('real-speech-')}"
+        return ", ".join(filter(None, (self.model, self.clips.removeprefix("real-speech-"))))
 
-    def column(self, label: str, metric: str) -> list[float | None]:
-        """Return the values of a method per utterance."""
-        reference = self.results[label].score(metric).reference
+    @property
+    def clusters(self) -> list[str]:
+        """The speaker of every clip."""
+        return self.any.utterances["cluster"]
+
+    def column(self, label: str, metric: str, reference: str | None = None) -> list[float | None]:
+        """Return the values of a method per utterance, against the encoder reference or this one."""
+        reference = self.results[label].score(metric, reference).reference
         name = metric if reference is None else f"{metric}@{reference}"
         return self.results[label].utterances[name]
 
@@ -79,7 +88,7 @@ class Run:
         return compare(
             labels,
             [self.column(label, metric) for label in labels],
-            self.any.utterances["cluster"],
+            self.clusters,
             higher_is_better=score.direction == "higher",
             seed=0,
         )
@@ -211,60 +220,81 @@ def leaders(runs: Sequence[Run]) -> list[str]:
     return table([*head, "told apart from"], rows)
 
 
-def agreement(runs: Sequence[Run]) -> list[str]:
-    """Say whether orders of methods agree: two normalisations, two models on the same clips."""
+def agreement(runs: Sequence[Run], demo: Run | None) -> list[str]:
+    """Say whether orders of methods agree: two normalisations, two models, languages, tasks, and the demo's clips."""
     rows = []
     for run in runs:
         labels = run.judged()
-        tau = rank_agreement(
-            [run.column(label, "pearson") for label in labels],
-            [run.column(label, "pearson-paper") for label in labels],
-            run.any.utterances["cluster"],
-            seed=0,
-        )
-        ends = None if tau.low is None or tau.high is None else (tau.low, tau.high)
+        columns = [[run.column(label, m) for label in labels] for m in ("pearson", "pearson-paper")]
+        tau = rank_agreement(*columns, run.clusters, seed=0)
+        rows.append([f"{run.name}: per token against the paper's", f"{len(labels)}", _tau(tau)])
+    pairs = [(a, b) for index, a in enumerate(runs) for b in runs[index + 1 :]]
+    for one, other in [*pairs, *((run, demo) for run in runs if demo is not None)]:
+        labels = [label for label in one.judged() if label in other.judged()]
         rows.append(
-            [
-                f"{run.name}: per token against the paper's",
-                f"{len(labels)}",
-                interval(tau.value, ends),
-            ]
+            [f"{one.name} against {other.name}", f"{len(labels)}", _tau(orders(one, other, labels))]
         )
-    for index, one in enumerate(runs):
-        for other in runs[index + 1 :]:
-            if one.any.utterances["id"] != other.any.utterances["id"]:
-                continue
-            labels = [label for label in one.judged() if label in other.judged()]
-            tau = rank_agreement(
-                [one.column(label, "pearson") for label in labels],
-                [other.column(label, "pearson") for label in labels],
-                one.any.utterances["cluster"],
-                seed=0,
-            )
-            ends = None if tau.low is None or tau.high is None else (tau.low, tau.high)
-            rows.append(
-                [f"{one.name} against {other.name}", f"{len(labels)}", interval(tau.value, ends)]
-            )
     return table(["orders of methods", "methods", "Kendall's tau"], rows)
 
 
-def with_demo(runs: Sequence[Run], demo: Sequence[RunResult]) -> list[str]:
-    """Hold the order on real speech against that of the demo, which has other clips."""
+def orders(one: Run, other: Run, labels: Sequence[str]) -> Estimate:
+    """Compare orders of methods in two runs: on the clips that both have, or each on its own where none is shared."""
+    first, second = ([run.column(label, "pearson") for label in labels] for run in (one, other))
+    own = {key: index for index, key in enumerate(one.any.utterances["id"])}
+    shared = [(own[key], i) for i, key in enumerate(other.any.utterances["id"]) if key in own]
+    if not shared:
+        return rank_agreement_apart(first, second, (one.clusters, other.clusters), seed=0)
+    here, there = zip(*shared, strict=True)
+    return rank_agreement(
+        [[column[i] for i in here] for column in first],
+        [[column[i] for i in there] for column in second],
+        [one.clusters[i] for i in here],
+        seed=0,
+    )
+
+
+def _tau(found: Estimate) -> str:
+    return interval(
+        found.value, None if found.low is None or found.high is None else (found.low, found.high)
+    )
+
+
+def demo_run(demo: Sequence[RunResult]) -> Run | None:
+    """Return the demo's results as a run of its own."""
     scored = [r for r in demo if r.status in ("complete", "partial")]
-    theirs = dict(zip(short_labels([r.method for r in scored]), scored, strict=True))
-    rows = []
+    labels = short_labels([r.method for r in scored])
+    return (
+        Run("the demo (`xbench-tiny`)", "", dict(zip(labels, scored, strict=True)))
+        if scored
+        else None
+    )
+
+
+def both_references(runs: Sequence[Run]) -> list[str]:
+    """Put the two references side by side where both were estimated: encoder frames hidden, and the spectrogram."""
+    lines: list[str] = []
     for run in runs:
-        labels = [label for label in run.judged() if label in theirs]
-        pairs = [
-            (run.results[label].score("pearson").value, theirs[label].score("pearson").value)
-            for label in labels
+        rows = []
+        for label, result in run.results.items():
+            if result.method.name not in SHOWN or "head" in result.method.params:
+                continue
+            found = [result.score("pearson", reference) for reference in (REFERENCE, INPUT)]
+            rows.append([f"`{label}`", *(interval(score.value, score.ci) for score in found)])
+        ceilings = [run.any.score("pearson", r).ceiling for r in (REFERENCE, INPUT)]
+        rows.append(["*ceiling*", *(interval(c.value, c.ci) for c in ceilings)])
+        labels = run.judged()
+        tau = rank_agreement(
+            *([run.column(label, "pearson", r) for label in labels] for r in (REFERENCE, INPUT)),
+            run.clusters,
+            seed=0,
+        )
+        lines += [f"### {run.name}", ""]
+        lines += table(["method", "encoder frames hidden", "spectrogram hidden"], rows)
+        lines += [
+            f"Kendall's tau between the orders of {len(labels)} methods under the two references: {_tau(tau)}.",
+            "",
         ]
-        known = [(a, b) for a, b in pairs if a is not None and b is not None]
-        if len(known) < 3:
-            continue
-        tau = kendalltau(*zip(*known, strict=True)).statistic
-        rows.append([f"{run.name} against the demo (`xbench-tiny`)", f"{len(known)}", f"{tau:.2f}"])
-    return table(["orders of methods", "methods", "Kendall's tau (no interval: other clips)"], rows)
+    return lines
 
 
 def timing(runs: Sequence[Run]) -> list[str]:
@@ -307,8 +337,9 @@ is typed. The runs are made by `python scripts/real_results.py MODEL_FOLDER TRAC
 `scripts/real_clips.py`, at most one or a few per speaker, chosen before any model heard them; sources of the
 clips: `packs/clips/`; references: `packs/`). Intervals are 95 % over speakers. Maps are judged against
 `spes-encoder`, the divergence of the output when encoder frames are hidden, estimated to a reliability of 0.9
-per clip: it says what the *decoder* takes from which encoder frame, not which sound a frame rests on (no
-`spes-input` here: on a CPU it takes hours per clip).
+per clip: it says what the *decoder* takes from which encoder frame, not which sound a frame rests on. The
+latter is what `spes-input` asks, which hides parts of the spectrogram; on a CPU it takes minutes per clip, so it
+was estimated for few clips only, in a section of its own.
 """
 
 _WORDS = {
@@ -331,9 +362,14 @@ sinks out change in agreement per token; intervals hold for all pairs at once.""
 
 Compared are all methods without controls and single heads. "Told apart from": half the width of the median
 simultaneous interval, so a method closer to the first than this may well be as good.""",
+    "references": """## Encoder frames or sound?
+
+On a few of the shortest English clips, each of another speaker, both references were estimated to a reliability
+of 0.9; padding is not computed again under a mask of the spectrogram (`padding=frozen`).""",
     "timing": """## (d) Agreement and word starts
 
 Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+    "usefulness": USEFULNESS,
     "unknown": """## (e) How many masks real speech needs
 
 The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
@@ -345,8 +381,8 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
   noisy or spontaneous conversation.
 - The clips were gathered from public repositories' test recordings. Whisper may have heard some of them in
   training; nobody outside can tell.
-- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so nothing here says
-  which *sound* matters.
+- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so but for the few clips
+  with `spes-input` nothing here says which *sound* matters.
 - A reliability of 0.9 leaves noise: ceilings say how much, and disattenuated values correct means, not single
   clips.
 - `best-head`, `top-k-heads` and `corpus-mean` learn from dev clips, which these runs do not have.
@@ -354,15 +390,19 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
 }
 
 
-def page(runs: Sequence[Run], demo: Sequence[RunResult]) -> str:
+def page(every: Sequence[Run], demo: Sequence[RunResult]) -> str:
     """Write the whole page."""
     parts = [_HEAD]
+    runs = [run for run in every if len(run.any.references) == 1]
+    both = [run for run in every if len(run.any.references) > 1]
     for name, body in (
-        ("what", what(runs)),
+        ("what", what(every)),
         ("half", half(runs)),
         ("sinks", sinks(runs)),
-        ("leaders", [*leaders(runs), *agreement(runs), *with_demo(runs, demo)]),
+        ("leaders", [*leaders(runs), *agreement(runs, demo_run(demo))]),
+        *([("references", both_references(both))] if both else []),
         ("timing", timing(runs)),
+        ("usefulness", usefulness()),
         ("unknown", []),
     ):
         parts += [_WORDS[name], "", *body]

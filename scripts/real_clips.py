@@ -2,12 +2,13 @@
 
     python scripts/real_clips.py SHARED TRACK --out MANIFEST.jsonl
 
-SHARED is a folder with `audio/` and `real/`, each with a `manifest.jsonl`. A track is `asr-en`, `asr-multi` or
-`st-to-en`. Of each speaker (cluster) the shortest clip is taken, whatever a model makes of it; for `asr-en` also
-every clip with word times, which `onset-error` needs. With --most N, speakers are taken in turn from every corpus and
-language, those with the shortest clips first, until there are N clips. Recordings of single words that were
-joined (digits, Mandarin words, yes and no) are left out: nobody speaks so. Paths in the manifest are absolute, so it
-is for this machine only; the one beside the results names each clip's source instead.
+SHARED is a folder with `audio/` and `real/`, each with a `manifest.jsonl`. A track is `asr-en`, `asr-multi`, `st-to-
+en`, or `asr-en-input`, the English clips whose spectrograms are hidden too. Of each speaker (cluster) the shortest
+clip is taken, whatever a model makes of it; for `asr-en` also every clip with word times, which `onset-error` needs.
+With --most N, speakers are taken in turn from every corpus and language, those with the shortest clips first, until
+there are N clips. Recordings of single words that were joined (digits, Mandarin words, yes and no) are left out:
+nobody speaks so. Paths in the manifest are absolute, so it is for this machine only; the one beside the results names
+each clip's source instead.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 LANGUAGES = {
     "asr-en": {"en"},
+    "asr-en-input": {"en"},
     "asr-multi": {"ca", "de", "es", "fr", "it", "ja", "ko", "nl", "pt", "ru", "zh"},
     "st-to-en": {"ca", "de", "es", "fr", "it", "ja", "ko", "pt", "ru", "zh"},
 }

@@ -6,6 +6,7 @@ from scipy import stats as scipy_stats
 
 from xbench.errors import UsageError
 from xbench.stats import intervals, rank_agreement
+from xbench.stats.ranking import rank_agreement_apart
 
 
 def names(count: int) -> list[str]:
@@ -92,3 +93,43 @@ def test_lengths_must_agree() -> None:
         rank_agreement([[1.0]], [], ["a"], seed=0)
     with pytest.raises(UsageError, match="one value per utterance"):
         rank_agreement([[1.0]], [[1.0, 2.0]], ["a"], seed=0)
+
+
+def test_two_sets_of_clips_are_drawn_apart() -> None:
+    # Set one orders a < b < c whatever is drawn. In set two c's single good clip, one of five, decides: drawn
+    # at least once (1 - 0.8^5 = 0.67 of the draws) the orders agree, else c falls to the lowest place.
+    first = [[0.0] * 6, [1.0] * 6, [2.0] * 6]
+    second = [[1.0] * 5, [2.0] * 5, [0.0, 0.0, 0.0, 0.0, 100.0]]
+    found = rank_agreement_apart(first, second, (names(6), names(5)), seed=0)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(-1 / 3)  # b < c and a < c turn round, a < b stays
+    assert (found.n, found.n_clusters) == (11, 5)
+
+
+def test_apart_agrees_with_a_bootstrap_written_out() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.linspace(0, 1, 6)[:, None]
+    first, second = truth + rng.normal(size=(6, 12)), truth + rng.normal(size=(6, 20))
+    draws = []
+    for _ in range(1000):
+        one, two = first[:, rng.integers(12, size=12)], second[:, rng.integers(20, size=20)]
+        draws.append(scipy_stats.kendalltau(one.mean(1), two.mean(1)).statistic)
+    result = rank_agreement_apart(first.tolist(), second.tolist(), (names(12), names(20)), seed=0)
+    limits = np.quantile(draws, [0.025, 0.975])
+    exact = scipy_stats.kendalltau(first.mean(1), second.mean(1)).statistic
+    assert result.value == pytest.approx(exact, rel=1e-12)
+    assert result.low == pytest.approx(limits[0], abs=0.14)
+    assert result.high == pytest.approx(limits[1], abs=0.14)
+
+
+def test_apart_says_why_there_is_nothing() -> None:
+    rows = [[0.0, 1.0], [1.0, 2.0], [2.0, 0.0]]
+    assert rank_agreement_apart(rows[:2], rows[:2], (names(2), names(2)), seed=0).reason == (
+        "fewer-than-3-methods"
+    )
+    few = rank_agreement_apart(rows, rows, (names(2), names(2)), seed=0)
+    assert (few.value, few.ci_reason) == (pytest.approx(1.0), "fewer-than-5-clusters")
+    none = rank_agreement_apart(rows, [[None, None]] * 3, (names(2), names(2)), seed=0)
+    assert none.reason == "no-common-utterance"
+    tied = rank_agreement_apart(rows, [[1.0]] * 3, (names(2), names(1)), seed=0)
+    assert tied.reason == "all-tied"

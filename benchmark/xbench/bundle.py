@@ -30,7 +30,15 @@ AUDIO = "audio.wav"
 LARGEST = 660_000
 """Bytes of `bundle.json`; quoted as a script of the site it must stay below 700,000."""
 
-PUBLIC_LICENCES = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-SA-4.0", "Apache-2.0", "MIT")
+PUBLIC_LICENCES = (
+    "public-domain",
+    "CC0-1.0",
+    "CC-BY-4.0",
+    "CC-BY-3.0",
+    "CC-BY-SA-4.0",
+    "Apache-2.0",
+    "MIT",
+)
 """Licences under which a clip may be published."""
 
 Publish = Literal["allow-list", "none"]

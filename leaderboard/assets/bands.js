@@ -11,10 +11,18 @@ const levels = (thing) => {
 
 // What a token's relevance is at a frame, and its part of the scale: its own, or that of the whole map.
 const valueAt = (map, t, f) => map.min[t] + (map.max[t] - map.min[t]) * levels(map)[t * map.shape[1] + f] / 255;
-function scaled(map, t, whole) {
+function scaled(map, t, scale) {
   const width = map.shape[1];
   const row = levels(map).subarray(t * width, (t + 1) * width);
-  if (!whole) return map.max[t] > map.min[t] ? row : new Uint8Array(width);
+  if (scale !== "map" && map.max[t] <= map.min[t]) return new Uint8Array(width);
+  if (scale === "ranks") {
+    // The share of frames that lie below: one peak cannot leave all else dark.
+    const below = new Float64Array(257);
+    for (const level of row) below[level + 1] += 255 / (width - 1 || 1);
+    for (let i = 1; i < 257; i++) below[i] += below[i - 1];
+    return row.map((level) => below[level]);
+  }
+  if (scale !== "map") return row;
   const known = map.min.filter((x) => x !== null);
   const [least, most] = [Math.min(...known), Math.max(...map.max.filter((x) => x !== null))];
   return row.map((_, f) => Math.round(255 * (valueAt(map, t, f) - least) / (most - least || 1)));
@@ -22,7 +30,6 @@ function scaled(map, t, whole) {
 
 const STOPS = {
   viridis: [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
-  cividis: [[0, 34, 78], [65, 77, 107], [124, 123, 120], [187, 174, 108], [254, 232, 56]],
   grey: [[255, 255, 255], [0, 0, 0]],
 };
 function ramp(name) {
@@ -53,15 +60,15 @@ const track = (name, kind, ...content) => el("figure", { class: "track " + kind 
 const canvas = (kind, text) => el("canvas", { class: kind, role: "img", "aria-label": text });
 const tall = (one, map) => one.style.setProperty("--rows", map.shape[0]);
 
-function band(one, map, palette, whole) {
+function band(one, map, palette, scale) {
   const colours = ramp(palette);
-  const lines = Array.from({ length: map.shape[0] }, (_, t) => scaled(map, t, whole));
+  const lines = Array.from({ length: map.shape[0] }, (_, t) => scaled(map, t, scale));
   paint(one, map.shape[1], map.shape[0], (pixels, at, x, y) => colour(colours, pixels, at, lines[y][x]));
   tall(one, map);
 }
 // One map minus another on their scales: orange where the first is larger, blue where the second is.
-function gap(one, a, b, whole) {
-  const lines = Array.from({ length: a.shape[0] }, (_, t) => [scaled(a, t, whole), scaled(b, t, whole)]);
+function gap(one, a, b, scale) {
+  const lines = Array.from({ length: a.shape[0] }, (_, t) => [scaled(a, t, scale), scaled(b, t, scale)]);
   paint(one, a.shape[1], a.shape[0], (pixels, at, x, y) => {
     const more = (lines[y][0][x] - lines[y][1][x]) / 255;
     const [red, green, blue] = more > 0 ? [213, 94, 0] : [0, 114, 178];

@@ -105,7 +105,7 @@ function plot(lines, a, b) {
         el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
-        el("td", { class: "n" }, number(line.difference, 3), ...(line.low === null ? [] : [" ", el("small", { class: "ci" }, `[${number(line.low)}, ${number(line.high)}]`)]), el("small", { class: "narrow" }, words[line.outcome])),
+        el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, words[line.outcome])),
         el("td", { class: "n wide" }, line.p === null ? "–" : line.p < 0.001 ? "< 0.001" : number(line.p, 3)),
         el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, words[line.outcome]))))));
 }
@@ -219,7 +219,7 @@ function showModels(a, b) {
     const known = leads(0).length && leads(1).length;
     sentences.push(el("p", null, el("bdi", null, names.tasks[task].title), ", ", el("bdi", null, metric), ": ",
       ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "too few clusters to say who leads"]), "."));
-    const cell = (i) => el("td", { class: "n" }, number(cols.value(i), 3), ...(cols.low(i) === null ? [] : [" ", el("small", { class: "ci" }, `[${number(cols.low(i))}, ${number(cols.high(i))}]`)]));
+    const cell = (i) => el("td", { class: "n" }, number(cols.value(i), 3), ...XB.range(cols.low(i), cols.high(i)));
     const columns = ["Score", "Skill", "Rank"];
     const skilled = both.every(([, line]) => line.every((i) => cols.skill(i) !== null));
     const points = both.map(([slug, [x, y]]) => ({ of: configs.get(slug).label, outcome: "tied", ...(skilled ? { x: cols.skill(y), y: cols.skill(x) } : { x: cols.value(y), y: cols.value(x) }) }));

@@ -1,7 +1,7 @@
 // All results: filter, sort, choose columns, page, take away. Ranks come from the data; nothing here computes one.
 "use strict";
 (function () {
-const { el, number, cost, count, reader } = XB;
+const { el, number, cost, count, reader, csvCell, button } = XB;
 const data = XB.get("results");
 const names = XB.get("entities");
 const table = document.getElementById("results");
@@ -39,17 +39,17 @@ const none = (why) => {
   return [el("abbr", { class: "none", title: said }, "–"), el("span", { class: "vh" }, ` (${said})`)];
 };
 const COLUMNS = new Map(Object.entries({
-  config: { label: "Method", key: (i) => config(i).label, hint: "Method and the parameters that differ from its defaults" },
-  value: { label: "Score", key: value, n: true, down: true, hint: "With its 95 % interval over clusters; the bar shows it on the range of the rows in sight" },
-  rank: { label: "Rank", key: rank, n: true, hint: "Among all methods of the same task, clips, model, metric and reference, with the ranks that the comparisons leave open; filters never change it" },
-  skill: { label: "Skill", ...numeric(col("skill"), 2), hint: "(score − floor) / (ceiling − floor)" },
+  config: { label: "Method", key: (i) => config(i).label, hint: "With the parameters that differ from its defaults" },
+  value: { label: "Score", key: value, n: true, down: true },
+  rank: { label: "Rank", key: rank, n: true },
+  skill: { label: "Skill", ...numeric(col("skill"), 2) },
   model: { label: "Model", ...plain((i) => model(i).title) },
   task: { label: "Task", ...plain((i) => task(i).title) },
   metric: { label: "Metric", ...plain(metric) },
   reference: { label: "Reference", ...plain(reference), hint: "The map that agreement is measured against" },
-  position: { label: "Position", n: true, hint: "Place in this view. It changes with filters and sorting and is not a rank" },
-  floor: { label: "Floor", ...numeric(col("floor"), 2), hint: "What a control that knows nothing of the utterance reaches" },
-  ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2), hint: "What a map without error could reach" },
+  position: { label: "Position", n: true, hint: "Place in this view, no rank" },
+  floor: { label: "Floor", ...numeric(col("floor"), 2) },
+  ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2) },
   n: { label: "n", ...numeric(n, 0), hint: "Utterances with a score" },
   seconds: { label: "Cost", key: seconds, n: true, cell: (i) => cost(seconds(i)), hint: "Seconds per second of audio, on the device of the run" },
   date: { label: "Date", key: date, down: true },
@@ -62,7 +62,7 @@ const COLUMNS = new Map(Object.entries({
   device: { label: "Device", ...plain(perRun("device")) },
   status: { label: "Status", ...plain(perRun("status")) },
   reason: { label: "Why missing", ...plain(reason) },
-  row: { label: "Row", key: rowName, hint: "Permanent link of the row" },
+  row: { label: "Row", key: rowName },
 }));
 COLUMNS.get("rank").down = COLUMNS.get("seconds").down = false;
 const DEFAULT = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.col);
@@ -80,7 +80,7 @@ function cell(name, i, position) {
     if (value(i) === null) td.append(...none(reason(i)));
     else {
       td.append(el("span", { "data-f": "value" }, number(value(i), 3)));
-      if (low(i) !== null) td.append(" ", el("small", { class: "ci", "data-f": "ci" }, `[${number(low(i))}, ${number(high(i))}]`));
+      td.append(...XB.range(low(i), high(i)));
     }
   } else if (name === "rank") {
     if (rank(i) === null) td.append(...none(rankReason(i)));
@@ -275,7 +275,7 @@ function draw() {
 
 const pager = document.getElementById("pages");
 function paging(page, pages, all, from, size) {
-  const go = (label, changes, off) => el("button", { type: "button", disabled: off, onclick: () => { change(changes); table.parentElement.scrollTo(0, 0); } }, label);
+  const go = (label, changes, off) => button(label, () => { change(changes); table.parentElement.scrollTo(0, 0); }, { disabled: off });
   const parts = [];
   if (pages > 1) {
     parts.push(go("First", { page: "" }, page === 1), go("Previous", { page: page === 2 ? "" : String(page - 1) }, page === 1),
@@ -317,12 +317,6 @@ const CSV = [
   ["status", perRun("status")], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
   ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
 ];
-function csvCell(content) {
-  if (content === null || content === undefined) return "";
-  let text = String(content);
-  if (typeof content === "string" && /^[=+\-@\t\r]/.test(text)) text = "'" + text;   // no formula for a spreadsheet
-  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
 const csv = () => [CSV.map(([name]) => name), ...view.map((i) => CSV.map(([, read]) => csvCell(read(i))))].map((line) => line.join(",") + "\n").join("");
 
 function written(name, i, position) {
@@ -349,7 +343,6 @@ function latex() {
 const tools = document.getElementById("tools");
 const told = el("span", { role: "status", class: "told" });
 const tell = (text) => { told.textContent = text; };
-const button = (label, act) => el("button", { type: "button", onclick: act }, label);
 const chooser = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Columns"),
   el("fieldset", null, el("legend", { class: "vh" }, "Columns to show"),
     ...[...COLUMNS].filter(([name]) => name !== "config").map(([name, column]) =>
@@ -370,7 +363,6 @@ tools.append(compare, chooser,
   button("Copy link", () => XB.copy(location.href, tell)),
   button("CSV", () => { XB.save(csv(), "xbench-view.csv", "text/csv"); tell(`${count(view.length, "row")} saved.`); }),
   button("Markdown", () => XB.copy(markdown(), tell)), button("LaTeX", () => XB.copy(latex(), tell)), told);
-tools.querySelector("button:nth-of-type(2)").title = "Download all rows of this view";
 
 // -- events
 form.addEventListener("submit", (event) => event.preventDefault());

@@ -10,10 +10,8 @@ for (const table of document.querySelectorAll("table[data-heads]")) {
     const cell = cells[layer][head];
     const range = cell.dataset.ci ? " [" + cell.dataset.ci + "]" : "";
     const value = cell.textContent.replace(/^(−?)\./, "$10.");
-    const link = document.createElement("a");
-    link.href = table.dataset.heads + "&" + new URLSearchParams({ q: `head=${head},layer=${layer}` });
-    link.textContent = "its row among the results";
-    live.replaceChildren(`layer ${layer}, head ${head}: ${value === "–" ? "no score" : value}${range}; `, link);
+    const href = table.dataset.heads + "&" + new URLSearchParams({ q: `head=${head},layer=${layer}` });
+    live.replaceChildren(`layer ${layer}, head ${head}: ${value === "–" ? "no score" : value}${range}; `, XB.el("a", { href }, "its row among the results"));
   };
   const go = (l, h, focus) => {
     cells[layer][head].tabIndex = -1;

@@ -23,4 +23,9 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   dark.addEventListener("change", tell);
 });
+// The link of a section is also copied, where the browser allows it; in the address it stands in any case.
+document.addEventListener("click", ({ target }) => {
+  const link = target.closest("a.here");
+  navigator.clipboard && link && navigator.clipboard.writeText(link.href).then(() => { link.textContent = "# copied"; }, () => {});
+});
 })();

@@ -1,7 +1,7 @@
 // One utterance to look into and listen to: spectrogram, the chosen token's relevance on it, one band per explanation.
 "use strict";
 (function () {
-const { el, number } = XB;
+const { el, number, save, csvCell, button } = XB;
 const { bytes, levels, valueAt, scaled, STOPS, ramp, paint, colour, canvas, track, band, gap } = XB.bands;
 const host = document.getElementById("viewer");
 const bundle = host && XB.get("ex/" + host.dataset.example);
@@ -18,23 +18,26 @@ const ordered = [...maps].sort((a, b) => rank[a.kind] - rank[b.kind]);
 
 // -- controls
 const option = (value, text) => el("option", { value }, text);
-const overlaid = el("select", null, ...ordered.map((map) => option(map.id, map.label)));
+const overlaid = el("select", { name: "over" }, ...ordered.map((map) => option(map.id, map.label)));
 const firstMethod = ordered.find((map) => map.kind === "method") || ordered[0];
 if (firstMethod) overlaid.value = firstMethod.id;
-const palette = el("select", null, ...Object.keys(STOPS).map((name) => option(name, name)));
-const minus = el("select", null, option("", "nothing"), ...ordered.map((map) => option(map.id, map.label)));
-const scale = el("select", null, option("token", "per token"), option("map", "whole map"));
-const strength = el("input", { type: "range", min: 0, max: 100, value: 75 });
-const play = el("button", { type: "button" }, "Play this segment");
+const palette = el("select", { name: "colours" }, ...Object.keys(STOPS).map((name) => option(name, name)));
+const minus = el("select", { name: "minus" }, option("", "nothing"), ...ordered.map((map) => option(map.id, map.label)));
+const scale = el("select", { name: "scale" }, option("token", "per token"), option("map", "whole map"), option("ranks", "ranks within a token"));
+const zoom = el("select", { name: "zoom" }, ...[1, 2, 4, 8].map((x) => option(x, `${x} ×`)));
+const speed = el("select", { name: "speed" }, ...[1, 0.75, 0.5].map((x) => option(x, `${x} ×`)));
+const again = el("select", { name: "repeat" }, option("", "once"), option("on", "over and over"));
+const strength = el("input", { name: "strength", type: "range", min: 0, max: 100, value: 75 });
+const play = button("Play this segment");
 const label = (text, control) => el("label", null, text + " ", control);
 const controls = el("form", { class: "filters", "aria-label": "How to show the maps" },
-  label("Over the spectrogram", overlaid), label("Minus", minus), label("Strength", strength), label("Colours", palette), label("Scale", scale), audio ? play : "");
+  label("Over the spectrogram", overlaid), label("Minus", minus), label("Strength", strength), label("Colours", palette), label("Scale", scale), label("Zoom", zoom), ...(audio ? [label("Speed", speed), label("Segment", again), play] : []));
 controls.addEventListener("submit", (event) => event.preventDefault());
 
 // -- tokens
 let chosen = Math.max(0, tokens.findIndex((token) => token.content));
 const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
-const chips = tokens.map((token, t) => el("button", { type: "button", class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1, onclick: () => choose(t) }, el("bdi", null, shownText(token))));
+const chips = tokens.map((token, t) => button(el("bdi", null, shownText(token)), () => choose(t), { class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1 }));
 const strip = el("div", { class: "chips", role: "group", "aria-label": "Tokens of the hypothesis; arrow keys move" }, ...chips);
 strip.addEventListener("keydown", (event) => {
   const next = new Map([["ArrowRight", chosen + 1], ["ArrowLeft", chosen - 1], ["Home", 0], ["End", tokens.length - 1]]).get(event.key);
@@ -46,7 +49,7 @@ strip.addEventListener("keydown", (event) => {
 const live = el("p", { class: "note live", role: "status" });
 
 // -- tracks
-const tracks = el("div", { class: "tracks" });
+const tracks = el("div", { class: "tracks", tabindex: 0, role: "region", "aria-label": "Maps over time" });
 const head = el("i", { class: "playhead" });
 
 function loudness() {
@@ -95,24 +98,46 @@ function drawOver() {
     paint(over, wide, high, (pixels, at, x, y) => tint(pixels, at, data[(high - 1 - y) * wide + x]));
     return;
   }
-  const row = scaled(map, chosen, scale.value === "map");
+  const row = scaled(map, chosen, scale.value);
   paint(over, row.length, 1, (pixels, at, x) => tint(pixels, at, row[x]));
 }
 // The difference is a band of its own; it has no values to read, only a sign.
 const difference = { id: "", shape: maps[0]?.shape };
 function drawBand(map) {
   const { canvas: one, figure } = bands.get(map);
-  if (map !== difference) { band(one, map, palette.value, scale.value === "map"); return; }
+  if (map !== difference) { band(one, map, palette.value, scale.value); return; }
   const [a, b] = [overlaid, minus].map((box) => maps.find((other) => other.id === box.value));
-  gap(one, a, b, scale.value === "map");
+  gap(one, a, b, scale.value);
   figure.firstChild.replaceChildren(el("bdi", null, a.label), " − ", el("bdi", null, b.label));
   one.setAttribute("aria-label", `${a.label} minus ${b.label}: orange where the first is larger, blue where the second is`);
 }
+const reference = ordered[0]?.kind === "reference" ? ordered[0] : {};
+const weak = (t) => (reference.beside?.[t] ?? 1) < 0.5;
+const at = (made, left, width) => {
+  made.style.setProperty("left", `${100 * left}%`);
+  if (width) made.style.setProperty("width", `${100 * width}%`);
+  return made;
+};
 function addBand(map) {
   const mark = el("i", { class: "row" });
+  const names = el("ol", { class: "rows", "aria-hidden": "true" }, ...tokens.map((token, t) => {
+    const value = map.beside?.[t] ?? null;
+    return el("li", { class: weak(t) ? "weak" : null }, shownText(token), " ", el("small", null, value === null ? "" : number(value)));
+  }));
   const one = canvas("band", `Relevance by ${map.label}: tokens downwards, time to the right`);
   const kind = map.kind === "method" ? [] : [" ", el("small", { class: "tag" }, map.kind)];
-  bands.set(map, { mark, canvas: one, figure: track([el("bdi", null, map.label), ...kind], "maps", one, mark) });
+  const figure = track([el("bdi", null, map.label), ...kind], "maps", one, mark, ...(map.sinks || []).map((f) => at(el("i", { class: "sink" }), (f + 0.5) / map.shape[1])));
+  figure.firstChild.after(names);
+  one.tabIndex = 0;
+  one.addEventListener("keydown", (event) => {
+    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] || [];
+    if (down === undefined || map === difference) return;
+    event.preventDefault();
+    if (down) choose(Math.min(Math.max(chosen + down, 0), tokens.length - 1));
+    frame = Math.min(Math.max(frame + right, 0), map.shape[1] - 1);
+    tell(map, chosen, frame);
+  });
+  bands.set(map, { mark, names, canvas: one, figure });
   one.addEventListener("click", (event) => {
     const box = one.getBoundingClientRect();
     choose(Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0])));
@@ -127,7 +152,8 @@ function arrange() {
   markRows();
 }
 function markRows() {
-  for (const [map, { mark }] of bands) {
+  for (const [map, { mark, names }] of bands) {
+    [...names.children].forEach((name, t) => name.classList.toggle("on", t === chosen));
     mark.style.setProperty("top", `${100 * chosen / map.shape[0]}%`);
     mark.style.setProperty("height", `${100 / map.shape[0]}%`);
   }
@@ -136,13 +162,11 @@ const boxes = new Map(ordered.map((map, i) => [map, el("input", { type: "checkbo
 for (const [map, box] of boxes) box.checked = box.hasAttribute("checked") || map === firstMethod;
 const picker = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Explanations shown"),
   el("fieldset", null, el("legend", { class: "vh" }, "Explanations to show"), ...[...boxes].map(([map, box]) => el("label", null, box, " ", el("bdi", null, map.label)))));
-picker.addEventListener("change", arrange);
+picker.addEventListener("change", () => { arrange(); write(); });
 
 const step = [0.5, 1, 2, 5, 10].find((s) => length / s <= 8) || 30;
 const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({ length: Math.floor(length / step) + 1 }, (_, k) => {
-  const tick = el("span", null, `${k * step} s`);
-  tick.style.setProperty("left", `${100 * k * step / length}%`);
-  return tick;
+  return at(el("span", null, `${k * step} s`), k * step / length);
 }));
 
 // -- choosing a token
@@ -161,10 +185,8 @@ function choose(t) {
   const part = segment();
   play.disabled = !part;
   span.hidden = !part;
-  if (part) {
-    span.style.setProperty("left", `${100 * part[0] / length}%`);
-    span.style.setProperty("width", `${100 * (part[1] - part[0]) / length}%`);
-  }
+  if (part) at(span, part[0] / length, (part[1] - part[0]) / length);
+  write();
   const moments = ordered.filter((map) => boxes.get(map).checked && map.max[t] > map.min[t]).map((map) => {
     const row = scaled(map, t, false);
     return `${map.label} ${number((row.indexOf(Math.max(...row)) + 0.5) * bundle.frame_seconds, 1)} s`;
@@ -176,11 +198,17 @@ function choose(t) {
 // -- sound
 let until = Infinity;
 function place() {
-  head.style.setProperty("left", `${Math.min(100, 100 * (audio ? audio.currentTime : 0) / length)}%`);
+  const now = audio ? audio.currentTime : 0;
+  at(head, Math.min(1, now / length));
+  chips.forEach((chip, t) => chip.classList.toggle("now", tokens[t].start <= now && now < tokens[t].end));
+  if (audio && !audio.paused && zoom.value > 1) tracks.scrollLeft = head.offsetLeft - tracks.clientWidth / 2;
 }
 function follow() {
   place();
-  if (audio.currentTime >= until) { audio.pause(); until = Infinity; }
+  if (audio.currentTime >= until) {
+    if (again.value && segment()) [audio.currentTime, until] = segment();
+    else { audio.pause(); until = Infinity; }
+  }
   if (!audio.paused) requestAnimationFrame(follow);
 }
 if (audio) {
@@ -200,6 +228,11 @@ if (audio) {
     [audio.currentTime, until] = part;
     audio.play();
   });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== " " || event.target.closest("button, input, select, summary, audio, a")) return;
+    event.preventDefault();
+    if (audio.paused) audio.play(); else audio.pause();
+  });
   tracks.addEventListener("click", (event) => {
     const lane = event.target.closest(".lane");
     if (!lane) return;
@@ -209,26 +242,79 @@ if (audio) {
 }
 
 // -- everything together
-const readout = el("p", { class: "note readout" });
+const readout = el("p", { class: "note readout", "aria-live": "polite" });
+let frame = 0;
+function tell(map, t, f) {
+  if (map.min[t] !== null) readout.replaceChildren(el("bdi", null, map.label), ", ", el("bdi", null, shownText(tokens[t])), ` at ${number(f * bundle.frame_seconds)} s: ${valueAt(map, t, f).toPrecision(3)}`);
+}
 area.addEventListener("pointermove", (event) => {
   for (const [map, { canvas: one }] of bands) {
     if (event.target !== one || map === difference) continue;
     const box = one.getBoundingClientRect();
     const t = Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0]));
     const f = Math.min(map.shape[1] - 1, Math.floor((event.clientX - box.left) / box.width * map.shape[1]));
-    if (t < 0 || f < 0 || map.min[t] === null) return;
-    readout.replaceChildren(el("bdi", null, map.label), ", ", el("bdi", null, shownText(tokens[t])), ` at ${number(f * bundle.frame_seconds)} s: ${valueAt(map, t, f).toPrecision(3)}`);
+    if (t >= 0 && f >= 0) tell(map, t, f);
   }
 });
-controls.addEventListener("input", (event) => { if (event.target !== strength) arrange(); drawOver(); });
+function redraw() {
+  tracks.style.setProperty("--zoom", zoom.value);
+  if (audio) audio.playbackRate = speed.value;
+  const colours = ramp(palette.value);
+  paint(key, 256, 1, (pixels, at, x) => colour(colours, pixels, at, x));
+  arrange();
+  drawOver();
+  place();
+}
+controls.addEventListener("input", (event) => { if (event.target === strength) drawOver(); else redraw(); write(); });
+
+// -- the view stands in the address
+const named = [...controls.elements].filter((box) => box.name);
+const usual = named.map((box) => box.value);
+const shownMaps = () => ordered.filter((map) => boxes.get(map).checked).map((map) => map.id).join();
+const [firstToken, firstMaps] = [chosen, shownMaps()];
+function write() {
+  XB.fragment.write(new Map([["token", chosen === firstToken ? "" : chosen], ["maps", shownMaps() === firstMaps ? "" : shownMaps()],
+    ...named.map((box, i) => [box.name, box.value === usual[i] ? "" : box.value])]));
+}
+function restore() {
+  const given = XB.fragment.read();
+  named.forEach((box, i) => {
+    box.value = given.get(box.name) ?? usual[i];
+    if (box.value === "" && usual[i]) box.value = usual[i];
+  });
+  const wanted = (given.get("maps") || firstMaps).split(",");
+  for (const [map, box] of boxes) box.checked = wanted.includes(map.id);
+  redraw();
+  const token = Number(given.get("token") ?? firstToken);
+  if (tokens.length && maps.length) choose(tokens[token] ? token : firstToken);
+}
+addEventListener("hashchange", restore);
+
+// -- taking away what lies over the spectrogram, or everything
+const chosenMap = () => maps.find((map) => map.id === overlaid.value);
+const picture = () => {
+  const map = chosenMap();
+  if (!bands.has(map)) { addBand(map); drawBand(map); }
+  return bands.get(map).canvas;
+};
+const values = (map) => tokens.map((_, t) => Array.from({ length: map.shape[1] }, (_, f) => Number(valueAt(map, t, f).toPrecision(4))));
+const times = (map) => values(map)[0].map((_, f) => number(f * bundle.frame_seconds));
+const away = [
+  ["CSV", () => save([["token", ...times(chosenMap())], ...values(chosenMap()).map((row, t) => [csvCell(tokens[t].text), ...row])].map((line) => line.join() + "\n").join(""), overlaid.value + ".csv", "text/csv")],
+  ["JSON", () => save(JSON.stringify({ tokens, frame_seconds: bundle.frame_seconds, values: values(chosenMap()) }), overlaid.value + ".json", "application/json")],
+  ["PNG", () => picture().toBlob((blob) => save(blob, overlaid.value + ".png", "image/png"))],
+  ["All maps", () => save(JSON.stringify(bundle), bundle.id + ".json", "application/json")],
+];
+const key = el("canvas", { class: "key", role: "img", "aria-label": "From the least to the most relevance" });
 new MutationObserver(drawWave).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
-tracks.append(track([bundle.peaks ? "Waveform" : "Loudness"], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
-  el("div", { class: "overlay", "aria-hidden": "true" }, span, head));
-host.append(strip, live, controls, el("p", { class: "bar" }, picker, readout), tracks);
+const words = tokens.filter(({ start, end }) => end > start).map(({ start }) => at(el("i", { class: "word" }), start / length));
+tracks.append(el("div", { class: "zoomed" }, track([bundle.peaks ? "Waveform" : "Loudness"], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
+  el("div", { class: "overlay", "aria-hidden": "true" }, ...words, span, head)));
+host.append(strip, live, controls, el("p", { class: "bar" }, picker, el("span", { class: "tools" }, "least ", key, " most"), readout), tracks,
+  el("p", { class: "tools" }, "Download the map over the spectrogram: ", ...away.map(([text, act]) => button(text, act))));
 drawWave();
 drawSound();
-arrange();
-if (tokens.length && maps.length) choose(chosen);
+restore();
 host.dataset.ready = "";
 })();

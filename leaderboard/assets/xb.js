@@ -54,6 +54,8 @@ function el(tag, given, ...children) {
   return made;
 }
 
+const button = (text, onclick, more) => el("button", { type: "button", onclick, ...more }, text);
+
 function svg(tag, given, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
@@ -83,6 +85,9 @@ function cost(value) {
   return fixed(value, digits).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");
 }
 
+// An interval behind its value; nothing where there is none.
+const range = (low, high) => (low === null ? [] : [" ", el("small", { class: "ci", "data-f": "ci" }, `[${number(low)}, ${number(high)}]`)]);
+
 const count = (n, one, many = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : many);
 
 // The state of a page lies in its address, after "#", so that a link shows the same view.
@@ -106,15 +111,8 @@ async function copy(text, tell) {
     await navigator.clipboard.writeText(text);
     tell("Copied.");
   } catch {
-    const box = el("textarea", { rows: 8, readonly: true, "aria-label": "Text to copy" });
-    box.value = text;
-    const dialog = el("dialog", { class: "copy", "aria-label": "Copy this text" }, box,
-      el("form", { method: "dialog" }, el("button", { type: "submit" }, "Close")));
-    dialog.addEventListener("close", () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
-    box.select();
-    tell("The browser does not allow to copy; the text is shown instead.");
+    save(text, "xbench-copy.txt", "text/plain");
+    tell("Saved as a file: copying is not allowed here.");
   }
 }
 
@@ -124,9 +122,24 @@ function save(text, name, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
+function csvCell(content) {
+  if (content === null || content === undefined) return "";
+  let text = String(content);
+  if (typeof content === "string" && /^[=+\-@\t\r]/.test(text)) text = "'" + text;   // no formula for a spreadsheet
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+const find = document.getElementById("find");
+find?.addEventListener("input", () => {
+  const words = find.value.toLowerCase().split(/\s+/);
+  const lines = [...document.querySelectorAll("#index li")];
+  for (const line of lines) line.hidden = !words.every((word) => line.textContent.toLowerCase().includes(word));
+  document.getElementById("found").textContent = count(lines.filter((line) => !line.hidden).length, "page") + " found";
+});
+
 for (const choice of document.querySelectorAll("select.goto")) {
   choice.addEventListener("change", () => { if (choice.value) location.href = choice.value; });
 }
 
-return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, save, root };
+return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, csvCell, save, button, range, root };
 })();

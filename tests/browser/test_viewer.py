@@ -185,3 +185,80 @@ def test_a_map_of_cells_lies_on_the_spectrogram_with_low_bands_below(
         for b in reversed(range(BANDS))
     ]
     assert alpha == [level for band in bands for level in band]
+
+
+def test_every_row_has_its_token_and_the_chosen_one_stands_out(
+    viewer: Callable[..., Any],
+) -> None:
+    page = viewer()
+    rows = page.locator(".track.maps").first.locator(".rows li")
+    assert [text.split()[0] for text in rows.all_inner_texts()] == [
+        word.replace("▁", "") for word in WORDS
+    ]
+    page.locator(".chip").nth(4).click()
+    assert page.locator(".rows .on").count() == page.locator(".track.maps").count()
+    assert page.locator(".rows .on").first.inner_text().startswith("jumps")
+
+
+def test_the_view_stands_in_the_address(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    assert "#" not in page.url
+    page.get_by_label("Colours").select_option("grey")
+    page.get_by_label("Zoom").select_option("4")
+    page.locator(".chip").nth(4).click()
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.locator(READY).wait_for()
+    assert page.get_by_label("Colours").input_value() == "grey"
+    assert page.get_by_label("Zoom").input_value() == "4"
+    assert page.locator(".chip[aria-pressed=true]").inner_text() == "jumps"
+    lane = page.locator(".lane").first.evaluate("l => l.getBoundingClientRect().width")
+    shown = page.locator(".tracks").evaluate("t => t.clientWidth")
+    assert lane > 3 * shown
+    assert page.watch.problems == []
+
+
+def test_a_scale_by_ranks_shows_how_many_frames_lie_below(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.get_by_label("Colours").select_option("grey")
+    page.get_by_label("Scale").select_option("ranks")
+    reference = next(m for m in bundle()["maps"] if m["kind"] == "reference")
+    row = base64.b64decode(reference["data"])[:FRAMES]
+    wanted = [255 * sum(other < level for other in row) / (FRAMES - 1) for level in row]
+    shown = [255 - level for level in pixels(page, ".track.maps canvas >> nth=0")[0::4][:FRAMES]]
+    assert all(abs(a - b) <= 1.01 for a, b in zip(shown, wanted, strict=True))
+
+
+def test_values_are_read_by_keyboard(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.locator(".track.maps canvas").first.focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    seconds = 2 * bundle()["frame_seconds"]
+    said = page.locator(".readout").inner_text()
+    assert said.startswith(f"spes-encoder, quick at {seconds:.2f} s: ")
+
+
+def test_a_map_is_saved_with_its_values(viewer: Callable[..., Any], tmp_path: Any) -> None:
+    page = viewer()
+    page.get_by_label("Over the spectrogram").select_option("chefer")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "map.csv")
+    lines = (tmp_path / "map.csv").read_text("utf-8").splitlines()
+    entry = next(m for m in bundle()["maps"] if m["id"] == "chefer")
+    assert len(lines) == 1 + len(WORDS)
+    data = base64.b64decode(entry["data"])
+    first = entry["min"][0] + (entry["max"][0] - entry["min"][0]) * data[0] / 255
+    assert float(lines[1].split(",")[1]) == pytest.approx(first, rel=1e-3)
+
+
+def test_space_plays_and_pauses(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    page.wait_for_timeout(200)
+    assert not page.locator("audio").evaluate("a => a.paused")
+    page.keyboard.press("Space")
+    assert page.locator("audio").evaluate("a => a.paused")

@@ -210,6 +210,10 @@ def test_the_order_of_maps(
     mean, floor = "mean-heads:heads=all,layers=all", results[0].task.floor
     head = [best, *(label for label in (mean, floor) if label != best)]
     rest = sorted((label in controls, -s, label) for label, s in scores.items())
+    kinds = {r.method.label: r.method.kind for r in results}
+    families = {kinds[label]: label for control, _, label in reversed(rest) if not control}
+    head += [label for *_, label in rest if label in families.values() and label not in head]
+    assert len(families) == 3
     assert shown[2:] == [*head, *(label for *_, label in rest if label not in head)]
 
 
@@ -233,6 +237,14 @@ def test_selections(made: tuple[list[RunResult], Store, Path], tmp_path: Path) -
     assert chosen(limit=2) == ["a", HOSTILE]
     assert chosen(ids=("日本語", "a")) == ["a", "日本語"]
     assert chosen(ids=("日本語", "a"), limit=1) == ["a"]
+    leading = results[0]
+    for result in results:
+        score, best = (r.score("pearson", "spes-encoder").value for r in (result, leading))
+        if result.method.kind != "control" and (score or -1) > (best or -1):
+            leading = result
+    values = leading.utterances["pearson@spes-encoder"]
+    order = [name for _, name in sorted(zip(values, leading.utterances["id"], strict=True))]
+    assert chosen(spread=True) == order[::-1]  # three clips: best, middle, worst
     (file,) = export(results, store, tmp_path, Options(limit=1, maps=3)).files
     assert len(read_bundle(file)["maps"]) == 3
     with pytest.raises(UsageError, match="no result has an utterance 'aa', did you mean 'a'"):

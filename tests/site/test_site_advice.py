@@ -15,8 +15,8 @@ from xbench.site.load import Result
 from xbench.site.overall import overall
 from xbench.site.pages.cost import peak_memory
 from xbench.site.pages.fronts import cost_fronts
-from xbench.site.pages.home import advice, score_card
-from xbench.site.render import leaderboard_folder
+from xbench.site.pages.home import advice
+from xbench.site.pages.purposes import choices
 from xbench.site.tables.tabulate import Tables, tabulate
 
 SCORES = (("pearson", "spes-encoder"), ("deletion-auc", None))
@@ -99,7 +99,8 @@ def test_the_reference_drawn_again_leads_nothing_against_itself() -> None:
         ("occlusion", 2),
     ]
     assert [s.config.method for s in agreement.best] == ["mean-heads"]
-    assert score_card("", agreement).top.config.method == "mean-heads"
+    answers = {answer.purpose: answer for answer in choices(made, [agreement])[0].answers}
+    assert answers["interpreting"].top.config.method == "mean-heads"
     # It costs less than both and scores higher, and still both stand on the front.
     chart = cost_fronts(agreement)[0]
     assert {line.standing.config.method: line.front for line in chart.lines} == {
@@ -169,6 +170,31 @@ def test_the_pages_say_so(tmp_path: Path, devices: tuple[str, str]) -> None:
     assert cost.count('<svg class="pareto"') == 2 * (len(set(devices)) + 1)
 
 
+def test_a_chart_without_room_keeps_its_front_and_the_best() -> None:
+    made = tables(
+        planted(FAST, 0.1, both(0.3, 0.5)),  # cheapest, so on the front
+        planted(OTHER, 0.5, both(0.4, 0.5)),
+        planted(SLOW, 0.9, both(0.2, 0.5)),
+        planted(METHODS[2], 0.8, both(0.6, 0.5)),
+    )
+    chart = cost_fronts(overall(made, *AGREEMENT), most=1)[0]
+    shown = {line.standing.config.method: line.front for line in chart.lines}
+    assert shown == {"mean-heads": True, "chefer": True, "max-heads": True}
+    assert chart.left_out == 1
+    assert cost_fronts(overall(made, *AGREEMENT))[0].left_out == 0
+
+
+def test_seconds_of_several_runs_have_a_range() -> None:
+    results = [
+        planted(FAST, seconds, both(0.5, 0.5), task=task)
+        for task, seconds in (("demo-asr-en", 0.5), ("demo-st", 0.7))
+    ]
+    (standing,) = overall(tables(*results), *AGREEMENT).standings
+    assert standing.seconds_range == (0.5, 0.7)
+    (one,) = overall(tables(results[0]), *AGREEMENT).standings
+    assert one.seconds_range is None
+
+
 UNKNOWN = dict.fromkeys(
     (
         "forward_passes",
@@ -216,10 +242,8 @@ def test_peak_memory_is_that_of_a_command_and_makes_no_front() -> None:
     ]
 
 
-def test_scripts_are_shipped_without_indentation_and_comments() -> None:
-    given = "// why\nconst a = 1;   // stays\n\n  if (a) {\n    // no\n    b('//');\n  }\n"
-    assert slim(given) == "const a = 1;   // stays\nif (a) {\nb('//');\n}\n"
-    assert slim("/* box */\n  a { b: c; } /* stays */\n") == "a { b: c; } /* stays */\n"
-    for file in (leaderboard_folder() / "assets").glob("*.js"):
-        # A text over several lines would be changed too.
-        assert all(line.count("`") % 2 == 0 for line in file.read_text().splitlines()), file.name
+def test_scripts_are_shipped_without_comments_and_white_space() -> None:
+    given = "// why\nconst a = 1;   // no\n\n  if (a) {\n    b('// stays', `x  ${a}\n  y`);\n  }\n"
+    assert slim("a.js", given) == "const a=1;if(a){b('// stays',`x  ${a}\n  y`);}"
+    assert slim("a.css", "/* box */\n  a > b { c: calc(1px + 2px); }\n") == "a>b{c:calc(1px + 2px)}"
+    assert slim("a.svg", "<svg> </svg>") == "<svg> </svg>"

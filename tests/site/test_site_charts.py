@@ -1,10 +1,12 @@
-"""Forest plots: what all lines share is drawn once."""
+"""Forest plots draw once what all lines share; fronts name all their points; maps of heads have numbers."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import pairwise
 
-from xbench.site.charts import Dot, forest
+from xbench.site.charts import Dot, FrontPoint, forest, heads_chart, pareto_chart
 
 DOT = Dot(0.5, 0.4, 0.6, floor=0.0, ceiling=1.0, family="attention")
 
@@ -31,3 +33,23 @@ def test_a_shape_that_nobody_uses_is_not_kept() -> None:
     axis, lines = forest([replace(bare, value=1.0, low=None, high=None)], [], "name")
     assert "<defs>" not in axis
     assert "<use" not in lines[0]
+
+
+def test_every_point_of_a_front_is_named_and_no_name_lies_on_another() -> None:
+    points = [
+        FrontPoint(f"method-{i}", 1.0 + 0.01 * i, 0.5 + 0.001 * i, None, None, "attention", True)
+        for i in range(12)
+    ]
+    chart = pareto_chart(points, "t", "d", "seconds")
+    heights = sorted(map(float, re.findall(r'class="name \w+" x="[\d.]+%" y="([\d.]+)%"', chart)))
+    assert len(heights) == 12
+    assert all(b - a >= 3.79 for a, b in pairwise(heights))
+
+
+def test_a_map_of_heads_has_the_numbers_of_layers_and_heads() -> None:
+    values = {(layer, head): 0.1 * head for layer in range(2) for head in range(30)}
+    drawn = heads_chart(values, 2, 30, (0.0, 3.0), "t", "d", (1, 29))
+    assert re.findall(r"<text[^>]*>(\d+)</text>", drawn) == [
+        *("0", "3", "6", "9", "12", "15", "18", "21", "24", "27"),  # every third head
+        *("0", "1"),
+    ]

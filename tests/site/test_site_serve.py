@@ -78,9 +78,13 @@ def test_what_is_not_there_is_told_by_the_sites_own_page(
     connection: http.client.HTTPConnection, tmp_path: Path
 ) -> None:
     assert b"Error response" in get(connection, "/nowhere.html")[1]
-    (tmp_path / "404.html").write_text("the site says: no such page")
-    for path in ("/nowhere.html", "/folder/", "/%00"):
-        assert get(connection, path)[:2] == (404, b"the site says: no such page")
+    page = (
+        '<a href="index.html"></a><a href="https://x.org"></a><a href="#top"></a><img src="a.svg">'
+    )
+    (tmp_path / "404.html").write_text(page)
+    shown = page.replace("index", "/index").replace("a.svg", "/a.svg").encode()
+    for path in ("/nowhere.html", "/folder/", "/%00", "/deep/down/nowhere.html"):
+        assert get(connection, path)[:2] == (404, shown)
 
 
 def test_connections_that_say_nothing_are_closed_and_no_more_than_a_few_are_kept(

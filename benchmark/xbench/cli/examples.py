@@ -25,6 +25,14 @@ def export_command(
         Path | None, Option(metavar="MANIFEST", help="Where the clips lie now.")
     ] = None,
     audio: Audio = "allow-list",
+    licence: Annotated[
+        str | None, Option(help="Of clips given with --data, such as public-domain: you state it.")
+    ] = None,
+    attribution: Annotated[str | None, Option(help="Whose clips these are.")] = None,
+    spread: Annotated[
+        bool,
+        Option("--spread", help="The best, the middle and the worst clip of the leading method."),
+    ] = False,
     cache: Cache = None,
 ) -> None:
     """Write a bundle per utterance from results and their store, for `leaderboard build --examples`."""
@@ -42,7 +50,7 @@ def export_command(
     from xbench.runner.examples import Options, export
 
     chosen = tuple(filter(None, (ids or "").split(",")))
-    wanted = Options(chosen, limit, data, clips, maps)
+    wanted = Options(chosen, limit, data, clips, maps, licence, attribution, spread)
     exported = export(given, opened(cache), out, wanted)
     for text in exported.left_out:
         console.warn(f"left out: {text}")

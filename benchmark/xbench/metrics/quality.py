@@ -1,20 +1,20 @@
 """How good the explained hypotheses are: an explanation of nonsense must be marked as such.
 
 WER after the Whisper text normaliser (percent, jiwer); BLEU and chrF on plain text (0-100,
-sacrebleu). For languages written without spaces every character counts as a word, as in the
-Whisper evaluation. The English normaliser runs without its British-American spelling table,
-which transformers does not ship.
+sacrebleu). Both libraries are imported at first use: 0.2 s that a picture of one clip does not pay.
+For languages written without spaces every character counts as a word, as in the Whisper evaluation.
+The English normaliser runs without its British-American spelling table, which transformers does not ship.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import jiwer
-import sacrebleu
 
 from xbench.spec import Quality
 
@@ -45,21 +45,26 @@ def corpus_quality(
         pairs = _normalised(hypotheses, targets, languages)
         if not pairs:
             return None
+        import jiwer
+
         heard, said = zip(*pairs, strict=True)
         return 100.0 * float(jiwer.wer(list(said), list(heard)))
     if not any(target.strip() for target in targets):
         return None
-    metric = sacrebleu.BLEU() if quality.metric == "bleu" else sacrebleu.CHRF()
-    return float(metric.corpus_score(list(hypotheses), [list(targets)]).score)
+    return float(_sacrebleu(quality.metric).corpus_score(list(hypotheses), [list(targets)]).score)
 
 
+# Every method of a run asks for the same texts.
+@functools.lru_cache(maxsize=1 << 14)
 def utterance_quality(
     quality: Quality, hypothesis: str, target: str, language: str
 ) -> float | None:
     """Return the score of one hypothesis (sentence BLEU with effective order), or None."""
     if quality.metric == "bleu":
-        metric = sacrebleu.BLEU(effective_order=True)
-        return float(metric.sentence_score(hypothesis, [target]).score) if target.strip() else None
+        if not target.strip():
+            return None
+        metric = _sacrebleu("bleu", effective_order=True)
+        return float(metric.sentence_score(hypothesis, [target]).score)
     return corpus_quality(quality, [hypothesis], [target], [language])
 
 
@@ -75,26 +80,45 @@ def _normalised(
 ) -> list[tuple[str, str]]:
     pairs = []
     for hypothesis, target, language in zip(hypotheses, targets, languages, strict=True):
-        normalise = _normaliser(language)
-        said = normalise(target).strip()
+        said = _normalise(language, target)
         # The English normaliser turns "..." into ".", which is no word.
         if any(map(str.isalnum, said)):
-            pairs.append((normalise(hypothesis).strip(), said))
+            pairs.append((_normalise(language, hypothesis), said))
     return pairs
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _normalise(language: str, text: str) -> str:
+    return _normaliser(language)(text).strip()
 
 
 @functools.cache
 def _normaliser(language: str) -> Callable[[str], str]:
-    from transformers.models.whisper.english_normalizer import (
-        BasicTextNormalizer,
-        EnglishTextNormalizer,
-    )
-
+    normalisers = _whisper_normalisers()
     if language == "en":
-        normaliser: Callable[[str], str] = EnglishTextNormalizer({})
+        normaliser: Callable[[str], str] = normalisers.EnglishTextNormalizer({})
     else:
-        normaliser = BasicTextNormalizer(split_letters=language in _WITHOUT_SPACES)
+        split = language in _WITHOUT_SPACES
+        normaliser = normalisers.BasicTextNormalizer(split_letters=split)
     return normaliser
+
+
+@functools.cache
+def _whisper_normalisers() -> ModuleType:
+    """Return `transformers.models.whisper.english_normalizer`, which imports nothing else of transformers.
+
+    It is loaded from its file: to import the packages around it takes as long as scoring hundreds of clips.
+    """
+    package = importlib.util.find_spec("transformers")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).parent / "models" / "whisper" / "english_normalizer.py"
+    found = importlib.util.spec_from_file_location("xbench_whisper_normalisers", file)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def statistics(
@@ -110,6 +134,8 @@ def statistics(
         pairs = pairs or _normalised([hypothesis], [target], [language])
         if not pairs or not pairs[0][1]:
             return None
+        import jiwer
+
         heard, said = pairs[0]
         found = jiwer.process_words(said, heard)
         edits = found.substitutions + found.deletions + found.insertions
@@ -118,7 +144,7 @@ def statistics(
         return None
     return [
         float(n)
-        for n in _sacrebleu(quality)._extract_corpus_statistics([hypothesis], [[target]])[0]
+        for n in _sacrebleu(quality.metric)._extract_corpus_statistics([hypothesis], [[target]])[0]
     ]
 
 
@@ -126,9 +152,13 @@ def of_statistics(quality: Quality, summed: Sequence[float]) -> float:
     """Return the corpus score of summed statistics: WER in percent, BLEU or chrF 0-100."""
     if quality.metric == "wer":
         return 100.0 * float(summed[0]) / float(summed[1])
-    return float(_sacrebleu(quality)._compute_score_from_stats([int(n) for n in summed]).score)
+    return float(
+        _sacrebleu(quality.metric)._compute_score_from_stats([int(n) for n in summed]).score
+    )
 
 
 @functools.cache
-def _sacrebleu(quality: Quality) -> Any:
-    return sacrebleu.BLEU() if quality.metric == "bleu" else sacrebleu.CHRF()
+def _sacrebleu(metric: str, *, effective_order: bool = False) -> Any:
+    import sacrebleu
+
+    return sacrebleu.BLEU(effective_order=effective_order) if metric == "bleu" else sacrebleu.CHRF()

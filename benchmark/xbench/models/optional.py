@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from xbench.models.capture import Stack
 from xbench.models.metered import MeteredModel
-from xbench.models.protocol import AudioReading, Features, Hypothesis, SpeechModel, ValidLogits
+from xbench.models.protocol import (
+    AudioReading,
+    Features,
+    Hypothesis,
+    MaskedLogits,
+    SpeechModel,
+    ValidLogits,
+)
 from xbench.spec import Decoding
 
 C = TypeVar("C")
@@ -106,6 +113,19 @@ class ReadsPrefix(ShowsAttention, Protocol):
         hypothesis: Hypothesis,
     ) -> Float[Tensor, "batch token vocab"]:
         """Compute the same by whole passes, which share nothing: what the function above is held against."""
+
+
+@runtime_checkable
+class RemovesFrames(SpeechModel, Protocol):
+    """It runs passes without some encoder frames with less work than `logits` of the frames that are left."""
+
+    def frame_removal(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Return a function from boolean keep masks to `logits(encoded[:, keep])`, free to share all else.
+
+        A mask that keeps no frame is that of one frame of zeros.
+        """
 
 
 @runtime_checkable

@@ -20,18 +20,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rcssmin import cssmin
+from rjsmin import jsmin
+
 from xbench import registry
 from xbench.bundle import publish
 from xbench.claims import edition
 from xbench.errors import UsageError
 from xbench.site.audited import read_audit
+from xbench.site.badges import badge, badge_text
 from xbench.site.data.exports import latex, markdown, results_csv
 from xbench.site.data.heads import head_file
 from xbench.site.data.results import RESULTS_SCHEMA, results_table
 from xbench.site.data.runs import submission_file
 from xbench.site.data.scripts import entities, json_text, pair_files, script_text
 from xbench.site.data.standings import standings_file
-from xbench.site.examples import Example, better_than, comparable, read_examples
+from xbench.site.examples import (
+    Example,
+    better_than,
+    comparable,
+    named_as_on_boards,
+    read_examples,
+)
+from xbench.site.feed import days, feed
+from xbench.site.history import turns
 from xbench.site.load import Refusal, Result, read_results
 from xbench.site.overall import over_all
 from xbench.site.pages import all_pages
@@ -40,6 +52,7 @@ from xbench.site.swap import restore, swap_in
 from xbench.site.tables.headlines import shown_scores
 from xbench.site.tables.tabulate import Tables, tabulate
 from xbench.site.text import digest, slugs
+from xbench.site.useful import read_usefulness
 from xbench.site.waveform import with_outlines
 
 SCHEMA = "xbench.build/1"
@@ -126,8 +139,11 @@ def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
     if options.strict and refused_examples:
         raise UsageError(f"{refused_examples[0]}; without --strict such examples are left out")
     refused = (*refused, *refused_examples)
-    examples = tuple(replace(e, better=better_than(tables, e)) for e in examples)
-    files = site_files(tables, with_outlines(examples, media), refused, options)
+    examples = tuple(
+        replace(named_as_on_boards(tables, e), better=better_than(tables, e)) for e in examples
+    )
+    copies = () if snapshot else _snapshots(out)
+    files = site_files(tables, with_outlines(examples, media), refused, options, copies)
     files.update(media)
     files[MANIFEST] = _manifest(files, results, refused, tables, snapshot)
     swap_in(files, target, {*(previous or {}).get("files", ()), MANIFEST})
@@ -159,8 +175,9 @@ def site_files(
     examples: Sequence[Example],
     refused: Sequence[Refusal],
     options: Options = Options(),  # frozen
+    snapshots: Sequence[str] = (),
 ) -> Files:
-    """Return every file of the site but its manifest, by path."""
+    """Return every file of the site but its manifest, by path; snapshots: names of the frozen copies inside of it."""
     files: Files = {}
     names: dict[str, str] = {}
 
@@ -172,9 +189,10 @@ def site_files(
         files[hashed] = payload
 
     for asset in sorted((leaderboard_folder() / "assets").iterdir()):
+        if asset.suffix == ".png":
+            add(f"assets/{asset.name}", asset.read_bytes())
         if asset.suffix in (".js", ".css", ".svg"):
-            text = asset.read_text("utf-8")
-            add(f"assets/{asset.name}", slim(text))
+            add(f"assets/{asset.name}", slim(asset.name, asset.read_text("utf-8")))
 
     def script(name: str, value: Any) -> None:
         add(f"js/{name}.js", script_text(name, json_text(value)))
@@ -214,16 +232,24 @@ def site_files(
     ]
     files["data/SHA256SUMS"] = "".join(sums).encode()
 
+    added = days(tables.submissions, turns(tables))
+    files["feed.xml"] = feed(added, _with_slash(options.base_url)).encode()
+    main = standings[0] if standings else None
+    badges = {method.slug: badge_text(method, main) for method in tables.methods}
+    files |= {f"badges/{slug}.svg": badge(text).encode() for slug, text in badges.items()}
+
     render = renderer(site_facts(tables, files, options), names)
-    audit = read_audit(leaderboard_folder())
-    for page in all_pages(tables, standings, examples, refused, audit):
+    audit, useful = read_audit(leaderboard_folder()), read_usefulness(leaderboard_folder())
+    pages = all_pages(tables, standings, examples, refused, audit, useful, badges, added, snapshots)
+    for page in pages:
         files[page.path] = render(page).encode()
     return files
 
 
-def slim(asset: str) -> str:
-    """Leave out indentation, empty lines and lines of comment: a reader loads only what runs."""
-    return re.sub(r"(?m)^[ \t]*(?://.*\n|/\*[^*]*\*/\n|\n)?", "", asset)
+def slim(name: str, asset: str) -> str:
+    """Leave out comments and white space that means nothing: a reader loads only what runs."""
+    minify = {"js": jsmin, "css": cssmin}.get(name.rpartition(".")[2])
+    return minify(asset) if minify else asset
 
 
 def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]:
@@ -274,6 +300,11 @@ def build_date(tables: Tables) -> str:
 
 
 # -- manifest and folder ---------------------------------------------------------------------------
+
+
+def _snapshots(out: Path) -> tuple[str, ...]:
+    """Return the names of the frozen copies that lie in a site."""
+    return tuple(sorted(file.parent.name for file in out.glob(f"s/*/{MANIFEST}")))
 
 
 def _edition() -> str:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-LEVELS = 32  # steps of the colour map in site.css
+LEVELS = 16  # steps of the colour map in site.css
 
 # Okabe and Ito's colours, by name in site.css (`.f-attention` ...); shape and name go together.
 SHAPES = {
@@ -277,20 +277,26 @@ def pareto_chart(
     return Markup(f'<svg class="{kind}" role="img">{"".join(parts)}</svg>')
 
 
+_LABEL = 3.8  # height of a name, in per cent of the chart
+
+
 def _labels(front: Sequence[FrontPoint], x: Scale, up: Callable[[float], float]) -> list[str]:
-    """Name the points of the front, best first, where a name finds room; the table has all of them."""
+    """Name all points of the front: each name at the height nearest to its point that no other name has."""
     named: list[str] = []
-    taken: list[tuple[float, float]] = []
+    taken: list[float] = []
     for p in sorted(front, key=lambda p: p.cost, reverse=True):
         px, py = x.at(p.cost), up(p.value)
-        right = px < 60
-        dx, anchor = (9, "start") if right else (-9, "end")
-        if any(abs(py - other_y) < 6 and abs(px - other_x) < 30 for other_x, other_y in taken):
-            continue
-        taken.append((px, py))
+        free = [
+            height
+            for step in range(-24, 25)
+            if 3 <= (height := py - 1.7 + step * _LABEL / 2) <= 88
+            and all(abs(height - other) >= _LABEL for other in taken)
+        ]
+        height = min(free, key=lambda h: abs(h - py + 1.7), default=py)
+        taken.append(height)
+        dx, anchor = (9, "start") if px < 60 else (-9, "end")
         named.append(
-            f'<text class="name {anchor}" x="{px}%" y="{py}%" dx="{dx}" dy="-7">'
-            f"{escape(_short(p.label, 32))}</text>"
+            f'<text class="name {anchor}" x="{px}%" y="{height:.2f}%" dx="{dx}">{escape(_short(p.label, 32))}</text>'
         )
     return named
 
@@ -329,7 +335,7 @@ def heads_chart(
     description: str,
     best: tuple[int, int] | None,
 ) -> Markup:
-    """Draw one small map of layers (down) by heads (across); the best head wears a ring."""
+    """Draw one small map of layers (down) by heads (across), with their numbers; the best head wears a ring."""
     cell = 10
     parts = [_described(title, description)]
     for layer in range(layers):
@@ -343,8 +349,17 @@ def heads_chart(
         parts.append(
             f'<rect class="ring" x="{best[1] * cell + 1}" y="{best[0] * cell + 1}" width="8" height="8"/>'
         )
-    box = f"-1 -1 {heads * cell + 2} {layers * cell + 2}"
+    for number in range(0, heads, _every(heads)):
+        parts.append(f'<text x="{number * cell + 5}" y="-2">{number}</text>')
+    for number in range(0, layers, _every(layers)):
+        parts.append(f'<text x="-5" y="{number * cell + 7}">{number}</text>')
+    box = f"-10 -8 {heads * cell + 11} {layers * cell + 9}"
     return Markup(f'<svg class="heads" role="img" viewBox="{box}">{"".join(parts)}</svg>')
+
+
+def _every(count: int) -> int:
+    """Return which of so many numbers are written, at most a dozen."""
+    return -(-count // 12)
 
 
 def viridis(step: int) -> str:

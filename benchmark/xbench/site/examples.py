@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from xbench.bundle import AUDIO, FILE, PUBLIC_LICENCES, read_bundle
 from xbench.errors import UsageError
 from xbench.inputs import bounded
 from xbench.schemas import InvalidFile
+from xbench.site.beside import with_tokens
 from xbench.site.charts import number
 from xbench.site.load import Refusal
 from xbench.site.tables.entries import ListedRun, Metric
@@ -87,6 +88,16 @@ def comparable(tables: Tables, examples: Sequence[Example]) -> list[dict[str, An
     return [example for example in found if len(example["maps"]) > 1]
 
 
+def named_as_on_boards(tables: Tables, example: Example) -> Example:
+    """Return the example with the names under which its methods stand on the boards."""
+    labels = {(c.method, _key(c.facts["params"])): c.label for c in tables.configs if not c.oracle}
+    maps = [
+        {**m, "label": labels.get((m["method"], _key(m["params"])), m["label"])}
+        for m in example.bundle["maps"]
+    ]
+    return replace(example, bundle={**example.bundle, "maps": maps})
+
+
 def better_than(tables: Tables, example: Example) -> dict[str, dict[str, tuple[int, int]]]:
     """Return {map id: {score: (clips it does better than, other clips)}} under the same method.
 
@@ -145,6 +156,7 @@ def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:
     made: dict[str, Any] = harmless(bundle)
     for array, text in zip(_arrays(made), data, strict=True):
         array["data"] = text
+    made = with_tokens(made)
     made["withheld"] = WITHHELD.get(made["audio_reason"])
     made["score_names"] = sorted({name for entry in made["maps"] for name in entry["scores"]})
     return made

@@ -31,7 +31,10 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True)
 class Standing:
-    """One configured method over all cells of the block; devices: where its seconds were measured."""
+    """One configured method over all cells of the block; devices: where its seconds were measured.
+
+    seconds_range: the least and the most that a single run took, where several were timed.
+    """
 
     config: Config
     value: float
@@ -45,6 +48,7 @@ class Standing:
     skill_low: Number
     skill_high: Number
     seconds: Number
+    seconds_range: tuple[float, float] | None
     passes: Number
     devices: tuple[str, ...]
     rank: int | None
@@ -274,6 +278,7 @@ def _standing(
     )
     skill = stats.skill(values, floors, ceilings, [scores[n][1] for n in whole], seed=SEED)
     seconds, passes = pooled_cost([(row.run.cost, row.run.utterances) for row in rows])
+    rates = [r for row in rows if (r := row.run.cost["seconds_per_audio_second"]) is not None]
     rank_at, low, high, best = place
     return Standing(
         config=config,
@@ -288,6 +293,7 @@ def _standing(
         skill_low=rounded(skill.low),
         skill_high=rounded(skill.high),
         seconds=seconds,
+        seconds_range=(min(rates), max(rates)) if len(rates) > 1 else None,
         passes=passes,
         devices=tuple(sorted({row.run.cost["device"] for row in rows})),
         rank=rank_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -44,6 +45,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
     )
     made.filters["pair"] = lambda text: (text, text)
     made.filters["words"] = words
+    made.filters["breakable"] = lambda label: re.findall(r"[^:,]*[:,]|[^:,]+$", label)
     made.filters["told"] = told
     made.filters["linked"] = linked
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]

@@ -16,6 +16,7 @@ from xbench.errors import EnvironmentProblem
 
 # More digits than the size of any file name no place in one, and would take long to read as a number.
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RELATIVE = re.compile(rb'(href|src)="(?!https?:|[#/])')
 _IDLE_SECONDS = 10
 _MOST_CONNECTIONS = 64
 _BLOCK = 1 << 16
@@ -65,7 +66,8 @@ class _Handler(SimpleHTTPRequestHandler):
         if code != HTTPStatus.NOT_FOUND or not page.is_file():
             super().send_error(code, message, explain)
             return
-        content = page.read_bytes()
+        # Asked for at any depth, so its links have to start from the top.
+        content = _RELATIVE.sub(rb'\1="/', page.read_bytes())
         self.send_response(HTTPStatus.NOT_FOUND)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))

@@ -9,7 +9,9 @@ from xbench.description import CorpusDescription
 from xbench.site.tables.entries import Task
 
 # The clips that `scripts/real_clips.py` chooses; `packs/clips` has their sources.
-CLIP_SETS = frozenset(("real-speech-asr-en", "real-speech-asr-multi", "real-speech-st-to-en"))
+CLIP_SETS = frozenset(
+    f"real-speech-{track}" for track in ("asr-en", "asr-en-input", "asr-multi", "st-to-en")
+)
 
 Speech = Literal["recorded", "synthetic", "not stated"]
 

@@ -6,7 +6,8 @@ Which maps a bundle holds, in this order until `maps` of them or the largest siz
     2. the method with the best headline score
     3. mean-heads over all layers and heads
     4. the floor of the task (a control), whether or not its result is given
-    5. the other methods, then the other controls, each by headline score, best first
+    5. whisper-timing, then the best of each family of methods
+    6. the other methods, then the other controls, each by headline score, best first
 
 Of the first maps in the input space the spectrogram cells are kept too (`volumes`), where there is room."""
 
@@ -44,7 +45,9 @@ class Options:
 
     ids, limit: these utterances, and so many of each model on each task; nothing set: all.
     data: manifest that says where the clips lie; None: as when the run was made.
-    audio: `allow-list` publishes clips of registered datasets with a licence in `bundle.PUBLIC_LICENCES`.
+    audio: `allow-list` publishes clips with a licence in `bundle.PUBLIC_LICENCES`.
+    licence, attribution: of clips given with --data, stated by who exports them; a registered dataset states its own.
+    spread: of each run the clips on which its leading method scores best, in the middle, and worst.
     """
 
     ids: tuple[str, ...] = ()
@@ -52,6 +55,9 @@ class Options:
     data: Path | None = None
     audio: bundle.Publish = "allow-list"
     maps: int = 12
+    licence: str | None = None
+    attribution: str | None = None
+    spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def export(
     left_out: list[str] = []
     for run in runs:
         chosen, unfit = run.chosen(options.ids, options.limit)
+        if options.spread:
+            chosen = run.spread(chosen)
         left_out += unfit
         clips = clips_of(run, [spoken.job for spoken in chosen], options.data)
         for spoken in chosen:
@@ -135,7 +143,9 @@ def _facts(
     record, job, decoded = run.record, spoken.job, spoken.decoded
     utterance = job.utterance
     axes, target = decoded.layout, job.task.target_language
-    licence, attribution, withheld = rights(record, options.audio)
+    licence, attribution, withheld = rights(
+        record, options.audio, options.licence, options.attribution
+    )
     picture, melframe_seconds = log_mel(samples)
     packed = bundle.pack(picture.reshape(1, -1))
     spans = compare.word_spans(spoken) or [None] * len(axes.tokens)

@@ -46,16 +46,18 @@ def clips_of(run: Run, jobs: Sequence[Job], data: Path | None) -> dict[str, Utte
     return clips
 
 
-def rights(record: RunRecord, audio: str) -> tuple[str | None, str | None, str | None]:
+def rights(
+    record: RunRecord, audio: str, stated: str | None = None, attribution: str | None = None
+) -> tuple[str | None, str | None, str | None]:
     """Return licence and source of the clips, and why they are withheld or None.
 
-    Only the description of a registered dataset can state a licence; a manifest given with --data may bear
-    any name.
+    Of clips given with --data, whose manifest may bear any name, only who exports them can say it (stated,
+    attribution); a registered dataset says it itself.
     """
     named = record.spec.data is None and record.manifest.name in registry.datasets.names()
     description = registry.datasets.get(record.manifest.name) if named else None
-    licence = description.licence if description else None
-    source = description.source if description else None
+    licence = description.licence if description else stated
+    source = description.source if description else attribution
     if audio == "none":
         return licence, source, "not-asked-for"
     if licence is None:

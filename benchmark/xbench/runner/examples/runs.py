@@ -54,6 +54,18 @@ class Run:
                 chosen.append(spoken)
         return chosen[:limit], left_out
 
+    def spread(self, chosen: Sequence[Spoken]) -> list[Spoken]:
+        """Return the utterances on which the leading method scores best, in the middle and worst."""
+        leading = self.ordered[0]
+        scored = [
+            (value, spoken)
+            for spoken in chosen
+            if (value := leading.headline(spoken.job.utterance.id)) is not None
+        ]
+        scored.sort(key=lambda one: (-one[0], one[1].job.utterance.id))
+        places = dict.fromkeys((0, len(scored) // 2, len(scored) - 1))
+        return [scored[place][1] for place in places] if scored else []
+
     def place(self, job: Job) -> str:
         """Name task, model and utterance for a message."""
         return f"{job.task.name}, {self.record.info.name}: {job.utterance.id}"
@@ -73,9 +85,13 @@ class Run:
             methods[floor] = Explained(floor, self.stored.floor, most, "floor:")
         by_score = sorted(methods.values(), key=lambda e: (e.control, e.rank, e.label))
         mean = str(registry.methods.resolve(Call("mean-heads"))[1])
+        timing = [e for e in by_score if e.method.call.name == "whisper-timing"][:1]
+        families = {e.family: e for e in reversed(by_score) if not e.control}
         first = [
             *(e for e in by_score[:1] if not e.control),
             *(methods[label] for label in (mean, floor) if label in methods),
+            *timing,
+            *(e for e in by_score if families.get(e.family) is e),
         ]
         return list(dict.fromkeys([*first, *by_score]))
 
@@ -109,6 +125,11 @@ class Explained:
         return self.method.description.kind == "control"
 
     @property
+    def family(self) -> str:
+        """Attention, gradient, perturbation or control."""
+        return self.method.description.kind
+
+    @property
     def rank(self) -> float:
         """Smaller is better; infinite where the method has no headline score of its own."""
         wanted = self.result.task.headline
@@ -118,6 +139,15 @@ class Explained:
                     break
                 return -score.value if score.direction == "higher" else score.value
         return math.inf
+
+    def headline(self, utterance: str) -> float | None:
+        """Return the headline score of one utterance, larger is better; None where it has none."""
+        wanted = self.result.task.headline
+        found = (self.scores(utterance) or {}).get(
+            column_name(wanted["metric"], wanted["reference"])
+        )
+        higher = registry.metrics.get(wanted["metric"]).higher_is_better
+        return None if found is None else found if higher else -found
 
     def scores(self, utterance: str) -> dict[str, float | None] | None:
         """Return the scores of one utterance by column; None where it was not scored."""

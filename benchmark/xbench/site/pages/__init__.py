@@ -6,10 +6,11 @@ that several pages share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from xbench.site.audited import Audit
 from xbench.site.examples import Example
+from xbench.site.feed import Day
 from xbench.site.load import Refusal
 from xbench.site.overall import Overall
 from xbench.site.pages.about import about_page, plain_pages
@@ -23,9 +24,12 @@ from xbench.site.pages.model import model_page
 from xbench.site.pages.page import Page
 from xbench.site.pages.results import results_page
 from xbench.site.pages.run import run_page
+from xbench.site.pages.search import search_page
+from xbench.site.pages.standings import standings_page
 from xbench.site.pages.task import task_page
 from xbench.site.pages.trust import trust_page
 from xbench.site.tables.tabulate import Tables
+from xbench.site.useful import Useful
 
 
 def all_pages(
@@ -34,17 +38,26 @@ def all_pages(
     examples: Sequence[Example],
     refused: Sequence[Refusal],
     audit: Audit,
+    useful: tuple[Useful, ...],
+    badges: Mapping[str, str],
+    added: Sequence[Day],
+    snapshots: Sequence[str],
 ) -> Iterator[Page]:
-    """Yield every page of the site; standings: methods over all tasks and models on each score shown."""
+    """Yield every page of the site.
+
+    standings: methods over all tasks and models on each score shown; badges: what the badge of each method says;
+    added: what came on which day; snapshots: names of frozen copies.
+    """
     shown = [(table.metric, table.reference) for table in standings]
     yield home_page(tables, standings)
+    yield standings_page(tables, standings)
     yield from list_pages(tables)
     for task in tables.tasks:
         yield task_page(tables, task, shown)
     for model in tables.models:
         yield model_page(tables, model, shown, examples)
     for method in tables.methods:
-        yield method_page(tables, method, shown)
+        yield method_page(tables, method, shown, badges[method.slug])
     yield heads_page(tables)
     yield cost_page(tables, standings)
     yield results_page(tables)
@@ -52,5 +65,6 @@ def all_pages(
         yield run_page(submission)
     yield from example_pages(tables, examples)
     yield about_page(tables, refused)
-    yield trust_page(audit)
-    yield from plain_pages(tables)
+    yield trust_page(audit, useful)
+    yield search_page(tables)
+    yield from plain_pages(tables, added, snapshots)

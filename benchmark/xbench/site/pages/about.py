@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from xbench import registry
 from xbench.description import MethodDescription, MetricDescription, ReferenceDescription
 from xbench.site.citation import bibtex
+from xbench.site.feed import MOST_DAYS, Day
 from xbench.site.load import Refusal
 from xbench.site.pages.page import Page
-from xbench.site.tables.entries import Config, Metric, Model, Submission
+from xbench.site.tables.entries import Config, Metric, Model
 from xbench.site.tables.tabulate import Tables
 
 
@@ -47,11 +48,12 @@ class DownloadsPage(Page):
 
 @dataclass(frozen=True)
 class ChangesPage(Page):
-    """`changes.html`."""
+    """`changes.html`; snapshots: names of frozen copies."""
 
     template = "changes.html"
 
-    submissions: Sequence[Submission]
+    days: Sequence[Day]
+    snapshots: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def about_page(tables: Tables, refused: Sequence[Refusal]) -> AboutPage:
     )
 
 
-def plain_pages(tables: Tables) -> Iterator[Page]:
+def plain_pages(tables: Tables, added: Sequence[Day], snapshots: Sequence[str]) -> Iterator[Page]:
     """Yield the pages whose content is made elsewhere: by scripts, by the build, by submissions."""
     yield ComparePage("compare.html", tables.configs, tables.models)
     yield DownloadsPage("downloads.html")
-    yield ChangesPage("changes.html", tables.submissions)
+    yield ChangesPage("changes.html", added[:MOST_DAYS], snapshots)
     yield NotFoundPage("404.html")

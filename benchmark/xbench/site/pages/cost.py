@@ -12,6 +12,9 @@ from xbench.site.pages.page import Page
 from xbench.site.tables.entries import ListedRun, Submission
 from xbench.site.tables.tabulate import Tables
 
+PAGE_BYTES = 120_000  # of charts and their tables; a page has 150 kB
+_LINE_BYTES = 760  # of a method in a chart and its table
+
 
 @dataclass(frozen=True)
 class PeakMemory:
@@ -36,9 +39,11 @@ class CostPage(Page):
 
 def cost_page(tables: Tables, standings: Sequence[Overall]) -> CostPage:
     """Return the page of costs."""
+    charts = sum(1 + len({d for s in table.standings for d in s.devices}) for table in standings)
+    most = PAGE_BYTES // (_LINE_BYTES * max(1, charts))
     return CostPage(
         path="cost.html",
-        sections=[(table, cost_fronts(table)) for table in standings],
+        sections=[(table, cost_fronts(table, most=most)) for table in standings],
         devices=sorted({run.cost["device"] for run in tables.runs}),
         memory=peak_memory(tables),
     )

@@ -8,22 +8,38 @@ from typing import Any
 
 from xbench.site.examples import Example
 from xbench.site.pages.page import Page
+from xbench.site.speech import speech_of
 from xbench.site.tables.entries import Model, Task
 from xbench.site.tables.tabulate import Tables
+from xbench.site.thumbnail import thumbnail
+
+
+@dataclass(frozen=True)
+class Glance:
+    """An example in the gallery: a small picture of its leading method with that method's first score."""
+
+    example: Example
+    method: str
+    picture: str | None
+    score: str | None
+    value: float | None
 
 
 @dataclass(frozen=True)
 class ExamplesPage(Page):
-    """`examples/index.html`."""
+    """`examples/index.html`, clips that people are known to have spoken first."""
 
     template = "examples.html"
 
-    examples: Sequence[Example]
+    examples: list[Glance]
 
 
 @dataclass(frozen=True)
 class ExamplePage(Page):
-    """`examples/<utterance>.html`; tasks and models: all that carry its names, variants included."""
+    """`examples/<utterance>.html`; tasks and models: all that carry its names, variants included.
+
+    before, after: the neighbours in the gallery.
+    """
 
     template = "example.html"
 
@@ -31,16 +47,32 @@ class ExamplePage(Page):
     bundle: Mapping[str, Any]
     tasks: list[Task]
     models: list[Model]
+    before: Example | None
+    after: Example | None
 
 
 def example_pages(tables: Tables, examples: Sequence[Example]) -> Iterator[Page]:
     """Yield the gallery and the page of each example."""
-    yield ExamplesPage("examples/index.html", examples)
-    for example in examples:
+    recorded = {task.name for task in tables.tasks if speech_of(task) == "recorded"}
+    ordered = sorted(examples, key=lambda e: e.bundle["task"] not in recorded)
+    yield ExamplesPage("examples/index.html", [_glance(example) for example in ordered])
+    for place, example in enumerate(ordered):
         yield ExamplePage(
             path=f"examples/{example.id}.html",
             example=example,
             bundle=example.bundle,
             tasks=[t for t in tables.tasks if t.name == example.bundle["task"]],
             models=[m for m in tables.models if m.name == example.bundle["model"]],
+            before=ordered[place - 1] if place else None,
+            after=next(iter(ordered[place + 1 :]), None),
         )
+
+
+def _glance(example: Example) -> Glance:
+    maps = example.bundle["maps"]
+    entry = next((m for m in maps if m["kind"] == "method"), next(iter(maps), None))
+    if entry is None:
+        return Glance(example, "", None, None, None)
+    score = next((n for n, value in entry["scores"].items() if value is not None), None)
+    value = entry["scores"][score] if score else None
+    return Glance(example, entry["label"], thumbnail(entry), score, value)

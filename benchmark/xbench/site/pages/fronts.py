@@ -26,30 +26,34 @@ class FrontLine:
 
 @dataclass(frozen=True)
 class CostFront:
-    """A chart with its lines, cheapest first; unpriced: methods without this cost, and why."""
+    """A chart with its lines, cheapest first; unpriced: methods without this cost, and why.
+
+    left_out: methods that found no room, those with the lowest scores.
+    """
 
     kind: CostKind
     svg: str
     description: str
     label: str
     lines: tuple[FrontLine, ...]
+    left_out: int
     unpriced: tuple[tuple[Standing, str], ...]
 
 
-def cost_fronts(table: Overall, small: bool = False) -> list[CostFront]:
+def cost_fronts(table: Overall, small: bool = False, most: int = 200) -> list[CostFront]:
     """Return a chart of seconds for each device, most used first, and one of passes.
 
-    Seconds of two devices never share a front.
+    Seconds of two devices never share a front. most: methods of a chart, the whole front among them.
     """
     timed = [s for s in table.standings if s.seconds and len(s.devices) == 1]
     fronts = []
     for device in devices(timed):
         label = f"seconds per second of audio on {device} (log scale)"
         here = [(s, s.seconds) for s in timed if s.devices == (device,) and s.seconds]
-        fronts.append(_front(table, "seconds", here, label, small))
+        fronts.append(_front(table, "seconds", here, label, small, most))
     passes = [(s, s.passes) for s in table.standings if s.passes]
     label = "forward and backward passes per utterance (log scale)"
-    return [*fronts, _front(table, "passes", passes, label, small)]
+    return [*fronts, _front(table, "passes", passes, label, small, most)]
 
 
 def cheapest_first(standings: Sequence[Standing]) -> tuple[str | None, list[Standing]]:
@@ -72,6 +76,7 @@ def _front(
     known: Sequence[tuple[Standing, float]],
     label: str,
     small: bool,
+    most: int,
 ) -> CostFront:
     sign = 1 if table.higher else -1
     # The reference itself beats nobody in agreeing with it.
@@ -85,7 +90,9 @@ def _front(
         for (s, _), on in zip(rivals, best, strict=True)
         if on and not s.config.control
     }
-    lines = [(s, c, s.config.slug in ahead) for s, c in known]
+    # Standings come best first, and so do those whose cost is known.
+    kept = {s.config.slug for s, _ in known[:most]} | ahead
+    lines = [(s, c, s.config.slug in ahead) for s, c in known if s.config.slug in kept]
     points = [
         charts.FrontPoint(s.config.label, c, s.value, s.low, s.high, s.config.family, front)
         for s, c, front in lines
@@ -102,6 +109,7 @@ def _front(
             FrontLine(s, c, front, _beaten_by(s, c, rivals, sign))
             for s, c, front in sorted(lines, key=lambda line: line[1])
         ),
+        left_out=len(known) - len(lines),
         unpriced=tuple(
             (s, _why_unpriced(s, kind))
             for s in table.standings

@@ -1,20 +1,20 @@
-"""The first page: what to begin with, who leads, and by how much."""
+"""The first page: what to begin with, an answer to each purpose, and who leads by how much."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from xbench.site import charts
-from xbench.site.overall import Overall, Standing, over_all
+from xbench.site.overall import Overall, Standing
 from xbench.site.pages.forests import Forest, forest_of_standings
 from xbench.site.pages.fronts import CostFront, cheapest_first, cost_fronts
 from xbench.site.pages.page import Page
+from xbench.site.pages.purposes import Choice, choices
 from xbench.site.pages.rests import Rests, rests_of
-from xbench.site.tables.boards import Row
-from xbench.site.tables.entries import Config, Metric, Submission, Task
+from xbench.site.tables.entries import Metric, Submission
 from xbench.site.tables.tabulate import Tables
+
+LEADING = 12  # methods that the first page shows
 
 
 @dataclass(frozen=True)
@@ -37,56 +37,16 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Card:
-    """One answer of the first screen: a question, the whole leading group, its first method."""
-
-    title: str
-    table: Overall
-    group: tuple[Standing, ...]
-    top: Standing | None
-    kind: Literal["score", "cost"]
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class Sides:
-    """One method on both families of scores, None where it has no standing."""
-
-    config: Config
-    standings: list[Standing | None]
-
-
-@dataclass(frozen=True)
-class TaskMean:
-    """Mean of a method over the models of a task; row: the score itself where there is one model."""
-
-    value: float
-    level: int | None
-    row: Row | None
-
-
-@dataclass(frozen=True)
-class TaskMatrix:
-    """Methods by tasks; models: over how many each mean is taken."""
-
-    tasks: list[Task]
-    models: int
-    lines: list[tuple[Config, list[TaskMean]]]
-
-
-@dataclass(frozen=True)
 class HomePage(Page):
-    """`index.html`."""
+    """`index.html`; forest: the methods that lead, the others stand on `standings.html`."""
 
     template = "home.html"
 
     advice: Advice | None
-    cards: list[Card]
-    forests: list[tuple[Overall, Forest]]
+    choices: list[Choice]
+    forest: Forest | None
     metrics: Mapping[str, Metric]
-    matrix: TaskMatrix | None
     pareto: CostFront | None
-    sides: list[Sides]
     latest: Sequence[Submission]
     main: Overall | None
     rests: Rests | None
@@ -98,12 +58,10 @@ def home_page(tables: Tables, standings: Sequence[Overall]) -> HomePage:
     return HomePage(
         path="index.html",
         advice=advice(standings),
-        cards=_cards(tables, standings),
-        forests=[(table, forest_of_standings(table)) for table in standings],
+        choices=choices(tables, standings),
+        forest=forest_of_standings(leading(main)) if main else None,
         metrics=tables.metrics,
-        matrix=_task_matrix(tables, main) if main else None,
         pareto=cost_fronts(main, small=True)[0] if main else None,
-        sides=_sides(standings),
         latest=tables.submissions[:6],
         main=main,
         rests=rests_of(tables, main) if main else None,
@@ -127,75 +85,9 @@ def advice(standings: Sequence[Overall]) -> Advice | None:
     )
 
 
-def _cards(tables: Tables, standings: Sequence[Overall]) -> list[Card]:
-    titles = {
-        "agreement": "Agrees best with the reference",
-        "intervention": "Does best when the input is changed",
-    }
-    cards = []
-    for table in standings:
-        family = tables.metrics[table.metric].family
-        cards.append(score_card(titles.get(family, f"Best {table.metric}"), table))
-    if standings:
-        main = standings[0]
-        plain = over_all(tables, main.metric, main.reference, lambda config: not config.gradients)
-        if any(s.config.gradients for s in main.standings):
-            cards.append(score_card("Best without gradients", plain))
-        cards.append(_cheapest_card(main))
-    return cards
-
-
-def score_card(title: str, table: Overall) -> Card:
-    """Return the card of the leading group, headed by its first method."""
-    return Card(
-        title=title,
-        table=table,
-        group=table.best,
-        top=next(iter(table.best or table.standings), None),
-        kind="score",
-    )
-
-
-def _cheapest_card(table: Overall) -> Card:
-    """Return the card that names the cheapest of the leading group."""
-    device, priced = cheapest_first([s for s in table.best if not s.config.control])
-    return Card(
-        title="Cheapest in the leading group",
-        table=table,
-        group=tuple(priced[:1]),
-        top=priced[0] if priced else None,
-        kind="cost",
-        device=device,
-    )
-
-
-def _sides(standings: Sequence[Overall]) -> list[Sides]:
-    """Return agreement and intervention side by side, one line per method."""
-    if len(standings) < 2:
-        return []
-    configs = {s.config.slug: s.config for table in standings for s in table.standings}
-    found = [{s.config.slug: s for s in table.standings} for table in standings]
-    order = [*found[0], *(slug for slug in found[1] if slug not in found[0])]
-    return [Sides(configs[slug], [table.get(slug) for table in found]) for slug in order]
-
-
-def _task_matrix(tables: Tables, table: Overall) -> TaskMatrix:
-    tasks = list({task.slug: task for task, _ in table.cells}.values())
-    rows: dict[tuple[str, str], list[Row]] = {}
-    for board in tables.select(metric=table.metric, reference=table.reference):
-        for row in board.rows:
-            if row.value is not None and row.rank_reason != "superseded":
-                rows.setdefault((row.config.slug, board.task.slug), []).append(row)
-    means = {key: sum(r.value or 0.0 for r in found) / len(found) for key, found in rows.items()}
-    inside = [means[s.config.slug, t.slug] for s in table.standings for t in tasks]
-    low, high = (min(inside), max(inside)) if inside else (0.0, 1.0)
-
-    def cell(config: Config, task: Task) -> TaskMean:
-        mean, found = means[config.slug, task.slug], rows[config.slug, task.slug]
-        return TaskMean(mean, charts.level(mean, low, high), found[0] if len(found) == 1 else None)
-
-    return TaskMatrix(
-        tasks=tasks,
-        models=len({model.slug for _, model in table.cells}),
-        lines=[(s.config, [cell(s.config, task) for task in tasks]) for s in table.standings],
-    )
+def leading(table: Overall) -> Overall:
+    """Return a table of its first methods and, where it would be missing, of its best control: what is free."""
+    first = table.standings[:LEADING]
+    floor = next((s for s in table.standings if s.config.control), None)
+    below = () if floor is None or floor in first else (floor,)
+    return replace(table, standings=(*first, *below))

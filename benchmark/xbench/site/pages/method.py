@@ -23,13 +23,14 @@ PAGE_ROWS = 150  # of all forest plots of a method's page
 class MethodPage(Page):
     """`methods/<method>.html`; runs: how many results; command: how to make one of them again.
 
-    families, maps: what results say of its family and of its maps. authorship: authors, code, paper and licence, as the
-    registry knows them, else as results state them.
+    badge: what its badge says. families, maps: what results say of its family and of its maps. authorship: authors,
+    code, paper and licence, as the registry knows them, else as results state them.
     """
 
     template = "method.html"
 
     method: ListedMethod
+    badge: str
     formula: Formula | None
     forests: list[tuple[Config, Metric, str | None, Forest]]
     families: Shared[str]
@@ -40,12 +41,15 @@ class MethodPage(Page):
     command: str
 
 
-def method_page(tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey]) -> MethodPage:
-    """Return the page of a method; shown: the headline of each family of scores."""
+def method_page(
+    tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey], badge: str
+) -> MethodPage:
+    """Return the page of a method; shown: the headline of each family of scores; badge: what its badge says."""
     runs = [run for run in tables.runs if run.config.method == method.name]
     return MethodPage(
         path=f"methods/{method.slug}.html",
         method=method,
+        badge=badge,
         formula=formula(method.description),
         forests=_forests(tables, method, shown),
         families=shared(run.data["method"]["kind"] for run in runs),

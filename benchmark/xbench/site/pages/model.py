@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xbench import registry
 from xbench.description import Checkpoint
@@ -18,7 +18,12 @@ from xbench.site.tables.entries import ListedRun, Metric, Model, ScoreKey, Task
 from xbench.site.tables.heads import HeadScores, head_scores
 from xbench.site.tables.tabulate import Tables
 
-PAGE_CELLS = 1500  # weight of tables on a model's page; what goes beyond is linked (150 kB a page)
+PAGE_BYTES = (
+    125_000  # of tables on a model's page, as far as they can be foreseen; a page has 150 kB
+)
+_LINE_BYTES = 760  # of a method in a forest plot
+_HEAD_BYTES = 60
+_SHORTER = (10_000, 60, 30, 12, 5, 0)  # methods that a section shows, the most that find room
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,15 @@ class HeadTable:
 
 @dataclass(frozen=True)
 class ModelSection:
-    """One score on one task; forest and heads are None where the page would become too long."""
+    """One score on one task; forest has the first of `total` methods, heads is None without any or without room."""
 
     task: Task
     metric: Metric
     reference: str | None
-    forest: Forest | None
+    forest: Forest
+    total: int
     heads: HeadTable | None
+    heads_elsewhere: bool
 
 
 @dataclass(frozen=True)
@@ -108,26 +115,42 @@ def model_page(
 
 
 def _sections(tables: Tables, model: Model, shown: Sequence[ScoreKey]) -> list[ModelSection]:
+    boards = [
+        board
+        for task in tables.tasks
+        for key in dict.fromkeys([task.headline, *shown])
+        for board in tables.select(task=task, model=model, metric=key[0], reference=key[1])
+    ]
+    forests = [forest_of_board(board) for board in boards]
+    most = _lines_with_room([len(forest.lines) for forest in forests])
+    room = PAGE_BYTES - _LINE_BYTES * sum(min(len(forest.lines), most) for forest in forests)
     sections = []
-    size = 0
-    for task in tables.tasks:
-        for key in dict.fromkeys([task.headline, *shown]):
-            for board in tables.select(task=task, model=model, metric=key[0], reference=key[1]):
-                found = head_scores(tables, model, task, *key)
-                forest = forest_of_board(board)
-                cells = len(forest.lines) * 12 + (len(found.values) if found else 0)
-                heads = _head_table(found) if found and size + cells < PAGE_CELLS else None
-                size += cells
-                sections.append(
-                    ModelSection(
-                        task=task,
-                        metric=tables.metrics[key[0]],
-                        reference=key[1],
-                        forest=forest if size < PAGE_CELLS else None,
-                        heads=heads,
-                    )
-                )
+    for board, forest in zip(boards, forests, strict=True):
+        found = head_scores(tables, model, board.task, board.metric, board.reference)
+        size = _HEAD_BYTES * len(found.values) if found else 0
+        fits = size <= room
+        room -= size if fits else 0
+        sections.append(
+            ModelSection(
+                task=board.task,
+                metric=tables.metrics[board.metric],
+                reference=board.reference,
+                forest=replace(forest, lines=forest.lines[:most]),
+                total=len(forest.lines),
+                heads=_head_table(found) if found and fits else None,
+                heads_elsewhere=found is not None and not fits,
+            )
+        )
     return sections
+
+
+def _lines_with_room(lengths: Sequence[int]) -> int:
+    """Return how many lines each section may have, the same number for all, so that the page keeps its size."""
+    return next(
+        most
+        for most in _SHORTER
+        if not most or _LINE_BYTES * sum(min(n, most) for n in lengths) <= PAGE_BYTES
+    )
 
 
 def _head_table(found: HeadScores) -> HeadTable:

@@ -1,0 +1,198 @@
+"""What people come for, each with its answer: word times, understanding a model, something for every clip.
+
+The first choice answers over everything that the first page rests on; each other one for one model on one task, from
+its boards alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from xbench.site.costs import passes_per_utterance, seconds_per_audio_second
+from xbench.site.overall import Overall, Standing, over_all
+from xbench.site.speech import speech_of
+from xbench.site.tables.boards import OLDER_METRIC, Board, Number, Row
+from xbench.site.tables.entries import Config, Model, ScoreKey, Task
+from xbench.site.tables.tabulate import Tables
+
+WORD_TIMES = "onset-error"
+TIMING = "whisper-timing"
+CHEAP_PASSES = 1.0  # per utterance: the pass that follows the text is enough
+MOST_CHOICES = 12
+
+Purpose = Literal["word times", "interpreting", "every clip"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One method with its numbers and its cost; device: where its seconds were measured, None on several."""
+
+    numbers: Standing | Row
+    seconds: Number
+    passes: Number
+    device: str | None
+
+    @property
+    def config(self) -> Config:
+        """The configured method."""
+        return self.numbers.config
+
+    @property
+    def row(self) -> Row | None:
+        """The row that states its numbers, None over several."""
+        return self.numbers if isinstance(self.numbers, Row) else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one purpose: what leads, the one whose numbers are shown, and what that is held against.
+
+    group: all that cannot be told apart from the best; empty where nothing can be told apart, and reason says why.
+    beside: whisper-timing for word times, the same method under intervention for interpreting.
+    """
+
+    purpose: Purpose
+    key: ScoreKey
+    group: tuple[Contender, ...]
+    top: Contender
+    beside: Contender | None
+    reason: str | None
+
+    @property
+    def metric(self) -> str:
+        """The metric that the numbers are of."""
+        return self.key[0]
+
+    @property
+    def reference(self) -> str | None:
+        """The reference of that metric."""
+        return self.key[1]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the answers are about (model and task are None over all), and whether people are known to have spoken."""
+
+    model: Model | None
+    task: Task | None
+    recorded: bool
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """All methods on one score, best mean first, controls and what takes no rank left out."""
+
+    key: ScoreKey
+    contenders: tuple[Contender, ...]
+    reason: str | None
+
+    @property
+    def leading(self) -> tuple[Contender, ...]:
+        return tuple(c for c in self.contenders if c.numbers.best)
+
+
+def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
+    """Return the answers over everything, then those of single models and tasks, recorded speech first."""
+    if not standings:
+        return []
+    shown = [(table.metric, table.reference) for table in standings]
+    times = _times_key(tables, shown[0])
+    whole = [*standings, *([over_all(tables, *times)] if times else [])]
+    keys = [*shown, *([times] if times else [])]
+    recorded = any(speech_of(task) == "recorded" for task, _ in standings[0].cells)
+    found = []
+    for board in tables.select(metric=shown[0][0], reference=shown[0][1]):
+        beside = tables.select(task=board.task, model=board.model)
+        scored = [_of_board(b) for b in beside if (b.metric, b.reference) in keys]
+        spoken = speech_of(board.task) == "recorded"
+        found.append(Choice(board.model, board.task, spoken, _answers(scored, shown)))
+    found.sort(key=lambda choice: not choice.recorded)
+    first = Choice(None, None, recorded, _answers([_of_standings(t) for t in whole], shown))
+    return [first, *(choice for choice in found if choice.answers)][: MOST_CHOICES + 1]
+
+
+def _times_key(tables: Tables, main: ScoreKey) -> ScoreKey | None:
+    """Return the score of word times, that beside the main reference where there are several."""
+    found = [(b.metric, b.reference) for b in tables.boards if b.metric == WORD_TIMES]
+    return next((key for key in found if key[1] == main[1]), next(iter(found), None))
+
+
+def _of_standings(table: Overall) -> _Scored:
+    contenders = tuple(
+        Contender(s, s.seconds, s.passes, s.devices[0] if len(s.devices) == 1 else None)
+        for s in table.standings
+        if not s.config.control and not s.config.repeats(table.reference)
+    )
+    return _Scored((table.metric, table.reference), contenders, table.reason)
+
+
+def _of_board(board: Board) -> _Scored:
+    contenders = tuple(
+        Contender(
+            row,
+            seconds_per_audio_second(row.run),
+            passes_per_utterance(row.run),
+            row.run.cost["device"],
+        )
+        for row in board.rows
+        if row.config.ranked
+        and not row.config.control
+        and not row.config.repeats(board.reference)
+        and row.value is not None
+        and row.rank_reason not in ("superseded", OLDER_METRIC)
+    )
+    return _Scored((board.metric, board.reference), contenders, board.reason)
+
+
+def _answers(found: Sequence[_Scored], shown: Sequence[ScoreKey]) -> tuple[Answer, ...]:
+    scored = [one for one in found if one.contenders]
+    times = next((one for one in scored if one.key[0] == WORD_TIMES), None)
+    main = next((one for one in scored if one.key == shown[0]), None)
+    second = next((one for one in scored if one.key in shown[1:]), None)
+    answers = []
+    if times:
+        timing = next((c for c in times.contenders if c.config.method == TIMING), None)
+        answers.append(_answer("word times", times, times.leading, timing))
+    if main:
+        answers.append(_interpreting(main, second))
+        cheap = [c for c in main.contenders if c.passes and c.passes <= CHEAP_PASSES]
+        if cheap:
+            group = [c for c in cheap if c.numbers.best]
+            answers.append(_answer("every clip", main, group, None, cheapest(group) or cheap[0]))
+    return tuple(answers)
+
+
+def _interpreting(main: _Scored, second: _Scored | None) -> Answer:
+    """Answer with what leads under agreement and intervention; where nothing does both, under agreement alone."""
+    if second is None:
+        return _answer("interpreting", main, main.leading, None)
+    leads = {c.config.slug for c in second.leading}
+    group = [c for c in main.leading if c.config.slug in leads] or main.leading
+    top = cheapest(group) or main.contenders[0]
+    beside = next((c for c in second.contenders if c.config.slug == top.config.slug), None)
+    return _answer("interpreting", main, group, beside, top)
+
+
+def _answer(
+    purpose: Purpose,
+    scored: _Scored,
+    group: Sequence[Contender],
+    beside: Contender | None,
+    top: Contender | None = None,
+) -> Answer:
+    top = top or next(iter([*group, *scored.contenders]))
+    return Answer(purpose, scored.key, tuple(group), top, beside, scored.reason)
+
+
+def cheapest(group: Sequence[Contender]) -> Contender | None:
+    """Return the cheapest of a group on the device where most were timed, else its first; None of an empty one."""
+    timed = [c for c in group if c.seconds and c.device]
+    devices = [c.device for c in timed]
+    device = max(devices, key=lambda d: (devices.count(d), d), default=None)
+    on = [c for c in timed if c.device == device]
+    return min(
+        on, key=lambda c: (c.seconds or 0.0, c.config.label), default=next(iter(group), None)
+    )

@@ -1,0 +1,88 @@
+"""Tables of all pages, links of sections, words that explain themselves, the search."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness import Site
+
+
+def column(page: Any, name: str) -> list[str]:
+    """Return the values of a column of the first table, in the order in which they stand."""
+    table = page.locator("table.sort").first
+    heads = table.locator("thead th").evaluate_all("h => h.map(x => x.textContent)")
+    at = next(i for i, text in enumerate(heads) if text.strip().startswith(name))
+    cells = table.locator("tbody tr").evaluate_all(
+        "(rows, at) => rows.map(r => (r.cells[at].querySelector('[data-f=value]') || r.cells[at]).textContent.trim())",
+        at,
+    )
+    return list(cells)
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+def test_a_column_sorts_both_ways_and_back_and_the_address_keeps_it(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, watch = open_page(site.url("cost.html"))
+    given = column(page, "Score")
+    button = page.get_by_role("button", name="Sort by Score").first
+    button.click()
+    known = [number(text) for text in given]
+    assert [number(text) for text in column(page, "Score")] == sorted(known, reverse=True)
+    assert page.locator("th[aria-sort]").first.get_attribute("aria-sort") == "descending"
+    button.click()
+    assert [number(text) for text in column(page, "Score")] == sorted(known)
+    address = page.url
+    button.click()
+    assert column(page, "Score") == given
+    assert page.locator("th[aria-sort]").count() == 0
+    again, _ = open_page(address)
+    assert [number(text) for text in column(again, "Score")] == sorted(known)
+    assert watch.problems == []
+
+
+def test_a_table_is_saved_as_it_is_shown(
+    site: Site, open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    page, watch = open_page(site.url("index.html"))
+    with page.expect_download() as download:
+        page.locator("main .tools").first.get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "table.csv")
+    lines = list(csv.reader(io.StringIO((tmp_path / "table.csv").read_text("utf-8"))))
+    assert lines[0][0].startswith("Method")
+    assert [line[1] for line in lines[1:]] == column(page, "Score")
+    assert watch.problems == []
+
+
+def test_a_word_explains_itself_and_a_section_has_its_link(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, watch = open_page(site.url("index.html"))
+    text = page.locator("#help-skill")
+    assert not text.is_visible()
+    page.get_by_role("button", name="Skill", exact=True).first.focus()
+    page.keyboard.press("Enter")
+    assert text.is_visible()
+    page.keyboard.press("Escape")
+    assert not text.is_visible()
+    page.locator("#rests a.here").click()
+    assert page.url.endswith("#rests")
+    assert watch.problems == []
+
+
+def test_names_are_found(site: Site, open_page: Callable[..., Any]) -> None:
+    page, watch = open_page(site.url("search.html"))
+    everything = page.locator("#index li").count()
+    page.get_by_role("searchbox").fill("chefer")
+    assert page.locator("#index li:visible a").all_inner_texts() == ["chefer"]
+    assert page.locator("#found").inner_text() == "1 page found"
+    page.get_by_role("searchbox").fill("")
+    assert page.locator("#index li:visible").count() == everything
+    assert watch.problems == []

@@ -1,0 +1,69 @@
+"""What stands beside each token in the viewer, sinks, and the small pictures of the gallery."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from xbench.bundle import pack
+from xbench.site.beside import correlation, with_tokens
+from xbench.site.charts import LEVELS, viridis
+from xbench.site.thumbnail import HEIGHT, WIDTH, thumbnail
+
+
+def entry(kind: str, grid: Any, reliability: Any = None) -> dict[str, Any]:
+    values = np.asarray(grid, dtype=float)
+    return {
+        "kind": kind,
+        "shape": list(values.shape),
+        "row_reliability": reliability,
+        **pack(values),
+    }
+
+
+def test_correlation_by_hand() -> None:
+    row = np.array([1.0, 2.0, 3.0])
+    assert correlation(row, 5 * row - 2) == 1.0
+    assert correlation(row, -row) == -1.0
+    assert correlation(row, np.array([1.0, 2.0, 1.0])) == 0.0
+    assert correlation(row, np.ones(3)) is None
+
+
+def test_a_reference_shows_its_reliability_and_other_maps_their_correlation_with_it() -> None:
+    grid = [[0.0, 0.2, 1.0], [0.3, 0.1, 0.0], [1.0, 0.0, 0.0]]
+    tokens = [{"content": True}, {"content": True}, {"content": False}]
+    maps = [
+        entry("reference", grid, [0.912, None, None]),
+        entry("method", [grid[0], grid[1][::-1], grid[2]]),
+    ]
+    reference, method = with_tokens({"tokens": tokens, "maps": maps})["maps"]
+    assert reference["beside"] == [0.91, None, None]
+    # Mirrored, (0.3, 0.1, 0) meets (0, 0.1, 0.3): -0.07 / 0.14 x 3 = -13/14 with mean 0.4 / 3.
+    assert method["beside"] == [1.0, -0.93, None]
+
+
+def test_a_sink_is_a_frame_that_most_tokens_attend_to() -> None:
+    grid = np.full((4, 40), 0.01)
+    grid[:3, 7] = 0.2  # three of four tokens
+    grid[0, 20] = grid[1, 20] = 0.2  # half of them is not most
+    tokens = [{"content": True}] * 4
+    made = with_tokens(
+        {"tokens": tokens, "maps": [entry("method", grid), entry("reference", grid)]}
+    )
+    assert [m["sinks"] for m in made["maps"]] == [[7], []]
+
+
+def test_a_thumbnail_is_a_picture_of_the_map() -> None:
+    grid = np.zeros((HEIGHT + 6, 4 * WIDTH))
+    grid[:, 4 * 10 + 3] = 1.0
+    link = thumbnail(entry("method", grid))
+    content = base64.b64decode(link.removeprefix("data:image/png;base64,"))
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    assert picture.size == (WIDTH, HEIGHT)
+    colours = {tuple(bytes.fromhex(viridis(step)[1:])): step for step in (0, LEVELS - 1)}
+    bright = [x for x in range(WIDTH) if colours[picture.getpixel((x, 0))] == LEVELS - 1]
+    assert bright == [10]

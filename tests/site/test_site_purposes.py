@@ -1,0 +1,138 @@
+"""What the first page answers to each purpose, over everything and for one model on one task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from synthetic import METHODS, result, write
+
+from xbench.site.build import build
+from xbench.site.check import problems
+from xbench.site.load import Result
+from xbench.site.overall import overall
+from xbench.site.pages.home import LEADING, leading
+from xbench.site.pages.model import _lines_with_room
+from xbench.site.pages.purposes import Answer, choices
+from xbench.site.tables.tabulate import Tables, tabulate
+
+AGREEMENT, DELETION, ONSET = (
+    ("pearson", "spes-encoder"),
+    ("deletion-auc", None),
+    ("onset-error", "spes-encoder"),
+)
+MEAN, ALIGNED, OCCLUSION, CONTROL = METHODS[0], METHODS[4], METHODS[9], METHODS[12]
+TIMING = ("whisper-timing", {"filter_width": 7}, "attention", False)
+
+
+def planted(
+    method: Any,
+    values: tuple[float, float, float],
+    passes: int = 1,
+    seconds: float = 1,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return a result whose values lie closely around agreement, intervention and error of word starts."""
+    keys = (AGREEMENT, DELETION, ONSET)
+    run = result(method=method, scores=keys, utterances=20, clusters=10, **more)
+    for score, (metric, reference), value in zip(run["scores"], keys, values, strict=True):
+        column = metric if reference is None else f"{metric}@{reference}"
+        run["utterances"][column] = [round(value + 0.001 * (i % 5 - 2), 6) for i in range(20)]
+        score["value"] = value
+    run["cost"] |= {"forward_passes": 20 * passes, "seconds_per_audio_second": seconds}
+    run["cost"] |= {"seconds": seconds}
+    return run
+
+
+def tables(*results: dict[str, Any]) -> Tables:
+    return tabulate([Result(f"{i}.json", "0" * 64, run) for i, run in enumerate(results)])
+
+
+def answers(made: Tables, number: int = 0) -> dict[str, Answer]:
+    given = choices(made, [overall(made, *AGREEMENT), overall(made, *DELETION)])
+    return {answer.purpose: answer for answer in given[number].answers}
+
+
+def methods(answer: Answer) -> set[str]:
+    return {c.config.method for c in answer.group}
+
+
+def test_each_purpose_has_its_own_answer() -> None:
+    found = answers(
+        tables(
+            planted(MEAN, (0.5, 0.8, 0.3)),
+            planted(OCCLUSION, (0.9, 0.8, 0.4), passes=50),
+            planted(TIMING, (0.2, 0.2, 0.1)),
+            planted(ALIGNED, (0.3, 0.3, 0.05)),
+            planted(CONTROL, (0.95, 0.9, 0.01)),  # a control explains nothing and answers nothing
+        )
+    )
+    assert methods(found["word times"]) == {"alignment-heads"}
+    beside = found["word times"].beside
+    assert beside is not None
+    assert beside.numbers.value == 0.1
+    assert methods(found["interpreting"]) == {"occlusion"}
+    under = found["interpreting"].beside
+    assert under is not None
+    assert (under.config.method, under.numbers.value) == ("occlusion", 0.8)
+    # Occlusion needs 50 passes: of the others the one with the highest mean, though it was found worse.
+    assert found["every clip"].top.config.method == "mean-heads"
+    assert found["every clip"].group == ()
+
+
+def test_among_equals_the_cheapest_is_named() -> None:
+    same = (0.5, 0.5, 0.2)
+    found = answers(tables(planted(MEAN, same, seconds=0.5), planted(ALIGNED, same, seconds=0.1)))
+    assert {found[purpose].top.config.method for purpose in ("interpreting", "every clip")} == {
+        "alignment-heads"
+    }
+    assert methods(found["every clip"]) == {"mean-heads", "alignment-heads"}
+
+
+def test_another_model_has_another_answer(tmp_path: Path) -> None:
+    runs = [
+        planted(method, values, model=model)
+        for model, first, second in (("m-one", 0.9, 0.1), ("m-two", 0.1, 0.8))
+        for method, values in ((MEAN, (first,) * 3), (ALIGNED, (second,) * 3))
+    ]
+    made = tables(*runs)
+    given = choices(made, [overall(made, *AGREEMENT)])
+    named = {
+        c.model.name: a.top.config.method
+        for c in given
+        for a in c.answers
+        if c.model and a.purpose == "interpreting"
+    }
+    assert named == {"m-one": "mean-heads", "m-two": "alignment-heads"}
+    assert given[0].model is None
+    out = tmp_path / "site"
+    build([write(tmp_path / "results", runs)], out)
+    assert problems(out) == []
+    home = (out / "index.html").read_text()
+    assert home.count('<details name="choice"') == 3
+    assert "100 ms" in home  # the smaller error of word starts is the answer
+
+
+def test_too_few_speakers_are_said_and_nothing_is_called_best() -> None:
+    runs = [planted(m, (0.5, 0.5, 0.2)) for m in (MEAN, ALIGNED)]
+    for run in runs:
+        run["utterances"]["cluster"] = ["one", "two"] * 10
+    found = answers(tables(*runs))
+    assert found["word times"].group == ()
+    assert found["word times"].reason
+
+
+def test_the_first_page_shows_the_leading_methods_and_the_floor() -> None:
+    several = [("max-heads", {"heads": str(i)}, "attention", False) for i in range(LEADING + 3)]
+    runs = [planted(m, (0.9 - 0.02 * i, 0.5, 0.2)) for i, m in enumerate(several)]
+    table = overall(tables(*runs, planted(CONTROL, (0.0, 0.0, 0.9))), *AGREEMENT)
+    shown = leading(table).standings
+    assert [s.config.control for s in shown] == [False] * LEADING + [True]
+    assert shown[:LEADING] == table.standings[:LEADING]
+
+
+def test_every_section_of_a_model_has_the_same_number_of_lines() -> None:
+    assert _lines_with_room([40, 3]) == 10_000
+    assert _lines_with_room([70, 70, 70]) == 30
+    assert _lines_with_room([100] * 20) == 5
+    assert _lines_with_room([100] * 500) == 0
