@@ -2,7 +2,9 @@
 
 Every family runs as a small random checkpoint (Whisper as the packaged one) with every registered method and
 reference through `xbench.evaluate`, on a few tokens of two packaged clips and a handful of masks: what has a score is
-supported, what is unsupported says why. Usage: python scripts/family_matrix.py docs/families.md
+supported, what is unsupported says why. Usage: python scripts/family_matrix.py docs/families.md [FAMILY ...]
+
+With names of families only these are run, and the cells of all others stay as the page has them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from xbench import Call, RunSpec, evaluate, registry
@@ -32,7 +34,7 @@ CLIPS = ("en-0002", "en-0006")
 # Families of which not even a small random checkpoint can be made, and why.
 UNTESTED = {"fama": "its code comes with the checkpoint and was not at hand"}
 PASSES = {"samples", "steps", "segments", "masks"}  # parameters that say how many passes to take
-LETTERS = {"spes-encoder": "E", "spes-encoder-drop": "D", "spes-input": "I"}
+LETTERS = {"spes-audio": "A", "spes-encoder": "E", "spes-encoder-drop": "D", "spes-input": "I"}
 # References that hide the same cells in the same passes as another one, and so have a score wherever that has one.
 SAME_AS = {
     "spes-encoder-contrast": "spes-encoder-drop",
@@ -158,7 +160,8 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             "|---|---|---|---|",
             *about,
             "",
-            "A cell names the references against which the method has a score: E is `spes-encoder`, D is "
+            "A cell names the references against which the method has a score: A is `spes-audio` (decoder-only models "
+            "alone have it), E is `spes-encoder`, D is "
             "`spes-encoder-drop`, I is `spes-input`. A dash with a number is unsupported, for the reason below "
             "the table. `spes-encoder-contrast` is as D; `spes-encoder-removed` and `spes-encoder-words` are as E, "
             "`spes-input-contrast` and `spes-input-words` as I. Every family ran as a small "
@@ -182,16 +185,36 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
     )
 
 
+def kept(path: Path, chosen: Collection[str]) -> dict[str, dict[str, Cell]]:
+    """Return the cells that a page has of all but the chosen families."""
+    lines = path.read_text("utf-8").splitlines()
+    notes = dict(line.split(". ", 1) for line in lines if line[:1].isdigit())
+    first = next(i for i, line in enumerate(lines) if line.startswith("| method |"))
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines[first:]]
+    header, *body = [row for row in rows[: rows.index([""])] if set(row[0]) != {"-"}]
+    cells: dict[str, dict[str, Cell]] = {}
+    for column, family in enumerate(header[1:], 1):
+        if family not in chosen and family not in UNTESTED:
+            cells[family] = {row[0]: _kept(row[column], notes) for row in body}
+    return cells
+
+
+def _kept(shown: str, notes: Mapping[str, str]) -> Cell:
+    mark, _, number = shown.partition(" ")
+    return (mark, notes[number]) if number else (shown, "")
+
+
 def main() -> None:
-    """Run everything and write the page."""
+    """Run all families, or those that are named, and write the page."""
+    page_path, chosen = Path(sys.argv[1]), sys.argv[2:]
     with tempfile.TemporaryDirectory() as folder:
-        cells = {}
-        for family in families():
+        cells = kept(page_path, chosen) if chosen else {}
+        for family in chosen or families():
             if family in UNTESTED:
                 continue
             print(family, flush=True)
             cells[family] = {n: cell(r) for n, r in run(family, Path(folder)).items()}
-    Path(sys.argv[1]).write_text(page(cells), "utf-8")
+    page_path.write_text(page(cells), "utf-8")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ COMMON: dict[str, Any] = {
     "precision": "float32",
 }
 REFERENCES = (
-    *("spes-encoder", "spes-encoder-drop", "spes-encoder-contrast"),
+    *("spes-audio", "spes-encoder", "spes-encoder-drop", "spes-encoder-contrast"),
     "spes-encoder-removed",
     *("spes-input", "spes-input-contrast"),
 )

@@ -50,8 +50,8 @@ def test_an_interruption_exits_130_without_a_traceback(
     ("settings", "why"),
     [
         (
-            {"model_type": "voxtral", "architectures": ["VoxtralForConditionalGeneration"]},
-            "decoder-only model",
+            {"model_type": "voxtral_realtime"},
+            "step by step",
         ),
         ({"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"]}, "CTC model"),
     ],

@@ -27,7 +27,7 @@ def test_built_ins_come_through_entry_points() -> None:
         registry.methods.names()
     )
     assert list(registry.references.names()) == [
-        *("spes-encoder", "spes-encoder-contrast", "spes-encoder-drop"),
+        *("spes-audio", "spes-encoder", "spes-encoder-contrast", "spes-encoder-drop"),
         *("spes-encoder-removed", "spes-encoder-words"),
         *("spes-input", "spes-input-contrast", "spes-input-words"),
     ]

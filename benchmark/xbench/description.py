@@ -193,12 +193,14 @@ class MethodDescription(Description):
     space: where its map lives: `encoder` = [token, frame], `input` = [token, frame, mel].
     signed: its values may be negative. distribution: its rows are non-negative and sum to one.
     takes: what the implementation is given: the `trace`, or the whole `case` (model and features too).
-    needs: the captures beyond cross-attention that its trace must hold; `words`: it takes the case and
+    needs: the captures beyond attention to the source that its trace must hold; `words`: it takes the case and
         uses the manifest's word times; `partner`: it takes the case and uses another utterance's. Both
         then determine the map too.
     fit: "module:object" of a function (xbench.fitting.FitSplit, **parameters) to what it learned from
         the dev split; the implementation then gets it as keyword `fitted`.
     families: the model families it supports; empty means all.
+    kinds: the kinds of models it supports (`xbench.models.protocol.Kind`). Of these, one whose trace lacks what it
+        needs is refused with that model's reason.
     estimates: the reference whose own estimator it is; against that it shows what a second estimate
         of the same scores, and takes no rank.
     complete: its map sums to f(x) - f(baseline) per token, with parameters `target` and `baseline`.
@@ -215,6 +217,7 @@ class MethodDescription(Description):
     takes: Literal["trace", "case"] = field(default="trace", kw_only=True)
     needs: frozenset[str] = field(default=frozenset(), kw_only=True)
     families: tuple[str, ...] = field(default=(), kw_only=True)
+    kinds: tuple[str, ...] = field(default=("encoder-decoder", "audio-prefix"), kw_only=True)
     cost: str = field(default="1 forward", kw_only=True)
     ignores: str = field(default="", kw_only=True)
     fit: str | None = field(default=None, kw_only=True)

@@ -27,7 +27,8 @@ class Layout:
     tokens: ids of the generated tokens, end of text included: the rows of every stored map.
     texts: their written form. content: indices of the rows that are not special tokens.
     frames: valid encoder frames. melframes: valid spectrogram frames.
-    stride: spectrogram frames per encoder frame. melframe_seconds: their distance in seconds.
+    stride: spectrogram frames per encoder frame, a fraction where these are not evenly spaced (windows then begin at
+    the nearest whole frame). melframe_seconds: their distance in seconds.
     """
 
     tokens: tuple[int, ...]
@@ -35,7 +36,7 @@ class Layout:
     content: tuple[int, ...]
     frames: int
     melframes: int
-    stride: int
+    stride: float
     melframe_seconds: float
 
     def __post_init__(self) -> None:
@@ -139,13 +140,13 @@ def _windows(
     layout: Layout, scoring: Scoring
 ) -> tuple[Int[np.ndarray, " frame"], Int[np.ndarray, " frame"]]:
     offset = layout.stride // 2 if scoring.window == "centred" else 0
-    edges = layout.stride * np.arange(layout.frames + 1) - offset
+    edges = np.rint(layout.stride * np.arange(layout.frames + 1) - offset).astype(int)
     edges = np.clip(edges, 0, layout.melframes)
     starts, stops = edges[:-1], edges[1:]
     if layout.frames < 1 or not (starts < stops).all():
         raise UsageError(
             f"layout: {layout.melframes} spectrogram frames are too few for {layout.frames} "
-            f"encoder frames of {layout.stride} each"
+            f"encoder frames of {layout.stride:g} each"
         )
     return starts, stops
 
@@ -159,7 +160,9 @@ def expand(
     frame.
     Shapes: [token, frame] to [token, melframe]. Source: protocol section 7.6.
     """
-    columns = np.minimum(np.arange(layout.melframes) // layout.stride, layout.frames - 1)
+    columns = np.minimum(np.arange(layout.melframes) // layout.stride, layout.frames - 1).astype(
+        int
+    )
     return values[:, columns].astype(np.float64)
 
 

@@ -18,9 +18,11 @@ from xbench.description import indices
 from xbench.errors import Unsupported
 from xbench.maps import Layout
 
-# What a method may ask for beside cross-attention.
+# What a method may ask for beside the attention to the source. `source-projections` are those of the blocks by which
+# text attends to the source, whatever they are: cross-attention, or the self-attention of a decoder-only model.
 CAPTURES = frozenset(
     {
+        "source-projections",
         "decoder-attention",
         "encoder-attention",
         "cross-projections",
@@ -29,6 +31,8 @@ CAPTURES = frozenset(
     }
 )
 
+# The stacks by which text attends to its source: cross-attention, or the only stack of a decoder-only model.
+SOURCES = frozenset({"cross", "self"})
 
 # The frames whose share of attention every trace states (`Trace.sinks`): sinks of Whisper are two or three.
 SINK_FRAMES = 3
@@ -124,22 +128,37 @@ class AttentionBlock:
 class Trace:
     """A captured pass, ready for methods.
 
-    cross_attention: valid frames only, rows sum to one. padding_mass: share of each row that lay
-    on padding before the crop. decoder_attention, encoder_attention: all positions (prompt and
+    The *source* is what text attends to: the encoder output (by cross-attention), or the audio positions of a
+    decoder-only model (by self-attention). source_attention: attention to it, valid frames only, rows sum to one.
+    padding_mass: share of each row that lay elsewhere before the crop: on padding or, in self-attention, on text.
+    decoder_attention, encoder_attention: all positions (prompt and
     padding included), where asked for. blocks: projections per layer under "cross", "decoder",
-    "encoder", where asked for. prompt_length: row i of a map is position prompt_length - 1 + i.
-    prompt_attention: cross-attention of the prompt positions that predict no generated token, cropped
-    like the others; None where the trace was made without it.
+    "encoder", where asked for; under "self" those of a decoder-only model.
+    prompt_length: row i of a map is position prompt_length - 1 + i. first_column: where the source begins among the
+    positions that are attended to; 0 but in a decoder-only model, whose audio has text before it.
+    prompt_attention: attention to the source of the prompt positions that see all of it and predict no generated
+    token, cropped like the others; None where the trace was made without it.
     """
 
     layout: Layout
-    cross_attention: Float[Tensor, "layer head token frame"]
+    source_attention: Float[Tensor, "layer head token frame"]
     padding_mass: Float[Tensor, "layer head token"]
     prompt_length: int
+    first_column: int = 0
     decoder_attention: Float[Tensor, "layer head position position"] | None = None
     encoder_attention: Float[Tensor, "encoderlayer encoderhead source source"] | None = None
     blocks: Mapping[str, tuple[AttentionBlock, ...]] = field(default_factory=dict)
     prompt_attention: Float[Tensor, "layer head prompt frame"] | None = None
+
+    @property
+    def cross_attention(self) -> Float[Tensor, "layer head token frame"]:
+        """`source_attention`, by the name that plugins for encoder-decoders use."""
+        return self.source_attention
+
+    @property
+    def audio_share(self) -> Float[Tensor, "layer head token"]:
+        """The share of each row that lies on the source's valid frames: 1 - padding_mass."""
+        return 1 - self.padding_mass
 
     def sinks(self, frames: int = SINK_FRAMES) -> Float[Tensor, "layer head"]:
         """Return the share of each head's attention that lies on its `frames` most attended frames.
@@ -148,7 +167,7 @@ class Trace:
         head that follows the audio gives few frames a large share of all tokens; a sink takes it.
         """
         content = list(self.layout.content) or list(range(len(self.layout.tokens)))
-        shares = self.cross_attention[:, :, content].mean(2)
+        shares = self.source_attention[:, :, content].mean(2)
         return shares.topk(min(frames, shares.shape[-1])).values.sum(-1)
 
     def stack(self, name: str, layers: str = "all") -> tuple[AttentionBlock, ...]:
@@ -161,6 +180,10 @@ class Trace:
             raise Unsupported(f"this model's trace holds no {name} projections")
         return tuple(blocks[index] for index in indices("layer", layers, len(blocks)))
 
+    def source_stack(self, layers: str = "all") -> tuple[AttentionBlock, ...]:
+        """Return the chosen blocks by which text attends to the source: cross-attention, or the only stack there is."""
+        return self.stack("self" if "self" in self.blocks else "cross", layers)
+
     def stream(self, block: AttentionBlock) -> Stream:
         """Return the residual stream around a block; raise Unsupported where it is not known."""
         if block.stream is None:
@@ -168,26 +191,36 @@ class Trace:
         return block.stream
 
     def crop(self, relevance: Float[Tensor, "position source"]) -> Float[Tensor, "token frame"]:
-        """Bring a matrix over all positions and frames into the form of a map: `crop` for one head."""
-        return crop(relevance[None, None], self.prompt_length, self.layout)[0][0, 0]
+        """Bring a matrix over all positions and columns into the form of a map: `crop` for one head."""
+        return self.crop_heads(relevance[None, None])[0, 0]
+
+    def crop_heads(
+        self, relevance: Float[Tensor, "layer head position source"]
+    ) -> Float[Tensor, "layer head token frame"]:
+        """Bring matrices over all positions and columns into the form of maps: `crop` without the mass."""
+        return crop(relevance, self.prompt_length, self.layout, self.first_column)[0]
 
 
 def crop(
-    attention: Float[Tensor, "layer head position source"], prompt_length: int, layout: Layout
+    attention: Float[Tensor, "layer head position source"],
+    prompt_length: int,
+    layout: Layout,
+    first_column: int = 0,
 ) -> tuple[Float[Tensor, "layer head token frame"], Float[Tensor, "layer head token"]]:
     """Keep the rows that predict generated tokens and the valid frames; renormalise rows.
 
-    Returns the cropped attention and the mass it had on padding. A row with no mass at all on
+    Returns the cropped attention and the mass it had elsewhere. A row with no mass at all on
     valid frames stays zero (and is then counted as constant by the metrics).
     """
     first = prompt_length - 1
-    return _cropped(attention[:, :, first : first + len(layout.tokens)], layout.frames)
+    rows = attention[:, :, first : first + len(layout.tokens)]
+    return _cropped(rows, slice(first_column, first_column + layout.frames))
 
 
 def _cropped(
-    rows: Float[Tensor, "layer head row source"], frames: int
+    rows: Float[Tensor, "layer head row source"], columns: slice
 ) -> tuple[Float[Tensor, "layer head row frame"], Float[Tensor, "layer head row"]]:
-    valid = rows[..., :frames]
+    valid = rows[..., columns]
     mass = valid.sum(-1, keepdim=True)
     cropped = torch.where(mass > 0, valid / mass.clamp_min(torch.finfo(mass.dtype).tiny), valid)
     return cropped, (1 - mass.squeeze(-1) / rows.sum(-1)).clamp(0, 1)
@@ -198,25 +231,43 @@ def build_trace(
     layout: Layout,
     prompt_length: int,
     needs: frozenset[str] | set[str],
+    audio: slice | None = None,
 ) -> Trace:
-    """Make a trace out of captured blocks ("cross" always, others as `needs` says)."""
-    cross = torch.stack([block.attention() for block in blocks["cross"]])
-    cross_attention, padding_mass = crop(cross, prompt_length, layout)
-    prompt_attention, _ = _cropped(cross[:, :, : prompt_length - 1], layout.frames)
+    """Make a trace out of captured blocks (those that attend to the source always, others as `needs` says).
+
+    audio: the positions of the audio in the only stack of a decoder-only model, whose blocks are under "self"; None
+    for an encoder-decoder, whose blocks to the source are under "cross".
+    """
+    source = "cross" if audio is None else "self"
+    first = prompt_length - 1
+    first_column, first_row = (0, 0) if audio is None else (audio.start, min(audio.stop, first))
+    # In pieces of one layer: of a decoder-only model a layer's whole attention is far larger than what is kept of it.
+    kept_rows, prompt_rows, masses = [], [], []
+    columns = slice(first_column, first_column + layout.frames)
+    for block in blocks[source]:
+        rows = block.attention(slice(first_row, None))
+        seen, token = rows[:, : first - first_row], rows[:, first - first_row :]
+        cropped, mass = _cropped(token[None, :, : len(layout.tokens)], columns)
+        kept_rows.append(cropped[0])
+        masses.append(mass[0])
+        prompt_rows.append(_cropped(seen[None], columns)[0][0])
 
     def attention(stack: str) -> Tensor | None:
         if f"{stack}-attention" not in needs:
             return None
         return torch.stack([block.attention() for block in blocks[stack]])
 
-    kept = {name: stack for name, stack in blocks.items() if f"{name}-projections" in needs}
+    wanted = {name for name in blocks if f"{name}-projections" in needs}
+    if "source-projections" in needs:
+        wanted.add(source)
     return Trace(
         layout=layout,
-        cross_attention=cross_attention,
-        padding_mass=padding_mass,
+        source_attention=torch.stack(kept_rows),
+        padding_mass=torch.stack(masses),
         prompt_length=prompt_length,
+        first_column=first_column,
         decoder_attention=attention("decoder"),
         encoder_attention=attention("encoder"),
-        blocks=kept,
-        prompt_attention=prompt_attention,
+        blocks={name: stack for name, stack in blocks.items() if name in wanted},
+        prompt_attention=torch.stack(prompt_rows),
     )

@@ -4,6 +4,7 @@ A cell is the smallest part that can be hidden:
 
     EncoderFrames      a frame of the encoder output [frame, dim], hidden in all channels at once
     SpectrogramCells   one mel channel of one spectrogram frame [melframe, mel]
+    AudioPositions     an audio position of a decoder-only model, where its audio stands among text
 
 Only cells that carry audio can be hidden: the padding of a fixed window stays what it was.
 
@@ -14,14 +15,16 @@ A hidden cell takes a *neutral value*, by name:
     minimum         the smallest value of the utterance: silence, where the scale is logarithmic
     removed         no value: the frame's key is taken out of the decoder's cross-attention (encoder frames only). A
                     zeroed frame still has a key, and takes its part of every softmax; a removed one does not
+    key-removed     nothing: no position reads it any more, in no layer (audio positions, whose `mean` is channel-mean)
 
-Both classes have the same members:
+All classes have the same members:
 
     values          the valid cells as they are, [position, channel]
     shape           the shape of one mask
     positions       how many positions one mask sends through the network; decides how many masks fit into a batch
     clean           the pass with nothing hidden
     logits          runs the model on other values of the cells, with gradients
+    whole           the logits while cells are hidden, from whole passes of the model: what fast ones are held against
     encoded         the encoder output while cells are hidden; where frames are removed, those that are left
     passes          the fast function from masks to the model's output
     trial_segments  parts of the cells that are large enough to matter when they are hidden, for checks
@@ -44,15 +47,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xbench.case import Case
+from xbench.errors import Unsupported
 from xbench.hiding.effect import Clean, Hidden, Perturbed
 from xbench.hiding.segments import Segmentation, frame_segments, grid_segments
 from xbench.models.device import FLOAT32
-from xbench.models.optional import FreezesPadding, MasksInput, RemovesFrames, offers
+from xbench.models.optional import FreezesPadding, MasksInput, ReadsPrefix, RemovesFrames, offers
 from xbench.models.protocol import Keep, SpeechModel
 
 Space = Literal["input", "encoder"]
 
 _NEUTRAL_WORDS = {
+    ("encoder", "mean"): "mean of each channel over the valid positions",
+    ("encoder", "key-removed"): "none: no position reads it, in no layer",
     ("encoder", "zero"): "zero vector",
     ("encoder", "channel-mean"): "mean of each channel over the valid frames",
     ("encoder", "minimum"): "smallest value of the encoder output",
@@ -108,6 +114,10 @@ class EncoderFrames:
     def clean(self) -> Clean:
         """The pass with nothing hidden."""
         return _clean(self.case, self._output)
+
+    def whole(self, hidden: Hidden) -> Float[Tensor, "batch token vocab"]:
+        """Return the logits while cells are hidden, from whole passes."""
+        return self.case.model.logits(self.encoded(hidden), self.case.hypothesis)
 
     def logits(
         self, values: Float[Tensor, "batch frame dim"]
@@ -211,6 +221,10 @@ class SpectrogramCells:
         """The pass with nothing hidden."""
         return _clean(self.case, self._output)
 
+    def whole(self, hidden: Hidden) -> Float[Tensor, "batch token vocab"]:
+        """Return the logits while cells are hidden, from whole passes."""
+        return self.case.model.logits(self.encoded(hidden), self.case.hypothesis)
+
     def logits(
         self, values: Float[Tensor, "batch melframe mel"]
     ) -> Float[Tensor, "batch token vocab"]:
@@ -267,6 +281,90 @@ class SpectrogramCells:
         return replaced(valid.to(dtype), neutral_value(valid, self.neutral).to(dtype), hidden)
 
 
+@dataclass(frozen=True, eq=False)
+class AudioPositions:
+    """The audio positions of a decoder-only model. Every mask runs all that stands from the first of them on.
+
+    neutral: `zero`, `mean` or `key-removed`. Each position and layer mixes what stands before it, so a zeroed position
+    fills up with its surroundings; one whose key is removed is read by none. Raises Unsupported for an encoder-decoder.
+    """
+
+    case: Case
+    neutral: str = "zero"
+    space: Literal["encoder"] = "encoder"
+
+    def __post_init__(self) -> None:
+        """Refuse a model whose audio does not stand among text."""
+        if not offers(self.case.model, ReadsPrefix):
+            raise Unsupported(
+                f"model '{self.case.model.info.name}' has no audio positions: its text reads an encoder output, of "
+                "which spes-encoder and spes-input hide parts"
+            )
+
+    @cached_property
+    def _frames(self) -> EncoderFrames:
+        return EncoderFrames(self.case, "channel-mean" if self.neutral == "mean" else "zero")
+
+    @property
+    def values(self) -> Float[Tensor, "frame dim"]:
+        """What stands at the valid positions."""
+        return self._frames.values
+
+    @property
+    def shape(self) -> tuple[int]:
+        """One cell per valid position."""
+        return self._frames.shape
+
+    @property
+    def positions(self) -> int:
+        """The positions that a mask can change: audio and all that follows it."""
+        before: int = self._model.audio_positions(self.case.hypothesis).start
+        return self._frames.positions - before
+
+    @property
+    def clean(self) -> Clean:
+        """The pass with nothing hidden."""
+        return self._frames.clean
+
+    def logits(
+        self, values: Float[Tensor, "batch frame dim"]
+    ) -> Float[Tensor, "batch token vocab"]:
+        """Run the model on other values at the valid positions, with gradients."""
+        return self._frames.logits(values)
+
+    def encoded(self, hidden: Hidden) -> Float[Tensor, "batch frame dim"]:
+        """Return what stands at the positions, also at those that are not read."""
+        return self._heard(hidden)[0]
+
+    def whole(self, hidden: Hidden) -> Float[Tensor, "batch token vocab"]:
+        """Return the logits while positions are hidden, from whole passes."""
+        audio, keys = self._heard(hidden)
+        if keys is None:
+            return self.case.model.logits(audio, self.case.hypothesis)
+        return self._model.logits_without_keys(audio, keys, self.case.hypothesis)
+
+    def passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
+        """Return the function from masks to the output, which reads what stands before the audio once."""
+        assert offers(model, ReadsPrefix)
+        reading = model.audio_reading(self.case.hypothesis)
+        return lambda hidden: reading(*self._heard(hidden))
+
+    def _heard(self, hidden: Hidden) -> tuple[Float[Tensor, "batch frame dim"], Keep | None]:
+        """Return what stands at the positions, and which of them have keys (None: all)."""
+        if self.neutral != "key-removed":
+            return self._frames.encoded(hidden), None
+        return self._frames._output.expand(len(hidden), -1, -1), self._frames._keep(hidden)
+
+    def trial_segments(self) -> Segmentation:
+        """Return each position as a segment of its own."""
+        return self._frames.trial_segments()
+
+    @property
+    def _model(self) -> ReadsPrefix:
+        assert offers(self.case.model, ReadsPrefix)
+        return self.case.model
+
+
 def replaced(
     values: Float[Tensor, "position channel"], neutral: Float[Tensor, " channel"], hidden: Hidden
 ) -> Float[Tensor, "batch position channel"]:
@@ -294,7 +392,7 @@ def _clean(case: Case, encoded: Float[Tensor, "1 frame dim"]) -> Clean:
     return Clean(logits, torch.tensor(case.hypothesis.tokens, device=logits.device))
 
 
-Cells = EncoderFrames | SpectrogramCells
+Cells = EncoderFrames | SpectrogramCells | AudioPositions
 
 
 def cells_of(case: Case, space: Space, neutral: str | None = None) -> Cells:

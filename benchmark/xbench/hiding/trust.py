@@ -66,12 +66,7 @@ def _difference(cells: Cells, precision: Precision) -> tuple[float, float]:
     assert way is not None  # the same model has just run in it
     masks = _masks(cells)
     with FLOAT32.products():
-        expected = torch.cat(
-            [
-                cells.case.model.logits(cells.encoded(mask[None]), cells.case.hypothesis)
-                for mask in masks
-            ]
-        ).float()
+        expected = torch.cat([cells.whole(mask[None]) for mask in masks]).float()
     largest, eps = float(expected.abs().max()), precision.eps
     effect = float((expected - cells.clean.logits).abs().max())
     # Allowed: the rounding of whole logits, but at most a share of what hiding changes, so that doing nothing fails;

@@ -148,6 +148,8 @@ def _twin(network: nn.Module, dtype: torch.dtype) -> _Made | None:
     network = _with(network, path, nn.Identity())
     changes = Changes()
     if dtype != projection.weight.dtype:
+        if _normalises_heads(network):
+            return None
         network = _products_in(copy.deepcopy(network), dtype, changes)
     weight = projection.weight.detach()
     return _Made(
@@ -157,6 +159,15 @@ def _twin(network: nn.Module, dtype: torch.dtype) -> _Made | None:
         vocabulary=len(weight),
         changes=changes,
     )
+
+
+def _normalises_heads(network: nn.Module) -> bool:
+    """Say whether the decoder normalises queries and keys per head, as Qwen3 does.
+
+    A position of zeros then has a query of zeros, and attends to all alike. Rounding makes it a tiny vector instead,
+    which the norm blows up to a direction of its own: an error as large as the effect.
+    """
+    return any(hasattr(module, "q_norm") for module in network.get_decoder().modules())
 
 
 def _products_in(network: nn.Module, dtype: torch.dtype, changes: Changes) -> nn.Module:

@@ -36,16 +36,16 @@ from xbench.trace import Trace
 
 def raw_attention(trace: Trace, *, layer: int, head: int) -> Float[Tensor, "token frame"]:
     """Return the cross-attention of one head of one decoder layer, counted from 0."""
-    layers, heads = trace.cross_attention.shape[:2]
+    layers, heads = trace.source_attention.shape[:2]
     check_index("layer", layer, layers)
     check_index("head", head, heads)
-    return trace.cross_attention[layer, head]
+    return trace.source_attention[layer, head]
 
 
 def mean_layers(trace: Trace, *, head: int) -> Float[Tensor, "token frame"]:
     """Return the mean over all layers of one head index, counted from 0."""
-    check_index("head", head, trace.cross_attention.shape[1])
-    return trace.cross_attention[:, head].mean(0)
+    check_index("head", head, trace.source_attention.shape[1])
+    return trace.source_attention[:, head].mean(0)
 
 
 def mean_heads(trace: Trace, *, layers: str, heads: str = "all") -> Float[Tensor, "token frame"]:
@@ -102,7 +102,7 @@ def variance_weighted(trace: Trace, *, layers: str, heads: str) -> Float[Tensor,
 
 def select(trace: Trace, layers: str, heads: str) -> Float[Tensor, "chosen token frame"]:
     """Return the maps of the chosen heads of the chosen decoder layers, one after the other."""
-    return choose(trace.cross_attention, layers, heads)
+    return choose(trace.source_attention, layers, heads)
 
 
 def choose(

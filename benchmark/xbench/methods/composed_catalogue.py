@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xbench.description import MethodDescription, Parameter
 
+_SOURCE = frozenset({"source-projections"})
 _CROSS = frozenset({"cross-projections"})
 _WITH_ENCODER = _CROSS | {"encoder-projections"}
 _ALL = _WITH_ENCODER | {"decoder-projections"}
@@ -73,7 +74,7 @@ ATTENTION_FLOW = MethodDescription(
 VALUE_NORM = MethodDescription(
     name="value-norm",
     version="1",
-    summary="norm of the value vectors that cross-attention adds up, not their weights alone",
+    summary="norm of the value vectors that attention to the source adds up, not their weights alone",
     source="Kobayashi et al. 2020, arXiv 2004.10102",
     implementation="xbench.methods.norms:value_norm",
     parameters=(
@@ -88,7 +89,7 @@ VALUE_NORM = MethodDescription(
     ),
     kind="attention",
     distribution=True,
-    needs=_CROSS,
+    needs=_SOURCE,
     ignores="everything before the encoder output, the residual stream, and everything after the block",
 )
 VALUE_NORM_RESLN = MethodDescription(

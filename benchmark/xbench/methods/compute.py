@@ -40,6 +40,10 @@ def check_supported(description: MethodDescription, info: ModelInfo) -> None:
     """Raise Unsupported, with the reason, for a method that asks for what the model does not have."""
     if description.families and info.family not in description.families:
         raise Unsupported(f"it supports {', '.join(description.families)}, not {info.family}")
+    if info.kind not in description.kinds:
+        raise Unsupported(
+            f"it explains models of kind {', '.join(description.kinds)}; '{info.name}' is of kind {info.kind}"
+        )
     if description.space == "input" and not info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)
     for capture in sorted(description.needs & info.lacking.keys()):

@@ -61,7 +61,7 @@ def fit_greedy_heads(split: FitSplit, *, k: int) -> Learned:
     candidates = list(_ranked(split))[:_CANDIDATES]
     if not candidates:
         raise Unsupported("no head has a score on the split they are selected on")
-    sums = [torch.zeros_like(case.trace.cross_attention[0, 0]) for case in split.cases]
+    sums = [torch.zeros_like(case.trace.source_attention[0, 0]) for case in split.cases]
     chosen: list[Head] = []
     scores: list[float] = []
     while len(chosen) < min(k, len(candidates)):
@@ -77,7 +77,7 @@ def fit_greedy_heads(split: FitSplit, *, k: int) -> Learned:
         chosen.append(best)
         scores.append(tried[best])
         sums = [
-            total + case.trace.cross_attention[best]
+            total + case.trace.source_attention[best]
             for total, case in zip(sums, split.cases, strict=True)
         ]
     return Learned({"heads": [list(head) for head in chosen], "scores": scores})
@@ -87,7 +87,7 @@ def _size(split: FitSplit) -> tuple[int, int]:
     """Return how many layers and heads the decoder has."""
     if not split.cases:
         raise Unsupported("there is no utterance to select heads on")
-    layers, heads = split.cases[0].trace.cross_attention.shape[:2]
+    layers, heads = split.cases[0].trace.source_attention.shape[:2]
     return layers, heads
 
 
@@ -109,7 +109,7 @@ def _mean_score(
     """Return the mean score of a head, or of its mean with heads whose sums and number are given."""
     sums, size = among or ([torch.zeros(())] * len(split.cases), 0)
     scores = [
-        split.score(_grid((total + case.trace.cross_attention[head]) / (size + 1)), case).value
+        split.score(_grid((total + case.trace.source_attention[head]) / (size + 1)), case).value
         for total, case in zip(sums, split.cases, strict=True)
     ]
     defined = [score for score in scores if score is not None]
@@ -141,7 +141,7 @@ def greedy_heads(trace: Trace, *, k: int, fitted: Fitted) -> Float[Tensor, "toke
 
 
 def _mean_of(trace: Trace, fitted: Fitted) -> Float[Tensor, "token frame"]:
-    chosen = [trace.cross_attention[layer, head] for layer, head in fitted.learned.facts["heads"]]
+    chosen = [trace.source_attention[layer, head] for layer, head in fitted.learned.facts["heads"]]
     return torch.stack(chosen).mean(0)
 
 

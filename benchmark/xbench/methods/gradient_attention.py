@@ -6,6 +6,7 @@
                           encoder block           R_ii += Abar R_ii
                           decoder self-attention  R_qq += Abar R_qq,  R_qi += Abar R_qi
                           cross-attention         R_qi += N(R_qq)^T Abar N(R_ii)
+                        a decoder-only model has the second rule alone; its map is R_qq at the audio positions
                         N(R) = rows of R - Id divided by their sums, plus Id; a row of Id has nothing to
                         divide and stays Id (the original sets its NaN to 0)
 
@@ -21,7 +22,7 @@ Barkan et al. 2021; Selvaraju et al. 2017.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -32,6 +33,7 @@ from xbench.case import Case
 from xbench.description import indices
 from xbench.hiding.effect import read_out
 from xbench.models.attention_gradients import BlockGradient, attention_gradients
+from xbench.models.optional import ReadsPrefix, offers
 
 _PIECE = 32  # positions whose gradients are formed at a time
 
@@ -71,12 +73,19 @@ def _cross_rows(case: Case, row: Row, layers: str, target: str) -> Float[Tensor,
         partial(read_out, case.hypothesis, target),
         whole_network=False,
     ):
-        cross = blocks["cross"]
+        cross = blocks["self" if "self" in blocks else "cross"]
         chosen = [cross[layer] for layer in indices("layer", layers, len(cross))]
         for token in range(tokens.stop - tokens.start):
             position = len(case.hypothesis.prompt) - 1 + tokens.start + token
             rows.append(torch.stack([row(block, token, position) for block in chosen]).mean(0))
-    return torch.stack(rows)[:, : case.features.frames]
+    return _columns(case, torch.stack(rows))
+
+
+def _columns(case: Case, rows: Float[Tensor, "token source"]) -> Float[Tensor, "token frame"]:
+    """Keep the valid frames: those of a decoder-only model stand behind the text before its audio."""
+    model = case.model
+    first = model.audio_positions(case.hypothesis).start if offers(model, ReadsPrefix) else 0
+    return rows[:, first : first + case.features.frames]
 
 
 def chefer(case: Case, *, target: str) -> Float[Tensor, "token frame"]:
@@ -90,13 +99,28 @@ def chefer(case: Case, *, target: str) -> Float[Tensor, "token frame"]:
         whole_network=True,
     ):
         for token in range(tokens.stop - tokens.start):
+            position = len(case.hypothesis.prompt) - 1 + tokens.start + token
+            if "self" in blocks:
+                only = (_relevance(block, token) for block in blocks["self"])
+                rows.append(one_stack_row(only, position))
+                continue
             encoder, decoder, cross = (
                 [_relevance(block, token) for block in blocks[stack]]
                 for stack in ("encoder", "decoder", "cross")
             )
-            position = len(case.hypothesis.prompt) - 1 + tokens.start + token
             rows.append(chefer_row(encoder, decoder, cross, position))
-    return torch.stack(rows)[:, : case.features.frames]
+    return _columns(case, torch.stack(rows))
+
+
+def one_stack_row(
+    blocks: Iterable[Float[Tensor, "position position"]], position: int
+) -> Float[Tensor, " position"]:
+    """Return one row of R_qq - Id from the Abar of the blocks of a decoder-only model, first layer first."""
+    excess: Tensor | None = None
+    for block in blocks:
+        excess = block if excess is None else excess + block + block @ excess
+    assert excess is not None
+    return excess[position]
 
 
 def _relevance(block: BlockGradient, token: int) -> Float[Tensor, "position source"]:

@@ -32,7 +32,7 @@ from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.spec import Call
-from xbench.trace import Trace
+from xbench.trace import SOURCES, Trace
 
 _PLAIN = (int, float, str, bool, type(None))  # what nobody can write into
 
@@ -75,11 +75,14 @@ def _only(trace: Trace, needs: Set[str]) -> Trace:
         found: Tensor | None = getattr(trace, f"{stack}_attention")
         return found if f"{stack}-attention" in needs else None
 
+    source = SOURCES if "source-projections" in needs else frozenset()
     return replace(
         trace,
         decoder_attention=attention("decoder"),
         encoder_attention=attention("encoder"),
-        blocks={k: v for k, v in trace.blocks.items() if f"{k}-projections" in needs},
+        blocks={
+            k: v for k, v in trace.blocks.items() if f"{k}-projections" in needs or k in source
+        },
     )
 
 

@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xbench.trace import AttentionBlock, Stream, Trace, crop
+from xbench.trace import AttentionBlock, Stream, Trace
 
 _PIECE = 16  # query positions at a time
 _TINY = torch.finfo(torch.float32).tiny
@@ -43,14 +43,13 @@ _TINY = torch.finfo(torch.float32).tiny
 def value_norm(trace: Trace, *, layers: str, heads: str) -> Float[Tensor, "token frame"]:
     """Return the mean over layers of the norms of the transformed values, rows normalised."""
     norms = []
-    for block in trace.stack("cross", layers):
+    for block in trace.source_stack(layers):
         vectors = block.transformed()
         if heads == "together":
             norms.append(vector_norms(block, vectors))
         else:
             norms.append(torch.einsum("hps,sh->ps", block.attention(), vectors.norm(dim=-1)))
-    cropped, _ = crop(torch.stack(norms)[:, None], trace.prompt_length, trace.layout)
-    return cropped.mean((0, 1))
+    return trace.crop_heads(torch.stack(norms)[:, None]).mean((0, 1))
 
 
 @torch.no_grad()

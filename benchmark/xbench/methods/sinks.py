@@ -143,7 +143,7 @@ def _quotient(
 
 
 def _rows(trace: Trace, layers: str, heads: str, rows: str) -> _Rows:
-    weights = choose(trace.cross_attention, layers, heads)
+    weights = choose(trace.source_attention, layers, heads)
     generated = list(range(weights.shape[1]))
     if rows != "all":
         content = list(trace.layout.content) if rows == "content" else []

@@ -13,6 +13,7 @@ A baseline is the x that stands for "nothing was heard": every cell has a neutra
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Scores:
         with differentiable_attention():
             scores = self(cells[None])
         case = self.cells.case
-        sources = -(-len(case.features.values) // case.features.stride)
+        sources = math.ceil(len(case.features.values) / case.features.stride)
         through = sources if self.space == "input" else scores.shape[1]
         per_pass = tokens_per_pass(case.model, through, sources)
         parts = vector_jacobian_products(scores, [cells], per_pass)

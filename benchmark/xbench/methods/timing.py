@@ -44,7 +44,7 @@ Scale = Callable[[Float[np.ndarray, "head token frame"]], Float[np.ndarray, "hea
 def alignment_heads(case: Case) -> Float[Tensor, "token frame"]:
     """Return the mean over the heads that the checkpoint publishes for alignment."""
     trace = _trace(case)
-    return torch.stack([trace.cross_attention[pair] for pair in _published(case)]).mean(0)
+    return torch.stack([trace.source_attention[pair] for pair in _published(case)]).mean(0)
 
 
 def whisper_timing(case: Case, *, filter_width: int) -> Float[Tensor, "token frame"]:

@@ -15,6 +15,7 @@ transient gradients, chunked to 256 MiB or one token.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -106,11 +107,14 @@ def attention_gradients(
 ) -> Iterator[tuple[slice, Mapping[str, tuple[BlockGradient, ...]]]]:
     """Yield, chunk by chunk of tokens, the blocks under "cross" with their gradients.
 
-    With `whole_network` also "decoder" and "encoder"; without it, no gradient enters the encoder.
+    With `whole_network` also "decoder" and "encoder"; without it, no gradient enters the encoder. Of a decoder-only
+    model yield those under "self" alone, and let no gradient enter the audio encoder.
     Raises Unsupported for a model whose attention cannot be reached or rebuilt.
     """
     stacks = _stacks(model, whole_network=whole_network)
-    positions, sources = len(hypothesis.tokens) + len(hypothesis.prompt), _sources(features)
+    whole_network = whole_network and "self" not in stacks
+    positions = len(hypothesis.tokens) + len(hypothesis.prompt)
+    sources = positions if "self" in stacks else _sources(features)
     per_pass = tokens_per_pass(model, sources if whole_network else positions, sources)
     fused = per_pass == 1 and features.values.device.type == "cpu"
     contexts: dict[str, list[Tensor | None]] = {
@@ -155,7 +159,7 @@ def attention_gradients(
 
 def _sources(features: Features) -> int:
     """Return how many frames the encoder puts out for these features, padding included."""
-    return -(-len(features.values) // features.stride)
+    return math.ceil(len(features.values) / features.stride)
 
 
 def _stacks(model: SpeechModel, *, whole_network: bool) -> dict[str, Stack]:
@@ -165,6 +169,8 @@ def _stacks(model: SpeechModel, *, whole_network: bool) -> dict[str, Stack]:
         )
     stacks = model.attention_stacks()
     wanted = ("cross", "decoder", "encoder") if whole_network else ("cross",)
+    if "self" in stacks:
+        return {"self": stacks["self"]}
     for name in wanted:
         if name not in stacks:
             raise Unsupported(model.info.lacking[f"{name}-attention"])

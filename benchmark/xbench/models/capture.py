@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xbench.maps import Layout
-from xbench.trace import AttentionBlock, Norm, Stream, Trace, build_trace
+from xbench.trace import SOURCES, AttentionBlock, Norm, Stream, Trace, build_trace
 
 # What an attention module was given by keyword, and what its submodules returned (batch axis dropped).
 Seen = dict[str, Any]
@@ -51,7 +51,9 @@ class PreNorm:
 
 @dataclass(frozen=True)
 class Stack:
-    """The attention modules of one kind ("cross", or self-attention: "decoder", "encoder"), first layer first.
+    """The attention modules of one kind ("cross", or self-attention: "decoder", "encoder", "self"), first layer first.
+
+    "self" is the only stack of a decoder-only model, which attends to audio and text alike.
 
     heads: query heads; where fewer heads share keys and values, these are repeated to as many.
     causal: a position attends to itself and earlier ones only. output: name of the output projection.
@@ -114,23 +116,30 @@ def captured_trace(
     layout: Layout,
     prompt_length: int,
     needs: Set[str],
+    audio: slice | None = None,
 ) -> Trace:
     """Run a pass with a batch of one, nothing of its input hidden, and return what was captured of it.
 
-    Cross-attention is always part of it, other stacks where `needs` names their attention or projections.
+    The attention to the source is always part of it, other stacks where `needs` names their attention or projections.
+    audio: as `build_trace`.
     """
     wanted = {
         name: stack
         for name, stack in stacks.items()
-        if name == "cross" or needs & {f"{name}-attention", f"{name}-projections"}
+        if name in SOURCES or needs & {f"{name}-attention", f"{name}-projections"}
     }
-    with captured_blocks(wanted, {n for n in wanted if f"{n}-projections" in needs}) as readers:
+    known = {f"{name}-{kind}" for name in wanted for kind in ("attention", "projections")}
+    projected = {n for n in wanted if f"{n}-projections" in needs}
+    if "source-projections" in needs:
+        projected |= wanted.keys() & SOURCES
+    with captured_blocks(wanted, projected) as readers:
         run()
     return build_trace(
         {name: tuple(read() for read in reads) for name, reads in readers.items()},
         layout,
         prompt_length,
-        frozenset(needs & {f"{n}-{kind}" for n in wanted for kind in ("attention", "projections")}),
+        frozenset(needs & (known | {"source-projections"})),
+        audio,
     )
 
 

@@ -9,27 +9,38 @@ from xbench import registry
 from xbench.errors import UsageError
 from xbench.models.loading import Location
 
-_DECODER_ONLY = frozenset(
-    {
-        "audioflamingo3",
-        "gemma3n",
-        "gemma4",
-        "gemma4_unified",
-        "glmasr",
-        "granite_speech",
-        "granite_speech_plus",
-        "kyutai_speech_to_text",
-        "musicflamingo",
-        "phi4_multimodal",
-        "qwen2_5_omni",
-        "qwen2_audio",
-        "qwen3_asr",
-        "qwen3_omni_moe",
-        "vibevoice_asr",
-        "voxtral",
-        "voxtral_realtime",
-    }
+# Decoder-only models of which no family here reads the audio, by `model_type`: why.
+_STEP_BY_STEP = (
+    "it adds audio to the embeddings of its text step by step: no audio positions stand before the text, and a map "
+    "of tokens by positions has no meaning"
 )
+_INTERLEAVED = (
+    "it is a decoder-only model whose audio may stand among pictures and speech that it writes, which no family of "
+    "xbench reads"
+)
+_UNREAD = "it is a decoder-only model, which no family of xbench reads yet"
+_DECODER_ONLY: Mapping[str, str] = {
+    "audioflamingo3": _UNREAD,
+    "fun_asr_nano": _UNREAD,
+    "gemma3n": (
+        "it is a decoder-only model whose layers read embeddings of their own of every token and share keys and "
+        "values, so hiding an audio position is not defined for it yet"
+    ),
+    "gemma4": _INTERLEAVED,
+    "gemma4_unified": _INTERLEAVED,
+    "granite_speech": _UNREAD,
+    "granite_speech_plus": _UNREAD,
+    "kyutai_speech_to_text": _STEP_BY_STEP,
+    "musicflamingo": _UNREAD,
+    "omniasr": _UNREAD,
+    "phi4_multimodal": (
+        "it is a decoder-only model with LoRA weights for audio alone, which xbench does not load yet"
+    ),
+    "qwen2_5_omni": _INTERLEAVED,
+    "qwen3_omni_moe": _INTERLEAVED,
+    "vibevoice_asr": _UNREAD,
+    "voxtral_realtime": _STEP_BY_STEP,
+}
 _TRANSDUCERS = ("ForTDT", "ForRNNT", "ForTransducer")
 
 
@@ -38,29 +49,36 @@ def check_config(location: Location, settings: Mapping[str, Any], model_type: st
     found = settings.get("model_type")
     if found == model_type:
         return
-    why = _without_cross_attention(settings)
+    known = found in registry.models.names()
+    why = _unexplained(settings)
     if why is None and model_type is None:
         return
     why = why or f"'{location.family}:' loads '{model_type}'"
-    if found in registry.models.names():
-        hint = f"use --model {found}:..."
-    else:
-        hint = "`xbench list models` has models and families that can be explained"
+    hint = (
+        f"use --model {found}:..."
+        if known
+        else "`xbench list models` has models and families that can be explained"
+    )
     raise UsageError(
         f"model '{location.name}': its configuration says model_type '{found}', but {why}; {hint}"
     )
 
 
-def _without_cross_attention(settings: Mapping[str, Any]) -> str | None:
-    """Say why a model of this configuration has no cross-attention from text to audio, if it has none."""
+def _unexplained(settings: Mapping[str, Any]) -> str | None:
+    """Say why a model of this configuration has no attention from text to audio, or none that is read here."""
     architecture = str((settings.get("architectures") or [""])[0])
     if architecture.endswith("ForCTC"):
-        return "it is a CTC model: without a decoder there is no cross-attention to explain"
-    if architecture.endswith(_TRANSDUCERS):
-        return "it is a transducer: its predictor does not attend to the encoder"
-    if settings.get("model_type") in _DECODER_ONLY or architecture.endswith("ForCausalLM"):
         return (
-            "it is a decoder-only model: audio enters as a prefix of its self-attention, so there is no "
-            "cross-attention to explain"
+            "it is a CTC model: without a decoder no text attends to audio; what it offers are the times at which it "
+            "emits each token"
         )
+    if architecture.endswith(_TRANSDUCERS):
+        return (
+            "it is a transducer: its predictor does not attend to the encoder; what it offers are the times at which "
+            "it emits each token"
+        )
+    if why := _DECODER_ONLY.get(str(settings.get("model_type"))):
+        return why
+    if architecture.endswith("ForCausalLM"):
+        return "it is a language model of text alone: there are no audio positions to explain"
     return None

@@ -1,6 +1,7 @@
-"""What differs between families of encoder-decoders of transformers: a record of functions, and its parts.
+"""What differs between families of transformers: a record of functions, and its parts.
 
-To add a family, fill in a `Family`. `xbench.models.seq2seq` makes a `SpeechModel` out of it and a checkpoint.
+To add a family of encoder-decoders, fill in a `Family`; `xbench.models.seq2seq` makes a `SpeechModel` out of it and a
+checkpoint. Of a decoder-only family fill in a `PrefixFamily`, for `xbench.models.audio_prefix`.
 """
 
 from __future__ import annotations
@@ -50,15 +51,17 @@ class Audio:
     """How audio becomes what the encoder reads, and which part of it each encoder frame belongs to.
 
     extract: from audio to features [melframe, mel] without padding. hop: samples per melframe. stride: melframes
-    per encoder frame. frames: from the number of melframes to the number of encoder frames. limit: the longest
-    audio that the model takes, in samples.
+    per encoder frame, a fraction where frames are not evenly spaced. frames: from the number of melframes to the number
+    of encoder frames. limit: the longest audio that the model takes, in samples. padded: `extract` pads to a window all
+    of which the model attends to.
     """
 
     extract: Callable[[Loaded, np.ndarray], Tensor]
     hop: int
-    stride: int
+    stride: float
     frames: Callable[[int], int]
     limit: int
+    padded: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,32 @@ class Family:
     positions: Callable[[Any], int]
     spectrogram: bool = True
     lacking: Mapping[str, str] = field(default_factory=dict)
+    padding: str = ""
+    remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class PrefixFamily:
+    """In what a family of decoder-only models that read audio as a prefix differs from the others.
+
+    The members that `Family` has too mean the same. prompt: the tokens before the text, from spoken language, target
+    language and the number of audio positions, with that many audio tokens one after the other where the audio stands.
+    audio_token: the id of these. embed: from features [batch, melframe, mel] to what stands at the audio positions
+    [batch, position, dim].
+    """
+
+    name: str
+    architecture: str
+    processor: str
+    languages: Callable[[Loaded], Languages]
+    prompt: Callable[[Loaded, str, str | None, int], tuple[int, ...]]
+    audio_token: Callable[[Loaded], int]
+    audio: Callable[[Loaded], Audio]
+    embed: Callable[[Loaded, Float[Tensor, "batch melframe mel"]], Tensor]
+    inputs: Callable[
+        [Loaded, Float[Tensor, "batch melframe mel"], Int[Tensor, " batch"]], dict[str, Any]
+    ]
+    spectrogram: bool = True
     padding: str = ""
     remote_code: bool = False
 

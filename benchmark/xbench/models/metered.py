@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from xbench.models.protocol import (
+    AudioReading,
     Features,
     Hypothesis,
     Keep,
@@ -113,6 +114,19 @@ class MeteredModel:
         def counted(keep: Keep) -> Float[Tensor, "batch token vocab"]:
             self._count(forward=len(keep))
             return masked_logits(keep)
+
+        return counted
+
+    def audio_reading(self, hypothesis: Hypothesis) -> AudioReading:
+        """Count every sequence, where the wrapped model has such passes."""
+        model: Any = self._model
+        reading: AudioReading = model.audio_reading(hypothesis)
+
+        def counted(
+            audio: Float[Tensor, "batch frame dim"], keys: Bool[Tensor, "batch frame"] | None
+        ) -> Float[Tensor, "batch token vocab"]:
+            self._count(forward=len(audio))
+            return reading(audio, keys)
 
         return counted
 

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from xbench.models.capture import Stack
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import (
+    AudioReading,
     Features,
     Hypothesis,
     MaskedLogits,
@@ -85,6 +86,36 @@ class MasksInput(SpeechModel, Protocol):
 
 
 @runtime_checkable
+class ShowsAttention(SpeechModel, Protocol):
+    """It says which of its modules attend: gradients with respect to attention weights need this."""
+
+    def attention_stacks(self) -> Mapping[str, Stack]:
+        """Say where attention is: "cross", and "decoder" and "encoder" where they can be rebuilt; or "self" alone."""
+
+
+@runtime_checkable
+class ReadsPrefix(ShowsAttention, Protocol):
+    """It is decoder-only: its audio stands among text, and what stands before it is the same for all masks."""
+
+    def audio_positions(self, hypothesis: Hypothesis) -> slice:
+        """Return where the audio stands in the prompt."""
+
+    def audio_reading(self, hypothesis: Hypothesis) -> AudioReading:
+        """Read what stands before the audio once; return the function from audio to logits.
+
+        Positions without a key are read by no position in any layer.
+        """
+
+    def logits_without_keys(
+        self,
+        encoded: Float[Tensor, "batch frame dim"],
+        keys: Bool[Tensor, "batch frame"],
+        hypothesis: Hypothesis,
+    ) -> Float[Tensor, "batch token vocab"]:
+        """Compute the same by whole passes, which share nothing: what the function above is held against."""
+
+
+@runtime_checkable
 class RemovesFrames(SpeechModel, Protocol):
     """It runs passes without some encoder frames with less work than `logits` of the frames that are left."""
 
@@ -109,14 +140,6 @@ class FreezesPadding(SpeechModel, Protocol):
 
     def frozen_padding(self, features: Features, hypothesis: Hypothesis) -> ValidLogits:
         """Run the clean pass once; return logits of spectrograms against its frozen padding."""
-
-
-@runtime_checkable
-class ShowsAttention(SpeechModel, Protocol):
-    """It says which of its modules attend: gradients with respect to attention weights need this."""
-
-    def attention_stacks(self) -> Mapping[str, Stack]:
-        """Say where attention is: "cross", and "decoder" and "encoder" where they can be rebuilt."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -24,6 +24,8 @@ NO_SPECTROGRAM = (
     "its input is the raw waveform: there are no time-frequency cells to hide or explain"
 )
 
+Kind = Literal["encoder-decoder", "audio-prefix"]
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -33,6 +35,8 @@ class ModelInfo:
     revision: hub commit, or a hash of the folder's files. max_samples: longest audio it takes.
     alignment_heads: (decoder layer, head) pairs that the checkpoint publishes as the ones that time
         words; empty where it publishes none.
+    kind: how its text attends to audio: by cross-attention (`encoder-decoder`), or by self-attention to audio that
+        stands before the text (`audio-prefix`).
     spectrogram: its input is a spectrogram; a model of the raw waveform has no time-frequency cells.
     lacking: captures of `xbench.trace` that the family cannot give, with the reason. padding: why the
         network's own padded batches differ from single utterances; empty where they do not. any_language: why
@@ -62,6 +66,7 @@ class ModelInfo:
     any_language: str = ""
     format: str = ""
     base: str = ""
+    kind: Kind = "encoder-decoder"
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,14 @@ class Features:
 
     values: [melframe, mel] on the model's device. A model of the raw waveform has equal pieces of it
     for melframes, and samples for mels (`ModelInfo.spectrogram` is then false). melframes, frames: how
-    many of its spectrogram and encoder frames carry audio. stride: melframes per encoder frame. melframe_seconds: hop.
+    many of its spectrogram and encoder frames carry audio. stride: melframes per encoder frame, a fraction where frames
+    are not evenly spaced. melframe_seconds: hop. The encoder frames of a decoder-only model are its audio positions.
     """
 
     values: Float[Tensor, "melframe mel"]
     melframes: int
     frames: int
-    stride: int
+    stride: float
     melframe_seconds: float
 
     @property
@@ -122,11 +128,17 @@ MaskedLogits = Callable[[Keep], Float[Tensor, "batch token vocab"]]
 ValidLogits = Callable[
     [Float[Tensor, "batch validmelframe mel"]], Float[Tensor, "batch token vocab"]
 ]
+# Of a decoder-only model: what stands at the audio positions [batch, frame, dim], and which of them have keys [batch,
+# frame] (None: all), to logits [batch, token, vocab]
+AudioReading = Callable[
+    [Float[Tensor, "batch frame dim"], Bool[Tensor, "batch frame"] | None],
+    Float[Tensor, "batch token vocab"],
+]
 
 
 @runtime_checkable
 class SpeechModel(Protocol):
-    """An encoder-decoder speech-to-text model."""
+    """A speech-to-text model: an encoder and a decoder, or a decoder that reads audio as a prefix of its text."""
 
     @property
     def info(self) -> ModelInfo:
@@ -152,7 +164,10 @@ class SpeechModel(Protocol):
     def encode(
         self, values: Float[Tensor, "batch melframe mel"]
     ) -> Float[Tensor, "batch frame dim"]:
-        """Run the encoder on padded spectrograms; padding frames are part of the output."""
+        """Run the encoder on padded spectrograms; padding frames are part of the output.
+
+        Of a decoder-only model: return what stands at the audio positions of its prompt, `dim` as wide as its text.
+        """
 
     def logits(
         self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis

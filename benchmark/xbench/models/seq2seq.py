@@ -10,6 +10,7 @@ utterance only. So nothing here depends on how a network treats padding. The net
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,9 +25,17 @@ from xbench.errors import UsageError, UtteranceError
 from xbench.models.capture import Stack, captured_trace
 from xbench.models.checkpoint import checked
 from xbench.models.derived import reinitialised
-from xbench.models.family import Family, Loaded, token_ids
+from xbench.models.family import Audio, Family, Loaded, PrefixFamily, token_ids
 from xbench.models.loading import Location, check_finite, check_weights, explained
-from xbench.models.protocol import Features, Hypothesis, Keep, MaskedLogits, ModelInfo, layout
+from xbench.models.protocol import (
+    Features,
+    Hypothesis,
+    Keep,
+    MaskedLogits,
+    ModelInfo,
+    SpeechModel,
+    layout,
+)
 from xbench.models.text import (
     check_source,
     check_target,
@@ -116,31 +125,7 @@ class Seq2SeqModel:
 
     def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
         """Compute features as long as the audio; an encoder frame is valid where its first melframe exists."""
-        chain, name, rate = self.family.audio(self.loaded), self.info.name, self.info.sampling_rate
-        if len(audio) > chain.limit:
-            raise UtteranceError(
-                "too-long",
-                f"{len(audio) / rate:.2f} s is longer than the {chain.limit / rate:g} s that model "
-                f"'{name}' takes",
-            )
-        values = chain.extract(self.loaded, audio)
-        frames = min(chain.frames(len(values)), -(-len(values) // chain.stride))
-        if frames < 1:
-            raise UtteranceError(
-                "too-short", f"{len(audio) / rate:.3f} s gives model '{name}' no encoder frame"
-            )
-        if not torch.isfinite(values).all():
-            raise UtteranceError(
-                "non-finite-features",
-                f"the features of model '{name}' are not finite: is the audio silent?",
-            )
-        return Features(
-            values=values.to(self.network.device),
-            melframes=len(values),
-            frames=frames,
-            stride=chain.stride,
-            melframe_seconds=chain.hop / rate,
-        )
+        return audio_features(self.family.audio(self.loaded), self.loaded, self.info, audio)
 
     # -- network ------------------------------------------------------------------------------
 
@@ -206,15 +191,58 @@ class Seq2SeqModel:
         return self.family.inputs(self.loaded, padded.to(self.network.dtype), lengths)
 
 
-def load_family(
-    family: Family,
+def audio_features(
+    chain: Audio, loaded: Loaded, info: ModelInfo, audio: Float32[np.ndarray, " sample"]
+) -> Features:
+    """Compute the features of a clip and say which of their frames carry audio; raises UtteranceError."""
+    name, rate = info.name, info.sampling_rate
+    if len(audio) > chain.limit:
+        raise UtteranceError(
+            "too-long",
+            f"{len(audio) / rate:.2f} s is longer than the {chain.limit / rate:g} s that model "
+            f"'{name}' takes",
+        )
+    values = chain.extract(loaded, audio)
+    melframes = min(len(values), -(-len(audio) // chain.hop)) if chain.padded else len(values)
+    frames = min(chain.frames(len(values)), math.ceil(melframes / chain.stride))
+    if frames < 1:
+        raise UtteranceError(
+            "too-short", f"{len(audio) / rate:.3f} s gives model '{name}' no encoder frame"
+        )
+    if not torch.isfinite(values).all():
+        raise UtteranceError(
+            "non-finite-features",
+            f"the features of model '{name}' are not finite: is the audio silent?",
+        )
+    return Features(
+        values=values.to(loaded.network.device),
+        melframes=melframes,
+        frames=frames,
+        stride=chain.stride,
+        melframe_seconds=chain.hop / rate,
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint in memory, and what was found out about its files."""
+
+    loaded: Loaded
+    location: Location
+    revision: str
+    format: str
+    base: str
+
+
+def open_checkpoint(
+    family: Family | PrefixFamily,
     location: Location,
     *,
     device: str,
     precision: str,
     trust_remote_code: bool,
-) -> Seq2SeqModel:
-    """Load a checkpoint from a folder or the hub: safetensors only, complete weights only."""
+) -> Opened:
+    """Load network, feature extractor and tokenizer: safetensors only, complete weights only."""
     import transformers
 
     if family.remote_code and not trust_remote_code:
@@ -243,6 +271,26 @@ def load_family(
     check_finite(location, network)
     network = network.to(device).eval().requires_grad_(False)
     loaded = Loaded(network, extractor, tokenizer, both)
+    return Opened(loaded, location, found.revision, found.format, found.base_name)
+
+
+def load_family(
+    family: Family,
+    location: Location,
+    *,
+    device: str,
+    precision: str,
+    trust_remote_code: bool,
+) -> Seq2SeqModel:
+    """Load a checkpoint of an encoder-decoder from a folder or the hub."""
+    opened = open_checkpoint(
+        family,
+        location,
+        device=device,
+        precision=precision,
+        trust_remote_code=trust_remote_code,
+    )
+    loaded, location, network = opened.loaded, opened.location, opened.loaded.network
     stacks = family.stacks(network)
     model = Seq2SeqModel(
         family=family,
@@ -251,12 +299,12 @@ def load_family(
             name=location.name,
             family=family.name,
             source=location.source,
-            revision=found.revision,
+            revision=opened.revision,
             architecture=type(network).__name__,
             n_parameters=sum(p.numel() for p in network.parameters()),
             precision=precision,
             device=device,
-            sampling_rate=extractor.sampling_rate,
+            sampling_rate=loaded.extractor.sampling_rate,
             max_samples=family.audio(loaded).limit,
             encoder_layers=encoder_layers(network.config),
             decoder_layers=len(stacks["cross"].modules),
@@ -275,15 +323,15 @@ def load_family(
                 if family.languages(loaded).spoken is None
                 else ""
             ),
-            format=found.format,
-            base=found.base_name,
+            format=opened.format,
+            base=opened.base,
         ),
     )
-    _check_features(model)
+    check_features(model)
     return model
 
 
-def _check_features(model: Seq2SeqModel) -> None:
+def check_features(model: SpeechModel) -> None:
     """Run a second of noise through the encoder: refuse features that it does not take."""
     rate = model.info.sampling_rate
     noise = np.random.default_rng(0).standard_normal(rate).astype(np.float32) / 10
@@ -302,7 +350,9 @@ def _check_features(model: Seq2SeqModel) -> None:
         ) from None
 
 
-def _processor(family: Family, target: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _processor(
+    family: Family | PrefixFamily, target: str, arguments: dict[str, Any]
+) -> tuple[Any, Any, Any]:
     import transformers
 
     if family.processor:
@@ -320,6 +370,7 @@ def encoder_layers(config: Any) -> int:
         (config, "encoder_num_hidden_layers"),
         (getattr(config, "encoder_config", None), "num_hidden_layers"),
         (getattr(config, "encoder", None), "num_hidden_layers"),
+        (getattr(config, "audio_config", None), "num_hidden_layers"),
     ):
         found = getattr(owner, name, None)
         if isinstance(found, int):

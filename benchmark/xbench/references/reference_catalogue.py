@@ -71,6 +71,27 @@ SPES_ENCODER = ReferenceDescription(
     estimator="masked-mean",
     **_BY_MASKS,
 )
+SPES_AUDIO = ReferenceDescription(
+    name="spes-audio",
+    version="1",
+    summary="mean output divergence when audio positions of a decoder-only model are hidden at random",
+    source=f"the masks and the effect of {_PAPI}; the neutral values: ours",
+    implementation="xbench.references.audio:spes_audio",
+    parameters=(
+        *_FRAME_PARAMETERS,
+        Parameter(
+            "neutral",
+            "str",
+            "what a hidden position is: zeros, the mean of all audio positions, or a position that none reads",
+            default="zero",
+            choices=("zero", "mean", "key-removed"),
+        ),
+        _PRECISION,
+    ),
+    space="encoder",
+    estimator="masked-mean",
+    **_BY_MASKS,
+)
 SPES_ENCODER_REMOVED = ReferenceDescription(
     name="spes-encoder-removed",
     version="1",

@@ -17,12 +17,18 @@ import torch
 
 from xbench.case import Case
 from xbench.errors import Unsupported, UsageError, UtteranceError
-from xbench.hiding.cells import Cells, EncoderFrames, SpectrogramCells, neutral_words
+from xbench.hiding.cells import (
+    AudioPositions,
+    Cells,
+    EncoderFrames,
+    SpectrogramCells,
+    neutral_words,
+)
 from xbench.hiding.effect import Quantity, divergence
 from xbench.hiding.masks import Design
 from xbench.hiding.passes import Trial, choose, choose_again
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
-from xbench.models.optional import FreezesPadding, ShowsAttention, offers
+from xbench.models.optional import FreezesPadding, ReadsPrefix, ShowsAttention, offers
 from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.sampled import SampledReference
@@ -65,8 +71,9 @@ def spes_encoder_removed(
     """Estimate relevance of encoder frames by taking their keys out of the cross-attention; cells are [frame].
 
     A zeroed frame keeps a key (the bias of its projection) and with it a share of every softmax, so zeroing many frames
-    also dilutes the attention to the others. precision: as `spes_encoder`. Raises UtteranceError `no-cross-attention`
-    for a model that does not say where it attends: fewer frames might mean something else to it than hidden ones.
+    also dilutes the attention to the others. Of a decoder-only model it is `spes-audio:neutral=key-removed`.
+    precision: as `spes_encoder`. Raises UtteranceError `no-cross-attention` for a model that does not say where it
+    attends: fewer frames might mean something else to it than hidden ones.
     """
     if not offers(case.model, ShowsAttention):
         raise UtteranceError(
@@ -76,6 +83,9 @@ def spes_encoder_removed(
         )
     recipe = Recipe(masks, p, estimator, design, until)
     segments = frame_segments(case.features.frames)
+    if offers(case.model, ReadsPrefix):
+        gone = AudioPositions(case, "key-removed")
+        return sampled(gone, divergence, sampling, recipe, segments, precision)
     cells = EncoderFrames(case, neutral="removed")
     return sampled(cells, divergence, sampling, recipe, segments, precision)
 

@@ -81,7 +81,7 @@ class RankedMap:
         values = self.values[list(self.layout.content)].astype(np.float64)
         if values.ndim == 2:
             return values
-        starts = self.layout.stride * np.arange(self.layout.frames)
+        starts = np.rint(self.layout.stride * np.arange(self.layout.frames)).astype(int)
         summed: Float[np.ndarray, "token frame"] = np.add.reduceat(
             values.sum(axis=2), starts, axis=1
         )

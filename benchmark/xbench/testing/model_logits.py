@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xbench.models.optional import Inspectable, offers
+from xbench.models.capture import captured_blocks
+from xbench.models.optional import Inspectable, ReadsPrefix, offers
 from xbench.models.protocol import Features
 from xbench.testing.battery import Broken, NotApplicable
 from xbench.testing.model_subject import OTHER, SAME, Subject, divergence, expect_same
@@ -97,6 +98,40 @@ def check_masking(subject: Subject) -> None:
         expect_same(plain, found[row], "with frames zeroed")
     if divergence(subject.logits, found[1]) < OTHER:
         raise Broken("zeroing half of the encoder output changes nothing")
+
+
+@torch.no_grad()
+def check_causal(subject: Subject) -> None:
+    """Refuse a decoder-only model in which audio changes what stands before it, or nothing behind it."""
+    model, hypothesis = subject.model, subject.hypothesis
+    if not offers(model, ReadsPrefix):
+        raise NotApplicable("its audio does not stand among text")
+    audio = model.audio_positions(hypothesis)
+    half = (audio.stop - audio.start) // 2
+    changed = subject.encoded.clone()
+    changed[:, half:] = 0
+    first = audio.start + half
+    stacks = {"self": model.attention_stacks()["self"]}
+
+    def outputs(encoded: Float[Tensor, "1 frame dim"]) -> list[Tensor]:
+        with captured_blocks(stacks) as readers:
+            model.logits(encoded, hypothesis)
+            return [read().output for read in readers["self"]]
+
+    behind = 0.0
+    for layer, (clean, found) in enumerate(
+        zip(outputs(subject.encoded), outputs(changed), strict=True)
+    ):
+        before = float((clean[:first] - found[:first]).abs().max())
+        if before > SAME * float(clean.abs().max()):
+            raise Broken(
+                f"zeroing audio from position {first} on changes layer {layer} before it by {before:.3g}"
+            )
+        behind = max(behind, float((clean[audio.stop :] - found[audio.stop :]).abs().max()))
+    if behind == 0:
+        raise Broken(
+            "zeroing half of the audio changes nothing behind it: text does not attend to it"
+        )
 
 
 def check_gradients(subject: Subject) -> None:

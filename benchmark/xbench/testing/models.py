@@ -13,6 +13,8 @@ batch          an unmasked copy beside perturbed ones has the logits it has alon
 padding        an utterance in the network's own padded batch beside a longer one has them too; where the
                network cannot do that, the family says why (`ModelInfo.padding`), and nothing here pads it
 masking        `frame_masking` with all frames kept is the clean pass, with some zeroed `logits(encoded * keep)`
+causal         of a decoder-only model: zeroing audio positions changes no attention block at a position before them,
+               and some behind them
 gradients      they reach the input and the encoder output, and no parameter
 trace          every attention block that is captured rebuilds its output; rows over valid frames sum to one, and
                are those of the captured blocks, frame by frame
@@ -43,7 +45,7 @@ from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
 from xbench.testing.demo_clips import demo_audio
 from xbench.testing.model_subject import OTHER, TOKENS, Audio, Subject, divergence, expect_same
 from xbench.testing.state import model_state, surroundings
-from xbench.trace import CAPTURES, crop
+from xbench.trace import CAPTURES, SOURCES
 
 _CLOSE = 1e-3  # of the largest value: rounding in float32
 _EDGE = 0.1  # seconds by which windows at the ends may shorten or lengthen the axis
@@ -165,18 +167,18 @@ def _check_trace(subject: Subject) -> None:
     trace, info = subject.trace, subject.model.info
     rows, frames = len(subject.hypothesis.tokens), subject.features[0].frames
     expected = (info.decoder_layers, info.heads, rows, frames)
-    if trace.cross_attention.shape != expected:
+    if trace.source_attention.shape != expected:
         raise Broken(
-            f"cross-attention of shape {list(trace.cross_attention.shape)}, expected {list(expected)}"
+            f"attention to the source of shape {list(trace.source_attention.shape)}, expected {list(expected)}"
         )
-    sums = trace.cross_attention.sum(-1)
+    sums = trace.source_attention.sum(-1)
     if not torch.allclose(sums, torch.ones_like(sums), atol=_CLOSE):
-        raise Broken("rows of cross-attention over valid frames do not sum to one")
-    if cross := trace.blocks.get("cross"):
-        attention = torch.stack([block.attention() for block in cross])
-        rows_of_blocks, _ = crop(attention, trace.prompt_length, trace.layout)
-        if not torch.allclose(trace.cross_attention, rows_of_blocks, atol=_CLOSE):
-            raise Broken("cross-attention is not that of its blocks: are frames or rows shifted?")
+        raise Broken("rows of attention over valid frames do not sum to one")
+    if trace.blocks.keys() & SOURCES:
+        attention = torch.stack([block.attention() for block in trace.source_stack()])
+        rows_of_blocks = trace.crop_heads(attention)
+        if not torch.allclose(trace.source_attention, rows_of_blocks, atol=_CLOSE):
+            raise Broken("attention is not that of its blocks: are frames or rows shifted?")
     for name, blocks in trace.blocks.items():
         for layer, block in enumerate(blocks):
             context = (block.attention() @ block.value.float()).transpose(0, 1).flatten(1)
@@ -193,8 +195,9 @@ def _check_captures(subject: Subject) -> None:
         raise Broken(f"`lacking` names {min(unknown)}, which is no capture")
     for capture in sorted(CAPTURES - set(lacking)):
         stack, kind = capture.split("-")
+        blocks = subject.trace.blocks
         held = (
-            bool(subject.trace.blocks.get(stack))
+            any(blocks.get(name) for name in (SOURCES if stack == "source" else {stack}))
             if kind == "projections"
             else getattr(subject.trace, f"{stack}_attention") is not None
         )
@@ -212,7 +215,10 @@ def _check_deterministic(subject: Subject) -> None:
         raise Broken("the same audio has other features")
     logits = subject.model.logits(subject.model.encode(again.values[None]), subject.hypothesis)[0]
     expect_same(subject.logits, logits, "twice the same")
-    elsewhere = subject.model.features(subject.long)
+    # As long as the clip itself: a hypothesis of a decoder-only model belongs to the length of its audio.
+    other = subject.short.copy()
+    other[len(other) // 2 :] = 0
+    elsewhere = subject.model.features(other)
     logits = subject.model.logits(subject.model.encode(elsewhere.values[None]), subject.hypothesis)
     if divergence(subject.logits, logits[0]) < OTHER:
         raise Broken("another audio gives the same output")
@@ -264,6 +270,7 @@ CHECKS: Mapping[str, Callable[[Subject], None]] = {
     "batch": model_logits.check_batch,
     "padding": model_logits.check_padding,
     "masking": model_logits.check_masking,
+    "causal": model_logits.check_causal,
     "gradients": model_logits.check_gradients,
     "trace": _check_trace,
     "captures": _check_captures,

@@ -120,3 +120,28 @@ SPEECH_ENCODER_DECODER = _family(
     "Wu et al. 2021, arXiv 2104.06678",
     module="speech_encoder_decoder",
 )
+
+QWEN3_ASR = _family(
+    "qwen3_asr",
+    "Qwen3ASRForConditionalGeneration",
+    "Qwen3-ASR: audio as a prefix of a Qwen3 language model, 13 positions a second",
+    "Qwen team 2026",
+)
+QWEN2_AUDIO = _family(
+    "qwen2_audio",
+    "Qwen2AudioForConditionalGeneration",
+    "Qwen2-Audio: audio as a prefix of a Qwen2 language model, 25 positions a second; transcribes and translates",
+    "Chu et al. 2024, arXiv 2407.10759",
+)
+VOXTRAL = _family(
+    "voxtral",
+    "VoxtralForConditionalGeneration",
+    "Voxtral: audio as a prefix of a Mistral language model, 12.5 positions a second; transcribes and translates",
+    "Liu et al. 2025, arXiv 2507.13264",
+)
+GLMASR = _family(
+    "glmasr",
+    "GlmAsrForConditionalGeneration",
+    "GLM-ASR: audio as a prefix of a Llama language model, 12.5 positions a second",
+    "Z.ai 2025",
+)

@@ -101,11 +101,13 @@ def _method(
     return Drawn(entry, (np.abs(values) if signed else values) if values.ndim == 3 else None)
 
 
-def volume(drawn: Drawn, stride: int) -> Json:
+def volume(drawn: Drawn, stride: float) -> Json:
     """Return the largest cell of each of 20 bands (fewer for fewer mel channels) and each encoder frame."""
     assert drawn.cells is not None
     melframes, mels = drawn.cells.shape[1:]
-    in_time = np.maximum.reduceat(drawn.cells, np.arange(0, melframes, stride), axis=1)
+    in_time = np.maximum.reduceat(
+        drawn.cells, np.rint(np.arange(0, melframes, stride)).astype(int), axis=1
+    )
     bands = np.maximum.reduceat(in_time, np.arange(0, mels, -(-mels // _BANDS)), axis=2)
     values = bands.transpose(0, 2, 1).astype(np.float64)
     packed = bundle.pack(values.reshape(len(values), -1))

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from xbench.testing.small import spectrogram, waveform
+from xbench.testing.small import audio_prefix, spectrogram, waveform
 
-_SPECIAL = {"seamless_m4t": 7, "seamless_m4t_v2": 7, "canary": 14, "cohere_asr": 14}  # default: 4
+_SPECIAL = {"seamless_m4t": 7, "seamless_m4t_v2": 7, "canary": 14, "cohere_asr": 14}
+_SPECIAL |= {"qwen3_asr": 10, "qwen2_audio": 10, "voxtral": 9, "glmasr": 10}  # default: 4
 
 
 def write_small(family: str, folder: Path, seed: int = 0) -> Path:
@@ -26,7 +27,9 @@ def write_small(family: str, folder: Path, seed: int = 0) -> Path:
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if parameter.ndim > 1:
-                    parameter.normal_(std=parameter[0].numel() ** -0.5)
+                    # Convolutions of Qwen3-ASR stand one behind the other, each followed by a GELU, which halves.
+                    gain = 3.0 if "conv2d" in name else 1.0
+                    parameter.normal_(std=gain * parameter[0].numel() ** -0.5)
                 elif "norm" not in name:
                     parameter.normal_(std=0.1)
             # Words, not special tokens, are likely, so that there is something to explain.
@@ -45,4 +48,8 @@ WRITERS: Mapping[str, Callable[[Path], Any]] = {
     "canary": spectrogram.canary,
     "cohere_asr": spectrogram.cohere_asr,
     "speech-encoder-decoder": waveform.speech_encoder_decoder,
+    "qwen3_asr": audio_prefix.qwen3_asr,
+    "qwen2_audio": audio_prefix.qwen2_audio,
+    "voxtral": audio_prefix.voxtral,
+    "glmasr": audio_prefix.glmasr,
 }
