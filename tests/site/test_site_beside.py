@@ -12,6 +12,9 @@ from PIL import Image
 from xbench.bundle import pack
 from xbench.site.beside import correlation, with_tokens
 from xbench.site.charts import LEVELS, viridis
+from xbench.site.examples import Example
+from xbench.site.pages.example import glance
+from xbench.site.tables.tabulate import tabulate
 from xbench.site.thumbnail import HEIGHT, WIDTH, thumbnail
 
 
@@ -67,3 +70,18 @@ def test_a_thumbnail_is_a_picture_of_the_map() -> None:
     colours = {tuple(bytes.fromhex(viridis(step)[1:])): step for step in (0, LEVELS - 1)}
     bright = [x for x in range(WIDTH) if colours[picture.getpixel((x, 0))] == LEVELS - 1]
     assert bright == [10]
+
+
+def test_a_glance_names_the_method_that_does_worst_on_the_clip() -> None:
+    grid = np.eye(3)
+    scores = {"a": 0.6, "b": 0.2, "c": 0.4}
+    maps = [
+        {**entry("method", grid), "label": label, "scores": {"pearson@spes-encoder": value}}
+        for label, value in scores.items()
+    ]
+    maps.append(
+        {**maps[0], "kind": "control", "label": "line", "scores": {"pearson@spes-encoder": 0}}
+    )
+    example = Example("e", {"maps": maps, "task": "t"}, None)
+    seen = glance(tabulate([]), example)
+    assert (seen.method, seen.value, seen.worst) == ("a", 0.6, ("b", 0.2))
