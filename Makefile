@@ -76,7 +76,7 @@ submissions: $(STAMP)  ## validate result files and recompute their aggregates; 
 
 site: $(STAMP)  ## the leaderboard of submissions/, built and checked
 	$(BIN)/xbench leaderboard build submissions --out site --examples docs/examples $(LINKS)
-	$(BIN)/xbench leaderboard check site
+	$(BIN)/xbench leaderboard check site submissions
 
 docs: $(STAMP)  ## the documentation site, strictly: build/docs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[docs]'
@@ -97,6 +97,7 @@ bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*
 	$(BIN)/python perf/significance.py
 	$(BIN)/python perf/metrics.py
 	$(BIN)/python perf/methods.py
+	$(BIN)/python perf/isolation.py
 	$(BIN)/python perf/reference_speed.py
 	$(BIN)/python perf/reference_speed.py --time-to-reliability
 	$(BIN)/python perf/reference_time.py

@@ -5,7 +5,8 @@
 Clusters (speakers) are drawn as `REGIMES` say, one utterance each. Coverage: the share of draws in which the interval
 of a mean holds the truth, for the interval of xbench and for the plain t interval. False differences: the share of
 draws in which `stats.compare` distinguishes any two of four methods that have the same mean. Power: how far two of six
-methods must lie apart so that their simultaneous interval leaves out 0.
+methods must lie apart so that their simultaneous interval leaves out 0. Diagnosis: whether the sample itself could warn
+of rare bad clusters, by the leverage of its furthest cluster or by its kurtosis.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import sem
+from scipy.stats import kurtosis, sem
 from scipy.stats import t as student
 
 from xbench.stats import compare, mean_estimate
@@ -73,6 +74,56 @@ def false_differences(regime: Regime, count: int) -> float:
     return found / TABLES
 
 
+BAD, DROP = 0.08, 0.5  # of the regime with bad speakers: how many are bad, and by how much
+WARNED = 0.05  # share of normal samples that a diagnosis may flag
+
+
+def leverage(values: np.ndarray) -> float:
+    """Return the share of the furthest cluster in the sum of squares around the mean."""
+    squares = (values - values.mean()) ** 2
+    return float(squares.max() / squares.sum())
+
+
+DIAGNOSES: dict[str, Callable[[np.ndarray], float]] = {"leverage": leverage, "kurtosis": kurtosis}
+
+
+def diagnosed(count: int) -> dict[str, float]:
+    """Return, of false differences among rare bad clusters, which share no diagnosis of the sample could have told.
+
+    false: how often two methods of one mean are told apart, one of which is far worse on 8 % of the clusters. unseen:
+    the share of these samples that hold no bad cluster. Then, per diagnosis that flags 5 % of normal samples, the share
+    of the false differences that it flags, and `real ...` of true ones of the same size without any bad cluster.
+    """
+    rng = np.random.default_rng(count)
+    names = [str(c) for c in range(count)]
+
+    def distinguished(values: np.ndarray, seed: int) -> bool:
+        rows = [(0.01 * rng.normal(size=count)).tolist(), values.tolist()]
+        table = compare(list("ab"), rows, names, higher_is_better=True, seed=seed)
+        return table.pairs[0].distinguished
+
+    normal = rng.normal(size=(4000, count))
+    bounds = {
+        name: float(np.quantile([measure(row) for row in normal], 1 - WARNED))
+        for name, measure in DIAGNOSES.items()
+    }
+    false, real, unseen = [], [], 0
+    for seed in range(TABLES):
+        quiet, bad = 0.05 * rng.normal(size=count), rng.random(count) < BAD
+        values = DROP * (BAD - bad) + quiet
+        if distinguished(values, seed):
+            false.append(values)
+            unseen += not bad.any()
+        if distinguished(DROP * BAD + quiet, seed):
+            real.append(DROP * BAD + quiet)
+    found = {"false": len(false) / TABLES, "unseen": unseen / max(1, len(false))}
+    for name, measure in DIAGNOSES.items():
+        for label, samples in (("", false), ("real ", real)):
+            flagged = [measure(values) > bounds[name] for values in samples]
+            found[f"{label}{name}"] = float(np.mean(flagged)) if flagged else 0.0
+    return found
+
+
 def smallest_difference(count: int) -> float:
     """Return the median half-width of simultaneous intervals of six methods whose differences have a sd of 0.1."""
     rng = np.random.default_rng(count)
@@ -94,6 +145,7 @@ def main() -> None:
         name: {str(c): false_differences(regime, c) for c in COMPARED}
         for name, regime in REGIMES.items()
     }
+    warned = {str(c): diagnosed(c) for c in COMPARED[:3]}
     power = {str(c): smallest_difference(c) for c in (6, 8, 12, 20, 40)}
     lines = [
         "# What intervals cover, and what a table tells apart",
@@ -119,6 +171,19 @@ def main() -> None:
         lines.append(f"| {c} | " + " | ".join(f"{false[n][str(c)]:.3f}" for n in REGIMES) + " |")
     lines += [
         "",
+        "Could the sample itself warn of rare bad clusters? Two methods of one mean, the second far worse on 8 % of",
+        "the clusters: false differences; the share of them whose sample holds no bad cluster; the share that a",
+        "diagnosis flags which flags 5 % of normal samples (in brackets: of real differences of the same size).",
+        "",
+        "| clusters | false differences | no bad cluster in the sample | flagged by leverage | by kurtosis |",
+        "|---|---|---|---|---|",
+    ]
+    for c, row in warned.items():
+        cells = [f"{row['false']:.3f}", f"{row['unseen']:.2f}"]
+        cells += [f"{row[name]:.2f} ({row[f'real {name}']:.2f})" for name in DIAGNOSES]
+        lines.append(f"| {c} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
         "The difference that two of six methods must have so that their simultaneous interval leaves out 0, in",
         "standard deviations of their difference over clusters (normal): "
         + ", ".join(f"{10 * width:.2f} with {c} clusters" for c, width in power.items())
@@ -127,7 +192,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     (HERE / "intervals.md").write_text(text)
-    facts = {"coverage": covered, "false_differences": false, "power": power}
+    facts = {"coverage": covered, "false_differences": false, "diagnosis": warned, "power": power}
     (HERE / "intervals.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 

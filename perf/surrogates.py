@@ -7,10 +7,12 @@ the effect d is fitted on three of four folds of a half; on the fourth the estim
 
     masked mean of d - f, plus E[f | segment hidden]
 
-which is unbiased however bad f is (docs/references.md). The surrogates are linear, so that E[f | s hidden] is exact:
+which is unbiased however bad f is (docs/references.md). E[f | s hidden] of a linear surrogate is exact; that of trees
+is its masked mean over many more masks, for which no model runs:
 
-    segments      a linear function of the segments of a level (the control variate of xbench)
-    grid T x B    a linear function of the hidden shares of a grid of T ms by B bands; all levels are fitted together
+    segments       a linear function of the segments of a level (the control variate of xbench)
+    grid T x B     a linear function of the hidden shares of a grid of T ms by B bands; all levels are fitted together
+    trees T x B    extremely randomised trees (Geurts et al. 2006) over the same shares
 
 The saving is the number of masks with which the masked mean is as reliable as it is with all of them, divided by the
 number with which the surrogate is. Reliability is that of the max-pooled map, as `until` judges it; halves and folds
@@ -30,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.ensemble import ExtraTreesRegressor
 
 from xbench.case import Case
 from xbench.data.audio import read_audio
@@ -45,12 +48,15 @@ from xbench.references.sampled import SampledReference
 from xbench.spec import Decoding, Scoring
 
 sys.path.insert(0, str(Path(__file__).parent))
-from subjects import SHARED, subjects
+from subjects import MODELS, SHARED, subjects
 
 HERE = Path(__file__).parent
 P = 0.5
 SLIC = {"rates": (400.0, 500.0, 600.0), "cap_seconds": 7.5, "compactness": 0.1, "sigma": 0.0}
 GRIDS = ((40, 1), (80, 1), (80, 4), (160, 2))
+TREES = ((80, 4), (160, 2))
+# Masks per level on which the expectation of trees is taken; its variance is that of f over 1,500 masks that hide s.
+FREE_MASKS = 3000
 SHARES = (0.5, 1.0)
 
 
@@ -188,7 +194,11 @@ def by_segments(drawn: Drawn, dealt: Dealt) -> np.ndarray:
     return sums
 
 
-def ridge(shares: np.ndarray, effects: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+# What a surrogate says of masks whose hidden shares are given: from [mask, part] to [mask, token].
+Surrogate = Callable[[np.ndarray], np.ndarray]
+
+
+def ridge(shares: np.ndarray, effects: np.ndarray) -> Surrogate:
     """Fit a linear function; the ridge is the best one where the parts explain half of the variance."""
     mean, level = shares.mean(0), effects.mean(0)
     x = shares - mean
@@ -198,7 +208,36 @@ def ridge(shares: np.ndarray, effects: np.ndarray) -> Callable[[np.ndarray], np.
     return lambda other: level + (other - mean) @ slopes
 
 
-def adjusted(milliseconds: int, bands: int) -> Estimator:
+def trees(shares: np.ndarray, effects: np.ndarray) -> Surrogate:
+    """Fit trees to all tokens at once, each brought to one scale."""
+    level, scale = effects.mean(0), effects.std(0) + 1e-12
+    forest = ExtraTreesRegressor(60, min_samples_leaf=5, max_features=0.33, random_state=0)
+    forest.fit(shares, (effects - level) / scale)
+    return lambda other: level + forest.predict(other) * scale
+
+
+def exact(predict: Surrogate, covered: np.ndarray, seed: int) -> np.ndarray:
+    """Return E[f | segment hidden] of a linear f: f of the shares that are expected then, [token, segment]."""
+    expected: np.ndarray = predict(P * covered.sum(0) + (1 - P) * covered).T
+    return expected
+
+
+def simulated(predict: Surrogate, covered: np.ndarray, seed: int) -> np.ndarray:
+    """Return E[f | segment hidden] of any f, from masks that nothing else uses: [token, segment]."""
+    hidden = np.random.default_rng(seed).random((FREE_MASKS, len(covered))) < P
+    told = predict(hidden @ covered)
+    # The mean of f is the same for all segments and known better than that over the masks that hide one of them.
+    mean = told.mean(0)
+    centred: np.ndarray = (told - mean).T @ hidden / hidden.sum(0) + mean[:, None]
+    return centred
+
+
+def adjusted(
+    milliseconds: int,
+    bands: int,
+    fit: Callable[[np.ndarray, np.ndarray], Surrogate] = ridge,
+    expect: Callable[[Surrogate, np.ndarray, int], np.ndarray] = exact,
+) -> Estimator:
     """Return the estimator with a surrogate on the grid, cross-fitted within each half."""
 
     def estimate(drawn: Drawn, dealt: Dealt) -> np.ndarray:
@@ -219,10 +258,11 @@ def adjusted(milliseconds: int, bands: int) -> Estimator:
             for fold in range(FOLDS):
                 own = (dealt.half == half) & (dealt.fold == fold)
                 others = (dealt.half == half) & (dealt.fold != fold)
-                predict = ridge(shares[others], effect[others])
+                predict = fit(shares[others], effect[others])
                 rest[own] = effect[own] - predict(shares[own])
                 for each in levels:
-                    given = _given_hidden(predict, covered[each])
+                    seed = (half * FOLDS + fold) * len(drawn.segmentation.sizes) + each
+                    given = expect(predict, covered[each], seed)
                     expected[half, fold][:, columns(drawn, each)] = given
         sums = plain(drawn, dealt, rest)
         for half in (0, 1):
@@ -237,16 +277,11 @@ def adjusted(milliseconds: int, bands: int) -> Estimator:
     return estimate
 
 
-def _given_hidden(predict: Callable[[np.ndarray], np.ndarray], covered: np.ndarray) -> np.ndarray:
-    """Return E[f | segment hidden]: f of the shares that are expected then, [token, segment]."""
-    expected: np.ndarray = predict(P * covered.sum(0) + (1 - P) * covered).T
-    return expected
-
-
 ESTIMATORS: dict[str, Estimator] = {
     "masked mean": plain,
     "segments": by_segments,
     **{f"grid {t} ms x {b}": adjusted(t, b) for t, b in GRIDS},
+    **{f"trees {t} ms x {b}": adjusted(t, b, trees, simulated) for t, b in TREES},
 }
 
 
@@ -327,14 +362,14 @@ def main() -> None:
         "--model",
         action="append",
         default=[],
-        help="FAMILY:FOLDER=CLIP of ../shared/audio, beside the two small models",
+        help="FAMILY:FOLDER=CLIP of ../shared/audio, beside the three small models",
     )
     parser.add_argument("--masks", type=int, default=1200)
     parser.add_argument(
         "--own-masks", type=int, default=400, help="masks of models given with --model"
     )
     parser.add_argument("--deals", type=int, default=2)
-    parser.add_argument("--small", nargs="*", default=["xbench-tiny", "whisper-micro"])
+    parser.add_argument("--small", nargs="*", default=list(MODELS))
     parser.add_argument("--out", type=Path, default=HERE / "surrogates.json")
     arguments = parser.parse_args()
     done = []

@@ -34,7 +34,13 @@ UNTESTED = {"fama": "its code comes with the checkpoint and was not at hand"}
 PASSES = {"samples", "steps", "segments", "masks"}  # parameters that say how many passes to take
 LETTERS = {"spes-encoder": "E", "spes-encoder-drop": "D", "spes-input": "I"}
 # References that hide the same cells in the same passes as another one, and so have a score wherever that has one.
-SAME_AS = {"spes-encoder-contrast": "spes-encoder-drop", "spes-input-contrast": "spes-input"}
+SAME_AS = {
+    "spes-encoder-contrast": "spes-encoder-drop",
+    "spes-encoder-removed": "spes-encoder",
+    "spes-encoder-words": "spes-encoder",
+    "spes-input-contrast": "spes-input",
+    "spes-input-words": "spes-input",
+}
 
 Cell = tuple[str, str]  # what the table shows, and the reason where it is not supported
 
@@ -154,7 +160,8 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
             "",
             "A cell names the references against which the method has a score: E is `spes-encoder`, D is "
             "`spes-encoder-drop`, I is `spes-input`. A dash with a number is unsupported, for the reason below "
-            "the table. `spes-encoder-contrast` is as D, `spes-input-contrast` as I. Every family ran as a small "
+            "the table. `spes-encoder-contrast` is as D; `spes-encoder-removed` and `spes-encoder-words` are as E, "
+            "`spes-input-contrast` and `spes-input-words` as I. Every family ran as a small "
             "random checkpoint (Whisper as `xbench-tiny`), so this says "
             "what can be computed, not how good it is. A model of the raw waveform has no spectrogram and thus "
             "no `spes-input`. `shuffled` needs two clips with different hypotheses, and some random checkpoints"

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from scipy.stats import kendalltau
 
+from findings_usefulness import WORDS as USEFULNESS
+from findings_usefulness import usefulness
 from real_clips import LANGUAGES
 from xbench.results import RunResult, load_results, short_labels
 from xbench.stats.comparison import Comparison, compare
@@ -367,6 +369,7 @@ of 0.9; padding is not computed again under a mask of the spectrogram (`padding=
     "timing": """## (d) Agreement and word starts
 
 Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+    "usefulness": USEFULNESS,
     "unknown": """## (e) How many masks real speech needs
 
 The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
@@ -399,6 +402,7 @@ def page(every: Sequence[Run], demo: Sequence[RunResult]) -> str:
         ("leaders", [*leaders(runs), *agreement(runs, demo_run(demo))]),
         *([("references", both_references(both))] if both else []),
         ("timing", timing(runs)),
+        ("usefulness", usefulness()),
         ("unknown", []),
     ):
         parts += [_WORDS[name], "", *body]

@@ -38,8 +38,11 @@ COMMON: dict[str, Any] = {
 }
 REFERENCES = (
     *("spes-encoder", "spes-encoder-drop", "spes-encoder-contrast"),
+    "spes-encoder-removed",
     *("spes-input", "spes-input-contrast"),
 )
+# These need word times, which no translation has.
+OVER_WORDS = ("spes-encoder-words", "spes-input-words")
 FEW = ("mean-heads", "saliency-encoder", "diagonal")
 # Methods that perturb the spectrogram take minutes by their defaults.
 CHEAP: Mapping[str, dict[str, Any]] = {
@@ -76,7 +79,8 @@ def _specs() -> Iterator[RunSpec]:
         metrics=("pearson", "pearson-paper"),
         **COMMON,
     )
-    yield RunSpec(methods=FEW, tasks="demo-asr-en", references=REFERENCES, metrics=ours, **COMMON)
+    every = (*REFERENCES, *OVER_WORDS)
+    yield RunSpec(methods=FEW, tasks="demo-asr-en", references=every, metrics=ours, **COMMON)
     yield RunSpec(
         methods=FEW,
         tasks=("demo-asr-multi", "demo-st-multi"),

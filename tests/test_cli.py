@@ -234,7 +234,7 @@ def test_environment_problems_exit_three(
 ) -> None:
     from xbench import store
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise EnvironmentProblem("the disk is full")
 
     monkeypatch.setattr(store, "write_atomically", full)

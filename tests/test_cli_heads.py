@@ -132,3 +132,35 @@ def test_a_file_that_is_no_object_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == "[1]"
     write_alignment_heads(tmp_path / "new.json", [[2, 1], [0, 3]])
     assert json.loads((tmp_path / "new.json").read_text()) == {"alignment_heads": [[0, 3], [2, 1]]}
+
+
+def test_heads_are_ordered_for_a_purpose_and_the_best_one_is_written(
+    run: Run, tiny_whisper_folder: Path, clips: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "generation_config.json"
+    call = asked(tiny_whisper_folder, clips, "--for", "streaming", "--out", str(file))
+    done = run(*call, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    purposes = told["purposes"]
+    places = [head["places"]["streaming"] for head in purposes["heads"]]
+    assert places == [1, 2, 3, 4]
+    assert told["recommended"] == [purposes["best"]["streaming"]]
+    assert json.loads(file.read_text())["alignment_heads"] == told["recommended"]
+    # Nobody knows when words were said, which is told, and the other two are compared.
+    assert set(purposes["best"]) == {"explanation", "streaming"}
+    assert any("no clip has word times" in reason for reason in purposes["absent"])
+    shown = run(*call)
+    assert "orders for explanation and streaming: Kendall's tau" in shown.out
+    assert "purposes disagree" in shown.out or "one head leads" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("purpose", "told"),
+    [("timing", "no clip has word times"), ("timeing", "did you mean 'timing'")],
+)
+def test_a_purpose_that_cannot_be_told_is_refused_before_the_model_is_loaded(
+    run: Run, tiny_whisper_folder: Path, clips: Path, purpose: str, told: str
+) -> None:
+    refused = run(*asked(tiny_whisper_folder, clips, "--for", purpose))
+    assert (refused.code, told in refused.err) == (2, True)

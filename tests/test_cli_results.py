@@ -64,6 +64,9 @@ def test_score_writes_and_shows_the_same_numbers(run: Run, made: Made, tmp_path:
     assert [r.utterances for r in again] == [r.utterances for r in first]
     # The group that is not distinguished from the best is marked.
     assert "= " in done.out.split("method")[1]
+    # Floor and ceiling by effect stand beside the others, and under them where the second ceiling is from.
+    assert "; by effect: floor" in done.out
+    assert "xbench audit references" in done.out
 
 
 def test_a_table_holds_results_of_one_model(

@@ -314,3 +314,24 @@ def test_simultaneous_intervals_cover_all_differences(
             for pair in result.pairs
         )
     assert 0.93 <= covered / repetitions <= 0.975
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [8, 16])
+def test_false_differences_come_from_samples_without_the_rare_clusters(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nothing in such a sample, no leverage and no kurtosis, can say that the difference is false."""
+    monkeypatch.setattr(comparison, "FLIPS", 1000)
+    rng = np.random.default_rng(count)
+    names = [str(c) for c in range(count)]
+    false = unseen = 0
+    for seed in range(300):
+        bad = rng.random(count) < 0.08
+        rows = [0.01 * rng.normal(size=count), 0.5 * (0.08 - bad) + 0.05 * rng.normal(size=count)]
+        table = [row.tolist() for row in rows]
+        found = compare(["a", "b"], table, names, higher_is_better=True, seed=seed)
+        false += bool(found.pairs[0].distinguished)
+        unseen += bool(found.pairs[0].distinguished and not bad.any())
+    assert false > 30
+    assert unseen >= 0.9 * false

@@ -4,8 +4,8 @@ Blocks of a page, in order:
 
 - A block after a line that ends in "`path`:" is the file of that path.
 - Another ```python block is run in the folder of those files.
-- A ```console block holds commands: `pip install -e .` registers the package, `python -m pytest` calls its tests, and
-  every `xbench` command must end with exit code 0.
+- A ```console block holds commands: `pip install pytest -e .` registers the package, `python -m pytest` calls its
+  tests, and every `xbench` command must end with exit code 0.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Package:
     def command(self, line: str) -> None:
         assert line.startswith("$ "), line
         words = shlex.split(line.removeprefix("$ "))
-        if words == ["pip", "install", "-e", "."]:
+        if words == ["pip", "install", "pytest", "-e", "."]:
             self.install()
         elif words == ["python", "-m", "pytest"]:
             self.test()

@@ -82,6 +82,13 @@ def test_a_constant_gain_is_more_than_noise_and_a_missing_value_is_told(best: Ru
     assert found[column].verdict.startswith("not known: ")
 
 
+def test_results_of_other_clips_are_not_compared(best: RunResult) -> None:
+    ids = [f"other-{id_}" for id_ in best.utterances["id"]]
+    elsewhere = replace(best, utterances={**best.utterances, "id": ids})
+    for row in score_changes(best, elsewhere):
+        assert (row.n, row.verdict) == (0, "not known: they have no utterance in common")
+
+
 def test_the_commands(run: Run, tmp_path: Path) -> None:
     best, control = str(file_of("mean-heads")), str(file_of("random"))
     code, out, _ = run("diff", best, control, "--json")

@@ -34,7 +34,7 @@ USES = {
         ("models/device.py", "torch._inductor"),
         ("hiding/twin.py", "_modules"),
         ("methods/isolation.py", "_lazy_clone"),
-        ("models/kept_state.py", "_version"),
+        ("models/network_look.py", "_version"),
         ("testing/state.py", "_global_"),
     },
 }

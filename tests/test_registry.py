@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from installed_plugin import DESCRIPTION, Install, plugin
 from xbench import registry
+from xbench.cli import listing
 from xbench.description import load_object
 from xbench.errors import UnknownName, UsageError
 from xbench.spec import Call
@@ -26,7 +28,8 @@ def test_built_ins_come_through_entry_points() -> None:
     )
     assert list(registry.references.names()) == [
         *("spes-encoder", "spes-encoder-contrast", "spes-encoder-drop"),
-        *("spes-input", "spes-input-contrast"),
+        *("spes-encoder-removed", "spes-encoder-words"),
+        *("spes-input", "spes-input-contrast", "spes-input-words"),
     ]
     for group in registry.ALL:
         assert all(entry.error is None for entry in group.entries())
@@ -39,6 +42,17 @@ def test_a_plugin_is_found_beside_the_built_ins(install: Install) -> None:
     entry = registry.methods.entry("loudness")
     assert (entry.distribution, entry.distribution_version) == ("their-plugin", "2.5")
     assert "mean-heads" in registry.methods.names()
+
+
+def test_plugins_are_listed_by_the_name_that_calls_them(install: Install, tmp_path: Path) -> None:
+    plugin(install, "their-plugin", "their_module", "mean-heads")
+    points = tmp_path / "their_plugin-2.5.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "[xbench.metods]\nloudness = their_module:METHOD\n")
+    listed = listing.rows("plugins", ["plugins"])
+    rows = {row["name"]: row for row in listed if "their" in row["distribution"]}
+    assert "'their-plugin:mean-heads'" in rows["mean-heads"]["state"]
+    assert registry.methods.get("their-plugin:mean-heads").version == "7"
+    assert "did you mean 'xbench.methods'" in rows["loudness"]["state"]
 
 
 def test_two_plugins_of_one_name_must_be_addressed_by_distribution(install: Install) -> None:

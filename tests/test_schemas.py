@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from xbench import schemas, spec
 from xbench.authorship import LINK
+from xbench.schemas.quick import accepts
 
 NAMES = [
     f.name.removesuffix(".schema.json")
@@ -210,3 +211,25 @@ def test_an_invalid_file_counts_and_lists_its_problems() -> None:
     assert lines[-1] == "  and 40 more"
     assert len(error.problems) == 60
     assert error.exit_code == 2
+
+
+_CELLS = [None, 1, 1.5, "", "x", "a,b", " a", True, -1, [], {}]
+_WORDS = [[{"word": "a", "start": s, "end": 2}] for s in (-1, 0, "0")] + [[{"word": "a"}]]
+
+
+@given(
+    st.sampled_from([*LINE, "cluster", "sha256", "words", "translation_en", "translation_", "new"]),
+    st.sampled_from([*_CELLS, *_WORDS]),
+    st.booleans(),
+)
+def test_the_quick_check_of_manifest_lines_says_what_the_schema_says(
+    key: str, value: Any, leave_out: bool
+) -> None:
+    line = {**LINE, "words": _WORDS[1], "translation_de": "hallo", key: value}
+    if leave_out:
+        del line[key]
+    assert accepts("manifest")(line) == (not schemas.problems("manifest", line))
+
+
+def test_the_quick_check_understands_the_schema_of_manifests() -> None:
+    assert accepts("manifest")({**LINE, "words": _WORDS[1], "translation_de": "hallo"})

@@ -92,7 +92,7 @@ def test_two_models_in_one_cache_never_mix(store: Store) -> None:
 def test_a_crash_between_the_two_files_leaves_no_artefact(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(path: Path, payload: bytes) -> None:
+    def crash(path: Path, payload: bytes, **_: bool) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write_atomically(path, payload)
@@ -378,6 +378,7 @@ def test_summary_counts_artefacts_and_bytes(store: Store) -> None:
         "reference": 1,
         "fit": 0,
         "run": 0,
+        "model": 0,
         "intervention": 0,
         "gate": 0,
         "block": 0,

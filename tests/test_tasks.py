@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from xbench.description import (
 from xbench.errors import UnknownName, UsageError
 from xbench.registry import Entry
 from xbench.schemas import InvalidFile
-from xbench.spec import Call, Dataset, Headline, Quality, Scoring
+from xbench.spec import Call, Dataset, Headline, Quality, Scoring, content_hash
 from xbench.tasks import folders
 from xbench.tasks.strict_yaml import display
 
@@ -173,6 +173,24 @@ def test_a_preset_lies_over_the_task(folder: Path) -> None:
     assert spec.hash != tasks.load_task("t").hash
 
 
+def test_a_hash_covers_what_scores_depend_on(folder: Path) -> None:
+    spec = tasks.load_task("t")
+    other = replace(spec, title="Another title", licence="MIT")
+    assert other.hash == spec.hash
+    for changed in (
+        replace(spec, version=spec.version + 1),
+        replace(spec, scoring=replace(spec.scoring, window="centred")),
+        replace(spec, metrics=()),
+        replace(spec, floor=Call("uniform")),
+    ):
+        assert changed.hash != spec.hash
+        assert not changed.is_of(spec.hash)
+    before = content_hash(asdict(spec))  # files of older versions
+    assert spec.is_of(spec.hash)
+    assert spec.is_of(before)
+    assert not other.is_of(before)
+
+
 def test_an_unknown_preset_offers_the_nearest(folder: Path) -> None:
     with pytest.raises(
         UsageError, match=r"task 't': there is no preset 'papers', did you mean 'paper'"
@@ -206,6 +224,28 @@ def test_a_headline_that_lost_its_reference_is_told_at_the_null(folder: Path) ->
     assert only_problem(path).startswith(
         f"{path}:{line}: headline.reference: 'ref-b' is not among the references"
     )
+
+
+def test_a_preset_whose_headline_is_taken_away_takes_that_of_the_file(folder: Path) -> None:
+    task(folder, references={"ref-b": None}, headline={"metric": "corr", "reference": "ref-a"})
+    for preset in ("fast", "paper"):
+        assert tasks.load_task("t", preset).headline.reference == "ref-a"
+    path = task(
+        folder, references={"ref-b": None}, headline={"metric": "cor", "reference": "ref-a"}
+    )
+    with pytest.raises(InvalidFile) as told:
+        tasks.load_task("t")
+    assert all(line.startswith(f"{path}:") for line in told.value.problems)
+
+
+@pytest.mark.parametrize("preset", [None, "fast"])
+def test_a_null_that_takes_nothing_away_is_told(folder: Path, preset: str | None) -> None:
+    given = {"references": {"ref-bb": None}}
+    path = task(folder, **({"presets": {preset: given}} if preset else given))
+    place = f"presets.{preset}.references.ref-bb" if preset else "references.ref-bb"
+    said = only_problem(path)
+    assert said.startswith(f"{path}:{line_of(path, 'ref-bb')}: {place}: no included file sets")
+    assert "did you mean 'ref-b'" in said
 
 
 def test_a_task_of_a_path_is_the_task_of_its_name(folder: Path) -> None:
@@ -630,7 +670,7 @@ def test_the_shipped_suites() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("asr", "asr-en", "asr-multi", "st", "st-multi"),
+        *("asr", "asr-en", "asr-multi", "st", "st-multi", "listening", "word-times"),
         *("demo-asr-en", "demo-asr-multi", "demo-st-multi"),
         *("st-en-it", "st-en-de", "st-en-fr", "st-en-es"),
         *("paper-asr-en", "paper-asr-it", "paper-st-en-it", "paper-st-it-en"),

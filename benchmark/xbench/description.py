@@ -261,6 +261,7 @@ class ReferenceDescription(Description):
     bound: the parameter that bounds how many perturbed passes one utterance takes; the command line's
         `--masks` sets it, and `--plan` reads it. None: the number is not known before it runs.
     trial: values of other parameters with which a few passes are enough, for its contract battery.
+    needs: `words`: it uses the manifest's word times, which then determine the reference too.
     """
 
     space: Literal["encoder", "input"] = field(kw_only=True)
@@ -268,6 +269,7 @@ class ReferenceDescription(Description):
     restore: str = field(default="xbench.references.sampled:restore", kw_only=True)
     bound: str | None = field(default=None, kw_only=True)
     trial: Mapping[str, Scalar] = field(default_factory=dict, kw_only=True)
+    needs: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     def most_passes(self, call: Call) -> int | None:
         """Return the most perturbed passes that a call takes per utterance; None where it is not known."""
@@ -288,7 +290,8 @@ class MetricDescription(Description):
     batched: "module:object" of the same metric over many maps at once (xbench.metrics.batch), for
         speed; the implementation stays the definition.
     ceiling: "module:object" of a function from the reference to (upper, lower) per utterance, or
-    None, in which case `no_ceiling` says why.
+    None, in which case `no_ceiling` says why. weighted_ceiling: the same for the score with tokens weighted by
+    their effect; the function is also given the weights.
     takes: what the implementation is given. `reference`: (map, reference, layout, scoring). The others
         have no reference; what was measured is their one argument: `curves` (Curves), `effects` (Effects),
         `deleted` or `inserted` (Redecoded), `map` (the map's content rows). See xbench.metrics.intervention.
@@ -307,6 +310,7 @@ class MetricDescription(Description):
     batched: str | None = field(default=None, kw_only=True)
     ceiling: str | None = field(default=None, kw_only=True)
     no_ceiling: str = field(default="", kw_only=True)
+    weighted_ceiling: str | None = field(default=None, kw_only=True)
     takes: Literal["reference", "map", "curves", "effects", "deleted", "inserted"] = field(
         default="reference", kw_only=True
     )

@@ -163,6 +163,16 @@ def expand(
     return values[:, columns].astype(np.float64)
 
 
+def _mean(
+    values: Float[np.ndarray, "*shape"], axis: int | tuple[int, ...]
+) -> Float[np.ndarray, "..."]:
+    """Return what `values.mean` does, with the axis kept, in less time: it is called a dozen times per clip."""
+    sums = np.add.reduce(values, axis=axis, keepdims=True)
+    count = values.size // max(sums.size, 1)
+    means: Float[np.ndarray, "..."] = sums / count if count else np.full_like(sums, np.nan)
+    return means
+
+
 def standardise(
     values: Float[np.ndarray, "*shape"],
     axis: int | tuple[int, ...],
@@ -178,9 +188,9 @@ def standardise(
     population standard deviation whatever `ddof` says. Source: scoring section 1.
     """
     values = values.astype(np.float64)
-    centred = values - values.mean(axis=axis, keepdims=True)
-    sd = np.sqrt((centred**2).mean(axis=axis, keepdims=True))
-    magnitude = np.abs(values).mean(axis=axis, keepdims=True)
+    centred = values - _mean(values, axis)
+    sd = np.sqrt(_mean(centred**2, axis))
+    magnitude = _mean(np.abs(values), axis)
     constant = sd <= np.maximum(CONSTANT * magnitude, resolution)
     count = values.size // sd.size
     scale = sd * np.sqrt(count / max(count - ddof, 1))

@@ -64,6 +64,8 @@ class Registry(Generic[D]):
     def entries(self) -> tuple[Entry[D], ...]:
         """Return every entry of the group, broken ones included, sorted by name."""
         registered = _load(self.group, self._type)  # type: ignore[arg-type]  # a class is hashable
+        if not self._local:
+            return tuple(registered)  # sorted already
         return tuple(sorted([*registered, *self._local.values()], key=lambda e: e.name))
 
     def add_local(self, description: D, target: str) -> None:
@@ -76,6 +78,12 @@ class Registry(Generic[D]):
         self._local[description.name] = Entry(
             description.name, LOCAL, version, target, description, None
         )
+
+    def called(self, entry: Entry[D]) -> str:
+        """Return the name that means this entry: with its package where the plain name means another, or none."""
+        alike = [each for each in self.entries() if each.name == entry.name]
+        plain = len(alike) == 1 or entry.distribution == OURS
+        return entry.name if plain else f"{entry.distribution}:{entry.name}"
 
     def names(self) -> tuple[str, ...]:
         """Return the sorted names that load."""
@@ -123,9 +131,9 @@ class Registry(Generic[D]):
 
 
 @functools.cache
-def _load(group: str, description_type: type[D]) -> list[Entry[D]]:
+def _load(group: str, description_type: type[D]) -> tuple[Entry[D], ...]:
     points = sorted(entry_points(group=group), key=lambda p: (p.name, _owner(p.dist)))
-    return [_load_one(point, description_type) for point in points]
+    return tuple(_load_one(point, description_type) for point in points)
 
 
 def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
@@ -181,6 +189,17 @@ datasets = Registry("dataset", DatasetDescription)
 task_folders = Registry("task", TaskFolder)
 
 ALL: tuple[Registry, ...] = (models, methods, metrics, references, datasets, task_folders)
+
+
+def strayed() -> list[tuple[EntryPoint, str]]:
+    """Return the entry points of groups that look like ours and are none, with the package and version of each."""
+    ours = {each.group for each in ALL}
+    groups = [g for g in entry_points().groups if g.startswith(f"{OURS}.") and g not in ours]
+    return [
+        (point, " ".join(_owner(point.dist)))
+        for group in sorted(groups)
+        for point in entry_points(group=group)
+    ]
 
 
 def checkpoints() -> dict[str, tuple[FamilyDescription, Checkpoint]]:

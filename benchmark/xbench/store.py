@@ -15,17 +15,20 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -34,7 +37,7 @@ from xbench.errors import EnvironmentProblem
 from xbench.leases import lease
 from xbench.spec import canonical_json, content_hash
 
-KINDS = ("hypothesis", "reference", "block", "map", "fit", "run", "intervention", "gate")
+KINDS = ("hypothesis", "reference", "block", "map", "fit", "run", "intervention", "gate", "model")
 
 # Artefacts, what a killed process left of one, what was set aside, and who works on what.
 _OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.(tmp|damaged|lease)-.*)")
@@ -58,10 +61,15 @@ class Key:
     kind: str
     ingredients: Mapping[str, Any]
 
-    @property
+    @cached_property
+    def text(self) -> str:
+        """All of it as text, equal for equal keys."""
+        return canonical_json({"kind": self.kind, **self.ingredients})
+
+    @cached_property
     def digest(self) -> str:
         """Hash that names the files."""
-        return content_hash({"kind": self.kind, **self.ingredients})
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def default_folder() -> Path:
@@ -78,8 +86,8 @@ class Store:
 
     def _paths(self, key: Key) -> tuple[Path, Path]:
         digest = key.digest
-        base = self.folder / key.kind / digest[:2] / digest
-        return base.with_suffix(".npz"), base.with_suffix(".json")
+        base = f"{self.folder}/{key.kind}/{digest[:2]}/{digest}"
+        return Path(f"{base}.npz"), Path(f"{base}.json")
 
     def has(self, key: Key) -> bool:
         """Return whether the artefact is there, without reading its arrays."""
@@ -93,14 +101,14 @@ class Store:
         """
         arrays_path, facts_path = self._paths(key)
         with _readable(self.folder):
-            if not facts_path.exists():
-                return None
             try:
-                return _read(arrays_path, facts_path)
+                return _read(arrays_path, facts_path, key)
             except _Damaged:
+                if not facts_path.exists():
+                    return None
                 # Another process may have replaced one of the two files in between.
                 try:
-                    return _read(arrays_path, facts_path)
+                    return _read(arrays_path, facts_path, key)
                 except _Damaged as problem:
                     warnings.warn(f"cache: {problem}; it is made again", stacklevel=2)
         for path in (facts_path, arrays_path):
@@ -108,8 +116,19 @@ class Store:
                 path.replace(path.with_name(f".damaged-{path.name}"))
         return None
 
-    def put(self, key: Key, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-        """Write the artefact; raises EnvironmentProblem when the disk is full or not writable."""
+    def put(
+        self,
+        key: Key,
+        arrays: Mapping[str, np.ndarray],
+        facts: Mapping[str, Any],
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Write the artefact; raises EnvironmentProblem when the disk is full or not writable.
+
+        durable: it also outlives a power cut. To wait for the disk takes longer than some passes; what is not durable
+        outlives the process, and after a power cut is whole, missing, or told as damaged and made again.
+        """
         arrays_path, facts_path = self._paths(key)
         buffer = io.BytesIO()
         # mypy cannot see that the names never collide with savez's own keywords
@@ -120,10 +139,11 @@ class Store:
             "sha256": hashlib.sha256(payload).hexdigest(),
             "facts": facts,
         }
-        write_atomically(arrays_path, payload)
+        write_atomically(arrays_path, payload, durable=durable)
         # Of what will be read back: JSON turns the keys of mappings into texts.
         check = content_hash(json.loads(canonical_json(record)))
-        write_atomically(facts_path, canonical_json({**record, "check": check}).encode())
+        whole = canonical_json({**record, "check": check}).encode()
+        write_atomically(facts_path, whole, durable=durable)
 
     def drop(self, key: Key) -> None:
         """Delete an artefact, where it is there and the store may be written."""
@@ -242,38 +262,91 @@ def _readable(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _read(arrays_path: Path, facts_path: Path) -> Artefact:
-    """Read one artefact and hold it against its checksums and the key that names its files."""
-    name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
+def _read(arrays_path: Path, facts_path: Path, key: Key | None = None) -> Artefact:
+    """Read one artefact and hold it against its checksums and the key that names its files.
+
+    key: that key, where it is known; otherwise its hash alone is.
+    """
     try:
-        record = json.loads(facts_path.read_bytes())
-        payload = arrays_path.read_bytes()
-        ingredients, sha256, facts = (record[key] for key in ("ingredients", "sha256", "facts"))
-        if record.keys() != _OLD_RECORD:
-            check = record.pop("check")
-            if record.keys() != _OLD_RECORD or check != content_hash(record):
-                raise _Damaged(f"{name} has a wrong checksum of its facts")
-        if content_hash(ingredients) != facts_path.stem:
-            raise _Damaged(f"{name} is another artefact than its name says")
-        if hashlib.sha256(payload).hexdigest() != sha256:
-            raise _Damaged(f"{name} has a wrong checksum")
-        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
-            arrays = {name.removeprefix("a_"): file[name] for name in file.files}
-        if not isinstance(facts, dict):
-            raise _Damaged(f"{name} has facts of another kind")
-        return Artefact(arrays, facts)
-    except (_Damaged, PermissionError, MemoryError):
+        return _sound(arrays_path, facts_path, key)
+    except (PermissionError, MemoryError):
         raise
-    except (
-        Exception
-    ) as problem:  # damage takes every form; whatever it is, the artefact is made again
+    # Damage takes every form; whatever it is, the artefact is made again.
+    except Exception as problem:
         if isinstance(problem, OSError) and problem.errno == errno.ENOMEM:
             raise  # no fault of the file
-        raise _Damaged(f"{name} is unreadable ({type(problem).__name__})") from None
+        name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
+        known = isinstance(problem, _Damaged)
+        what = str(problem) if known else f"is unreadable ({type(problem).__name__})"
+        raise _Damaged(f"{name} {what}") from None
 
 
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file completely or not at all; raises EnvironmentProblem with what to do."""
+def _sound(arrays_path: Path, facts_path: Path, key: Key | None) -> Artefact:
+    stored = facts_path.read_bytes()
+    record = json.loads(stored)
+    payload = arrays_path.read_bytes()
+    ingredients, sha256, facts = (record[name] for name in ("ingredients", "sha256", "facts"))
+    if record.keys() != _OLD_RECORD:
+        check = record.pop("check")
+        if record.keys() != _OLD_RECORD or not _as_written(stored, check, record):
+            raise _Damaged("has a wrong checksum of its facts")
+    is_asked_for = key is not None and f'"ingredients":{key.text}'.encode() in stored
+    if not is_asked_for and content_hash(ingredients) != facts_path.stem:
+        raise _Damaged("is another artefact than its name says")
+    if hashlib.sha256(payload).hexdigest() != sha256:
+        raise _Damaged("has a wrong checksum")
+    if not isinstance(facts, dict):
+        raise _Damaged("has facts of another kind")
+    return Artefact(_arrays(payload), facts)
+
+
+def _as_written(stored: bytes, check: str, record: Mapping[str, Any]) -> bool:
+    """Say whether a record agrees with its checksum, that of its text without the checksum (which stands first)."""
+    head = f'{{"check":"{check}",'.encode()
+    if stored.startswith(head) and hashlib.sha256(b"{" + stored[len(head) :]).hexdigest() == check:
+        return True
+    return check == content_hash(record)  # written in another form
+
+
+def _arrays(payload: bytes) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` file; those of a run have few shapes, so their headers are understood once."""
+    arrays: dict[str, np.ndarray] = {}
+    if payload == _NO_ARRAYS:
+        return arrays
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        for entry in archive.infolist():
+            content = archive.read(entry)
+            start = (
+                len(_MAGIC) + 2 + int.from_bytes(content[len(_MAGIC) : len(_MAGIC) + 2], "little")
+            )
+            shape, fortran, dtype = _header(content[:start])
+            order: Literal["F", "C"] = "F" if fortran else "C"
+            values = np.frombuffer(content, dtype, math.prod(shape), start)
+            name = entry.filename.removesuffix(".npy").removeprefix("a_")
+            arrays[name] = values.reshape(shape, order=order).copy(order)
+    return arrays
+
+
+_MAGIC = np.lib.format.magic(1, 0)
+_NO_ARRAYS = b"PK\x05\x06" + bytes(18)  # an archive of nothing
+
+
+@lru_cache(maxsize=1024)
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Understand the header of an array in numpy's format 1.0; raises ValueError for another, and for objects."""
+    if not content.startswith(_MAGIC):
+        raise ValueError("not an array in numpy's format 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(content[len(_MAGIC) :]))
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    return shape, fortran, dtype
+
+
+def write_atomically(path: Path, payload: bytes, *, durable: bool = True) -> None:
+    """Write a file completely or not at all; raises EnvironmentProblem with what to do.
+
+    durable: wait until the disk has it.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -281,7 +354,8 @@ def write_atomically(path: Path, payload: bytes) -> None:
             temporary = Path(file.name)
             file.write(payload)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         # NamedTemporaryFile makes private files; results are to be read by others.
         temporary.chmod(0o644)
         temporary.replace(path)

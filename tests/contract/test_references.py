@@ -13,6 +13,7 @@ import torch
 from command_line import Run
 from xbench import registry
 from xbench.case import Case
+from xbench.data.manifest import Word
 from xbench.description import Parameter, ReferenceDescription
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.models.loading import load_model
@@ -27,7 +28,12 @@ SMALL = {
     "spes-input": "rates=40,precision=float32",
     "spes-input-contrast": "rates=40",
     "spes-encoder": "precision=float32",
+    "spes-encoder-removed": "precision=float32",
+    "spes-encoder-words": "precision=float32",
+    "spes-input-words": "precision=float32",
 }
+# The toy model has no cross-attention from which a frame could be taken.
+WITHOUT_EVIDENCE = "spes-encoder-removed"
 
 
 @pytest.mark.parametrize("name", registry.references.names())
@@ -35,8 +41,14 @@ def test_every_registered_reference_keeps_the_contract(
     name: str, tiny: Any, case_of: Callable[..., Case], clip: Callable[..., np.ndarray]
 ) -> None:
     call = f"{name}:{SMALL[name]}" if name in SMALL else name
-    results = check_reference(call, case=case_of(tiny, clip(0.5)))
-    assert [(r.check, r.status, r.detail) for r in results] == [(c, "passed", "") for c in CHECKS]
+    words = (Word("one", 0.05, 0.2), Word("two", 0.25, 0.45))
+    results = check_reference(call, case=replace(case_of(tiny, clip(0.5)), words=words))
+    told = {r.check: (r.status, r.detail) for r in results}
+    if name == WITHOUT_EVIDENCE:
+        status, detail = told.pop("evidence")
+        assert (status, "use spes-encoder" in detail) == ("skipped", True)
+    assert list(told) == [check for check in CHECKS if check in told]
+    assert set(told.values()) == {("passed", "")}
 
 
 @pytest.mark.slow

@@ -134,6 +134,14 @@ BAD_LINES = {
     json.dumps(line(words=[{"word": "a", "start": 1.5, "end": 1}])): (
         "words[0]: end 1 is before start 1.5"
     ),
+    json.dumps(
+        line(words=[{"word": "a", "start": 1, "end": 2}, {"word": "b", "start": 0.5, "end": 1}])
+    ): "words[1]: it starts at 0.5, the word before it at 1; sort words by time",
+    json.dumps(
+        line(words=[{"word": "a", "start": 0, "end": 2}, {"word": "b", "start": 1.8, "end": 3}])
+    ): (
+        "words[1]: it starts at 1.8, before the word before it ends at 2; give each word its own time"
+    ),
     json.dumps(line(words=[{"word": "a", "start": 1}])): "words[0]: missing key 'end'",
     json.dumps(line(words=[{"word": "a", "start": -1, "end": 1}])): (
         "words[0].start: must be at least 0, found the number -1"
@@ -559,7 +567,7 @@ def test_a_language_that_is_no_code_is_told(folder: Path, code: str, told: str) 
 
 
 def words(*ends: float) -> list[dict[str, Any]]:
-    return [{"word": "a", "start": end / 2, "end": end} for end in ends]
+    return [{"word": "a", "start": 0.9 * end, "end": end} for end in ends]
 
 
 def test_words_after_the_end_of_their_clip_are_told_of_every_line(folder: Path) -> None:

@@ -12,6 +12,7 @@ from xbench.decisions.policies import (
     delay_at,
     regret,
     written,
+    written_by,
 )
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout
@@ -156,3 +157,25 @@ def test_a_chunk_longer_than_the_clip_is_the_clip() -> None:
 def test_what_is_no_policy_is_refused_in_a_sentence(options: dict) -> None:
     with pytest.raises(UsageError, match=r"no policy|policy: "):
         Policy(**options)
+
+
+def test_at_time_zero_nothing_is_written_and_beyond_the_clip_all() -> None:
+    maps = of(FIRST, [0, 1, 2, 3, 4, 4, 4, 4])
+    when = written(maps, Policy(lag=0.02, chunk=CHUNK))
+    assert when.heard.tolist() == [[4, 6]]
+
+    def by(seconds: float) -> list[bool]:
+        return written_by(maps, when, seconds)[0].tolist()
+
+    assert by(0) == [False, False]
+    assert by(0.079) == [False, False]
+    assert by(0.08) == [True, False]
+    assert by(0.12) == [True, True]
+    assert by(99) == by(float("inf")) == [True, True]
+
+
+@pytest.mark.parametrize("seconds", [-0.1, float("nan")])
+def test_what_is_no_time_is_refused(seconds: float) -> None:
+    maps = of(FIRST)
+    with pytest.raises(UsageError, match="seconds from 0"):
+        written_by(maps, written(maps, Policy()), seconds)

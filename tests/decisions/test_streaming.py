@@ -108,3 +108,35 @@ def test_tokens_whose_reference_says_nothing_are_left_out() -> None:
     # Both are written after 8 frames of 20 ms, since the lag of 0.3 s is longer than the clip; 1.5 frames is the peak.
     assert (judged[0].regret, judged[0].delay) == pytest.approx((0.0, 0.02 * (8 - 1.5)))
     assert _advise(maps, Maps.of([GridMap(np.ones((2, 8)))], axes), Policy()) is None
+
+
+def test_by_a_time_only_what_is_written_then_is_judged() -> None:
+    axes = Layout((0, 1), ("0", "1"), (0, 1), 8, 16, 2, 0.01)
+    early, late = [1.0, 0, 0, 0, 0, 0, 0, 0], [0.0, 0, 0, 0, 0, 0, 0, 1]
+    maps = Maps.of([GridMap(np.array([early, early]))], axes)
+    truth = Maps.of([GridMap(np.array([early, late]))], axes)
+    policy = Policy(lag=0.02, chunk=0.04)
+
+    def at(by: float | None) -> tuple[float, float | None]:
+        found = _advise(maps, truth, policy, by)
+        assert found is not None
+        return found[0].written, found[0].regret_by
+
+    # Both are written after 2 of 8 frames; all that the second depends on comes later.
+    assert at(0.0) == (0.0, None)
+    assert at(0.04) == at(0.16) == at(9.0) == (1.0, 0.5)
+
+
+def test_the_command_says_what_is_written_by_a_time(run: Run, made: Made) -> None:
+    call = ("decisions", "streaming", str(made.results), "--cache", str(made.cache))
+    report = json.loads(run(*call, "--json", "--by", "0").out)
+    for row in report["rows"]:
+        assert row["written"]["value"] == 0
+        assert (row["regret_by"]["value"], row["regret_by"]["reason"]) == (None, "no-defined-value")
+    report = json.loads(run(*call, "--json", "--by", "60").out)
+    for row in report["rows"]:
+        assert row["written"]["value"] == 1
+        assert row["regret_by"]["value"] == pytest.approx(row["regret"]["value"])
+    assert "written by" in " ".join(run(*call, "--by", "0.5").out.split())
+    refused = run(*call, "--by", "-1")
+    assert (refused.code, "a time is seconds from 0" in refused.err) == (2, True)

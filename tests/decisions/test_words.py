@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from command_line import Run
 from small_run import Made, made_in
 from xbench.data.manifest import Utterance, Word
-from xbench.decisions.words import _judged, _Truth, _truth, stops, word_times
+from xbench.decisions.words import _judged, _Truth, _truth, boundaries, stops, word_times
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout
+from xbench.methods.word_window import share_spoken
 from xbench.metrics.batch import Maps
 from xbench.metrics.timing import starts
 from xbench.models.protocol import Hypothesis
@@ -43,29 +45,74 @@ def test_stops_are_starts_with_time_reversed() -> None:
 
 def test_errors_and_f1_by_hand() -> None:
     # Word 0 of tokens 0 and 1, word 1 of token 2; a third known word is in no token.
-    clip = _Truth([0, 2], [1, 2], np.array([0.1, 0.5]), np.array([0.4, 0.9]), 3)
+    clip = _Truth([0, 2], [1, 2], np.array([0.1, 0.5]), np.array([0.4, 0.9]), 3, 0)
     onsets, ends = np.array([0.12, 0.3, 0.3]), np.array([0.2, 0.4, 1.0])
     found = _judged(onsets, ends, clip, 0.05)
     assert found.onset == pytest.approx([0.02, -0.2])
     assert found.end == pytest.approx([0.0, 0.1])
     # Two of four claimed boundaries are right, of six to be found.
     assert found.f1 == pytest.approx(2 * 2 / (4 + 6))
+    # A word that nobody said claims two boundaries more.
+    assert _judged(onsets, ends, replace(clip, inserted=1), 0.05).f1 == pytest.approx(4 / (6 + 6))
+
+
+def test_peak_and_centroid_read_one_time_of_a_row() -> None:
+    maps = of([0.0, 4, 0, 0], [0, 1, 1, 2])
+    for point, times in (("peak", [0.03, 0.07]), ("centroid", [0.03, 0.02 * (1.5 + 2.5 + 7) / 4])):
+        onsets, ends = boundaries(maps, point)
+        assert onsets[0] == pytest.approx(times)
+        assert ends[0] == pytest.approx(times)
+
+
+def spoken_as(
+    texts: tuple[str, ...], text: str, words: tuple[Word, ...], language: str = "en"
+) -> Spoken:
+    """A clip whose words are known, and what a model wrote for it, a special token at either end."""
+    said = " ".join(word.word for word in words)
+    clip = Utterance("a", Path("a.wav"), language, said, (), "a", True, words, "0" * 64)
+    full = ("", *texts, "")
+    content = tuple(range(1, len(full) - 1))
+    hypothesis = Hypothesis((), tuple(range(len(full))), full, content, text, False)
+    axes = Layout(hypothesis.tokens, full, content, 60, 120, 2, 0.01)
+    return Spoken(Job(load_task("asr"), clip, 0), Decoded(hypothesis, axes, 1.2))
+
+
+HELLO = (Word("hello", 0.1, 0.5), Word("big", 0.5, 0.7), Word("world", 0.7, 1.1))
 
 
 def test_a_word_goes_from_its_first_token_to_its_last_and_a_missing_one_is_not_covered() -> None:
-    said = (Word("hello", 0.1, 0.5), Word("big", 0.5, 0.7), Word("world", 0.7, 1.1))
-    clip = Utterance("a", Path("a.wav"), "en", "hello big world", (), "a", True, said, "0" * 64)
-    texts = ("", " hel", "lo", " world", "")  # the special tokens at both ends are no content
-    hypothesis = Hypothesis((), (9, 1, 2, 3, 9), texts, (1, 2, 3), " hello world", False)
-    axes = Layout(hypothesis.tokens, texts, hypothesis.content, 60, 120, 2, 0.01)
-    spoken = Spoken(Job(load_task("asr"), clip, 0), Decoded(hypothesis, axes, 1.2))
-    truth = _truth(spoken)
+    truth = _truth(spoken_as((" hel", "lo", " world"), " hello world", HELLO))
     assert truth is not None
     # Rows of content tokens: "hello" is of rows 0 and 1, "world" of row 2, "big" of none.
-    assert (truth.first, truth.last, truth.known) == ([0, 2], [1, 2], 3)
+    assert (truth.first, truth.last, truth.known, truth.inserted) == ([0, 2], [1, 2], 3, 0)
     assert truth.onsets.tolist() == [0.1, 0.7]
     assert truth.ends.tolist() == [0.5, 1.1]
     assert truth.covered == pytest.approx(2 / 3)
+
+
+def test_words_that_nobody_said_are_counted_and_have_no_time() -> None:
+    texts = (" oh", " hello", " big", " wide", " world", ".")
+    truth = _truth(spoken_as(texts, "oh hello big wide world.", HELLO))
+    assert truth is not None
+    assert (truth.first, truth.covered, truth.inserted) == ([1, 2, 4], 1.0, 2)
+
+
+def test_a_language_without_spaces_is_aligned_by_characters() -> None:
+    words = (Word("妈妈", 0.0, 0.4), Word("喜欢", 0.4, 0.8), Word("苹果", 0.8, 1.2))
+    truth = _truth(spoken_as(("妈", "妈", "欢", "苹果", "了"), "妈妈欢苹果了", words, "zh"))
+    assert truth is not None
+    # The model left out one of two characters: the word begins where the other one does.
+    assert (truth.first, truth.last, truth.covered) == ([0, 2, 3], [1, 2, 3], 1.0)
+    assert truth.inserted == 1
+
+
+def test_words_are_told_from_those_of_another_text() -> None:
+    assert share_spoken("Hello, big world!", HELLO) == 1.0
+    assert share_spoken("hello world", HELLO) == 1.0
+    assert share_spoken("hello there my dear world", HELLO) == pytest.approx(2 / 5)
+    assert share_spoken("quite another text", HELLO) == 0.0
+    assert share_spoken("", HELLO) == 1.0
+    assert share_spoken("妈妈喜欢", (Word("妈妈", 0.0, 0.4), Word("喜欢", 0.4, 0.8))) == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +133,31 @@ def test_the_command_tells_every_method(run: Run, timed: Made) -> None:
     assert names == {"mean-heads", "diagonal"}
     assert report["words"] == 6
     for row in report["rows"]:
-        shares = [row["within"][bound]["value"] for bound in ("0.02", "0.05", "0.1", "0.2")]
-        assert shares == sorted(shares)
+        for part in ("within", "end_within"):
+            shares = [row[part][bound]["value"] for bound in ("0.02", "0.05", "0.1", "0.2")]
+            assert shares == sorted(shares)
+        assert set(row["end_quantiles"]) == {"0.5", "0.9", "0.95"}
         assert 0 <= row["f1"]["value"] <= 1
     shown = run("decisions", "words", str(timed.results), "--cache", str(timed.cache))
     assert "6 words in 6 clips of 6 speakers" in " ".join(shown.out.split())
+
+
+def test_clips_whose_words_are_of_another_text_are_left_out_and_told(
+    run: Run, tiny_whisper_folder: Path, tmp_path: Path
+) -> None:
+    model = f"whisper:{tiny_whisper_folder}"
+    made = made_in(tmp_path, model, words=[("quite", 0.0, 0.5), ("another", 0.5, 1.0)])
+    with pytest.raises(UsageError, match="the words of 6 clips, such as 'a', are not those"):
+        word_times(made.given, tolerance=0.05, store=made.store)
+    refused = run("decisions", "words", str(made.results), "--cache", str(made.cache))
+    assert refused.code == 2
+
+
+def test_points_and_tolerances_that_are_none_are_refused(timed: Made) -> None:
+    with pytest.raises(UsageError, match="seconds from 0"):
+        word_times(timed.given, tolerance=-1, store=timed.store)
+    with pytest.raises(UsageError, match="did you mean 'peak'"):
+        word_times(timed.given, tolerance=0.05, point="peek", store=timed.store)
 
 
 def test_without_word_times_it_says_what_is_missing(
@@ -99,5 +166,3 @@ def test_without_word_times_it_says_what_is_missing(
     made = made_in(tmp_path, f"whisper:{tiny_whisper_folder}")
     with pytest.raises(UsageError, match="the manifest needs `words`"):
         word_times(made.given, tolerance=0.05, store=made.store)
-    with pytest.raises(UsageError, match="seconds from 0"):
-        word_times(made.given, tolerance=-1, store=made.store)

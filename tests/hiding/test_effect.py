@@ -226,3 +226,11 @@ def test_states_give_every_quantity_of_the_logits(quantity: Quantity, scale: flo
         from_states(quantity, clean, states[0], embeddings, lambda _: states),
     ):
         torch.testing.assert_close(measure(hidden).value.double(), expected, **tolerance)
+
+
+def test_the_entropy_of_a_clean_pass_is_that_of_its_distributions() -> None:
+    logits = torch.tensor(
+        [[0.0, 0.0, 0.0, 0.0], [100.0, 0.0, 0.0, 0.0], [0.0, 0.0, -200.0, -200.0]]
+    )
+    clean = Clean(logits, torch.tensor([0, 0, 0]))
+    assert clean.entropy.tolist() == pytest.approx([math.log(4), 0.0, math.log(2)], abs=1e-6)

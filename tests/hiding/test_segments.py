@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xbench.hiding.segments import Segmentation, frame_segments, grid_segments, superpixels
+from xbench.hiding.segments import (
+    Segmentation,
+    frame_segments,
+    grid_segments,
+    superpixels,
+    word_segments,
+)
 
 PAPER: dict[str, Any] = {
     "rates": (400, 500, 600),
@@ -98,3 +104,21 @@ def test_a_grid_is_time_by_bands() -> None:
     assert grid.sizes == (4,)
     assert grid_segments(3, 2, 50, 1).labels[0].tolist() == [[0, 0], [1, 1], [2, 2]]
     assert grid_segments(1, 2, 4, 9).labels[0].tolist() == [[0, 1]]
+
+
+def test_words_and_the_gaps_between_them_are_segments() -> None:
+    # Middles at 0.05, 0.15, ..., 0.95 s; the third word begins inside the second.
+    found = word_segments([(0.1, 0.3), (0.5, 0.8), (0.69, 0.9)], 10, 0.1)
+    assert found.labels.tolist() == [[0, 1, 1, 2, 2, 3, 3, 4, 4, 5]]
+    assert found.sizes == (6,)
+
+
+def test_the_channels_of_a_moment_belong_to_one_word() -> None:
+    found = word_segments([(0.0, 0.2)], 3, 0.1, channels=2)
+    assert found.labels.tolist() == [[[0, 0], [0, 0], [1, 1]]]
+    assert found.sizes == (2,)
+
+
+@pytest.mark.parametrize("spoken", [[], [(0.31, 0.34)], [(5.0, 6.0)]])
+def test_a_word_between_two_middles_has_no_segment(spoken: list[tuple[float, float]]) -> None:
+    assert word_segments(spoken, 4, 0.1).labels.tolist() == [[0, 0, 0, 0]]

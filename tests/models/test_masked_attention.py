@@ -89,6 +89,28 @@ def test_a_frame_of_which_a_share_is_kept_is_that_share_of_it() -> None:
     torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", [name for name in FORMS if "virtual" in name])
+def test_attention_without_removed_frames_is_attention_to_the_others(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all frames are removed, the output is that over zeroed ones: the bias of the values."""
+    monkeypatch.setattr(masked_attention, "device_of", lambda _: FORMS[form][1])
+    torch.manual_seed(0)
+    module = CrossAttention(2, 3, True)
+    encoded, query = torch.randn(1, 7, 6), torch.randn(5, 2, 5, 3)
+    keep = torch.rand(5, 7) > 0.6
+    keep[0], keep[1] = True, False
+    shared = [split(p(encoded), 2) for p in (module.k_proj, module.v_proj)]
+    output, _ = attention(
+        module, query, *shared, None, frame_keep=keep, frame_removed=True, scaling=0.5
+    )
+    for row in (0, 2, 3, 4):
+        key, value = (part[0][:, keep[row]] for part in shared)
+        expected = (0.5 * query[row] @ key.transpose(-1, -2)).softmax(-1) @ value
+        torch.testing.assert_close(output[row], expected.transpose(0, 1), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(output[1], module.v_proj.bias.view(2, 3).expand(5, 2, 3))
+
+
 def test_hidden_frames_of_a_clip_of_one_frame() -> None:
     torch.manual_seed(0)
     module, query = CrossAttention(2, 3, True), torch.randn(2, 2, 5, 3)

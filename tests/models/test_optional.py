@@ -44,6 +44,7 @@ def test_every_optional_protocol_is_known_here() -> None:
         "WritesTokens",
         "RandomisesParts",
         "MasksInput",
+        "RemovesFrames",
         "FreezesPadding",
         "ShowsAttention",
         "Inspectable",

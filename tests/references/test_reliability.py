@@ -9,6 +9,8 @@ from scipy.stats import zscore
 
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.agreement import pearson, pearson_paper
+from xbench.metrics.batch import Maps, weighted_means
+from xbench.metrics.pearson_batch import pearson_of_many
 from xbench.references.reliability import (
     Ceiling,
     ceiling_pearson,
@@ -16,6 +18,7 @@ from xbench.references.reliability import (
     row_reliability,
     structural,
     utterance_reliability,
+    weighted_ceiling_pearson,
 )
 from xbench.spec import Scoring
 
@@ -208,6 +211,42 @@ def test_ceiling_of_pearson_by_hand() -> None:
     ceiling = ceiling_pearson(mean, a, b, layout(2, 3), DEFAULT)
     assert ceiling.upper == pytest.approx((sqrt(2 / 3) + 1) / 2, rel=1e-14)
     assert (ceiling.lower, ceiling.structural, ceiling.reason) == (None, None, None)
+
+
+def test_ceiling_of_pearson_by_effect_by_hand() -> None:
+    a, b = halves([[1, 2, 3], [0, 0, 1], [2, 2, 2]], [[1, 3, 2], [5, 5, 6], [1, 2, 3]])
+    mean = GridMap((a.values + b.values) / 2)
+
+    def ceiling(*weights: float) -> Ceiling:
+        shape = layout(3, 3)
+        return weighted_ceiling_pearson(
+            mean, a, b, shape, DEFAULT, np.array(weights, dtype=np.float64)
+        )
+
+    # Roots sqrt(2/3) and 1; the third row is constant in one half and counts nowhere.
+    assert ceiling(1, 3, 100).upper == pytest.approx((sqrt(2 / 3) + 3) / 4, rel=1e-14)
+    assert ceiling(1, 1, 1) == ceiling_pearson(mean, a, b, layout(3, 3), DEFAULT)
+    assert ceiling(0, 0, 1) == Ceiling(None, reason="no-weight")
+
+
+@pytest.mark.parametrize("smallest", [1.0, 0.1, 0.01])
+def test_a_map_without_noise_scores_what_the_ceiling_by_effect_says(smallest: float) -> None:
+    """Effects fall from 1 to the smallest one over the tokens, and with them the signal in the same noise."""
+    rng = np.random.default_rng(5)
+    size = np.geomspace(1, smallest, 16)[:, None]
+    truth = size * sparse_truth(rng, (16, 120))
+    shape, scores, plain, ceilings = layout(16, 120), [], [], []
+    for _ in range(60):
+        a, b = (GridMap(truth + 0.3 * rng.normal(size=truth.shape)) for _ in range(2))
+        mean = GridMap((a.values + b.values) / 2)
+        weights = np.maximum(mean.values.mean(1), 0.0)  # as a run knows them, with their noise
+        judged = pearson_of_many(Maps.of([GridMap(truth)], shape), Maps.of([mean], shape), DEFAULT)
+        scores.append(weighted_means(judged, weights)[0].value)
+        plain.append(ceiling_pearson(mean, a, b, shape, DEFAULT).upper)
+        ceilings.append(weighted_ceiling_pearson(mean, a, b, shape, DEFAULT, weights).upper)
+    assert np.mean(ceilings) == pytest.approx(np.mean(scores), abs=0.035)
+    if smallest < 0.1:  # the ceiling of the plain score would not do
+        assert np.mean(plain) < np.mean(scores) - 0.1
 
 
 def test_negative_reliability_gives_a_ceiling_of_zero() -> None:

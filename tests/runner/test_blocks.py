@@ -42,6 +42,7 @@ BATCH = 16
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "Sampling", partial(Sampling, block=BLOCK))
+    monkeypatch.setattr("xbench.runner.blocks.KEPT_FROM_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -134,6 +135,44 @@ def test_the_blocks_of_an_unfinished_reference_are_in_the_store_until_it_is_whol
     assert blocks_in(options) == 2 * (1 + 4)
     Store(Path(options.cache or "")).sweep()
     assert blocks_in(options) == 0
+
+
+def test_blocks_that_took_less_than_writing_them_are_not_kept(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xbench.runner.blocks.KEPT_FROM_SECONDS", 60.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "drop", lambda own, key: None)
+        (quick,) = evaluate(spec, options)
+    assert blocks_in(options) == 2  # how the passes of two references are run
+    monkeypatch.setattr("xbench.runner.blocks.KEPT_FROM_SECONDS", 0.0)
+    (kept,) = evaluate(spec, replace(options, cache=f"{options.cache}-kept"))
+    assert timeless(quick) == timeless(kept)
+
+
+def test_no_worker_measures_a_quick_block_twice(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xbench.runner.blocks.KEPT_FROM_SECONDS", 60.0)
+    recipe, store, found = Recipe(6 * BLOCK, 0.5), Store(tmp_path), list[Any]()
+    measured: list[int] = []
+    original = KeptBlocks.measured
+
+    def noted(own: KeptBlocks, part: str, unit: Unit, shift: Shift, *, keep: bool) -> None:
+        measured.append(unit.first // BLOCK)
+        original(own, part, unit, shift, keep=keep)
+
+    monkeypatch.setattr(KeptBlocks, "measured", noted)
+    holder = KeptBlocks(store, Key("reference", {"of": "test"}), MeteredModel(case.model))
+    unit = Unit(BLOCK, BLOCK, BLOCK, look=False, last=False)
+    waiting = threading.Thread(target=worker, args=(case, store, recipe, found))
+    with holder.lease("of it", unit):  # another process is at the second block
+        waiting.start()
+        while len(measured) < 5:
+            time.sleep(0.01)
+    waiting.join(60)
+    assert measured == [0, 2, 3, 4, 5, 1]
+    assert sum(found[0].masks) == 6 * BLOCK
 
 
 def test_passes_are_chosen_once(

@@ -16,11 +16,12 @@ import pytest
 import soundfile
 
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate, registry
+from xbench.claims.scores import score_problems
 from xbench.errors import UnknownName, UsageError, UtteranceError
 from xbench.hiding import checks
 from xbench.models.families.whisper import WhisperModel
 from xbench.references import spes
-from xbench.results import read_result
+from xbench.results import Interval, read_result
 from xbench.runner.plan import plan_tasks
 from xbench.runner.provenance import without_folders
 from xbench.runner.verify import plan_of
@@ -714,9 +715,34 @@ def test_a_target_that_is_missed_is_flagged(
             assert score.weighted is not None
             assert score.weighted.value == pytest.approx(np.mean(own))
             assert score.weighted.value != score.value
+            assert score.weighted_floor is not None
+            assert score.weighted_ceiling is not None
+            assert score.weighted_skill is not None
+            assert score.weighted_disattenuated is not None
+            floor, ceiling = score.weighted_floor.value, score.weighted_ceiling.value
+            assert floor is not None
+            assert ceiling is not None
+            # Null where floor and ceiling lie too close, as of the plain score; `score_problems` recomputes it.
+            if score.weighted_skill.value is not None:
+                above = score.weighted.value - floor
+                assert score.weighted_skill.value == pytest.approx(above / (ceiling - floor))
+            assert score.weighted_disattenuated.value == pytest.approx(
+                score.weighted.value / ceiling
+            )
+            assert floor != score.floor.value
+            assert ceiling != score.ceiling.value
         if score.metric == "pearson-paper":
             assert score.weighted is not None
             assert score.weighted.value is None
+            assert score.weighted_ceiling is not None
+            assert score.weighted_ceiling.reason == "no-token-values"
+    assert score_problems(result) == []
+    better = Interval(0.9, None, None, "fewer-than-5-clusters")
+    for part in ("floor", "ceiling", "skill", "disattenuated"):
+        first = next(score for score in result.scores if score.metric == "pearson")
+        claimed = replace(first, **{f"weighted_{part}": better})
+        told = score_problems(replace(result, scores=[claimed]))
+        assert any(line.startswith(f"scores[0].weighted_{part}.value: 0.9") for line in told)
     show_results([result], Path(options.output))
     assert "WARNING: 100% of utterances below the 0.9 asked for" in capsys.readouterr().out
 

@@ -14,8 +14,8 @@ from xbench.models.protocol import Hypothesis
 from xbench.results import RunResult, read_result
 from xbench.runner.evaluate import evaluate
 from xbench.runner.keys import Decoded, Job, Spoken
+from xbench.runner.partners import choose_partner
 from xbench.runner.plan import prepare
-from xbench.runner.run import choose_partner
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from installed_plugin import Install, plugin
 from xbench import Call, RunSpec, registry
+from xbench.data.manifest import Word
 from xbench.models.device import BFLOAT16
 from xbench.models.families.whisper import WhisperModel
 from xbench.models.protocol import layout
@@ -221,3 +222,15 @@ def test_another_format_of_one_kind_leaves_the_others_alone(
         # The key of a gate holds the keys of the maps it judged.
         changed = {kind, "gate"} if kind == "map" else {kind}
         assert {name for name in KINDS if before[name] != after[name]} == changed
+
+
+def test_word_times_are_part_of_the_key_of_references_over_words(
+    tiny: WhisperModel, explained: Spoken
+) -> None:
+    job = explained.job
+    utterance = replace(job.utterance, words=(Word("one", 0.0, 0.1),))
+    timed = replace(explained, job=replace(job, utterance=utterance))
+    for name, same in (("spes-encoder", True), ("spes-encoder-words", False)):
+        call = registry.references.resolve(Call(name).with_params(masks=12))[1]
+        keys = {reference_key(tiny.info, spoken, call).digest for spoken in (explained, timed)}
+        assert (len(keys) == 1) is same

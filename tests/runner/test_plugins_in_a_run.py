@@ -192,6 +192,9 @@ def test_the_artefacts_of_one_method_are_cleared(
     for kind in ("hypothesis", "reference"):
         assert after[kind] == before[kind]
     assert store.verify() == []
+    mistyped = run("cache", "clear", "--method", "mean-haeds", "--cache", str(store.folder))
+    assert (mistyped.code, mistyped.out) == (0, "0 artefacts deleted\n")
+    assert "there is no method 'mean-haeds', did you mean 'mean-heads'" in mistyped.err
 
 
 # -- FILE.py:NAME ---------------------------------------------------------------------------------

@@ -123,6 +123,19 @@ def test_another_batch_size_changes_no_score_beyond_rounding(
             assert score.value == pytest.approx(expected.value, abs=1e-5)
 
 
+def test_in_half_precision_another_batch_size_stays_within_the_stated_bound(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    half = Call.make("spes-encoder", {"masks": 1000, "until": 0.999, "precision": "bfloat16"})
+    spec = replace(spec, references=(half,), methods=("mean-heads",), metrics=("pearson",))
+    few, many = (
+        evaluate(spec, replace(options_in(tmp_path / str(size)), batch_size=size))[0]
+        for size in (17, 50)
+    )
+    for score, expected in zip(many.scores, few.scores, strict=True):
+        assert score.value == pytest.approx(expected.value, abs=2e-3)
+
+
 @pytest.mark.slow
 def test_processes_give_the_same_results(
     spec: RunSpec, alone: list[RunResult], tmp_path: Path

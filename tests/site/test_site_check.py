@@ -14,7 +14,7 @@ from synthetic import METHODS, result, unsupported, write
 
 from xbench.errors import UsageError
 from xbench.site.build import build
-from xbench.site.check import problems
+from xbench.site.check import not_of, problems
 from xbench.site.pages import task as task_pages
 from xbench.site.shared import Quality, Shared, quality_of, shared
 
@@ -201,3 +201,18 @@ def test_a_site_without_the_data_that_the_check_needs_is_refused(
     (copy / "data/standings.json").unlink()
     with pytest.raises(UsageError, match=r"not a built site.*build it again"):
         problems(copy)
+
+
+def test_the_results_behind_a_site_are_examined_again(tmp_path: Path) -> None:
+    folder = write(tmp_path / "results", [result(), result(method=METHODS[2])])
+    build([folder], tmp_path / "site")
+    assert not_of(tmp_path / "site", [folder]) == []
+    write(tmp_path / "more", [result(method=METHODS[4])])
+    (new,) = not_of(tmp_path / "site", [folder, tmp_path / "more"])
+    assert new == "00000.json: the site does not show it; build it again"
+    broken = folder / "00000.json"
+    broken.write_text(broken.read_text().replace('"status": "complete"', '"status": "finished"'))
+    (told,) = not_of(tmp_path / "site", [folder])
+    assert told.startswith("00000.json: the site shows it, but status")
+    with pytest.raises(UsageError, match="not a built site"):
+        not_of(tmp_path / "results", [folder])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,14 +15,18 @@ from hypothesis import strategies as st
 from synthetic import METHODS, SCORES, result, write
 
 from of_today import of_today
+from xbench.claims import Findings
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES
+from xbench.results.checked import FILE, Check, with_check
 from xbench.schemas import problems
 from xbench.schemas.quick import accepts
+from xbench.site import load
 from xbench.site.build import build
+from xbench.site.identity import identity
 from xbench.site.load import read_results
 from xbench.site.tables.tabulate import tabulate
-from xbench.site.text import LONGEST, readable, slugs
+from xbench.site.text import LONGEST, digest, readable, slugs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,6 +138,26 @@ def test_of_two_files_of_one_run_with_different_values_neither_is_kept(tmp_path:
         assert "00000.json, 00001.json" in refusal.reason
 
 
+def test_other_metrics_do_not_make_two_values_of_one_run_two_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, more = result(), result(scores=[*SCORES, ("deletion-auc", None)])
+    more["task"]["hash"] = "0" * 64  # covers the metrics that were asked for
+    same = {name: honest["utterances"][name] for name in honest["utterances"]}
+    more["utterances"] |= same
+    accepted, refused = read_results([write(tmp_path / "same", [honest, more])])
+    assert (len(accepted), refused) == (2, ())
+    ids = {digest("\0".join(identity(r.data)), 10) for r in accepted}
+    assert len(ids) == 2
+
+    more["utterances"]["pearson@spes-encoder"] = [0.9] * 12
+    # Whoever invents columns also invents scores that follow from them.
+    monkeypatch.setattr(load, "examine", lambda result, **_: Findings((), (), ()))
+    accepted, refused = read_results([write(tmp_path / "other", [honest, more])])
+    assert not accepted
+    assert all("none is kept" in refusal.reason for refusal in refused)
+
+
 def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_path: Path) -> None:
     build([write(tmp_path / "in", [result()])], tmp_path / "site")
     task = (tmp_path / "site" / "tasks" / "demo-asr-en.html").read_text("utf-8")
@@ -242,3 +267,28 @@ def test_the_quick_check_understands_the_whole_schema() -> None:
     assert accepts("result")(result())
     (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
     assert accepts("result")(json.loads(file.read_text("utf-8")))
+
+
+def test_rows_say_how_others_checked_them(tmp_path: Path) -> None:
+    folder = write(tmp_path / "results", [result(), result(method=METHODS[2])])
+    first = hashlib.sha256((folder / "00000.json").read_bytes()).hexdigest()
+    check = Check(first, "sampled", 3, 400, "1.0", "2026-05-01")
+    (folder / FILE).write_bytes(with_check(folder / FILE, check))
+    accepted, refused = read_results([folder])
+    assert not refused
+    assert {r.file: r.checked for r in accepted} == {
+        "00000.json": "sampled, 0.75 %",
+        "00001.json": "self-reported",
+    }
+    build([folder], tmp_path / "site")
+    run_pages = "".join(p.read_text() for p in (tmp_path / "site/runs").glob("*.html"))
+    assert "<td>sampled, 0.75 %</td>" in run_pages
+    assert "<td>self-reported</td>" in run_pages
+    board = (tmp_path / "site/tasks/demo-asr-en.html").read_text()
+    assert board.count(">sampled, 0.75 %</small>") == 1
+    assert "self-reported" not in board
+
+    (folder / FILE).write_text("nonsense")
+    accepted, refused = read_results([folder])
+    assert [r.checked for r in accepted] == ["self-reported"] * 2
+    assert [r.file for r in refused] == [FILE]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from jinja2 import meta
+from sites import check_site
+from synthetic import METHODS, result
 
+from xbench.results import column_name
 from xbench.site.build import Options, site_facts
 from xbench.site.pages.page import Page
 from xbench.site.render import environment, leaderboard_folder
@@ -33,3 +37,23 @@ def test_the_fields_of_a_page_are_the_names_of_its_template(kind: type[Page]) ->
 def test_every_template_belongs_to_a_page() -> None:
     files = {file.name for file in (leaderboard_folder() / "templates").glob("*.html")}
     assert {kind.template for kind in PAGES} == files - {"base.html", "parts.html"}
+
+
+def test_a_page_of_a_run_shows_what_tokens_weighted_by_effect_score(tmp_path: Path) -> None:
+    weighted, older = result(method=METHODS[0]), result(method=METHODS[1])
+    (score,) = (s for s in weighted["scores"] if s["metric"] == "pearson")
+    plain, columns = column_name("pearson", score["reference"]), weighted["utterances"]
+    keys = ("value", "ci", "reason", "ci_reason")
+    score["weighted"] = {key: score[key] for key in keys}
+    columns[f"weighted:{plain}"] = columns[plain]
+    for part in ("floor", "ceiling", "skill", "disattenuated"):
+        score[f"weighted_{part}"] = {key: score[part][key] for key in keys}
+    for part in ("floor", "ceiling"):
+        columns[f"weighted-{part}:{plain}"] = columns[f"{part}:{plain}"]
+    site = check_site(tmp_path, [weighted, older])
+    (page,) = (site / "runs").glob("*.html")
+    section = page.read_text("utf-8").partition("Tokens weighted by their effect")[2]
+    rows = section.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
+    assert len(rows) == 1
+    for number in (f"{score['value']:.3f}", f"{score['skill']['value']:.2f}"):
+        assert number in rows[0]

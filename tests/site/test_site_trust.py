@@ -13,7 +13,7 @@ from xbench.site.audited import read_audit
 from xbench.site.render import leaderboard_folder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from audit_page import kept
+from audit_page import kept, table_of_rivals
 
 SIZES = (0.1, 0.2)
 
@@ -41,6 +41,7 @@ def cells(folder: Path, *findings: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of the one row that these findings make."""
     told = {"task": "t", "model": "m", "seed": 0, "clips": 3, "clusters": 2, "findings": findings}
     (folder / "audit.json").write_text(json.dumps(told))
+    (folder / "rivals.json").write_text("[]")
     (table,) = read_audit(folder).tables
     assert table.ladders == tuple(f["ladder"] for f in findings)
     (row,) = table.rows
@@ -95,3 +96,42 @@ def test_scripts_keep_what_the_page_shows() -> None:
     assert kept(whole)["steps"] == [{"size": 0.1, "clips_needed": 4}]
     assert kept(whole)["order"] == {"value": 1.0}
     assert "unit" not in kept(whole)
+
+
+def rivalry(metric: str, judge: str, rival: str, score: float) -> dict[str, Any]:
+    """Return a rivalry as the command prints it."""
+    whole = {"value": score, "low": score - 0.1, "high": score + 0.1, "n": 8, "n_clusters": 6}
+    above = {**whole, "value": score + 0.05}
+    return {
+        "metric": metric,
+        "judge": judge,
+        "rival": rival,
+        "score": whole,
+        "ceiling": above,
+        "sampling": above,
+    }
+
+
+def test_what_the_page_says_of_rivals(tmp_path: Path) -> None:
+    given = [rivalry("pearson", "a", "b", 0.5), rivalry("spearman", "a", "b", 0.3)]
+    table = table_of_rivals(given, "m")
+    assert (table["model"], table["clips"], table["clusters"]) == ("m", 8, 6)
+    cells(tmp_path, finding("noise"))
+    (tmp_path / "rivals.json").write_text(json.dumps([table]))
+    (read,) = read_audit(tmp_path).rivals
+    (row,) = read.rows
+    assert (row.judge, row.rival, row.score.value, row.score.low) == ("a", "b", 0.5, 0.4)
+    assert row.ceiling.value == row.sampling.value == 0.55
+
+
+def test_the_documentation_says_the_same_of_rivals() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "validity.md").read_text("utf-8")
+    section = page.partition("### References of equal right")[2].partition("\n### ")[0]
+    tables = read_audit(leaderboard_folder()).rivals
+    assert tables
+    for table in tables:
+        for row in table.rows:
+            assert row.score.value is not None
+            assert row.ceiling.value is not None
+            assert f"{row.score.value:.3f}" in section, row
+            assert f"{row.ceiling.value:.3f}" in section, row

@@ -201,7 +201,7 @@ def _task_differences(result: RunResult, task: TaskSpec) -> Iterator[str]:
 def task_problems(result: RunResult) -> Iterator[str]:
     """Yield where a result claims a task of today by its hash but is something else."""
     task = task_here(result.task.name, result.task.preset)
-    if task is not None and (as_run := _as_run(result, task)).hash == result.task.hash:
+    if task is not None and (as_run := _as_run(result, task)).is_of(result.task.hash):
         for line in _task_differences(result, as_run):
             yield f"task.hash: that of the task here, but {line}"
 
@@ -245,7 +245,7 @@ def unchecked_origin(result: RunResult) -> Iterator[str]:
     task = task_here(result.task.name, result.task.preset)
     if task is None:
         yield f"task '{result.task.name}' ({result.task.preset}) is not registered here: what it is, is as stated"
-    elif result.scores and _as_run(result, task).hash != result.task.hash:
+    elif result.scores and not _as_run(result, task).is_of(result.task.hash):
         yield f"the hash of task '{task.name}' is not that of the task here: what of it is not in the file is as stated"
     if registered(registry.methods, result.method.name) is None:
         yield f"method '{result.method.name}' is not registered here: what it is, is as stated"

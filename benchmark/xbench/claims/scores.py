@@ -18,10 +18,14 @@ from xbench.claims.compared import (
 from xbench.claims.here import registered
 from xbench.description import MetricDescription, load_object
 from xbench.errors import XbenchError
-from xbench.results import RunResult, ScoreRecord, column_name
+from xbench.results import Interval, RunResult, ScoreRecord, column_name
 from xbench.results.corpus import STATISTICS, corpus_estimate
 from xbench.spec import Call, Quality
 
+_WEIGHTED = (
+    *("weighted", "weighted_floor", "weighted_ceiling"),
+    *("weighted_skill", "weighted_disattenuated"),
+)
 ROWS_SHOWN = 3
 """Cells of a column that are named before the rest is counted."""
 
@@ -108,15 +112,36 @@ def _floor_and_ceiling(
 
 
 def _weighted(result: RunResult, score: ScoreRecord) -> Iterator[str]:
-    """Yield what the score with weighted tokens claims beyond its column; older files have neither of the two."""
-    column = result.utterances.get(f"weighted:{column_name(score.metric, score.reference)}")
-    if score.weighted is None:
-        return
-    if column is None:
-        yield from nothing_stated("weighted.", score.weighted)
-        return
-    estimate = mean_of(column, _clusters(result), result.provenance.seed)
-    yield from differing_estimate("weighted.", score.weighted, estimate, now=as_now(result))
+    """Yield what the score with weighted tokens claims beyond its columns; older files have some or none of them."""
+    name = column_name(score.metric, score.reference)
+    clusters, seed = _clusters(result), result.provenance.seed
+    own, floors, ceilings = (
+        result.utterances.get(f"{part}:{name}")
+        for part in ("weighted", "weighted-floor", "weighted-ceiling")
+    )
+    expected: dict[str, stats.Estimate] = {}
+    if own is not None:
+        expected["weighted"] = mean_of(own, clusters, seed)
+    if floors is not None:
+        expected["weighted_floor"] = mean_of(floors, clusters, seed)
+    if ceilings is not None:
+        expected["weighted_ceiling"] = mean_of(ceilings, clusters, seed)
+    if own is not None and ceilings is not None:
+        expected["weighted_disattenuated"] = stats.disattenuated(own, ceilings, clusters, seed=seed)
+        if floors is not None:
+            expected["weighted_skill"] = stats.skill(own, floors, ceilings, clusters, seed=seed)
+    for part in _WEIGHTED:
+        stated: Interval | None = getattr(score, part)
+        if stated is None:
+            continue
+        if part not in expected:
+            yield from nothing_stated(f"{part}.", stated)
+            continue
+        # Why a metric has no ceiling, only the metric knows.
+        reasons = [stated.reason] if part == "weighted_ceiling" and stated.reason else []
+        yield from differing_estimate(
+            f"{part}.", stated, expected[part], reasons, now=as_now(result)
+        )
 
 
 def _clusters(result: RunResult) -> list[str]:
@@ -183,7 +208,7 @@ def _beyond_range(result: RunResult, score: ScoreRecord) -> Iterator[str]:
     )
     if metric is None:
         return
-    for prefix in ("", "floor:", "ceiling:"):
+    for prefix in ("", "floor:", "ceiling:", "weighted:", "weighted-floor:", "weighted-ceiling:"):
         column = result.utterances.get(f"{prefix}{name}", [])
         found = [
             line

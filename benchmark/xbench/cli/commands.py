@@ -25,6 +25,7 @@ from xbench.cli import (
     report,
     runs,
     store,
+    verifying,
 )
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (runs, packs, heads, exchange, pictures, registered, plugins, machine):
+for module in (runs, verifying, packs, heads, exchange, pictures, registered, plugins, machine):
     app.add_typer(module.app)
 for group in (
     store.app,

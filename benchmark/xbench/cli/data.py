@@ -71,5 +71,61 @@ def prepare_command(
         raise Exit(1)
 
 
+@app.command("words")
+def words_command(
+    manifest: Annotated[Path, Argument(metavar="MANIFEST", help="Clips that lack word times.")],
+    times: Annotated[
+        Path,
+        Argument(
+            metavar="TIMES", help="Folder of TextGrids, one ID.TextGrid a clip, or a CTM file."
+        ),
+    ],
+    out: Annotated[Path, Option(metavar="MANIFEST", help="Manifest to write.")],
+    tier: Annotated[
+        str | None,
+        Option(help="Tier of the TextGrids with the words; default: `words`, or the only one."),
+    ] = None,
+) -> None:
+    """Put word times from TextGrid or CTM files into a manifest; other fields stay."""
+    from xbench.cli import console
+    from xbench.data.timings import import_times
+
+    if out.suffix != ".jsonl":
+        raise UsageError(f"--out {out}: a manifest's name ends in .jsonl")
+    done = import_times(manifest, times, out, tier)
+    console.say(f"{done.manifest}: {done.words} words in {done.clips} clips")
+    if done.without:
+        console.say(
+            f"{len(done.without)} clips have no times in {times}, such as '{done.without[0]}'"
+        )
+
+
+@app.command("listening")
+def listening_command(
+    manifest: Annotated[
+        Path, Argument(metavar="MANIFEST", help="Clips of speech to make them of.")
+    ],
+    out: Annotated[Path, Option(metavar="MANIFEST", help="Manifest to write.")],
+    language: Annotated[
+        str, Option(help="Language of the model; others are foreign to it.")
+    ] = "en",
+    seed: Annotated[int, Option(help="Of the noise.")] = 0,
+) -> None:
+    """Make clips without speech, spliced, looped and foreign ones: it is known what can be heard in them."""
+    from xbench.cli import console
+    from xbench.data.listening import make_listening
+
+    if out.suffix != ".jsonl":
+        raise UsageError(f"--out {out}: a manifest's name ends in .jsonl")
+    done = make_listening(manifest, out, language, seed=seed)
+    for problem in done.problems:
+        console.error(f"left out: {problem}")
+    counts = ", ".join(f"{count} {name}" for name, count in done.clips.items())
+    console.say(f"{done.manifest}: {sum(done.clips.values())} clips ({counts})")
+    console.say(f"use it with --task listening --data {shlex.quote(str(out))}")
+    if done.problems:
+        raise Exit(1)
+
+
 def _codes(given: Texts) -> list[str]:
     return list(dict.fromkeys(code for text in given or () for code in text.split(",") if code))

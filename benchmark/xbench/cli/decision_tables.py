@@ -11,13 +11,25 @@ from rich.table import Table
 from xbench.cli.console import out, say
 
 if TYPE_CHECKING:
+    from xbench.decisions.listening import Listening
     from xbench.decisions.streaming import Streaming
+    from xbench.decisions.usefulness import Usefulness
     from xbench.decisions.words import Timed
     from xbench.stats import Estimate
+    from xbench.stats.detection import Detection
 
 _WORDS = (
     "onset, end: mean distance from the known time in ms; bias: signed, above 0 is late; within: share of onsets at "
     "most 50, 100, 200 ms off; F1: of word boundaries; in brackets the 95 % interval over speakers"
+)
+_LISTENING = (
+    "effect: to be found are the tokens that hiding audio changes least; made up: those whose word cannot be heard in "
+    "the clip; PR-AUC of a detector without information is the share of such tokens; in brackets the 95 % interval "
+    "over clips' clusters; then AUROC on clips of speech and one other construction"
+)
+_USEFULNESS = (
+    "Kendall's tau-b between the order by the judge and the order by the use, all turned so that higher is better: 1 "
+    "the same order, 0 no relation; in brackets the 95 % interval over clusters"
 )
 _STREAMING = (
     "regret: share of what a token depends on that was not heard when it is written; delay: seconds after the moment "
@@ -32,7 +44,7 @@ def show_words(timed: Timed) -> None:
     covered = timed.covered
     table = _table(
         f"{timed.words} words in {covered.n} clips of {covered.n_clusters} speakers, {_share(covered)} of them in the "
-        f"hypothesis; F1 at {1000 * timed.tolerance:g} ms",
+        f"hypothesis, {timed.inserted} others in it; read at the {timed.point}; F1 at {1000 * timed.tolerance:g} ms",
         "method",
         ("onset", "bias", "end", "bias", "50", "100", "200", "F1"),
     )
@@ -42,6 +54,11 @@ def show_words(timed: Timed) -> None:
         table.add_row(*map(escape, [row.method, *times, *shares, _plain(row.f1, 2)]))
     out.print(table)
     say(_WORDS)
+    if timed.other_text:
+        named = ", ".join(timed.other_text[:3])
+        say(
+            f"left out, for their words are not those of the transcript: {len(timed.other_text)} ({named})"
+        )
 
 
 def show_streaming(found: Streaming) -> None:
@@ -52,15 +69,63 @@ def show_streaming(found: Streaming) -> None:
         f"{policy.name}, lag {policy.lag:g} s, a decision every {policy.chunk:g} s; judged by {found.reference} on "
         f"{first.n} clips of {first.n_clusters} clusters",
         "map",
-        ("regret", "delay", f"delay at {found.accepted:g}", "area"),
+        (
+            *("regret", "delay", f"delay at {found.accepted:g}", "area"),
+            *(() if found.by is None else (f"written by {found.by:g} s", "their regret")),
+        ),
     )
     for row in found.rows:
-        columns = (row.regret, row.delay, row.delay_at, row.area)
+        timed = [each for each in (row.written, row.regret_by) if each is not None]
+        columns = (row.regret, row.delay, row.delay_at, row.area, *timed)
         cells = [_plain(each, 2, first.n) for each in columns]
         name = row.name if row.kind == "method" else f"{row.name} (reference)"
         table.add_row(*map(escape, [name, *cells]))
     out.print(table)
     say(_STREAMING)
+
+
+def show_listening(found: Listening) -> None:
+    """Print how well each detector finds tokens that need no audio."""
+    kinds = [kind for kind in found.made_up if kind != "speech"]
+    table = _table(
+        f"{found.model}, {found.task}: {found.tokens} tokens of {found.clips} clips; not listened for: "
+        f"{found.reference} at most {found.threshold:.3g}, {100 * found.lowest:.0f} % of the tokens",
+        "detector",
+        ("effect AUROC", "PR-AUC", "made up AUROC", "PR-AUC", *kinds),
+    )
+    for row in found.rows:
+        name = row.name if row.method is None else f"{row.name} of {row.method}"
+        whole = [cell for truth in (row.effect, row.construction) for cell in _areas(truth)]
+        apart = [_plain(row.of[kind].auroc, 2) if kind in row.of else "–" for kind in kinds]
+        table.add_row(*map(escape, [name, *whole, *apart]))
+    out.print(table)
+    say(_LISTENING)
+    if found.made_up:
+        shares = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in found.made_up.items())
+        say(f"tokens that are made up: {shares}")
+    for reason in found.absent:
+        say(f"left out: {reason}")
+
+
+def show_usefulness(found: Usefulness) -> None:
+    """Print how far judges of faithfulness foresee uses, a row per judge and what is ordered."""
+    uses = list(dict.fromkeys(row.use for row in found.rows))
+    for model, task in dict.fromkeys((row.model, row.task) for row in found.rows):
+        own = [row for row in found.rows if (row.model, row.task) == (model, task)]
+        table = _table(f"{model}, {task}", "judge", ("over", "units", *uses))
+        for judge, over in dict.fromkeys((row.judge, row.over) for row in own):
+            cells = {r.use: r for r in own if (r.judge, r.over) == (judge, over)}
+            taus = [_plain(cells[use].tau, 2) if use in cells else "–" for use in uses]
+            units = max(row.units for row in cells.values())
+            table.add_row(*map(escape, [judge, over, str(units), *taus]))
+        out.print(table)
+    say(_USEFULNESS)
+    for reason in found.absent:
+        say(f"left out: {reason}")
+
+
+def _areas(truth: Detection | None) -> tuple[str, str]:
+    return ("–", "–") if truth is None else (_plain(truth.auroc, 2), _plain(truth.pr_auc, 2))
 
 
 def _table(title: str, first: str, columns: tuple[str, ...]) -> Table:

@@ -114,7 +114,11 @@ def _compared(
     scores = first.score(metric, reference).value, second.score(metric, reference).value
     pair = found.pairs[0] if found.pairs else None
     if pair is None or pair.difference is None:
-        verdict = f"not known: {'one of them has no value' if None in scores else found.reason}"
+        if not common:
+            why = "they have no utterance in common"
+        else:
+            why = "one of them has no value" if None in scores else str(found.reason)
+        verdict = f"not known: {why}"
         return ScoreChange(column, *scores, None, None, None, len(common), verdict)
     sign = 1 if pair.first == "second" else -1
     ends = sorted(sign * end for end in (pair.low, pair.high) if end is not None)

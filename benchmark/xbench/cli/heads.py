@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option, Typer
 
 from xbench.cli.options import AsJson, Cache, Device, TrustRemoteCode
+from xbench.cli.store import opened
 from xbench.errors import UsageError
 from xbench.spec import Call, ExecutionOptions, RunSpec
 
 if TYPE_CHECKING:
+    from xbench.decisions.heads import Purposes
     from xbench.results import Interval
     from xbench.runner.heads import HeadRanking
 
@@ -27,6 +29,9 @@ def heads_command(
         str | None, Option(metavar="MANIFEST", help="Clips to use instead of the task's.")
     ] = None,
     most: Annotated[int, Option("--most", min=1, help="Heads that the set may have.")] = 10,
+    purpose: Annotated[
+        str, Option("--for", help="Order by explanation, timing or streaming; all three are told.")
+    ] = "explanation",
     metric: Annotated[str | None, Option(help="Metric instead of the task's headline.")] = None,
     reference: Annotated[str | None, Option(help="Reference instead of the task's.")] = None,
     masks: Annotated[int | None, Option(help="Masks per reference.")] = None,
@@ -71,17 +76,21 @@ def heads_command(
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
+    from xbench.decisions.heads import check_purpose, heads_for
     from xbench.runner.heads import heads_plan, rank_heads, write_alignment_heads
 
-    heads_plan(spec, most)  # complaints about names and files come before the model is loaded
+    # Complaints about names and files come before the model is loaded.
+    check_purpose(purpose, heads_plan(spec, most).tasks[0].manifest)
     try:
         with console.ProgressReporter() as reporter:
             found = rank_heads(spec, most, ExecutionOptions(cache=cache, device=device), reporter)
     except KeyboardInterrupt:
         console.error("interrupted: what was finished is kept; the same command goes on from there")
         raise Exit(130) from None
-    if out is not None and found.recommended:
-        write_alignment_heads(out, found.recommended)
+    purposes = heads_for(found.single, purpose, store=opened(cache))
+    chosen = found.recommended if purpose == "explanation" else [list(purposes.best[purpose])]
+    if out is not None and chosen:
+        write_alignment_heads(out, chosen)
     if picture:
         from xbench.plot.results import draw
 
@@ -89,22 +98,26 @@ def heads_command(
     if as_json:
         said = asdict(found)
         del said["single"]
-        console.emit_json(said)
+        console.emit_json({**said, "recommended": chosen, "purposes": asdict(purposes)})
     else:
-        _show(found)
-        if out is not None and found.recommended:
+        _show(found, purposes)
+        console.say(f"use these (layer, head): {chosen}")
+        if out is not None and chosen:
             console.say(f"alignment_heads: {out}")
         if picture:
             console.say(f"picture: {picture}")
-    if found.failures or not found.recommended:
+    if found.failures or not chosen:
         raise Exit(1)
 
 
-def _show(found: "HeadRanking") -> None:
+def _show(found: "HeadRanking", purposes: "Purposes") -> None:
     from xbench.cli import console
 
     group = [head for head in found.heads if head.best]
-    shown = found.heads[: max(min(len(group), _SHOWN), min(_SHOWN // 2, len(found.heads)))]
+    by_place = {(head.layer, head.head): head for head in found.heads}
+    ordered = [by_place[head.layer, head.head] for head in purposes.heads]
+    shown = ordered[: max(min(len(group), _SHOWN), min(_SHOWN // 2, len(ordered)))]
+    places = {(head.layer, head.head): head.places for head in purposes.heads}
     console.say(
         f"{found.model} | {found.task} | {found.metric}@{found.reference} | "
         f"{len(found.heads)} heads, {found.n} clips of {found.clusters} clusters"
@@ -118,6 +131,7 @@ def _show(found: "HeadRanking") -> None:
                 "head": head.head,
                 "score": _number(head.score),
                 "rank": f"{head.ranks[0]} to {head.ranks[1]}" if head.ranks else "–",
+                **{f"for {name}": place for name, place in places[head.layer, head.head].items()},
             }
             for head in shown
         ],
@@ -150,7 +164,22 @@ def _show(found: "HeadRanking") -> None:
     )
     if found.failures:
         console.say(f"{found.failures} clips could not be scored")
-    console.say(f"use these (layer, head): {found.recommended}")
+    _compare(purposes)
+
+
+def _compare(purposes: "Purposes") -> None:
+    """Say which head leads by each purpose, and how far their orders agree."""
+    from xbench.cli import console
+
+    best = ", ".join(f"{layer}.{head} for {name}" for name, (layer, head) in purposes.best.items())
+    if len(purposes.best) > 1:
+        console.say(f"{'one head leads' if purposes.agree else 'purposes disagree'}: {best}")
+    for pair, tau in purposes.tau.items():
+        interval = "" if tau.low is None else f" [{tau.low:.2f}, {tau.high:.2f}]"
+        told = f"– ({tau.reason})" if tau.value is None else f"{tau.value:.2f}{interval}"
+        console.say(f"orders for {pair}: Kendall's tau {told}")
+    for reason in purposes.absent:
+        console.say(f"not told: {reason}")
 
 
 def _number(score: "Interval") -> str:

@@ -60,17 +60,24 @@ def build_command(
 
 
 @app.command("check")
-def check_command(site: Site) -> None:
+def check_command(
+    site: Site,
+    results: Annotated[
+        list[Path] | None,
+        Argument(help="What it was built from: examined again, and compared with what it shows."),
+    ] = None,
+) -> None:
     """Check links, sizes, hashes, and that every page says what the data files say."""
     from xbench.cli import console
-    from xbench.site.check import problems
+    from xbench.site.check import not_of, problems
 
-    found = problems(site)
+    found = problems(site) + (not_of(site, results) if results else [])
     for problem in found:
         console.error(problem)
     if found:
         raise Exit(1)
-    console.say("links, sizes, hashes and numbers are sound")
+    of_them = " and of these results" if results else ""
+    console.say(f"links, sizes, hashes and numbers are sound{of_them}")
 
 
 @app.command("serve")

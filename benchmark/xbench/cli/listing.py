@@ -112,17 +112,34 @@ def _task_rows() -> list[Row]:
 
 
 def _plugin_rows() -> list[Row]:
-    return [
+    found: list[Row] = [
         {
             "name": entry.name,
             "kind": kind.kind,
             "distribution": f"{entry.distribution} {entry.distribution_version}",
             "target": entry.target,
-            "state": entry.error or "ok",
+            "state": entry.error or _usable(kind, entry),
         }
         for kind in registry.ALL
         for entry in kind.entries()
     ]
+    groups = [kind.group for kind in registry.ALL]
+    strayed: list[Row] = [
+        {
+            "name": point.name,
+            "kind": "–",
+            "distribution": owner,
+            "target": point.value,
+            "state": f"there is no group '{point.group}'{nearest(point.group, groups)}",
+        }
+        for point, owner in registry.strayed()
+    ]
+    return [*found, *strayed]
+
+
+def _usable(kind: registry.Registry[Any], entry: registry.Entry[Any]) -> str:
+    called = kind.called(entry)
+    return "ok" if called == entry.name else f"ok, as '{called}': the name is taken"
 
 
 def facts(kind: str, name: str) -> Row:

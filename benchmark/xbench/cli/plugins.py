@@ -33,8 +33,11 @@ class _Options:
 
 @app.command("check")
 def check_command(
-    kind: Annotated[str, Argument(help="method, metric, model, reference or dataset")],
-    name: Annotated[str, Argument(help="Registered name, with parameters if wanted; or a model.")],
+    kind: Annotated[str, Argument(help="method, metric, model, reference, dataset or task")],
+    name: Annotated[
+        str,
+        Argument(help="Registered name, with parameters if wanted; or a model, or a task file."),
+    ],
     model: Annotated[str, Option(help="Model to try a method or a reference on.")] = "xbench-tiny",
     root: Annotated[str | None, Option(metavar="DIR", help="Where a corpus lies.")] = None,
     split: Annotated[str | None, Option(help="Of the corpus; default: its first.")] = None,
@@ -124,6 +127,15 @@ def _check_dataset(name: str, options: _Options) -> list[CheckResult]:
     )
 
 
+def _check_task(name: str, options: _Options) -> list[CheckResult]:
+    from xbench import tasks
+
+    tasks.describe(name)
+    from xbench.testing import check_task
+
+    return check_task(name)
+
+
 def _codes(given: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (given or "").split(","))))
 
@@ -134,6 +146,7 @@ _BATTERIES: Mapping[str, Callable[[str, _Options], list[CheckResult]]] = {
     "model": _check_model,
     "reference": _check_reference,
     "dataset": _check_dataset,
+    "task": _check_task,
 }
 
 
@@ -148,4 +161,4 @@ def new_command(
 
     for file in scaffold.new(kind, name, folder):
         console.say(str(file))
-    console.say(f"next: pip install -e {folder / name} && python -m pytest {folder / name}")
+    console.say(f"next: pip install pytest -e {folder / name} && python -m pytest {folder / name}")

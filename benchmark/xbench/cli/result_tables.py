@@ -49,13 +49,19 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
             say(f"not scored: {failure.id}: {failure.reason}")
         say("")
     say(_LEGEND)
+    if any(len(result.references) > 1 for result in results):
+        say(
+            "ceiling: what sampling allows; a second one, what each reference scores against the other: xbench audit "
+            f"references {folder}"
+        )
     say(f"{len(results)} result file{'s' if len(results) > 1 else ''} under {folder}/")
 
 
 _LEGEND = (
     "score [95 % interval, provided that other clusters are like these]; * headline; by effect: each token weighted "
     "by what hiding audio does to it; "
-    "= not distinguished from the best; ~ the reference itself, drawn again; "
+    "= not distinguished from the best (at 5 % over all pairs; where rare clusters are far worse for one method only, "
+    "up to 30 clusters name a false difference in 13 to 18 % of tables); ~ the reference itself, drawn again; "
     "skill = (score - floor) / (ceiling - floor); cost: seconds per second of audio; – = null, the result file says why"
 )
 
@@ -67,6 +73,7 @@ def _score_table(
     scores = [s for s in shown.scores if s.reference == reference.name]
     bounds = [
         f"{s.metric}: floor {_number(s.floor.value)} ({shown.task.floor}), ceiling {_number(s.ceiling.value)}"
+        f"{_bounds_by_effect(s)}"
         for s in scores
     ]
     table = Table(
@@ -87,6 +94,7 @@ def _score_table(
     metrics = sorted((s.metric for s in scores), key=lambda name: name != headline["metric"])
     star = "*" if headline["reference"] == reference.name else ""
     table.add_column(f"{metrics[0]}{star}", justify="right", no_wrap=True)
+    table.add_column("skill", justify="right", no_wrap=True)
     table.add_column("by effect", justify="right", no_wrap=True)
     table.add_column("skill", justify="right", no_wrap=True)
     for metric in metrics[1:]:
@@ -109,14 +117,24 @@ def _score_table(
         cells = [
             mark + result.method.label,
             _score_cell(result, first),
-            "–" if first.weighted is None else _number(first.weighted.value),
             _number(first.skill.value),
+            *(
+                "–" if part is None else _number(part.value)
+                for part in (first.weighted, first.weighted_skill)
+            ),
         ]
         cells += [_number(result.score(name, reference.name).value) for name in metrics[1:]]
         per_second = result.cost.seconds_per_audio_second
         cells.append("–" if per_second is None else f"{per_second:.4f}")
         table.add_row(*map(safe, cells))
     return table
+
+
+def _bounds_by_effect(score: ScoreRecord) -> str:
+    floor, ceiling = score.weighted_floor, score.weighted_ceiling
+    if floor is None or ceiling is None or floor.value is None:
+        return ""
+    return f"; by effect: floor {_number(floor.value)}, ceiling {_number(ceiling.value)}"
 
 
 _WIDEST = 3  # scores with their intervals that fit beside a method's name

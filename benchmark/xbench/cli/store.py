@@ -54,11 +54,17 @@ def clear_command(
     ] = None,
 ) -> None:
     """Delete every artefact of the store, or those of one method."""
+    from xbench import registry
     from xbench.cli import console
+    from xbench.errors import nearest
 
     store = opened(cache)
     if method is not None:
-        console.say(f"{store.clear_method(method.rpartition(':')[2])} artefacts deleted")
+        name = method.rpartition(":")[2]
+        deleted = store.clear_method(name)
+        console.say(f"{deleted} artefacts deleted")
+        if not deleted and name not in (known := registry.methods.names()):
+            console.note(f"there is no method '{name}'{nearest(name, known)}")
         return
     if not yes and not confirm(f"Delete all artefacts in {store.folder}?"):
         raise Exit(0)

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,15 @@ from xbench.data.audio import audio_seconds, audio_sha256
 from xbench.errors import UsageError, UtteranceError, nearest
 from xbench.inputs import MANIFEST_BYTES, bounded, json_integer, json_number
 from xbench.schemas import InvalidFile, Problem, find_problems, schema
+from xbench.schemas.quick import accepts
 from xbench.spec import Selection, content_hash
 
 _TRANSLATION = "translation_"
 _LATE_SECONDS = (
     0.25  # by which the last word may end after its clip: aligners round, and clips are trimmed
+)
+_OVERLAP_SECONDS = (
+    0.1  # by which words may overlap: aligners round, and fluent speech runs together
 )
 _EVERYTHING = Selection()
 
@@ -40,12 +44,17 @@ class Word:
     end: float
 
 
+# How a clip of the task `listening` was made (`xbench.data.listening`).
+CONSTRUCTIONS = ("speech", "no-speech", "spliced", "looped", "foreign")
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One audio clip with its transcript, language, translations, cluster and word boundaries.
 
     translations: (language, text) pairs, sorted. cluster: speaker or talk; where the manifest has
-    none it is the id, and `cluster_assumed` says so.
+    none it is the id, and `cluster_assumed` says so. construction: one of CONSTRUCTIONS, None where the clip was not
+    made to be listened to or not.
     """
 
     id: str
@@ -57,6 +66,7 @@ class Utterance:
     cluster_assumed: bool
     words: tuple[Word, ...] | None
     audio_sha256: str
+    construction: str | None = None
 
     def target_text(self, target_language: str | None) -> str | None:
         """Return the translation into `target_language` or None; the transcript for no target."""
@@ -247,13 +257,29 @@ def _told_once(problems: Iterable[tuple[int, str]]) -> list[str]:
 def _line_problems(fields: Any) -> list[str]:
     if isinstance(fields, dict) and (renaming := foreign.keys_to_rename(fields)):
         return [renaming]
-    if found := find_problems("manifest", fields):
+    if not accepts("manifest")(fields) and (found := find_problems("manifest", fields)):
         return [f"{problem}{_instead(problem, fields)}" for problem in found]
-    return [
-        f"words[{index}]: end {word['end']} is before start {word['start']}"
-        for index, word in enumerate(fields.get("words") or ())
-        if word["end"] < word["start"]
-    ]
+    return _odd_words(fields.get("words") or ())
+
+
+def _odd_words(words: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which words end before they begin, begin before the one before them, or overlap it by more than rounding."""
+    found = []
+    for index, word in enumerate(words):
+        start, end = word["start"], word["end"]
+        before = words[index - 1] if index else None
+        if end < start:
+            found.append(f"words[{index}]: end {end} is before start {start}")
+        elif before is not None and start < before["start"]:
+            found.append(
+                f"words[{index}]: it starts at {start}, the word before it at {before['start']}; sort words by time"
+            )
+        elif before is not None and start < before["end"] - _OVERLAP_SECONDS:
+            found.append(
+                f"words[{index}]: it starts at {start}, before the word before it ends at {before['end']}; give each "
+                "word its own time"
+            )
+    return found
 
 
 def _instead(problem: Problem, fields: Any) -> str:
@@ -369,6 +395,7 @@ def _utterance(line: _Line, audio: Path, sha256: str) -> Utterance:
         if words is None
         else tuple(Word(w["word"], float(w["start"]), float(w["end"])) for w in words),
         audio_sha256=sha256,
+        construction=fields.get("construction"),
     )
 
 

@@ -112,6 +112,18 @@ def regret(reference: Maps, when: Written) -> Float[np.ndarray, "map token"]:
     return np.clip(1.0 - known, 0.0, 1.0)
 
 
+def written_by(maps: Maps, when: Written, seconds: float) -> Bool[np.ndarray, "map token"]:
+    """Say which tokens are written when so many seconds of the clip have been heard.
+
+    None at 0; all from the end of the clip on. Raises UsageError for what is no time from 0.
+    """
+    if not seconds >= 0:
+        raise UsageError(f"a time is seconds from 0, not {seconds:g}")
+    heard = min(round(seconds / maps.frame_seconds, 6), maps.frames)
+    found: Bool[np.ndarray, "map token"] = when.heard <= heard
+    return found
+
+
 def delay(reference: Maps, when: Written) -> Float[np.ndarray, "map token"]:
     """Return how long after the moment it depends on each token is written, in seconds.
 

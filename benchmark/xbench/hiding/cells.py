@@ -12,6 +12,8 @@ A hidden cell takes a *neutral value*, by name:
     zero            0
     channel-mean    the mean of its channel over the valid frames
     minimum         the smallest value of the utterance: silence, where the scale is logarithmic
+    removed         no value: the frame's key is taken out of the decoder's cross-attention (encoder frames only). A
+                    zeroed frame still has a key, and takes its part of every softmax; a removed one does not
 
 Both classes have the same members:
 
@@ -20,12 +22,12 @@ Both classes have the same members:
     positions       how many positions one mask sends through the network; decides how many masks fit into a batch
     clean           the pass with nothing hidden
     logits          runs the model on other values of the cells, with gradients
-    encoded         the encoder output while cells are hidden
+    encoded         the encoder output while cells are hidden; where frames are removed, those that are left
     passes          the fast function from masks to the model's output
     trial_segments  parts of the cells that are large enough to matter when they are hidden, for checks
 
 A mask says for each cell whether it is hidden. It may also hold numbers from 0 to 1: the neutral value then takes
-that share of the cell's value.
+that share of the cell's value; nothing is removed by a share.
 
 Sources: zeroed encoder frames: Papi et al. 2025, arXiv 2509.18010; hidden spectrogram
 cells: Fucci et al. 2024, arXiv 2411.01710.
@@ -45,7 +47,7 @@ from xbench.case import Case
 from xbench.hiding.effect import Clean, Hidden, Perturbed
 from xbench.hiding.segments import Segmentation, frame_segments, grid_segments
 from xbench.models.device import FLOAT32
-from xbench.models.optional import FreezesPadding, MasksInput, offers
+from xbench.models.optional import FreezesPadding, MasksInput, RemovesFrames, offers
 from xbench.models.protocol import Keep, SpeechModel
 
 Space = Literal["input", "encoder"]
@@ -54,6 +56,7 @@ _NEUTRAL_WORDS = {
     ("encoder", "zero"): "zero vector",
     ("encoder", "channel-mean"): "mean of each channel over the valid frames",
     ("encoder", "minimum"): "smallest value of the encoder output",
+    ("encoder", "removed"): "none: taken out of the cross-attention",
     ("input", "zero"): "zero",
     ("input", "channel-mean"): "mean of each mel channel over the valid frames",
     ("input", "minimum"): "smallest value of the spectrogram",
@@ -115,19 +118,43 @@ class EncoderFrames:
         return self.case.model.logits(whole.to(self._output), self.case.hypothesis)
 
     def encoded(self, hidden: Hidden) -> Float[Tensor, "batch frame dim"]:
-        """Return the encoder output with hidden frames at the neutral value."""
+        """Return the encoder output with hidden frames at the neutral value.
+
+        Where frames are removed, all masks must leave equally many; where they leave none, it is one frame of zeros.
+        """
+        if self.neutral == "removed":
+            left = self._output[0].expand(len(hidden), -1, -1)[self._keep(hidden)]
+            whole = left.view(len(hidden), -1, left.shape[-1])
+            return whole if whole.shape[1] else whole.new_zeros(len(hidden), 1, whole.shape[-1])
         keep = self._keep(hidden).to(self._output)[..., None]
         if self.neutral == "zero":
             return self._output * keep
         return torch.lerp(self._neutral, self._output, keep)
 
     def passes(self, model: SpeechModel, dtype: torch.dtype) -> Perturbed:
-        """Return the function from masks to the output; for zeroed frames it projects the frames once for all masks."""
+        """Return the function from masks to the output; it projects frames once for all masks, where the model can."""
         case = self.case
+        if self.neutral == "removed":
+            if not offers(model, RemovesFrames):
+                return lambda hidden: self._without(model, hidden)
+            removing = model.frame_removal(self._output, case.hypothesis)
+            return lambda hidden: removing(self._keep(hidden))
         if self.neutral != "zero":
             return lambda hidden: model.logits(self.encoded(hidden), case.hypothesis)
         masked = model.frame_masking(self._output, case.hypothesis)
         return lambda hidden: masked(self._keep(hidden))
+
+    def _without(self, model: SpeechModel, hidden: Hidden) -> Float[Tensor, "batch token output"]:
+        """Run the decoder on the frames that are left, masks that leave equally many together."""
+        counts, found = hidden.sum(1), {}
+        for count in counts.unique().tolist():
+            rows = counts == count
+            found[count] = rows, model.logits(self.encoded(hidden[rows]), self.case.hypothesis)
+        like = next(iter(found.values()))[1]
+        output = like.new_empty(len(hidden), *like.shape[1:])
+        for rows, logits in found.values():
+            output[rows] = logits
+        return output
 
     def trial_segments(self) -> Segmentation:
         """Return each frame as a segment of its own: the masks of a check hide many at once."""

@@ -65,6 +65,11 @@ class Clean:
         """The distribution of every token."""
         return self.log_p.exp()
 
+    @property
+    def entropy(self) -> Float[Tensor, " token"]:
+        """The entropy of every token's distribution: -sum_v p(v) log p(v), in nats."""
+        return torch.special.entr(self.p).sum(-1)
+
     @cached_property
     def foils(self) -> Int[Tensor, " token"]:
         """For each hypothesis token the most likely other token: what the model would have written instead."""

@@ -1,4 +1,4 @@
-"""Divide a spectrogram into superpixels or a grid, or an encoder output into frames.
+"""Divide a spectrogram into superpixels or a grid, an encoder output into frames, or either into words.
 
 Source of the superpixels: SPES (Fucci et al. 2024, arXiv 2411.01710), which follows MFPP (Yang et al. 2020): SLIC at
 several granularities, here called levels. scikit-image's SLIC rounds its grid step, so nearby rates can give equal
@@ -47,6 +47,24 @@ class Segmentation:
 def frame_segments(frames: int) -> Segmentation:
     """Return one level with one segment per encoder frame."""
     return Segmentation(np.arange(frames, dtype=np.int32)[None], (frames,))
+
+
+def word_segments(
+    spoken: Sequence[tuple[float, float]], positions: int, seconds: float, channels: int = 0
+) -> Segmentation:
+    """Divide time where words begin and end, one level: each word is a segment, and so is each gap between words.
+
+    A position belongs to the word in which its middle lies, of several the one that began last. spoken: start and end
+    of the words in seconds. seconds: of one position. Labels are [position], or [position, channel] with all channels
+    of a position in one segment. A word in which no middle lies has no segment.
+    """
+    middle = (np.arange(positions) + 0.5) * seconds
+    owner = np.full(positions, -1)
+    for index, (start, end) in sorted(enumerate(spoken), key=lambda word: word[1][0]):
+        owner[(middle >= start) & (middle < end)] = index
+    labels = np.concatenate([[0], np.cumsum(np.diff(owner) != 0)]).astype(np.int32)
+    shaped = np.repeat(labels[:, None], channels, 1) if channels else labels
+    return Segmentation(shaped[None], (int(labels[-1]) + 1,))
 
 
 def grid_segments(frames: int, channels: int, in_time: int, bands: int) -> Segmentation:

@@ -9,6 +9,7 @@ A method that changed any of it is `Unsupported`, and all is put back, also afte
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import random
 import sys
@@ -32,6 +33,8 @@ from xbench.models.metered import MeteredModel
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.spec import Call
 from xbench.trace import Trace
+
+_PLAIN = (int, float, str, bool, type(None))  # what nobody can write into
 
 
 def isolated_map(
@@ -82,17 +85,19 @@ def _only(trace: Trace, needs: Set[str]) -> Trace:
 
 def unshared(value: Any) -> Any:
     """Return data whose tensors, those of networks apart, can be written to without changing the ones given."""
-    if isinstance(value, nn.Parameter):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, Tensor):
-        return torch._lazy_clone(value)
+        return value if isinstance(value, nn.Parameter) else torch._lazy_clone(value)
     if isinstance(value, Mapping):
         return {key: unshared(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return tuple(map(unshared, value)) if type(value) is tuple else value
     if is_dataclass(value) and not isinstance(value, type):
-        items = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-        return replace(value, **{name: unshared(item) for name, item in items.items()})
+        twin = copy.copy(value)  # not `replace`, which would check data again that were checked
+        for field in fields(value):
+            object.__setattr__(twin, field.name, unshared(getattr(value, field.name)))
+        return twin
     return value
 
 

@@ -67,18 +67,39 @@ def _windows(words: Sequence[Word], axes: Layout) -> Bool[np.ndarray, "word fram
     return covered
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """Words of a hypothesis beside those that were spoken.
+
+    of_tokens: per generated token the indices of the spoken words it is aligned with. inserted: words of the
+    hypothesis that stand beside none (characters, in scripts written without spaces). in_words: the tokens that write
+    a letter or digit of some word. right: those of them that belong to a word equal to the spoken one.
+    """
+
+    of_tokens: list[set[int]]
+    inserted: int
+    in_words: frozenset[int]
+    right: frozenset[int]
+
+
 def words_of_tokens(axes: Layout, text: str, spoken: Sequence[Word]) -> list[set[int]]:
     """Return for each token the indices of the spoken words it is aligned with."""
-    found: list[set[int]] = [set() for _ in axes.tokens]
-    said = _units([_Piece(f" {word.word}", frozenset({i})) for i, word in enumerate(spoken)])
-    heard = _units(_owned(text, axes))
-    if not said or not heard:
-        return found
+    return aligned_words(axes, text, spoken).of_tokens
+
+
+def aligned_words(axes: Layout, text: str, spoken: Sequence[Word]) -> Alignment:
+    """Align the words of a hypothesis with the spoken ones by edit distance."""
     import jiwer
 
-    aligned = jiwer.process_words(_joined(said), _joined(heard)).alignments[0]
-    for chunk in aligned:
+    found: list[set[int]] = [set() for _ in axes.tokens]
+    said, heard = _units(_spoken(spoken)), _units(_owned(text, axes))
+    in_words = frozenset(row for unit in heard for row in unit.owners)
+    if not said or not heard:
+        return Alignment(found, len(heard), in_words, frozenset())
+    inserted, right = 0, set[int]()
+    for chunk in jiwer.process_words(_joined(said), _joined(heard)).alignments[0]:
         if chunk.type not in ("equal", "substitute"):
+            inserted += chunk.hyp_end_idx - chunk.hyp_start_idx
             continue
         pairs = zip(
             heard[chunk.hyp_start_idx : chunk.hyp_end_idx],
@@ -88,7 +109,24 @@ def words_of_tokens(axes: Layout, text: str, spoken: Sequence[Word]) -> list[set
         for heard_unit, said_unit in pairs:
             for row in heard_unit.owners:
                 found[row] |= said_unit.owners
-    return found
+            if chunk.type == "equal":
+                right |= heard_unit.owners
+    return Alignment(found, inserted, in_words, frozenset(right))
+
+
+def share_spoken(transcript: str, spoken: Sequence[Word]) -> float:
+    """Return the share of the words of a transcript that are among the spoken ones, in order; 1 for no transcript."""
+    import jiwer
+
+    written = _units([_Piece(letter, frozenset()) for letter in transcript])
+    said = _units(_spoken(spoken))
+    if not written or not said:
+        return float(not written)
+    return float(jiwer.process_words(_joined(written), _joined(said)).hits / len(written))
+
+
+def _spoken(words: Sequence[Word]) -> list[_Piece]:
+    return [_Piece(f" {word.word}", frozenset({index})) for index, word in enumerate(words)]
 
 
 @dataclass(frozen=True)

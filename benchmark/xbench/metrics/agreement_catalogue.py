@@ -15,6 +15,7 @@ PEARSON = MetricDescription(
     higher_is_better=True,
     range=(-1.0, 1.0),
     ceiling="xbench.references.reliability:ceiling_pearson",
+    weighted_ceiling="xbench.references.reliability:weighted_ceiling_pearson",
 )
 
 PEARSON_PAPER = MetricDescription(

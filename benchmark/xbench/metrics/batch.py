@@ -230,6 +230,8 @@ class Judged:
 
 
 Batched = Callable[..., Judged]
+NO_TOKEN_VALUES = "no-token-values"
+"""Why a metric that is no mean over tokens has nothing by effect."""
 
 
 def weighted_means(judged: Judged, weights: Float[np.ndarray, " token"]) -> tuple[Score, ...]:
@@ -240,7 +242,7 @@ def weighted_means(judged: Judged, weights: Float[np.ndarray, " token"]) -> tupl
     """
     tokens = judged.tokens
     if tokens is None:
-        return tuple(Score(None, score.reason or "no-token-values") for score in judged.scores)
+        return tuple(Score(None, score.reason or NO_TOKEN_VALUES) for score in judged.scores)
     counted = np.where(tokens.why == 0, weights, 0.0)
     total = counted.sum(axis=1)
     means = (counted * tokens.values).sum(axis=1) / np.where(total > 0, total, 1.0)

@@ -9,8 +9,11 @@ The English normaliser runs without its British-American spelling table, which t
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from xbench.spec import Quality
@@ -51,6 +54,8 @@ def corpus_quality(
     return float(_sacrebleu(quality.metric).corpus_score(list(hypotheses), [list(targets)]).score)
 
 
+# Every method of a run asks for the same texts.
+@functools.lru_cache(maxsize=1 << 14)
 def utterance_quality(
     quality: Quality, hypothesis: str, target: str, language: str
 ) -> float | None:
@@ -75,26 +80,45 @@ def _normalised(
 ) -> list[tuple[str, str]]:
     pairs = []
     for hypothesis, target, language in zip(hypotheses, targets, languages, strict=True):
-        normalise = _normaliser(language)
-        said = normalise(target).strip()
+        said = _normalise(language, target)
         # The English normaliser turns "..." into ".", which is no word.
         if any(map(str.isalnum, said)):
-            pairs.append((normalise(hypothesis).strip(), said))
+            pairs.append((_normalise(language, hypothesis), said))
     return pairs
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _normalise(language: str, text: str) -> str:
+    return _normaliser(language)(text).strip()
 
 
 @functools.cache
 def _normaliser(language: str) -> Callable[[str], str]:
-    from transformers.models.whisper.english_normalizer import (
-        BasicTextNormalizer,
-        EnglishTextNormalizer,
-    )
-
+    normalisers = _whisper_normalisers()
     if language == "en":
-        normaliser: Callable[[str], str] = EnglishTextNormalizer({})
+        normaliser: Callable[[str], str] = normalisers.EnglishTextNormalizer({})
     else:
-        normaliser = BasicTextNormalizer(split_letters=language in _WITHOUT_SPACES)
+        split = language in _WITHOUT_SPACES
+        normaliser = normalisers.BasicTextNormalizer(split_letters=split)
     return normaliser
+
+
+@functools.cache
+def _whisper_normalisers() -> ModuleType:
+    """Return `transformers.models.whisper.english_normalizer`, which imports nothing else of transformers.
+
+    It is loaded from its file: to import the packages around it takes as long as scoring hundreds of clips.
+    """
+    package = importlib.util.find_spec("transformers")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).parent / "models" / "whisper" / "english_normalizer.py"
+    found = importlib.util.spec_from_file_location("xbench_whisper_normalisers", file)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def statistics(

@@ -12,6 +12,9 @@ This is exact. A mask may also keep a share m of a frame's value, between 0 and 
     a      = softmax(m (Q (K - b_k)^T) + Q b_k^T)
     output = (a m) (V - b_v) + b_v                          since every row of a sums to one
 
+A frame may also be *removed*: its key is taken out of the softmax by the mask, and there is no virtual key. Only where
+a mask leaves no frame at all, padding included, the virtual key stands for all of them, as if they were zeroed.
+
 The function below is registered with transformers' attention interface. Its other calls are computed
 
 - with `rest` (frames that no mask changes before this layer, `Rest`): what they attend to among themselves is added
@@ -68,6 +71,7 @@ def attention(
     attention_mask: Tensor | None,
     *,
     frame_keep: Bool[Tensor, "batch frame"] | Float[Tensor, "batch frame"] | None = None,
+    frame_removed: bool = False,
     shared: Sequence[KeyValue] | None = None,
     rest: Rest | None = None,
     over_states: bool = False,
@@ -75,12 +79,14 @@ def attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attend to kept frames where `frame_keep` is given and this is a cross-attention module.
 
+    frame_removed: the other frames are taken out of the softmax, not zeroed; `frame_keep` must then be boolean.
     shared: per layer of this module's stack, key and value [1, head, source, channel] beside its own.
     """
     if not module.is_causal:
         scaling = arguments.get("scaling", 1.0)
         if frame_keep is not None and key.shape[0] == 1:
-            return _masked(module, query * scaling, key[0], value[0], frame_keep), None
+            scaled = query * scaling
+            return _masked(module, scaled, key[0], value[0], frame_keep, frame_removed), None
         if over_states:
             return _over_states(module, query * scaling, key[:, 0]), None
         if rest is not None:
@@ -270,12 +276,14 @@ def _masked(
     key: Float[Tensor, "head source channel"],
     value: Float[Tensor, "head source channel"],
     keep: Bool[Tensor, "batch source"] | Float[Tensor, "batch source"],
+    removed: bool,
 ) -> Float[Tensor, "batch position head channel"]:
     heads, _, channels = key.shape
     of_key, of_value = (_bias(p, heads, channels, key) for p in (module.k_proj, module.v_proj))
     if keep.dtype == torch.bool:
         dtype = getattr(module, FUSED_DTYPE, query.dtype)
-        return hidden_frames(query, key, value, keep, of_key, of_value, dtype)
+        return hidden_frames(query, key, value, keep, of_key, of_value, dtype, removed=removed)
+    assert not removed  # `models.optional.RemovesFrames`: a share of a key is not defined
     return faded_frames(query, key, value, keep.to(query.dtype), of_key, of_value)
 
 
@@ -287,14 +295,18 @@ def hidden_frames(
     key_bias: Float[Tensor, "head 1 channel"],
     value_bias: Float[Tensor, "head 1 channel"],
     fused_dtype: torch.dtype,
+    *,
+    removed: bool = False,
 ) -> Float[Tensor, "batch position head channel"]:
     """Attend to kept frames and to the virtual key of the hidden ones (see the head of this module).
 
+    removed: the hidden ones have no key, unless all are hidden.
     fused_dtype: of the fused kernel, where the device has one; products that are written out keep that of the query.
     """
     key, value = torch.cat([key, key_bias], 1), torch.cat([value, value_bias], 1)
     # The mask that is added to the scores: log 1 for what is kept, log 0 for what is hidden, log n for the virtual key.
-    bias = torch.cat([keep, (~keep).sum(1, keepdim=True)], 1).to(query.dtype).log()[:, None]
+    virtual = ~keep.any(1, keepdim=True) if removed else (~keep).sum(1, keepdim=True)
+    bias = torch.cat([keep, virtual], 1).to(query.dtype).log()[:, None]
     batch, heads, positions, channels = query.shape
     at_once = device_of(query.device).written_out
     if at_once is None:

@@ -100,8 +100,16 @@ class MeteredModel:
         self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
     ) -> MaskedLogits:
         """Count every mask."""
-        masked_logits = self._model.frame_masking(encoded, hypothesis)
+        return self._masks_counted(self._model.frame_masking(encoded, hypothesis))
 
+    def frame_removal(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Count every mask, where the wrapped model has such passes."""
+        model: Any = self._model
+        return self._masks_counted(model.frame_removal(encoded, hypothesis))
+
+    def _masks_counted(self, masked_logits: MaskedLogits) -> MaskedLogits:
         def counted(keep: Keep) -> Float[Tensor, "batch token vocab"]:
             self._count(forward=len(keep))
             return masked_logits(keep)

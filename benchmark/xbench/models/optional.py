@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from xbench.models.capture import Stack
 from xbench.models.metered import MeteredModel
-from xbench.models.protocol import Features, Hypothesis, SpeechModel, ValidLogits
+from xbench.models.protocol import (
+    Features,
+    Hypothesis,
+    MaskedLogits,
+    SpeechModel,
+    ValidLogits,
+)
 from xbench.spec import Decoding
 
 C = TypeVar("C")
@@ -75,6 +81,19 @@ class MasksInput(SpeechModel, Protocol):
         """Return a function from other valid cells to `logits(encode(...))`, free to share all else.
 
         dtype: of products that this function makes itself.
+        """
+
+
+@runtime_checkable
+class RemovesFrames(SpeechModel, Protocol):
+    """It runs passes without some encoder frames with less work than `logits` of the frames that are left."""
+
+    def frame_removal(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Return a function from boolean keep masks to `logits(encoded[:, keep])`, free to share all else.
+
+        A mask that keeps no frame is that of one frame of zeros.
         """
 
 

@@ -1,8 +1,9 @@
 """Blocks of masks as units of work: which is measured next, by whom, and where its effects are kept meanwhile.
 
-The effects of a block's masks are kept until the reference is whole. So a process that was killed loses one block; and
-several processes may work on one reference: each measures the first block that nobody has measured or works on. Every
-process adds all blocks in their order, whoever measured them, so all come to the same sums and the same end.
+The effects of a block's masks are kept until the reference is whole, where they took long enough to be worth it. So a
+process that was killed loses one block; and several processes may work on one reference: each measures the first block
+that nobody has measured or works on. Every process adds all blocks in their order, whoever measured them, so all come
+to the same sums and the same end.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Blocks(Protocol):
         """Return the effects of the masks of a unit; None where not all of its blocks are kept."""
 
     def measured(self, part: str, unit: Unit, shift: Shift, *, keep: bool) -> None:
-        """Take note of a unit that was measured here, and keep its blocks where that is asked for."""
+        """Take note of a unit that was measured here, and keep its blocks where that is asked for and worth it."""
 
     def lease(self, part: str, unit: Unit) -> AbstractContextManager[bool]:
         """Hold a lease on a unit within the context; False where another process holds it."""
@@ -146,6 +147,7 @@ class Effects:
     blocks: Blocks
     part: str
     _coming: deque[Unit] = field(default_factory=deque)
+    _ahead: dict[int, Shift] = field(default_factory=dict)  # measured here before their turn
     _slowest: float = 0.0
 
     def __iter__(self) -> Iterator[tuple[Unit, Shift]]:
@@ -169,7 +171,7 @@ class Effects:
         while True:
             if self.blocks.superseded():
                 raise Superseded
-            found = self.blocks.get(self.part, unit)
+            found = self._ahead.pop(unit.first, None) or self.blocks.get(self.part, unit)
             if found is not None:
                 return found
             measured = self._measure_free()
@@ -189,7 +191,7 @@ class Effects:
             unit = self._at(index)
             if unit is None:
                 break
-            if self.blocks.has(self.part, unit):
+            if unit.first in self._ahead or self.blocks.has(self.part, unit):
                 continue
             with self.blocks.lease(self.part, unit) as free:
                 if free and not self.blocks.has(self.part, unit):
@@ -202,5 +204,7 @@ class Effects:
         # The last of all is not worth keeping: with it the reference is whole.
         whole = unit.last and unit is self._coming[0]
         self.blocks.measured(self.part, unit, shift, keep=not whole)
+        if unit is not self._coming[0]:
+            self._ahead[unit.first] = shift
         self._slowest = max(self._slowest, time.monotonic() - started)
         return shift

@@ -71,6 +71,22 @@ SPES_ENCODER = ReferenceDescription(
     estimator="masked-mean",
     **_BY_MASKS,
 )
+SPES_ENCODER_REMOVED = ReferenceDescription(
+    name="spes-encoder-removed",
+    version="1",
+    summary="mean output divergence when the keys of encoder frames are taken out of the cross-attention at random",
+    source=f"the masks and the effect of {_PAPI}; removing in the place of zeroing: ours",
+    implementation="xbench.references.spes:spes_encoder_removed",
+    parameters=(
+        _MASKS,
+        replace(_FRAME_PARAMETERS[1], description="probability that a frame is removed"),
+        *_FRAME_PARAMETERS[2:],
+        _PRECISION,
+    ),
+    space="encoder",
+    estimator="masked-mean",
+    **_BY_MASKS,
+)
 SPES_ENCODER_DROP = ReferenceDescription(
     name="spes-encoder-drop",
     version="1",
@@ -156,5 +172,46 @@ SPES_INPUT = ReferenceDescription(
     ),
     space="input",
     estimator="masked-mean",
+    **_BY_MASKS,
+)
+_WORDS = f"the effect of {_PAPI}; words in the place of frames and superpixels: ours"
+SPES_ENCODER_WORDS = ReferenceDescription(
+    name="spes-encoder-words",
+    version="1",
+    summary="mean output divergence when the encoder frames of whole words are zeroed at random",
+    source=_WORDS,
+    implementation="xbench.references.words:spes_encoder_words",
+    parameters=(
+        _MASKS,
+        Parameter(
+            "p", "float", "probability that a word is zeroed", default=0.7, minimum=0, maximum=1
+        ),
+        _ESTIMATOR,
+        *_ESTIMATION,
+        _PRECISION,
+    ),
+    space="encoder",
+    estimator="masked-mean",
+    needs=frozenset({"words"}),
+    **_BY_MASKS,
+)
+SPES_INPUT_WORDS = ReferenceDescription(
+    name="spes-input-words",
+    version="1",
+    summary="mean output divergence when the spectrogram of whole words is hidden at random",
+    source=_WORDS,
+    implementation="xbench.references.words:spes_input_words",
+    parameters=(
+        _MASKS,
+        Parameter(
+            "p", "float", "probability that a word is hidden", default=0.5, minimum=0, maximum=1
+        ),
+        _ESTIMATOR,
+        *_ESTIMATION,
+        _PRECISION,
+    ),
+    space="input",
+    estimator="masked-mean",
+    needs=frozenset({"words"}),
     **_BY_MASKS,
 )

@@ -118,13 +118,47 @@ def ceiling_pearson(
     rows are compared with themselves. Null: as the reliability, and where the mean is constant.
     Source: scoring section 3; simulated in docs/validity.md.
     """
+    return _mean_root(mean, half_a, half_b, layout, np.ones(len(layout.content)))
+
+
+def weighted_ceiling_pearson(
+    mean: GridMap,
+    half_a: GridMap,
+    half_b: GridMap,
+    layout: Layout,
+    scoring: Scoring,
+    weights: Float[np.ndarray, " token"],
+) -> Ceiling:
+    """Return the highest `pearson` by effect of a noise-free map: max(0, sum_i w_i root_i / sum_i w_i).
+
+    root_i as in `ceiling_pearson`. weights: the effect of each content token, not negative. Tokens with a large effect
+    mostly have reliable rows, so this ceiling lies above the other one. Shapes as there. Null: as there, and
+    `no-weight` where no row that varies has any. Simulated in `tests/references/test_reliability.py`.
+    """
+    return _mean_root(mean, half_a, half_b, layout, weights)
+
+
+def _mean_root(
+    mean: GridMap,
+    half_a: GridMap,
+    half_b: GridMap,
+    layout: Layout,
+    weights: Float[np.ndarray, " token"],
+) -> Ceiling:
     reliability = utterance_reliability(half_a, half_b, layout)
     # Two halves may cancel, so that their mean is constant: then nothing can be scored against it.
     reason = reliability.reason or why_undefined(mean, mean, layout, content_rows(layout))
     if reason:
         return Ceiling(None, reason=reason)
-    roots = [_signed_root(value) for value in reliability.rows if value is not None]
-    return Ceiling(max(0.0, math.fsum(roots) / len(roots)))
+    rows = [
+        (float(weight), _signed_root(value))
+        for weight, value in zip(weights, reliability.rows, strict=True)
+        if value is not None
+    ]
+    total = math.fsum(weight for weight, _ in rows)
+    if total <= 0:
+        return Ceiling(None, reason="no-weight")
+    return Ceiling(max(0.0, math.fsum(weight * root for weight, root in rows) / total))
 
 
 def _signed_root(reliability: float) -> float:

@@ -4,8 +4,8 @@
     S[i, c] = sum_n d[n, i] m[n, c] / sum_n m[n, c]   m[n, c] = 1 where mask n hides cell c
 
 `spes-input` hides superpixels of the spectrogram (p = 0.5, three granularities in turn), `spes-encoder`
-zeroes encoder output frames (p = 0.7). With L granularities (levels), mask n belongs to level n mod L and to
-half (n div L) mod 2.
+zeroes encoder output frames (p = 0.7), `spes-encoder-removed` takes them out of the cross-attention. With L
+granularities (levels), mask n belongs to level n mod L and to half (n div L) mod 2.
 Sources: Fucci et al. 2024, arXiv 2411.01710; Papi et al. 2025, arXiv 2509.18010, section 3.
 """
 
@@ -16,13 +16,13 @@ import hashlib
 import torch
 
 from xbench.case import Case
-from xbench.errors import Unsupported, UsageError
+from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.cells import Cells, EncoderFrames, SpectrogramCells, neutral_words
 from xbench.hiding.effect import Quantity, divergence
 from xbench.hiding.masks import Design
 from xbench.hiding.passes import Trial, choose, choose_again
 from xbench.hiding.segments import Segmentation, frame_segments, superpixels
-from xbench.models.optional import FreezesPadding, offers
+from xbench.models.optional import FreezesPadding, ShowsAttention, offers
 from xbench.models.protocol import NO_SPECTROGRAM
 from xbench.references.estimation import Recipe, Sampling, estimate
 from xbench.references.sampled import SampledReference
@@ -48,6 +48,36 @@ def spes_encoder(
     recipe = Recipe(masks, p, estimator, design, until)
     segments = frame_segments(case.features.frames)
     return sampled(EncoderFrames(case), divergence, sampling, recipe, segments, precision)
+
+
+@torch.inference_mode()
+def spes_encoder_removed(
+    case: Case,
+    sampling: Sampling,
+    *,
+    masks: int,
+    p: float,
+    estimator: str = "masked-mean",
+    design: Design = "independent",
+    until: float | None = None,
+    precision: str = "float32",
+) -> SampledReference:
+    """Estimate relevance of encoder frames by taking their keys out of the cross-attention; cells are [frame].
+
+    A zeroed frame keeps a key (the bias of its projection) and with it a share of every softmax, so zeroing many frames
+    also dilutes the attention to the others. precision: as `spes_encoder`. Raises UtteranceError `no-cross-attention`
+    for a model that does not say where it attends: fewer frames might mean something else to it than hidden ones.
+    """
+    if not offers(case.model, ShowsAttention):
+        raise UtteranceError(
+            "no-cross-attention",
+            f"spes-encoder-removed: model '{case.model.info.name}' does not say where its cross-attention is, so no "
+            "frame can be taken out of it; use spes-encoder",
+        )
+    recipe = Recipe(masks, p, estimator, design, until)
+    segments = frame_segments(case.features.frames)
+    cells = EncoderFrames(case, neutral="removed")
+    return sampled(cells, divergence, sampling, recipe, segments, precision)
 
 
 @torch.inference_mode()

@@ -79,9 +79,10 @@ def columns_of(result: RunResult) -> dict[str, Column]:
             _NUMBER_OR_NULL.holds, _NUMBER_OR_NULL.meaning, needed=with_ceiling
         )
         # Files made before it was kept do not have it.
-        named[f"weighted:{name}"] = Column(
-            _NUMBER_OR_NULL.holds, _NUMBER_OR_NULL.meaning, needed=False
-        )
+        for part in ("weighted", "weighted-floor", "weighted-ceiling"):
+            named[f"{part}:{name}"] = Column(
+                _NUMBER_OR_NULL.holds, _NUMBER_OR_NULL.meaning, needed=False
+            )
     return named
 
 

@@ -186,7 +186,8 @@ class ScoreRecord:
     """One metric against one reference, with everything needed to read it.
 
     metric_params: complete. metric_version: None in files that were made before it was kept. weighted: the score with
-    each token weighted by its effect; None in older files, and for metrics without a reference. tokens_left_out:
+    each token weighted by its effect, and weighted_floor to weighted_disattenuated what `floor` to `disattenuated` are
+    to the plain one; None in older files, and for metrics without a reference. tokens_left_out:
     content tokens that do not enter means over tokens, by reason, summed over utterances. computation: how passes with
     hidden cells were run, for metrics by intervention.
     """
@@ -209,6 +210,10 @@ class ScoreRecord:
     metric_params: dict[str, Scalar] = field(default_factory=dict)
     metric_version: str | None = None
     weighted: Interval | None = None
+    weighted_floor: Interval | None = None
+    weighted_ceiling: Interval | None = None
+    weighted_skill: Interval | None = None
+    weighted_disattenuated: Interval | None = None
     tokens_left_out: dict[str, int] = field(default_factory=dict)
     computation: dict[str, Any] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from xbench.results.records import (
     column_name,
 )
 from xbench.schemas import problems
+from xbench.schemas.quick import accepts
 from xbench.spec import LOCAL, slug
 from xbench.store import write_atomically
 
@@ -86,17 +87,19 @@ class RunResult:
             "status": self.status + (f": {self.reason}" if self.reason else ""),
         }
         listed = "; ".join(f"{name} {value}" for name, value in facts.items())
-        head = ["metric", "score", "by effect", "floor", "ceiling", "skill", "utterances"]
+        head = ["metric", "score", "floor", "ceiling", "skill", "by effect", "skill by effect"]
+        head.append("utterances")
         rows = [
             [
                 column_name(s.metric, s.reference),
                 number_text(s.value, s.ci, s.reason),
-                number_text(s.weighted.value, s.weighted.ci, s.weighted.reason)
-                if s.weighted
-                else "–",
                 number_text(s.floor.value, s.floor.ci, s.floor.reason),
                 number_text(s.ceiling.value, s.ceiling.ci, s.ceiling.reason),
                 number_text(s.skill.value, s.skill.ci, s.skill.reason),
+                *(
+                    number_text(part.value, part.ci, part.reason) if part else "–"
+                    for part in (s.weighted, s.weighted_skill)
+                ),
                 f"{s.n} in {s.n_clusters} clusters",
             ]
             for s in self.scores
@@ -105,14 +108,25 @@ class RunResult:
 
     def to_json(self) -> str:
         """Serialise; raises ValueError on NaN or infinity, which no result may hold."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(_plain(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
         """Check against the schema and write atomically under `folder`; return the file's path."""
         text = self.to_json()
-        found = problems("result", json.loads(text))
-        if found:
+        data = json.loads(text)
+        if not accepts("result")(data) and (found := problems("result", data)):
             raise AssertionError(f"xbench made a result that breaks its own schema: {found[0]}")
         path = folder / self.path()
         write_atomically(path, text.encode())
         return path
+
+
+def _plain(value: Any) -> Any:
+    """Return records as mappings, as `asdict` does, without a copy of every cell of every column."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, list) and value and is_dataclass(value[0]):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict) and any(map(is_dataclass, value.values())):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

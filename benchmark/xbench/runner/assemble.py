@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any, Literal
 
@@ -255,6 +255,9 @@ def _score_record(
     scores = [s.value for s in found]
     floors = [o.scored.scores[task.floor.call][column].value for o in outcomes]
     weighted = _weighted(outcomes, method, column)
+    weighted_floors = _weighted(outcomes, task.floor, column)
+    weighted_ceilings = _weighted_ceilings(outcomes, column)
+    weighted_uppers = [c.upper for c in weighted_ceilings]
     ceilings = [o.scored.ceilings[column] for o in outcomes]
     uppers = [c.upper for c in ceilings]
     estimate = stats.mean_estimate(scores, clusters, seed=seed)
@@ -277,6 +280,14 @@ def _score_record(
         metric_params=metric_params(task.plan.task, metric.name),
         metric_version=metric.version,
         weighted=_interval(stats.mean_estimate(weighted, clusters, seed=seed)),
+        weighted_floor=_interval(stats.mean_estimate(weighted_floors, clusters, seed=seed)),
+        weighted_ceiling=_interval_of(weighted_ceilings, clusters, seed),
+        weighted_skill=_interval(
+            stats.skill(weighted, weighted_floors, weighted_uppers, clusters, seed=seed)
+        ),
+        weighted_disattenuated=_interval(
+            stats.disattenuated(weighted, weighted_uppers, clusters, seed=seed)
+        ),
         tokens_left_out=left_out_counts(found),
     )
 
@@ -284,6 +295,19 @@ def _score_record(
 def _weighted(outcomes: Sequence[Outcome], method: Method, column: Column) -> list[float | None]:
     of_method = [o.scored.weighted.get(method.call, {}) for o in outcomes]
     return [found[column].value if column in found else None for found in of_method]
+
+
+def _weighted_ceilings(outcomes: Sequence[Outcome], column: Column) -> list[Ceiling]:
+    # An utterance without scores has no other reason by effect than the ceiling of its score.
+    return [
+        o.scored.weighted_ceilings.get(column) or replace(o.scored.ceilings[column], upper=None)
+        for o in outcomes
+    ]
+
+
+def _interval_of(ceilings: Sequence[Ceiling], clusters: Sequence[str], seed: int) -> Interval:
+    found = _interval(stats.mean_estimate([c.upper for c in ceilings], clusters, seed=seed))
+    return replace(found, reason=_why_no_value(found.reason, ceilings))
 
 
 def _why_no_value(reason: str | None, found: Sequence[Score | Ceiling]) -> str | None:
@@ -368,6 +392,10 @@ def _utterance_columns(
         else:
             table[f"ceiling:{name}"] = [o.scored.ceilings[column].upper for o in outcomes]
             table[f"weighted:{name}"] = _weighted(outcomes, method, column)
+            table[f"weighted-floor:{name}"] = _weighted(outcomes, task.floor, column)
+            table[f"weighted-ceiling:{name}"] = [
+                c.upper for c in _weighted_ceilings(outcomes, column)
+            ]
             table |= own_columns(outcomes, method, column)
     return table
 

@@ -10,6 +10,7 @@ from xbench.errors import UsageError, XbenchError
 from xbench.models.kept_state import Keeper
 from xbench.models.loading import Location, load_located, locate
 from xbench.models.protocol import ModelInfo, SpeechModel
+from xbench.runner.known_model import remember
 from xbench.runner.own import check_model
 from xbench.runner.plan import Plan
 from xbench.runner.time_limit import TimeLimit
@@ -76,6 +77,8 @@ def bench_of(plan: Plan, options: ExecutionOptions) -> Bench:
     )
     store = Store(Path(options.cache) if options.cache else default_folder())
     store.sweep()
+    if isinstance(plan.model, Location):
+        remember(store, plan.model, options.device, spec.precision, model.info)
     return Bench(model, store, options.batch_size, limit=limit, fresh=options.fresh)
 
 

@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from xbench import registry
 from xbench.description import load_object
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.methods.word_window import words_of_tokens
 from xbench.metrics import Score
-from xbench.metrics.batch import Maps, Spans, batches, score_all, weighted_means
+from xbench.metrics.batch import (
+    NO_TOKEN_VALUES,
+    Maps,
+    Spans,
+    batches,
+    score_all,
+    weighted_means,
+)
 from xbench.models.protocol import (
     NO_SPECTROGRAM,
     ModelInfo,
@@ -70,13 +78,14 @@ class ReferenceFacts:
 class Scored:
     """All scores of one utterance: per method and (metric, reference), and their ceilings.
 
-    weighted: the same scores with each token weighted by its effect, where a metric is a mean over tokens.
+    weighted, weighted_ceilings: the same with each token weighted by its effect, where a metric is a mean over tokens.
     computations: how the passes of interventions were run, per method and metric (`hiding.passes`).
     """
 
     scores: Mapping[Call, Mapping[Column, Score]]
     ceilings: Mapping[Column, Ceiling]
     weighted: Mapping[Call, Mapping[Column, Score]] = field(default_factory=dict)
+    weighted_ceilings: Mapping[Column, Ceiling] = field(default_factory=dict)
     references: Mapping[str, ReferenceFacts] = field(default_factory=dict)
     maps: Mapping[Call, Mapping[str, Any]] = field(default_factory=dict)
     map_hashes: Mapping[Call, str] = field(default_factory=dict)
@@ -109,6 +118,7 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
     scores: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
     weighted: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
     ceilings: dict[Column, Ceiling] = {}
+    weighted_ceilings: dict[Column, Ceiling] = {}
     references, targets = {}, {}
     metrics = [
         (metric, call.given)
@@ -144,6 +154,15 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
             ceilings[metric.name, call.name] = ceiling_of(
                 metric.ceiling, metric.no_ceiling, mean, halves, axes, job
             )
+            weighted_ceilings[metric.name, call.name] = ceiling_of(
+                metric.weighted_ceiling,
+                metric.no_ceiling or NO_TOKEN_VALUES,
+                mean,
+                halves,
+                axes,
+                job,
+                weights=weights_of(references[call.name].effect),
+            )
     timed = any("words" in metric.needs for metric, _ in metrics)
     spans = word_spans(spoken) if timed else None
     calls, grids = list(maps), list(maps.values())
@@ -152,18 +171,22 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
         for metric, params in metrics:
             for name, target in targets.items():
                 judged = score_all(metric, params, together, target, scoring, spans)
-                weights = np.maximum(references[name].effect, 0.0)
-                by_effect = weighted_means(judged, weights)
+                by_effect = weighted_means(judged, weights_of(references[name].effect))
                 for index, value, other in zip(batch, judged.scores, by_effect, strict=True):
                     scores[calls[index]][metric.name, name] = value
                     weighted[calls[index]][metric.name, name] = other
-    return Scored(scores, ceilings, weighted, references, map_facts, map_hashes)
+    return Scored(scores, ceilings, weighted, weighted_ceilings, references, map_facts, map_hashes)
 
 
 def token_effects(whole: Relevance, axes: Layout) -> tuple[float, ...]:
     """Return the mean of each content row over all cells: for masked means the effect of a mask that hides a cell."""
     rows = np.asarray(whole, dtype=np.float64)[list(axes.content)]
     return tuple(float(row.mean()) for row in rows)
+
+
+def weights_of(effect: Sequence[float]) -> Float[np.ndarray, " token"]:
+    """Return the weights of tokens by their effects: hiding cells may, by some effects, help a token; that counts 0."""
+    return np.maximum(np.asarray(effect, dtype=np.float64), 0.0)
 
 
 def word_spans(spoken: Spoken) -> Spans | None:
@@ -185,13 +208,17 @@ def ceiling_of(
     halves: tuple[GridMap, GridMap] | None,
     axes: Layout,
     job: Job,
+    **more: Float[np.ndarray, " token"],
 ) -> Ceiling:
-    """Return the ceiling of a metric by its implementation; null with `reason` where the metric has none."""
+    """Return the ceiling of a metric by its implementation; null with `reason` where the metric has none.
+
+    more: what the implementation is given besides (the weights of tokens).
+    """
     if implementation is None:
         return Ceiling(None, reason=reason)
     if halves is None:
         return Ceiling(None, reason=NO_RELIABILITY.reason)
-    ceiling: Ceiling = load_object(implementation)(mean, *halves, axes, job.task.scoring)
+    ceiling: Ceiling = load_object(implementation)(mean, *halves, axes, job.task.scoring, **more)
     return ceiling
 
 

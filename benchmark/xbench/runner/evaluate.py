@@ -1,20 +1,12 @@
-"""Evaluate a RunSpec: plan it, then carry it out by the executor that the options name."""
+"""Evaluate a RunSpec: plan it, then find its results finished or carry it out."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from xbench.results import RunResult
-from xbench.runner.bench import bench_of
-from xbench.runner.crew import Crew
-from xbench.runner.estimate import within_reach
+from xbench.runner.finished import finished
 from xbench.runner.plan import Plan, prepare
-from xbench.runner.processes import processes
 from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.rankable import unranked
-from xbench.runner.ray_actors import actors
-from xbench.runner.run import results_of
-from xbench.runner.worker import order_for
 from xbench.spec import ExecutionOptions, RunSpec
 
 
@@ -42,10 +34,10 @@ def carry_out(
         reporter.note(
             f"not ranked on a leaderboard (submissions/README.md says why): {'; '.join(why)}"
         )
-    if options.alone:
-        bench = bench_of(plan, options)
-        plan = within_reach(plan, bench, reporter)
-        return results_of(plan, bench, Path(options.output), reporter)
-    order = order_for(plan, options)
-    with actors(order) if options.executor == "ray" else processes(order) as hands:
-        return Crew(hands, reporter).run(plan)
+    results = finished(plan, options, reporter)
+    if results is not None:
+        return results
+    # What computes takes seconds to import; a run that is finished does not wait for it.
+    from xbench.runner.execute import execute
+
+    return execute(plan, options, reporter)

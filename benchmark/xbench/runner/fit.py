@@ -14,7 +14,7 @@ from xbench.maps import GridMap, on_encoder_grid
 from xbench.methods.isolation import unchanged, unshared
 from xbench.metrics import Score
 from xbench.runner import compare, stages
-from xbench.runner.bench import Bench
+from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Job, Spoken, fit_key, reference_key
 from xbench.runner.plan import Method, TaskPlan
 from xbench.runner.progress import Reporter
@@ -90,12 +90,12 @@ def fit_methods(
     return tuple(fitted), unsupported
 
 
-def with_stored_fit(method: Method, plan: TaskPlan, bench: Bench, seed: int) -> Method | None:
+def with_stored_fit(method: Method, plan: TaskPlan, shelf: Shelf, seed: int) -> Method | None:
     """Return a method with what it learned before; None where it learns and that is not stored."""
     if method.description.fit is None:
         return method
-    stored = bench.store.get(
-        fit_key(bench.info, plan.task, plan.dev or plan.manifest, method, seed)
+    stored = shelf.store.get(
+        fit_key(shelf.info, plan.task, plan.dev or plan.manifest, method, seed)
     )
     return None if stored is None else _with(method, stored, "dev" if plan.dev else "oracle")
 

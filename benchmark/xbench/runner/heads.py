@@ -23,6 +23,7 @@ from xbench.data.manifest import Manifest
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, read_json
 from xbench.results import Interval, RunResult
+from xbench.runner import record
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import bench_of
 from xbench.runner.estimate import within_reach
@@ -107,6 +108,7 @@ def rank_heads(
     info = bench.info
     methods = expand(plan.methods, info.decoder_layers, info.heads)
     outcome = run_task(plan.tasks[0], methods, bench, plan.spec.seed, reporter)
+    record.keep(bench.store, plan.tasks[0], info, plan.spec)
     results = [assemble(outcome, method, info, plan.spec) for method in methods]
     single = tuple(r for r in results if r.method.name == _SWEEP.name)
     sets = [r for r in results if r.method.name != _SWEEP.name]

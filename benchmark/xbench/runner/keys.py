@@ -35,6 +35,7 @@ FORMATS: Mapping[str, int] = {
     "gate": 2,
     "fit": 3,
     "run": 1,
+    "model": 1,
 }
 
 
@@ -62,16 +63,29 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """How sure a model was of each generated token, while it was taught the whole hypothesis.
+
+    log_probability: log p_i(y_i). entropy: of the distribution p_i. Both in nats; a value that is not finite is None.
+    """
+
+    log_probability: tuple[float | None, ...]
+    entropy: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Decoded:
     """A stored hypothesis with the axes of its maps and what it took.
 
-    loops: it repeats one piece of text where the clip's own text does not (`metrics.quality.loops`).
+    loops: it repeats one piece of text where the clip's own text does not (`metrics.quality.loops`). certainty: how
+    sure the model was of each generated token; None where the store is older than this.
     """
 
     hypothesis: Hypothesis
     layout: Layout
     seconds_of_audio: float
     loops: bool = False
+    certainty: Certainty | None = None
 
     @property
     def unexplained(self) -> str | None:
@@ -84,6 +98,16 @@ class Decoded:
 @cache
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "transformers")}
+
+
+@cache
+def _skimage() -> str:
+    return version("scikit-image")
+
+
+@cache
+def _options(scoring: Scoring) -> dict[str, Any]:
+    return asdict(scoring)
 
 
 def _identity(info: ModelInfo) -> dict[str, str]:
@@ -151,14 +175,14 @@ def reference_key(info: ModelInfo, spoken: Spoken, call: Call) -> Key:
     shared = _explanation(info, spoken, _code(registry.references, call.name), call)
     if "until" in call.given:
         # The map as scored decides when to stop.
-        shared["scoring"] = asdict(job.estimated_under or job.task.scoring)
+        shared["scoring"] = _options(job.estimated_under or job.task.scoring)
     if call.given.get("precision") == "auto":
         # With it `auto` follows from what else is here: the check sees this utterance on this model only.
         shared["fast"] = [p.name for p in fast_precisions(info.device)]
+    if "words" in registry.references.get(call.name).needs:
+        shared["words"] = _word_times(job)
     # SLIC's superpixels have changed between releases of scikit-image before.
-    return artefact_key(
-        "reference", {**shared, "seed": job.seed, "skimage": version("scikit-image")}
-    )
+    return artefact_key("reference", {**shared, "seed": job.seed, "skimage": _skimage()})
 
 
 def block_key(reference: Key, part: str, first: int | None) -> Key:
@@ -171,7 +195,7 @@ def map_key(info: ModelInfo, spoken: Spoken, method: Method) -> Key:
     job, partner = spoken.job, spoken.partner
     explanation = _explanation(info, spoken, _code_of(method), method.call)
     if "words" in method.description.needs:
-        explanation["words"] = job.words and [(w.word, w.start, w.end) for w in job.words]
+        explanation["words"] = _word_times(job)
     if "partner" in method.description.needs and partner:
         explanation["partner"] = [
             partner.job.utterance.audio_sha256,
@@ -196,6 +220,11 @@ def intervention_key(info: ModelInfo, spoken: Spoken, details: Mapping[str, Any]
             **details,
         },
     )
+
+
+def model_key(asked: Mapping[str, Any]) -> Key:
+    """Return the key of the facts of a model that was loaded: what it was asked for by, and what loaded it."""
+    return artefact_key("model", {**asked, "code": {**_versions(), "xbench": version("xbench")}})
 
 
 def gate_key(
@@ -249,10 +278,14 @@ def key_here(key: Key, device: str) -> Key:
     if "code" in ingredients:
         ingredients["code"] = _versions()
     if "skimage" in ingredients:
-        ingredients["skimage"] = version("scikit-image")
+        ingredients["skimage"] = _skimage()
     if "fast" in ingredients:
         ingredients["fast"] = [p.name for p in fast_precisions(device)]
     return Key(key.kind, ingredients)
+
+
+def _word_times(job: Job) -> list[tuple[str, float, float]] | None:
+    return None if job.words is None else [(w.word, w.start, w.end) for w in job.words]
 
 
 def _explanation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,3 +65,13 @@ def first_reasons(outcomes: Iterable[Outcome]) -> dict[Call, str]:
     for outcome in outcomes:
         found = {**outcome.unsupported, **found}
     return found
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Return the peak memory of the accelerator, or of this process since it started."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

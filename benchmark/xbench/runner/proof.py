@@ -10,15 +10,18 @@ probability of (1 - f)^n. A sum may differ from the stored one by what rounding 
 In float32 two blocks of one reference differ by far more than that. In bfloat16 they may not: there a block that was
 copied from another can pass.
 
-This shows that passes were made, over these masks, of this model on this clip. That scores follow from the references
-is another question: `xbench score` makes them again from the store without a model.
+This shows that passes were made, over these masks, of this model on this clip. Whether the result belongs to these
+references its columns tell: masks and mean effects per token must be those of the reference. That its scores follow
+from maps and references is another question: `verify --scores` makes them again without a model.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,18 +44,24 @@ from xbench.spec import Call
 
 # Machines differ by more than float32 rounds once.
 _LEAST = 5e-4
+# A pack keeps estimates in 16 bits.
+_OF_PACKS = 1e-3
+
+Columns = Mapping[str, Sequence[Any]]  # the utterance columns of a result
 
 
 @dataclass(frozen=True)
 class Drawn:
     """One block of one reference of one utterance: how far it lies from the stored one, as a share of what is allowed.
 
+    block: its number; None: the reference as a whole is not the one of which the result tells. masks: of a block.
     furthest: of its tokens.
     """
 
     id: str
     reference: str
-    block: int
+    block: int | None
+    masks: int
     furthest: float
 
     @property
@@ -61,9 +70,12 @@ class Drawn:
         return self.furthest <= 1.0
 
 
-def draw_again(plan: Plan, bench: Bench, blocks: int, reporter: Reporter) -> list[Drawn]:
+def draw_again(
+    plan: Plan, bench: Bench, blocks: int, reporter: Reporter, stated: Columns
+) -> list[Drawn]:
     """Measure so many blocks of every stored reference of a plan's utterances again, and compare.
 
+    stated: the utterance columns of the result, which must be of the same references.
     Raises UsageError where the store has no reference to compare with, or one without sums of blocks.
     """
     chance = np.random.default_rng()  # never of a seed that is known before
@@ -77,13 +89,25 @@ def draw_again(plan: Plan, bench: Bench, blocks: int, reporter: Reporter) -> lis
                 spoken = Spoken(job, stages.decode_once(bench.model, job))
                 for call in task.references if not spoken.decoded.unexplained else ():
                     if not compare.unsupported_reference(bench.info, call.name):
-                        drawn += _of_reference(bench, spoken, call, blocks, chance)
+                        drawn += _of_reference(bench, spoken, call, blocks, chance, stated)
                     progress(1)
     return drawn
 
 
+def blocks_of(stated: Columns, drawn: Sequence[Drawn]) -> int:
+    """Return how many blocks all references of a result have, by its columns."""
+    sizes = {row.reference: row.masks for row in drawn}
+    counts = [(size, stated.get(f"masks@{name}", ())) for name, size in sizes.items()]
+    return sum(-(-masks // size) for size, column in counts for masks in column if masks)
+
+
 def _of_reference(
-    bench: Bench, spoken: Spoken, call: Call, blocks: int, chance: np.random.Generator
+    bench: Bench,
+    spoken: Spoken,
+    call: Call,
+    blocks: int,
+    chance: np.random.Generator,
+    stated: Columns,
 ) -> list[Drawn]:
     id_ = spoken.job.utterance.id
     stored = bench.store.get(reference_key(bench.info, spoken, call))
@@ -102,13 +126,31 @@ def _of_reference(
             f"{id_}: the stored {call.name} keeps no sums of blocks (it draws no masks, or was made by an earlier "
             "version); leave --blocks out, which runs whole utterances again"
         )
-    sums = reference.block_sums
+    sums, masks = reference.block_sums, reference.block
+    assert masks is not None
+    if not told_of(stated, spoken, call, reference):
+        return [Drawn(id_, call.name, None, masks, math.inf)]
     wanted = chance.choice(len(sums), size=min(blocks, len(sums)), replace=False).tolist()
     again = measured_again(bench, spoken, call, reference, wanted)
     return [
-        Drawn(id_, call.name, number, furthest(again[number], sums[number], reference))
+        Drawn(id_, call.name, number, masks, furthest(again[number], sums[number], reference))
         for number in sorted(wanted)
     ]
+
+
+def told_of(stated: Columns, spoken: Spoken, call: Call, reference: SampledReference) -> bool:
+    """Say whether the columns of a result are of this reference: its masks, and the mean effect of each token."""
+    row = stated["id"].index(spoken.job.utterance.id)
+    if stated[f"masks@{call.name}"][row] != sum(reference.masks):
+        return False
+    effects = stated.get(f"effect@{call.name}")
+    if effects is None:  # a file of an older version
+        return True
+    own = np.asarray(compare.token_effects(reference.mean(), spoken.decoded.layout))
+    given = np.asarray(effects[row] or (), dtype=np.float64)
+    return own.shape == given.shape and bool(
+        np.allclose(own, given, rtol=_OF_PACKS, atol=_OF_PACKS * np.abs(own).max(initial=0.0))
+    )
 
 
 def furthest(
@@ -136,7 +178,8 @@ def measured_again(
     """Return the sums of effects of some blocks of a reference, measured now in the way that it records."""
     assert reference.block is not None
     features, _ = stages.read_features(bench.model, spoken.job.utterance)
-    case = Case(bench.model, features, spoken.decoded.hypothesis, spoken.job.utterance.audio_sha256)
+    job, hypothesis = spoken.job, spoken.decoded.hypothesis
+    case = Case(bench.model, features, hypothesis, job.utterance.audio_sha256, words=job.words)
     only = _Only(reference, frozenset(number * reference.block for number in wanted))
     sampling = Sampling(
         spoken.job.seed, bench.batch_size, scoring=spoken.job.task.scoring, blocks=only

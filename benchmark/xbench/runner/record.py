@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -39,14 +40,7 @@ def keep(store: Store, plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> None:
     One that is stored already is enough: it says the same but for the methods. So a finished run can be repeated on a
     store that may only be read.
     """
-    selection = {"ids": list(spec.selection.ids), "limit": spec.selection.limit}
-    key = _key(
-        [info.name, info.source, info.revision, info.precision],
-        plan.task.hash,
-        plan.manifest.fingerprint,
-        selection,
-        spec.seed,
-    )
+    key = key_of_plan(plan, info, spec)
     utterances = [{**asdict(u), "audio": u.audio.name} for u in plan.manifest.utterances]
     facts = {
         "task": asdict(plan.task),
@@ -65,7 +59,14 @@ def keep(store: Store, plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> None:
 def find(store: Store, result: RunResult) -> RunRecord | None:
     """Return the record of the run that made a result, or None when the store does not have it."""
     stored = store.get(key_of(result))
-    return None if stored is None else _rebuild(RunRecord, stored.facts)
+    return None if stored is None else rebuild(RunRecord, stored.facts)
+
+
+def key_of_plan(plan: TaskPlan, info: ModelInfo, spec: RunSpec) -> Key:
+    """Return the key of the record of one task of a run."""
+    selection = {"ids": list(spec.selection.ids), "limit": spec.selection.limit}
+    model = [info.name, info.source, info.revision, info.precision]
+    return _key(model, plan.task.hash, plan.manifest.fingerprint, selection, spec.seed)
 
 
 def key_of(result: RunResult) -> Key:
@@ -101,23 +102,28 @@ def _split(manifest: Manifest) -> dict[str, Any]:
 _NAMES: dict[type, dict[str, Any]] = {RunSpec: {"model": str, "methods": tuple[Call, ...]}}
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return {**get_type_hints(kind), **_NAMES.get(kind, {})}
+
+
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _rebuild(kind: Any, data: Any) -> Any:
+def rebuild(kind: Any, data: Any) -> Any:
     """Build frozen dataclasses from the plain data that `asdict` and JSON have made of them."""
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = {**get_type_hints(kind), **_NAMES.get(kind, {})}
+        hints = _hints(kind)
         # A field that came later, and that an older record does not have, takes its default.
         given = [f for f in fields(kind) if f.name in data or _required(f)]
-        return kind(**{f.name: _rebuild(hints[f.name], data[f.name]) for f in given})
+        return kind(**{f.name: rebuild(hints[f.name], data[f.name]) for f in given})
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         plain = [a for a in arguments if a is not type(None)]
-        return data if data is None or len(plain) > 1 else _rebuild(plain[0], data)
+        return data if data is None or len(plain) > 1 else rebuild(plain[0], data)
     if origin is tuple:
         if arguments[-1] is Ellipsis:
-            return tuple(_rebuild(arguments[0], item) for item in data)
-        return tuple(_rebuild(a, item) for a, item in zip(arguments, data, strict=True))
+            return tuple(rebuild(arguments[0], item) for item in data)
+        return tuple(rebuild(a, item) for a, item in zip(arguments, data, strict=True))
     return Path(data) if kind is Path else data

@@ -14,12 +14,12 @@ from xbench.results import RunResult
 from xbench.runner import compare, intervene, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import Shelf
-from xbench.runner.keys import Job, Spoken, fit_key, hypothesis_key, reference_key
+from xbench.runner.keys import Job, Spoken, fit_key, reference_key
 from xbench.runner.local_file import with_local_metric
 from xbench.runner.outcome import Outcome, TaskOutcome
+from xbench.runner.partners import with_partners
 from xbench.runner.plan import Method, TaskPlan, with_metrics
 from xbench.runner.record import RunRecord, find
-from xbench.runner.run import with_partners
 from xbench.spec import Call, Scoring, TaskSpec, content_hash
 from xbench.store import Store
 
@@ -166,9 +166,10 @@ def _method(result: RunResult, record: RunRecord, store: Store) -> Method:
 
 def _referred(shelf: Shelf, job: Job) -> Spoken | None:
     """Return an utterance whose hypothesis and references are stored."""
-    if not shelf.store.has(hypothesis_key(shelf.info, job)):
+    try:
+        spoken = Spoken(job, stages.read_decoded(shelf, job))
+    except XbenchError:
         return None
-    spoken = Spoken(job, stages.read_decoded(shelf, job))
     complete = bool(spoken.decoded.unexplained) or all(
         shelf.store.has(reference_key(shelf.info, spoken, call)) for call in job.task.references
     )

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xbench.errors import Unsupported, UsageError, UtteranceError
-from xbench.methods.compute import check_supported
+from xbench.errors import UsageError, UtteranceError
 from xbench.metrics.sanity import gates_named
 from xbench.models.optional import WritesEncoded, offers
-from xbench.models.protocol import ModelInfo, SpeechModel
+from xbench.models.protocol import SpeechModel
 from xbench.results import GateRecord, RunResult
 from xbench.runner import compare, hearing, intervene, record, stages
 from xbench.runner.assemble import assemble
 from xbench.runner.bench import Bench
 from xbench.runner.fit import decode_and_refer, fit_methods
-from xbench.runner.gates import judge_gates
 from xbench.runner.keys import Job, Spoken
-from xbench.runner.outcome import NOTHING, Known, Outcome, TaskOutcome, first_reasons
+from xbench.runner.lineup import unsupported_by, with_floor
+from xbench.runner.outcome import (
+    NOTHING,
+    Known,
+    Outcome,
+    TaskOutcome,
+    first_reasons,
+    peak_memory_bytes,
+)
+from xbench.runner.partners import with_partners
 from xbench.runner.plan import Method, Plan, TaskPlan, expand
 from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import Walk
-from xbench.spec import Call, RunSpec, TaskSpec, content_hash
+from xbench.spec import Call, RunSpec
 
 
 def results_of(
@@ -64,6 +69,8 @@ def _gates(
     wanted = () if method.call in outcome.unsupported else gates_named(spec.gates)
     if not wanted:
         return []
+    from xbench.runner.gates import judge_gates  # and with it captum, which takes 0.4 s to import
+
     task = outcome.plan.task
     spoken = [Spoken(Job(task, o.utterance, spec.seed), o.decoded) for o in outcome.outcomes]
     learned = replace(method, fitted=outcome.fitted.get(method.call))
@@ -138,11 +145,6 @@ def run_task(
     )
 
 
-def with_floor(methods: Sequence[Method], task: TaskSpec) -> tuple[Method, ...]:
-    """Return the methods and the floor of a task, each once."""
-    return tuple({m.call: m for m in (*methods, Method.registered(task.floor))}.values())
-
-
 def explain_and_measure(
     bench: Bench,
     spoken: Spoken,
@@ -182,17 +184,6 @@ def explain_and_score(
     return Outcome(spoken.job.utterance, spoken.decoded, scored, unsupported)
 
 
-def unsupported_by(methods: Sequence[Method], info: ModelInfo) -> dict[Call, str]:
-    """Return the methods that ask for what a model does not have, with the reason."""
-    found = {}
-    for method in methods:
-        try:
-            check_supported(method.description, info)
-        except Unsupported as problem:
-            found[method.call] = str(problem)
-    return found
-
-
 def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
     """Return why the model cannot do a task at all: it refuses the languages of every utterance."""
     reasons: dict[str, None] = {}
@@ -204,42 +195,3 @@ def beyond(model: SpeechModel, jobs: Sequence[Job]) -> str | None:
         else:
             return None
     return "; ".join(reasons) if reasons else None
-
-
-def with_partners(spoken: Mapping[str, Spoken]) -> dict[str, Spoken]:
-    """Give every utterance a partner, where there is one."""
-    return {
-        id_: replace(own, partner=choose_partner(own, spoken.values()))
-        for id_, own in spoken.items()
-    }
-
-
-def choose_partner(own: Spoken, all_spoken: Iterable[Spoken]) -> Spoken | None:
-    """Choose another utterance of another cluster and another hypothesis, by the seed; None if there is none."""
-    others = [
-        other
-        for other in all_spoken
-        if not other.decoded.unexplained
-        and other.job.utterance.cluster != own.job.utterance.cluster
-        and other.decoded.hypothesis.tokens != own.decoded.hypothesis.tokens
-    ]
-    audio = own.job.utterance.audio_sha256
-    return min(
-        others,
-        # The id decides between two utterances of the same audio, so that the order of clips never does.
-        key=lambda other: (
-            content_hash([own.job.seed, audio, other.job.utterance.audio_sha256]),
-            other.job.utterance.id,
-        ),
-        default=None,
-    )
-
-
-def peak_memory_bytes(device: str) -> int:
-    """Return the peak memory of the accelerator, or of this process since it started."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

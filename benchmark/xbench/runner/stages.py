@@ -6,6 +6,7 @@ process may run any of them, an interrupted run goes on, and scoring (`compare`)
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from xbench import registry
@@ -21,6 +23,7 @@ from xbench.data.audio import LONGEST_SECONDS, read_audio
 from xbench.data.manifest import Utterance
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.batching import out_of_memory
+from xbench.hiding.cells import EncoderFrames
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
 from xbench.methods.isolation import isolated_map
@@ -40,7 +43,15 @@ from xbench.references.reference import Reference
 from xbench.runner import compare
 from xbench.runner.bench import Bench, Shelf
 from xbench.runner.blocks import KeptBlocks
-from xbench.runner.keys import Decoded, Job, Spoken, hypothesis_key, map_key, reference_key
+from xbench.runner.keys import (
+    Certainty,
+    Decoded,
+    Job,
+    Spoken,
+    hypothesis_key,
+    map_key,
+    reference_key,
+)
 from xbench.runner.plan import Method
 from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import exhausted, fault
@@ -70,7 +81,7 @@ def decode(bench: Bench, job: Job) -> Decoded:
     stored = bench.store.get(key)
     if stored is not None:
         return _decoded(stored.facts, job)
-    facts = _written(bench.model, job)
+    facts = _written(bench.model, job, certainty=True)
     bench.store.put(key, {}, facts)
     return _decoded(facts, job)
 
@@ -78,17 +89,19 @@ def decode(bench: Bench, job: Job) -> Decoded:
 def decode_once(model: SpeechModel, job: Job) -> Decoded:
     """Return what a model writes, without a store; raises UtteranceError."""
     model.check_language(job.utterance.language, job.task.target_language)
-    return _decoded(_written(model, job), job)
+    return _decoded(_written(model, job, certainty=False), job)
 
 
-def _written(model: SpeechModel, job: Job) -> dict[str, Any]:
-    """Decode; return the facts of the artefact."""
+def _written(model: SpeechModel, job: Job, *, certainty: bool) -> dict[str, Any]:
+    """Decode; return the facts of the artefact. certainty: also how sure the model is, which takes one more pass."""
     features, seconds = read_features(model, job.utterance)
     started = time.perf_counter()
     hypothesis = model.decode(
         features, job.utterance.language, job.task.target_language, job.task.decoding
     )
     axes = layout(features, hypothesis)
+    taken = time.perf_counter() - started
+    case = Case(model, features, hypothesis, job.utterance.audio_sha256)
     return {
         "prompt": hypothesis.prompt,
         "tokens": hypothesis.tokens,
@@ -101,7 +114,21 @@ def _written(model: SpeechModel, job: Job) -> dict[str, Any]:
         "stride": axes.stride,
         "melframe_seconds": axes.melframe_seconds,
         "seconds_of_audio": seconds,
-        "seconds": time.perf_counter() - started,
+        "seconds": taken,
+        **(_certainty(case) if certainty else {}),
+    }
+
+
+@torch.inference_mode()
+def _certainty(case: Case) -> dict[str, list[float | None]]:
+    """Return how sure the model is of each token (`keys.Certainty`); nothing for a hypothesis without a token."""
+    if not case.hypothesis.tokens:
+        return {}
+    clean = EncoderFrames(case).clean
+    found = {"log_probability": clean.of_tokens(clean.log_p), "entropy": clean.entropy}
+    return {
+        name: [value if math.isfinite(value) else None for value in values.double().tolist()]
+        for name, values in found.items()
     }
 
 
@@ -130,7 +157,10 @@ def _decoded(facts: Mapping[str, Any], job: Job) -> Decoded:
     )
     said = job.utterance.target_text(job.task.target_language) or ""
     looping = loops(hypothesis.text) and not loops(said)
-    return Decoded(hypothesis, axes, facts["seconds_of_audio"], looping)
+    certainty = None
+    if "entropy" in facts:
+        certainty = Certainty(tuple(facts["log_probability"]), tuple(facts["entropy"]))
+    return Decoded(hypothesis, axes, facts["seconds_of_audio"], looping, certainty)
 
 
 # -- refer ----------------------------------------------------------------------------------------
@@ -154,7 +184,7 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
         if case is None:
             features, _ = read_features(model, job.utterance)
             hypothesis = spoken.decoded.hypothesis
-            case = Case(model, features, hypothesis, job.utterance.audio_sha256)
+            case = Case(model, features, hypothesis, job.utterance.audio_sha256, words=job.words)
         metered = MeteredModel(model)
         case = replace(case, model=metered)
         started = time.perf_counter()
@@ -231,6 +261,8 @@ def explain(
     assert case.trace is not None
     said = {
         "padding_mass": float(case.trace.padding_mass.mean()),
+        # Of each generated token, over all layers and heads.
+        "audio_share": (1 - case.trace.padding_mass).mean((0, 1)).tolist(),
         "sinks": case.trace.sinks().tolist(),
     }
 

@@ -1,4 +1,4 @@
-"""Run some utterances of a result again, from nothing, and compare hypotheses and scores."""
+"""Run some utterances of a result again, from nothing, or compute its scores again, and compare."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from xbench.results import RunResult, column_name
 from xbench.runner.evaluate import carry_out
 from xbench.runner.plan import Plan, prepare
 from xbench.runner.progress import Reporter
+from xbench.runner.rescore import rescore
 from xbench.spec import Call, ExecutionOptions, RunSpec, Selection
+from xbench.store import Store
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,31 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="xbench-verify-") as folder:
         options = ExecutionOptions(str(Path(folder) / "out"), str(Path(folder) / "cache"), device)
         (again,) = carry_out(plan, options, reporter)
-    found = {id_: row for row, id_ in enumerate(again.utterances["id"])}
     ids = plan.spec.selection.ids or tuple(result.utterances["id"])
-    columns = ["hypothesis", *(column_name(s.metric, s.reference) for s in result.scores)]
+    return _compared(result, again, ids, tolerance)
+
+
+def recomputed(result: RunResult, store: Store, tolerance: float) -> list[Checked]:
+    """Compute the scores of a result again from the maps and references in a store; return every compared value.
+
+    Raises UsageError where the store does not hold what the result was made from.
+    """
+    (again,) = rescore([result], store)
+    return _compared(result, again, result.utterances["id"], tolerance)
+
+
+def _compared(
+    result: RunResult, again: RunResult, ids: Sequence[str], tolerance: float
+) -> list[Checked]:
+    found = {id_: row for row, id_ in enumerate(again.utterances["id"])}
+    own = {id_: row for row, id_ in enumerate(result.utterances["id"])}
     checked = []
     for id_ in ids:
-        row = result.utterances["id"].index(id_)
-        for column in columns:
-            stored = result.utterances[column][row]
+        for column in (
+            "hypothesis",
+            *(column_name(s.metric, s.reference) for s in result.scores),
+        ):
+            stored = result.utterances[column][own[id_]]
             new = again.utterances[column][found[id_]] if id_ in found else None
             agrees = id_ in found and _agree(stored, new, tolerance)
             checked.append(Checked(id_, column, stored, new, agrees))
@@ -76,20 +95,30 @@ def plan_of(
     sample: int | None = None,
     model: str | None = None,
     data: str | None = None,
+    chance: np.random.Generator | None = None,
 ) -> Plan:
-    """Return the run that makes these utterances again; raises UsageError where it cannot be known."""
-    plan = prepare(_spec_of(result, sample, model, data))
-    here = plan.tasks[0].task.hash
-    if here != result.task.hash:
+    """Return the run that makes these utterances again; raises UsageError where it cannot be known.
+
+    chance: draws the sample; None: the result's seed does.
+    """
+    plan = prepare(_spec_of(result, sample, model, data, chance))
+    here = plan.tasks[0].task
+    if not here.is_of(result.task.hash):
         raise UsageError(
             f"task {result.task.name} here is not the one of the result (its hash is "
-            f"{here[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
+            f"{here.hash[:12]}, not {result.task.hash[:12]}); use the version of xbench that made it, "
             f"{result.provenance.xbench}"
         )
     return plan
 
 
-def _spec_of(result: RunResult, sample: int | None, model: str | None, data: str | None) -> RunSpec:
+def _spec_of(
+    result: RunResult,
+    sample: int | None,
+    model: str | None,
+    data: str | None,
+    chance: np.random.Generator | None,
+) -> RunSpec:
     if result.status not in ("complete", "partial"):
         raise UsageError(f"a result that is {result.status} has nothing to verify")
     if result.own:
@@ -112,17 +141,19 @@ def _spec_of(result: RunResult, sample: int | None, model: str | None, data: str
         preset=result.task.preset,
         references=tuple(Call.make(r.name, r.params) for r in result.references),
         metrics=tuple(dict.fromkeys(Call.make(s.metric, s.metric_params) for s in result.scores)),
-        selection=_selection(result, sample),
+        selection=_selection(result, sample, chance),
         seed=result.provenance.seed,
         precision=result.model.precision,  # type: ignore[arg-type]  # the schema allows no other
     )
 
 
-def _selection(result: RunResult, sample: int | None) -> Selection:
+def _selection(
+    result: RunResult, sample: int | None, chance: np.random.Generator | None
+) -> Selection:
     ids: Sequence[str] = result.utterances["id"]
     if sample is None or sample >= len(ids):
         given = result.task.selection
         return Selection(tuple(given["ids"]), given["limit"])
-    generator = np.random.default_rng(result.provenance.seed)
+    generator = chance or np.random.default_rng(result.provenance.seed)
     drawn = sorted(generator.choice(len(ids), size=sample, replace=False))
     return Selection(tuple(ids[index] for index in drawn))

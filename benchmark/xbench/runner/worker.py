@@ -26,17 +26,13 @@ from xbench.runner.bench import Bench, bench_of
 from xbench.runner.estimate import within_reach
 from xbench.runner.fit import fit_methods, with_stored_fit
 from xbench.runner.keys import Job, Spoken, hypothesis_key
+from xbench.runner.lineup import unsupported_by, with_floor
 from xbench.runner.local_file import is_in_file, with_local_metric
 from xbench.runner.outcome import Known
+from xbench.runner.partners import choose_partner
 from xbench.runner.plan import Method, Plan, TaskPlan, expand, plan_methods, with_references
 from xbench.runner.progress import Reporter, Silent
-from xbench.runner.run import (
-    choose_partner,
-    explain_and_measure,
-    results_of,
-    unsupported_by,
-    with_floor,
-)
+from xbench.runner.run import explain_and_measure, results_of
 from xbench.runner.walk import attempt
 from xbench.spec import LOCAL, Call, ExecutionOptions
 from xbench.store import default_folder
@@ -215,7 +211,9 @@ class Worker:
         """Return the methods that can explain by now: those that learn once what they learned is stored."""
         of_task = self._task(name, references)
         seed = self.plan.spec.seed
-        found = [with_stored_fit(m, of_task, self.bench, seed) for m in self._methods(of_task)]
+        found = [
+            with_stored_fit(m, of_task, self.bench.shelf, seed) for m in self._methods(of_task)
+        ]
         known = (method for method in found if method is not None)
         return tuple(m for m in known if self.partners or "partner" not in m.description.needs)
 

@@ -1,4 +1,4 @@
-"""Accept sound results fast: the result schema as nested functions, for thousands of files.
+"""Accept sound files fast: a schema as nested functions, for thousands of results or lines of manifests.
 
 It only says yes where `xbench.schemas` would; what it does not accept, or not understand, goes there for
 the words. A test holds the two against each other.
@@ -26,6 +26,7 @@ _TYPES: Mapping[str, frozenset[type]] = {
     "number": frozenset({int, float}),
 }
 _WORDS = {"$schema", "$id", "$defs", "title", "description"}
+_OF_MEMBERS = ("properties", "patternProperties", "additionalProperties")
 
 
 @functools.cache
@@ -41,9 +42,9 @@ def _compile(rule: Any, definitions: Mapping[str, Any]) -> Accepts:
     tests = [
         _keyword(key, rule, definitions)
         for key in rule
-        if key not in _WORDS and key not in ("properties", "additionalProperties")
+        if key not in _WORDS and key not in _OF_MEMBERS
     ]
-    if "properties" in rule or "additionalProperties" in rule:
+    if any(key in rule for key in _OF_MEMBERS):
         tests.append(_members(rule, definitions))
     if len(tests) == 1:
         return tests[0]
@@ -77,6 +78,8 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
             return lambda v: type(v) not in (int, float) or v >= wanted
         case "maximum":
             return lambda v: type(v) not in (int, float) or v <= wanted
+        case "minLength":
+            return lambda v: type(v) is not str or len(v) >= wanted
         case "minItems":
             return lambda v: type(v) is not list or len(v) >= wanted
         case "maxItems":
@@ -96,12 +99,18 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
 def _members(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts:
     known = {key: _compile(r, definitions) for key, r in rule.get("properties", {}).items()}
     other = _compile(rule.get("additionalProperties", True), definitions)
+    named = [
+        (re.compile(pattern), _compile(r, definitions))
+        for pattern, r in rule.get("patternProperties", {}).items()
+    ]
 
     def test(value: Any) -> bool:
         if type(value) is not dict:
             return True
-        for key, member in value.items():  # noqa: SIM110  # likewise
-            if not known.get(key, other)(member):
+        for key, member in value.items():
+            matching = [accepts for pattern, accepts in named if pattern.search(key)]
+            own = known.get(key, None if matching else other)
+            if not (own is None or own(member)) or not all(each(member) for each in matching):
                 return False
         return True
 

@@ -1,7 +1,8 @@
-"""How far metrics can be trusted, from the audit that lies beside the templates: `leaderboard/audit.json`.
+"""How far metrics and references can be trusted, from audits that lie beside the templates.
 
-The file is what `xbench audit metrics --json` prints (its records are `xbench.audit.findings.Finding`), of the run that
-docs/audit.md describes.
+`leaderboard/audit.json` is what `xbench audit metrics --json` prints (its records are `xbench.audit.findings.Finding`),
+of the run that docs/audit.md describes; `leaderboard/rivals.json` what `xbench audit references --json` prints (records
+`xbench.audit.rivals.Rivalry`), of the runs of docs/validity.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 AUDIT = "audit.json"
+RIVALS = "rivals.json"
 # A step that so few clips find needs no remark.
 _FEW = 10
 
@@ -40,14 +42,45 @@ class AuditTable:
 
 
 @dataclass(frozen=True)
+class Estimated:
+    """A mean over clips with its 95 % interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What another reference scores as a method. sampling, ceiling: the first and the second ceiling of the judge."""
+
+    judge: str
+    sampling: Estimated
+    rival: str
+    score: Estimated
+    ceiling: Estimated
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """References of one model judged by each other, by `pearson`."""
+
+    model: str
+    clips: int
+    clusters: int
+    rows: tuple[Rival, ...]
+
+
+@dataclass(frozen=True)
 class Audit:
-    """What was audited, and the tables."""
+    """What was audited, the tables, and the references that were judged by each other, on each set of clips."""
 
     task: str
     model: str
     clips: int
     clusters: int
     tables: tuple[AuditTable, ...]
+    rivals: tuple[Rivals, ...]
 
 
 def read_audit(folder: Path) -> Audit:
@@ -59,7 +92,26 @@ def read_audit(folder: Path) -> Audit:
         _table(*kind, [row for row in found if (row["start"], row["reference"]) == kind])
         for kind in kinds
     )
-    return Audit(told["task"], told["model"], told["clips"], told["clusters"], tables)
+    rivals = tuple(map(_rivals, json.loads((folder / RIVALS).read_text("utf-8"))))
+    return Audit(told["task"], told["model"], told["clips"], told["clusters"], tables, rivals)
+
+
+def _rivals(told: Mapping[str, Any]) -> Rivals:
+    rows = tuple(
+        Rival(
+            row["judge"],
+            _estimated(row["sampling"]),
+            row["rival"],
+            _estimated(row["score"]),
+            _estimated(row["ceiling"]),
+        )
+        for row in told["rivals"]
+    )
+    return Rivals(told["model"], told["clips"], told["clusters"], rows)
+
+
+def _estimated(told: Mapping[str, Any]) -> Estimated:
+    return Estimated(told["value"], told["low"], told["high"])
 
 
 def _table(start: str, reference: str, found: Sequence[Mapping[str, Any]]) -> AuditTable:

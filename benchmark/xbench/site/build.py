@@ -53,6 +53,7 @@ from xbench.site.swap import restore, swap_in
 from xbench.site.tables.headlines import shown_scores
 from xbench.site.tables.tabulate import Tables, tabulate
 from xbench.site.text import digest, slugs
+from xbench.site.useful import read_usefulness
 from xbench.site.waveform import with_outlines
 
 SCHEMA = "xbench.build/1"
@@ -240,8 +241,9 @@ def site_files(
     files |= {f"badges/{slug}.svg": badge(text).encode() for slug, text in badges.items()}
 
     render = renderer(site_facts(tables, files, options), names)
-    audit = read_audit(leaderboard_folder())
-    for page in all_pages(tables, standings, examples, refused, audit, badges, added, snapshots):
+    audit, useful = read_audit(leaderboard_folder()), read_usefulness(leaderboard_folder())
+    pages = all_pages(tables, standings, examples, refused, audit, useful, badges, added, snapshots)
+    for page in pages:
         files[page.path] = render(page).encode()
     return files
 

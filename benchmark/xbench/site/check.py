@@ -1,11 +1,11 @@
-"""Look at a built site as a reader would: do links lead somewhere, do pages and data agree?"""
+"""Look at a built site as a reader would: do links lead somewhere, do pages, data and results agree?"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ from xbench.results import column_name
 from xbench.site.build import MANIFEST
 from xbench.site.charts import cost, number
 from xbench.site.costs import significant
+from xbench.site.load import read_results
 from xbench.site.seen import Seen, seen
 from xbench.site.stated import (
     Stated,
@@ -55,6 +56,29 @@ def problems(site: Path) -> list[str]:
     found += _statements(pages, statements(runs, results, standings))
     found += _sizes(site, manifest["files"], results["n"])
     return found
+
+
+def not_of(site: Path, results: Sequence[Path]) -> list[str]:
+    """Return where a site shows other results than these, by the examination that lets results in."""
+    try:
+        shown = dict(json.loads((site / MANIFEST).read_text("utf-8"))["inputs"])
+    except (OSError, ValueError, LookupError, TypeError) as problem:
+        raise UsageError(f"{site} is not a built site: {problem!r}; build it again") from None
+    accepted, refused = read_results(results)
+    why = {refusal.file: refusal.reason for refusal in refused}
+    sound = {result.sha256: result.file for result in accepted}
+    return [
+        *(
+            f"{file}: the site shows it, but {why.get(file, 'no such file is among the results')}"
+            for sha256, file in shown.items()
+            if sha256 not in sound
+        ),
+        *(
+            f"{file}: the site does not show it; build it again"
+            for sha256, file in sound.items()
+            if sha256 not in shown
+        ),
+    ]
 
 
 def _is_page(site: Path, path: str) -> bool:

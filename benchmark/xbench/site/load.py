@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,12 @@ from xbench.claims.standing import obstacles
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, files_below, parse_json, read_plain
 from xbench.results import parse_result
+from xbench.results.checked import FILE, SELF_REPORTED, Check, read_checks, strongest
 from xbench.schemas import InvalidFile
+from xbench.site.identity import contradict, identity, measured
 from xbench.site.text import LONGEST, harmless, readable
 
 MOST_SCORES = 1000
-_SAME = 1e-5  # float32 over other batch sizes
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Result:
     """One accepted result file: its name below the given folder, its SHA-256, its content.
 
     outdated, unchecked: what the examination says of it (`xbench.claims`). local: what of it others do not have.
+    checked: what others found (`results.checked`), as its label.
     """
 
     file: str
@@ -36,6 +36,7 @@ class Result:
     outdated: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    checked: str = SELF_REPORTED
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,30 @@ def read_results(
     Raises UsageError when a path does not exist.
     """
     accepted: list[Result] = []
-    refused: list[Refusal] = []
+    checked, refused = _checks(paths)
     for file, path in _files(paths):
         try:
-            accepted.append(_read(file, path, known))
+            found = _read(file, path, known)
+            label = checked.get(found.sha256)
+            accepted.append(replace(found, checked=label) if label else found)
         except Exception as problem:  # noqa: BLE001  # the file is a stranger's; the reason is told
             refused.append(Refusal(file, _reason(problem, path)))
     unique, repeated = _without_repetitions(accepted)
     order = sorted((*refused, *repeated), key=lambda r: (r.file, r.reason))
     return unique, tuple(order)
+
+
+def _checks(paths: Sequence[Path]) -> tuple[dict[str, str], list[Refusal]]:
+    """Return how results were checked, by the SHA-256 of their files; a list that is broken is refused."""
+    checks: list[Check] = []
+    refused: list[Refusal] = []
+    for path in paths:
+        if path.is_dir() and os.path.lexists(path / FILE):
+            try:
+                checks += read_checks(path / FILE)
+            except UsageError as problem:
+                refused.append(Refusal(FILE, _reason(problem, path / FILE)))
+    return {result: check.label for result, check in strongest(checks).items()}, refused
 
 
 def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -130,24 +146,6 @@ def _reason(problem: Exception, path: Path) -> str:
     return readable(str(problem).removeprefix(f"{path}: "), 400)
 
 
-def identity(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what makes two result files the same run: task, clips, model, method, references, seed.
-
-    The spec_hash and the dates are no part of it: whoever writes a file chooses them freely.
-    """
-    task, model, method = data["task"], data["model"], data["method"]
-    fitted = method["fitted"] and [method["fitted"]["split"], method["fitted"]["n"]]
-    references = sorted([r["name"], r["version"], r["params"]] for r in data["references"])
-    facts = [method["params"], fitted, task["selection"], references]
-    return (
-        *(task["name"], task["hash"], task["dataset"]["fingerprint"]),
-        *(model["name"], model["revision"], model["precision"]),
-        *(method["name"], method["version"]),
-        *(json.dumps(fact, sort_keys=True) for fact in facts),
-        str(data["provenance"]["seed"]),
-    )
-
-
 def _without_repetitions(
     results: Iterable[Result],
 ) -> tuple[tuple[Result, ...], tuple[Refusal, ...]]:
@@ -157,40 +155,22 @@ def _without_repetitions(
     """
     same: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
-        same.setdefault(identity(result.data), []).append(result)
-    kept, left_out = [], []
+        same.setdefault(measured(result.data), []).append(result)
+    kept: list[Result] = []
+    left_out: list[Refusal] = []
     for _, files in sorted(same.items()):
+        # An order that does not depend on how the files are called.
         files.sort(key=lambda r: (r.sha256, r.file))
-        first, *others = files
-        differing = [other for other in others if not agree(_values(first), _values(other))]
-        if differing:
+        if len(files) > 1 and contradict([file.data for file in files]):
             names = ", ".join(file.file for file in files)
             reason = f"states the same run as others but different values, so none is kept: {names}"
             left_out += [Refusal(file.file, readable(reason, 400)) for file in files]
             continue
-        # An order that does not depend on how the files are called.
-        kept.append(first)
-        left_out += [
-            Refusal(o.file, f"the same run as {first.file}, which is kept") for o in others
-        ]
+        first_of: dict[tuple[str, ...], Result] = {}
+        for file in files:
+            first = first_of.setdefault(identity(file.data), file)
+            if first is not file:
+                reason = f"the same run as {first.file}, which is kept"
+                left_out.append(Refusal(file.file, reason))
+        kept += first_of.values()
     return tuple(kept), tuple(left_out)
-
-
-def _values(result: Result) -> list[Any]:
-    """Return what two files of one run must agree in; hashes of maps and what was chosen for speed may differ."""
-    data = result.data
-    columns = {name: c for name, c in data["utterances"].items() if name != "map_hash"}
-    scores = [{name: v for name, v in s.items() if name != "computation"} for s in data["scores"]]
-    passes = (data["cost"]["forward_passes"], data["cost"]["backward_passes"])
-    return [data["status"], scores, columns, data["failures"], *passes]
-
-
-def agree(one: Any, other: Any) -> bool:
-    """Say whether nested values are equal but for the rounding of another machine."""
-    if isinstance(one, float | int) and isinstance(other, float | int):
-        return math.isclose(one, other, rel_tol=_SAME, abs_tol=_SAME)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(agree, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(agree(v, other[k]) for k, v in one.items())
-    return bool(one == other)

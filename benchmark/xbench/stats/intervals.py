@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int, UInt16
@@ -102,11 +102,11 @@ class _Sums:
     def n_clusters(self) -> int:
         return len(self.numerator)
 
-    @property
+    @cached_property
     def ratio(self) -> float:
         return float(self.numerator.sum() / self.denominator.sum())
 
-    @property
+    @cached_property
     def residual(self) -> Float[np.ndarray, " cluster"]:
         """What each cluster contributes to the error of the ratio, a_c - R b_c; it sums to zero."""
         return self.numerator - self.ratio * self.denominator
@@ -184,15 +184,25 @@ def _complete(
     series: Sequence[Sequence[float | None]], clusters: Sequence[str]
 ) -> tuple[list[Float[np.ndarray, " utterance"]], list[str]]:
     """Keep the utterances where every series has a value, with their cluster names."""
+    if all(
+        type(each) is list and len(each) == len(clusters) and None not in each for each in series
+    ):
+        values = np.array(series, dtype=np.float64)
+        _check_finite(values)
+        return list(values), list(clusters)
     complete = [
         (row, name)
         for *row, name in zip(*series, clusters, strict=True)
         if all(value is not None for value in row)
     ]
     values = np.array([row for row, _ in complete], dtype=np.float64).reshape(-1, len(series)).T
+    _check_finite(values)
+    return list(values), [name for _, name in complete]
+
+
+def _check_finite(values: Float[np.ndarray, "series utterance"]) -> None:
     if not np.isfinite(values).all():
         raise UsageError("scores must be finite numbers or null; found NaN or infinity")
-    return list(values), [name for _, name in complete]
 
 
 def _sum_by_cluster(
@@ -200,14 +210,20 @@ def _sum_by_cluster(
     denominator: Float[np.ndarray, " utterance"],
     names: Sequence[str],
 ) -> _Sums:
-    # Sorted names: the draws of a seed do not depend on the order of the utterances.
-    unique, index = np.unique(np.asarray(names), return_inverse=True)
-    size = len(unique)
+    size, index = _places(tuple(names))
     return _Sums(
         np.bincount(index, weights=numerator, minlength=size),
         np.bincount(index, weights=denominator, minlength=size),
         np.bincount(index, minlength=size).astype(np.float64),
     )
+
+
+@lru_cache(maxsize=64)
+def _places(names: tuple[str, ...]) -> tuple[int, Int[np.ndarray, " utterance"]]:
+    """Return how many clusters there are, and the place of each utterance's own; all scores of a run share them."""
+    # Sorted names: the draws of a seed do not depend on the order of the utterances.
+    unique, index = np.unique(np.asarray(names), return_inverse=True)
+    return len(unique), index
 
 
 def _estimate(sums: _Sums, seed: int) -> Estimate:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from xbench import registry
 from xbench.errors import UsageError, nearest
@@ -31,13 +32,39 @@ def read_merged(path: Path, root: Path, chain: tuple[Path, ...]) -> Document:
         if reason := _include_problem(name, target, home, here):
             raise _include_error(document, path, reason)
         merged = merge(merged, read_merged(target, home, here))
+    # A fragment that includes nothing may take away what another one sets.
+    if names and (found := list(_idle_removals(merged, document))):
+        raise InvalidFile(display(path), located(document, found))
     return merge(_without_removed(merged, document), document)
+
+
+def _idle_removals(base: Document, document: Document) -> Iterator[Problem]:
+    """Yield the nulls of a file that take no reference away: their names are mistyped."""
+    set_above = {name for _, given in _references(base) for name in given}
+    for place, given in _references(document):
+        for name in (name for name, value in given.items() if value is None):
+            if name not in set_above:
+                hint = nearest(str(name), map(str, set_above))
+                reason = f"no included file sets such a reference, which null would take away{hint}"
+                yield Problem((*place, name), reason)
+
+
+def _references(document: Document) -> Iterator[tuple[tuple[str, ...], dict[Any, Any]]]:
+    """Yield the references that a file sets or takes away, itself and by its presets, each with its place."""
+    presets = document.value.get("presets")
+    parts: list[tuple[tuple[str, ...], Any]] = [((), document.value)]
+    if isinstance(presets, dict):
+        parts += [(("presets", name), preset) for name, preset in presets.items()]
+    for place, part in parts:
+        if isinstance(part, dict) and isinstance(given := part.get("references"), dict):
+            yield (*place, "references"), given
 
 
 def _without_removed(base: Document, document: Document) -> Document:
     """Drop from presets of included files the references that a file removes by a null of its own.
 
-    A headline of such a preset that names one of them is told with the place of the null.
+    A headline of such a preset that names one of them gives way to the headline of the file; where it has none, that is
+    told with the place of the null.
     """
     references, presets = document.value.get("references"), base.value.get("presets")
     if not isinstance(references, dict) or not isinstance(presets, dict):
@@ -51,7 +78,13 @@ def _without_removed(base: Document, document: Document) -> Document:
         if isinstance(given, dict):
             left = {key: value for key, value in given.items() if key not in removed}
             kept[name] = {**preset, "references": left}
-        if isinstance(headline, dict) and headline.get("reference") in removed:
+        if not isinstance(headline, dict) or headline.get("reference") not in removed:
+            continue
+        if "headline" in document.value:
+            kept[name] = {key: value for key, value in kept[name].items() if key != "headline"}
+            at = ("presets", name, "headline")
+            places = {path: place for path, place in places.items() if path[:3] != at}
+        else:
             place = document.places[("references", str(headline["reference"]))]
             places[("presets", name, "headline", "reference")] = place
     return Document({**base.value, "presets": kept}, places)

@@ -7,6 +7,7 @@ from xbench.testing.methods import check_method
 from xbench.testing.metrics import check_metric
 from xbench.testing.models import check_model
 from xbench.testing.references import check_reference
+from xbench.testing.tasks import check_task
 
 __all__ = [
     "CheckResult",
@@ -15,6 +16,7 @@ __all__ = [
     "check_metric",
     "check_model",
     "check_reference",
+    "check_task",
     "demo_cases",
     "problems",
 ]

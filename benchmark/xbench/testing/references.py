@@ -39,10 +39,11 @@ import numpy as np
 
 from xbench import registry
 from xbench.case import Case
+from xbench.data.manifest import Word
 from xbench.description import ReferenceDescription, load_object
 from xbench.errors import Unsupported, UtteranceError
 from xbench.models.loading import load_model
-from xbench.models.protocol import NO_SPECTROGRAM, SpeechModel
+from xbench.models.protocol import NO_SPECTROGRAM, Features, SpeechModel
 from xbench.references.reference import Facts, Reference
 from xbench.spec import Call, Decoding, canonical_json
 from xbench.store import Key, Store
@@ -311,7 +312,7 @@ def _check_evidence(subject: Subject) -> None:
     model = Planted()
     features = model.features(np.zeros(model.info.sampling_rate, dtype=np.float32))
     hypothesis = model.decode(features, "en", None, Decoding())
-    case = Case(model, features, hypothesis, "planted")
+    case = Case(model, features, hypothesis, "planted", words=_words(model, features))
     try:
         values = subject.estimate(case, subject.allowing(_PLANTED_PASSES)).mean
     except (UtteranceError, Unsupported) as refusal:
@@ -328,6 +329,15 @@ def _check_evidence(subject: Subject) -> None:
             raise Broken(
                 f"token {row} needs cells whose mean relevance is {inside:.3g}; that of the others is {outside:.3g}"
             )
+
+
+def _words(model: Planted, features: Features) -> tuple[Word, ...]:
+    """Return the time of the evidence of each token as that of its word."""
+    seconds = features.stride * features.melframe_seconds
+    return tuple(
+        Word(str(row), frames[0] * seconds, (frames[-1] + 1) * seconds)
+        for row, frames in enumerate(model.frames)
+    )
 
 
 CHECKS: Mapping[str, Callable[[Subject], None]] = {

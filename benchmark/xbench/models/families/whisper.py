@@ -221,6 +221,17 @@ class WhisperModel:
         self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
     ) -> MaskedLogits:
         """Project keys and values once; every batch of masks shares them (`masked_attention`)."""
+        return self._over_frames(encoded, hypothesis, removed=False)
+
+    def frame_removal(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis
+    ) -> MaskedLogits:
+        """Take keys out of the softmax by a mask (`masked_attention`, `models.optional.RemovesFrames`)."""
+        return self._over_frames(encoded, hypothesis, removed=True)
+
+    def _over_frames(
+        self, encoded: Float[Tensor, "1 frame dim"], hypothesis: Hypothesis, *, removed: bool
+    ) -> MaskedLogits:
         decoder = self.network.model.decoder
         found = attention_name(decoder.config)
         if found != MASKED_FRAMES:
@@ -239,6 +250,7 @@ class WhisperModel:
                 **projected_once(decoder, projected),
                 use_cache=True,
                 frame_keep=keep,
+                frame_removed=removed,
             ).last_hidden_state
             return self._read_out(states, hypothesis)
 

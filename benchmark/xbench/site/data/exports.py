@@ -16,10 +16,11 @@ CSV_COLUMNS = (
     *("row", "method", "config", "family", "model", "task", "dataset", "metric", "reference"),
     *("value", "low", "high", "ci_reason", "n", "clusters", "clusters_assumed"),
     *("floor", "ceiling", "ceiling_reason"),
-    *("skill", "skill_low", "skill_high", "skill_reason", "disattenuated", "weighted"),
+    *("skill", "skill_low", "skill_high", "skill_reason", "disattenuated"),
+    *("weighted", "weighted_floor", "weighted_ceiling", "weighted_skill"),
     *("rank", "rank_low", "rank_high", "best", "rank_reason", "status", "reason"),
     *("seconds_per_audio_second", "passes_per_utterance", "peak_memory_mb", "device"),
-    *("date", "submission"),
+    *("date", "submission", "checked"),
 )
 
 
@@ -38,6 +39,9 @@ def flat(row: Row) -> dict[str, Any]:
         "reference": row.reference,
         **row_numbers(row),
         "weighted": row.weighted,
+        "weighted_floor": row.weighted_floor,
+        "weighted_ceiling": row.weighted_ceiling,
+        "weighted_skill": row.weighted_skill,
         "ci_reason": row.ci_reason,
         "clusters_assumed": int(row.clusters_assumed),
         "ceiling_reason": row.ceiling_reason,
@@ -53,6 +57,7 @@ def flat(row: Row) -> dict[str, Any]:
         "device": run.cost["device"],
         "date": run.date,
         "submission": run.submission,
+        "checked": run.checked,
     }
 
 

@@ -36,6 +36,7 @@ def results_table(tables: Tables) -> dict[str, Any]:
             "model": coded(run.model.slug for run in ordered),
             "config": coded(run.config.slug for run in ordered),
             "status": coded(run.data["status"] for run in ordered),
+            "checked": coded(run.checked for run in ordered),
             "seconds": {"v": [seconds_per_audio_second(run) for run in ordered]},
             "passes": {"v": [passes_per_utterance(run) for run in ordered]},
             "memory": {"v": [peak_memory_mb(run) for run in ordered]},

@@ -3,7 +3,7 @@
     task, model, provenance: what all runs of the submission state alike; where runs differ, each has its own
     references: every reference that a result describes, word for word; a run names its own by place
     runs: file and its SHA-256, method, status, quality, cost, gates, how many utterances were scored; local: what of
-    it others do not have
+    it others do not have; checked: how others checked it
 
 `check` holds the pages against these.
 """
@@ -36,6 +36,7 @@ def submission_file(runs: Sequence[ListedRun]) -> dict[str, Any]:
                 "method": run.data["method"],
                 "status": run.data["status"],
                 "local": list(run.local),
+                "checked": run.checked,
                 "reason": run.data["reason"],
                 "references": [_place(r, references) for r in run.data["references"]],
                 "quality": run.data["quality"],

@@ -29,6 +29,7 @@ from xbench.site.pages.standings import standings_page
 from xbench.site.pages.task import task_page
 from xbench.site.pages.trust import trust_page
 from xbench.site.tables.tabulate import Tables
+from xbench.site.useful import Useful
 
 
 def all_pages(
@@ -37,6 +38,7 @@ def all_pages(
     examples: Sequence[Example],
     refused: Sequence[Refusal],
     audit: Audit,
+    useful: tuple[Useful, ...],
     badges: Mapping[str, str],
     added: Sequence[Day],
     snapshots: Sequence[str],
@@ -63,6 +65,6 @@ def all_pages(
         yield run_page(submission)
     yield from example_pages(tables, examples)
     yield about_page(tables, refused)
-    yield trust_page(audit)
+    yield trust_page(audit, useful)
     yield search_page(tables)
     yield from plain_pages(tables, added, snapshots)

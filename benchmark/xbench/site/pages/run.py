@@ -39,6 +39,7 @@ class RunPage(Page):
     references: list[ReferenceLines]
     quality: Shared[Quality]
     runs: list[ListedRun]
+    by_effect: list[tuple[ListedRun, Mapping[str, Any]]]
     gates: list[tuple[ListedRun, Mapping[str, Any]]]
     failures: tuple[Failure, ...]
     unchecked: tuple[str, ...]
@@ -56,6 +57,13 @@ def run_page(submission: Submission) -> RunPage:
         references=reference_lines(submission.runs),
         quality=shared_quality(run.data for run in submission.runs),
         runs=sorted(submission.runs, key=lambda run: (run.config.label, run.id)),
+        by_effect=[
+            (run, score)
+            for run in submission.runs
+            for score in run.data["scores"]
+            if score["metric"] == run.data["task"]["headline"]["metric"]
+            and (score.get("weighted") or {}).get("value") is not None
+        ],
         gates=[(run, gate) for run in submission.runs for gate in run.gates],
         failures=failures(submission.runs),
         local=local_of(submission.runs),

@@ -1,4 +1,4 @@
-"""Which column to trust for what: the audit of the metrics themselves."""
+"""Which column to trust for what: the audit of the metrics themselves, and whether scores foresee uses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xbench.site.audited import Audit
 from xbench.site.pages.page import Page
+from xbench.site.useful import Useful
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,9 @@ class TrustPage(Page):
     template = "trust.html"
 
     audit: Audit
+    useful: tuple[Useful, ...]
 
 
-def trust_page(audit: Audit) -> TrustPage:
-    """Return the page of an audit."""
-    return TrustPage("trust.html", audit)
+def trust_page(audit: Audit, useful: tuple[Useful, ...]) -> TrustPage:
+    """Return the page of an audit, and of what scores foresee."""
+    return TrustPage("trust.html", audit, useful)

@@ -21,7 +21,8 @@ OLDER_METRIC = "older-metric-version"
 class Row:
     """One score. rank_reason: why it has no rank; skill_reason: why it has no skill.
 
-    weighted: the score with each token weighted by its effect. metric_version: None in older files.
+    weighted: the score with each token weighted by its effect; weighted_floor to weighted_skill: what belongs to it.
+    metric_version: None in older files.
     """
 
     run: ListedRun
@@ -45,6 +46,9 @@ class Row:
     skill_reason: str | None
     disattenuated: Number
     weighted: Number = None
+    weighted_floor: Number = None
+    weighted_ceiling: Number = None
+    weighted_skill: Number = None
     metric_version: str | None = None
     rank: int | None = None
     rank_low: int | None = None
@@ -131,9 +135,16 @@ def _row(run: ListedRun, score: Mapping[str, Any]) -> Row:
         skill_high=skill_high,
         skill_reason=skill["reason"],
         disattenuated=rounded(score["disattenuated"]["value"]),
-        weighted=rounded((score.get("weighted") or {}).get("value")),
+        weighted=_of_weighted(score, "weighted"),
+        weighted_floor=_of_weighted(score, "weighted_floor"),
+        weighted_ceiling=_of_weighted(score, "weighted_ceiling"),
+        weighted_skill=_of_weighted(score, "weighted_skill"),
         metric_version=score.get("metric_version"),
     )
+
+
+def _of_weighted(score: Mapping[str, Any], part: str) -> Number:
+    return rounded((score.get(part) or {}).get("value"))  # older files have none
 
 
 def rounded(value: Number) -> Number:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xbench.description import MethodDescription, MetricDescription
+from xbench.results.checked import SELF_REPORTED
 from xbench.site.shared import Dispute, Shared
 
 ScoreKey = tuple[str, str | None]  # metric and reference
@@ -117,7 +118,7 @@ class ListedRun:
     """One result file: a configured method on a task and a model.
 
     outdated: what has changed since it was made; unchecked: what of it nothing in the file shows; local: what of
-    it others do not have (`xbench.claims`).
+    it others do not have (`xbench.claims`); checked: how others checked it (`results.checked`).
     """
 
     id: str
@@ -131,6 +132,7 @@ class ListedRun:
     outdated: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    checked: str = SELF_REPORTED
 
     @property
     def date(self) -> str:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from xbench import registry
 from xbench.description import MethodDescription
-from xbench.site.load import Result, identity
+from xbench.site.identity import comparable, identity
+from xbench.site.load import Result
 from xbench.site.shared import most_stated, shared
 from xbench.site.tables.entries import (
     Config,
@@ -50,6 +51,7 @@ def runs_of(
             outdated=r.outdated,
             unchecked=r.unchecked,
             local=r.local,
+            checked=r.checked,
         )
         for r in results
     )
@@ -58,24 +60,6 @@ def runs_of(
 def _task_key(data: Mapping[str, Any]) -> tuple[str, str, str]:
     task = data["task"]
     return task["name"], comparable(data), task["dataset"]["fingerprint"]
-
-
-_DECIDING = (
-    *("version", "kind", "target_language", "preset", "split", "scoring", "decoding", "floor"),
-)
-
-
-def comparable(data: Mapping[str, Any]) -> str:
-    """Return a hash of what of a task determines scores, so that those of one board can be compared.
-
-    The hash of the task itself also covers its title and the metrics that a run was given beside those of the task:
-    they change no score.
-    """
-    task = data["task"]
-    references = sorted([r["name"], r["version"], r["params"]] for r in data["references"])
-    deciding = [task[name] for name in _DECIDING]
-    quality = [data["quality"]["metric"], task["dataset"]["revision"]]
-    return digest(json.dumps([deciding, quality, references], sort_keys=True), 32)
 
 
 def tasks_of(results: Sequence[Result]) -> dict[tuple[str, str, str], Task]:

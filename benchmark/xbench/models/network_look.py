@@ -1,0 +1,326 @@
+"""Notes of a network as it is at one moment, and what is not the same at another.
+
+`look` takes notes of all that decides what a network computes, the values of its weights apart:
+
+    modules     their hooks, children, attributes that are numbers, texts or functions (`training`, `scaling`,
+                `forward`), the functions of their classes and of torch, and hooks that torch calls for all modules
+    settings    the network's configurations
+    weights     which tensors they are, where their values lie, how often torch wrote into them, and their gradients
+
+Left out are tensors that are attributes of a module without being weights, and all that is called cached: networks
+remember positions there. That nothing differs is told by a few calls (`_Quick`, `_Marks`), since it is asked before and
+after every method that is not ours; what differs is then found one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, eq
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+_NUMBERS = (bool, int, float, str)
+_MISSING = object()
+
+
+# -- attributes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """The attributes of one owner (a module, a class, a configuration, a package) at one moment.
+
+    held: all of them. contents: what lies in those that are dictionaries, such as hooks, weights and children.
+    kinds: the others that are watched. grows: more of them are no change.
+    """
+
+    owner: Any
+    held: Mapping[str, Any]
+    contents: Mapping[str, Mapping[Any, Any]]
+    kinds: type | tuple[type, ...]
+    grows: bool = False
+
+    def changes(self) -> Iterator[str]:
+        """Yield the names of what is not the same now."""
+        now = vars(self.owner)
+        for name in [*self.held, *(name for name in now if not self.grows)]:
+            before, after = self.held.get(name, _MISSING), now.get(name, _MISSING)
+            if not _same(before, after) and (self._watched(name, before, after)):
+                yield name
+        for name, contents in self.contents.items():
+            if _ids(contents) != _ids(now.get(name, {})):
+                yield name
+
+    def put_back(self) -> None:
+        """Undo what was done since."""
+        for name in dict.fromkeys(self.changes()):
+            if name in self.held:
+                _set(self.owner, name, self.held[name])
+            else:
+                _delete(self.owner, name)
+            if name in self.contents:
+                attribute = vars(self.owner)[name]
+                attribute.clear()
+                attribute.update(self.contents[name])
+
+    def _watched(self, name: str, *values: Any) -> bool:
+        return name in self.contents or (
+            "cache" not in name and any(isinstance(value, self.kinds) for value in values)
+        )
+
+
+def _ids(held: Mapping[Any, Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    return tuple(held), tuple(map(id, held.values()))
+
+
+def _same(first: Any, second: Any) -> bool:
+    if first is second:
+        return True
+    return type(first) is type(second) and isinstance(first, _NUMBERS) and bool(first == second)
+
+
+# Past the `__setattr__` of modules and configurations, which would put values elsewhere.
+def _set(owner: Any, name: str, value: Any) -> None:
+    if isinstance(owner, type):
+        setattr(owner, name, value)
+    else:
+        vars(owner)[name] = value
+
+
+def _delete(owner: Any, name: str) -> None:
+    if isinstance(owner, type):
+        delattr(owner, name)
+    else:
+        del vars(owner)[name]
+
+
+def _attributes(owner: Any, kinds: type | tuple[type, ...], *, grows: bool = False) -> _Attributes:
+    return _Attributes(owner, dict(vars(owner)), {}, kinds, grows)
+
+
+def _of_module(module: nn.Module) -> _Attributes:
+    held = dict(vars(module))
+    contents = {name: dict(value) for name, value in held.items() if isinstance(value, dict)}
+    return _Attributes(module, held, contents, _FUNCTIONS + _NUMBERS)
+
+
+def _hooks_of_all() -> _Attributes:
+    shared = nn.modules.module
+    hooks = {k: v for k, v in vars(shared).items() if "hooks" in k and isinstance(v, dict)}
+    return _Attributes(shared, hooks, {k: dict(v) for k, v in hooks.items()}, dict, grows=True)
+
+
+# -- one look -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A tensor of a network, whether a gradient of it is asked for, and the gradient it holds."""
+
+    tensor: Tensor
+    wants_gradient: bool
+    gradient: Tensor | None
+
+    @property
+    def same_gradient(self) -> bool:
+        """Say whether that is as it was."""
+        tensor = self.tensor
+        return tensor.requires_grad == self.wants_gradient and _gradient(tensor) is self.gradient
+
+    def put_back(self, values: Tensor, copy: Tensor) -> None:
+        """Let the tensor have its values, in their old place, and its gradient."""
+        if self.tensor.data_ptr() != values.data_ptr():
+            self.tensor.data = values
+        with torch.no_grad():
+            values.copy_(copy)
+        if not (self.tensor.is_leaf or self.wants_gradient):
+            self.tensor.detach_()  # it has become the result of a computation
+        self.tensor.requires_grad_(self.wants_gradient)
+        if self.tensor.is_leaf:
+            self.tensor.grad = self.gradient
+
+
+def _gradient(tensor: Tensor) -> Tensor | None:
+    return tensor.grad if tensor.is_leaf else None
+
+
+_VERSION, _WANTS_GRADIENT, _GRADIENT = map(attrgetter, ("_version", "requires_grad", "grad"))
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What torch knows of tensors beside their values, in lists that a few calls make again.
+
+    addresses: where the values of each lie. writes: how often torch wrote there. wanted: whether a gradient is asked
+    for. gradients: which one it holds. counted, leaves: the tensors of which torch counts writes, has gradients.
+    """
+
+    tensors: Sequence[Tensor]
+    counted: Sequence[Tensor]
+    leaves: Sequence[Tensor]
+    addresses: Sequence[int]
+    writes: Sequence[int]
+    wanted: Sequence[bool]
+    gradients: Sequence[int]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> _Marks:
+        """Read them off."""
+        counted = [each for each in tensors if not each.is_inference()]
+        leaves = [each for each in tensors if each.is_leaf]
+        return cls(
+            tensors,
+            counted,
+            leaves,
+            list(map(Tensor.data_ptr, tensors)),
+            list(map(_VERSION, counted)),
+            list(map(_WANTS_GRADIENT, tensors)),
+            list(map(id, map(_GRADIENT, leaves))),
+        )
+
+    @property
+    def unwritten(self) -> bool:
+        """Say whether the values lie where they lay, and torch wrote none of them."""
+        return self.addresses == list(map(Tensor.data_ptr, self.tensors)) and (
+            self.writes == list(map(_VERSION, self.counted))
+        )
+
+    @property
+    def same_gradients(self) -> bool:
+        """Say whether those are as they were."""
+        # A leaf that is none any more asks for a gradient, as it did not before: then `grad` is not read, of which
+        # torch would warn.
+        return self.wanted == list(map(_WANTS_GRADIENT, self.tensors)) and (
+            self.gradients == list(map(id, map(_GRADIENT, self.leaves)))
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """A network, and what all networks of the process share, at one moment."""
+
+    network: nn.Module
+    modules: tuple[_Attributes, ...]
+    shared: tuple[_Attributes, ...]
+    weights: tuple[_Weight, ...]
+    marks: _Marks
+    quick: _Quick
+
+    @property
+    def same(self) -> bool:
+        """Say whether nothing differs, the values of weights apart; what differs may yet be no change."""
+        return not self.quick.differs() and self.marks.same_gradients
+
+    def change(self) -> str | None:
+        """Say what is not the same now, the values of weights apart; None where all is."""
+        if self.same:
+            return None
+        changed = (
+            f"{_readable(name)} of {self._named(each.owner)}"
+            for each in (*self.modules, *self.shared)
+            for name in each.changes()
+        )
+        gradients = (
+            f"the gradient of {self.weight(weight.tensor)}"
+            for weight in self.weights
+            if not weight.same_gradient
+        )
+        return next(changed, None) or next(gradients, None)
+
+    def _named(self, owner: Any) -> str:
+        if not isinstance(owner, nn.Module):
+            return str(getattr(owner, "__name__", f"the {type(owner).__name__}"))
+        names = (name for name, other in self.network.named_modules() if other is owner)
+        return f"module '{name}'" if (name := next(names, "")) else "the network"
+
+    def weight(self, tensor: Tensor) -> str:
+        """Name a weight."""
+        named = (*self.network.named_parameters(), *self.network.named_buffers())
+        return f"weight '{next((n for n, other in named if other is tensor), '?')}'"
+
+
+def _readable(name: str) -> str:
+    return f"the {name.strip('_').replace('_', ' ')}" if name[0] == "_" else f"'{name}'"
+
+
+@dataclass(frozen=True)
+class _Quick:
+    """All attributes of a look side by side, so that what is not changed is told by a few calls.
+
+    now: the dictionaries themselves. then: copies. empty: those that were empty, as those of hooks mostly are.
+    """
+
+    now: Sequence[Any]
+    then: Sequence[Mapping[Any, Any]]
+    empty: Sequence[Mapping[Any, Any]]
+
+    @classmethod
+    def of(cls, looks: Sequence[_Attributes]) -> _Quick:
+        """Put the attributes of all owners side by side."""
+        now, then, empty = [], [], []
+        for each in looks:
+            if each.held.keys() == vars(each.owner).keys():
+                now.append(vars(each.owner))
+                then.append(each.held)
+            for name, contents in each.contents.items():
+                attribute = vars(each.owner)[name]
+                if contents:
+                    now.append(attribute)
+                    then.append(contents)
+                else:
+                    empty.append(attribute)
+        return cls(now, then, empty)
+
+    def differs(self) -> bool:
+        """Say whether anything may have changed; what is the same object is the same."""
+        try:
+            return any(self.empty) or not all(map(eq, self.now, self.then))
+        except (RuntimeError, ValueError):  # tensors and arrays refuse to be compared as a whole
+            return True
+
+
+def look(network: nn.Module) -> Look:
+    """Take notes of a network as it is now."""
+    modules: list[_Attributes] = []
+    weights: dict[int, Tensor] = {}
+    classes: dict[type, None] = {}
+    settings: dict[int, Any] = {}
+    for module in _all_modules(network):
+        seen = _of_module(module)
+        modules.append(seen)
+        for held in seen.contents.values():
+            weights |= {id(v): v for v in held.values() if isinstance(v, Tensor)}
+        classes |= dict.fromkeys(type(module).__mro__[:-1])
+        for name in ("config", "generation_config"):
+            if hasattr(config := vars(module).get(name), "__dict__"):
+                settings[id(config)] = config
+    shared = (
+        *(_attributes(each, object) for each in settings.values()),
+        *(_attributes(each, _FUNCTIONS + _NUMBERS) for each in classes),
+        *(_attributes(each, _FUNCTIONS, grows=True) for each in (torch, nn.functional)),
+        _hooks_of_all(),
+    )
+    tensors = tuple(weights.values())
+    return Look(
+        network,
+        tuple(modules),
+        shared,
+        tuple(_Weight(each, each.requires_grad, _gradient(each)) for each in tensors),
+        _Marks.of(tensors),
+        _Quick.of((*modules, *shared)),
+    )
+
+
+def _all_modules(network: nn.Module) -> list[nn.Module]:
+    found, waiting = {}, [network]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            waiting += module.children()
+    return list(found.values())

@@ -1,0 +1,69 @@
+"""The part of docs/findings.md on whether scores foresee uses, from leaderboard/usefulness.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).resolve().parents[1] / "leaderboard" / "usefulness.json"
+SHOWN = ("pearson", "pearson-paper", "sensitivity-n")
+USES = {
+    "word-times": "word times",
+    "regret": "regret",
+    "delay": "delay at equal regret",
+    "detection": "detection",
+}
+
+WORDS = """## Usefulness
+
+Does a map that is more faithful also serve better? Kendall's tau between the order by a score and the order by a
+use, both turned so that higher is better: over methods, over single heads, over layers, and over clips within each
+method ([decisions.md](decisions.md) says what each use is; `xbench decisions usefulness` computes it from the store of
+the runs). In brackets the 95 % interval over speakers; where there is none, too few speakers have word times."""
+
+
+def usefulness(file: Path = FILE) -> list[str]:
+    """Write a table per model, a row per judge and what is ordered."""
+    told = json.loads(file.read_text("utf-8"))
+    lines = []
+    for model, task in dict.fromkeys((row["model"], row["task"]) for row in told["rows"]):
+        own = [
+            row
+            for row in told["rows"]
+            if (row["model"], row["task"]) == (model, task) and judge(row) in SHOWN
+        ]
+        lines += [f"### {model}, {task}", "", f"| score | over | {' | '.join(USES.values())} |"]
+        lines.append("|" + "---|" * (2 + len(USES)))
+        for name, over in dict.fromkeys((judge(row), row["over"]) for row in own):
+            of = {r["use"]: r for r in own if (judge(r), r["over"]) == (name, over)}
+            units = max(row["units"] for row in of.values())
+            cells = [cell(of[use]["tau"]) if use in of else "–" for use in USES]
+            lines.append(f"| `{name}` | {units} {over} | {' | '.join(cells)} |")
+        lines += ["", in_short(own), ""]
+    return lines
+
+
+def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say between what the correlations of the first judge lie, over heads and over methods."""
+    parts = []
+    for over in ("heads", "methods"):
+        taus = [r["tau"]["value"] for r in rows if (judge(r), r["over"]) == (SHOWN[0], over)]
+        known = [tau for tau in taus if tau is not None]
+        if known:
+            parts.append(f"over {over} between {min(known):.2f} and {max(known):.2f}")
+    return f"In short: tau of `{SHOWN[0]}` with these uses lies {', '.join(parts)}."
+
+
+def judge(row: Mapping[str, Any]) -> str:
+    """Return the metric of a judge without its reference."""
+    return str(row["judge"]).partition("@")[0]
+
+
+def cell(tau: Mapping[str, Any]) -> str:
+    """Write a correlation with its interval, or why there is none."""
+    if tau["value"] is None:
+        return f"– ({tau['reason'].replace('-', ' ')})"
+    ends = "" if tau["low"] is None else f" [{tau['low']:.2f}, {tau['high']:.2f}]"
+    return f"{tau['value']:.2f}{ends}"
