@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,10 @@ from PIL import Image
 from xbench.bundle import pack
 from xbench.site.beside import correlation, with_tokens
 from xbench.site.charts import LEVELS, viridis
+from xbench.site.examples import Example
+from xbench.site.pages.example import glance
+from xbench.site.picture import picture
+from xbench.site.tables.tabulate import tabulate
 from xbench.site.thumbnail import HEIGHT, WIDTH, thumbnail
 
 
@@ -67,3 +72,33 @@ def test_a_thumbnail_is_a_picture_of_the_map() -> None:
     colours = {tuple(bytes.fromhex(viridis(step)[1:])): step for step in (0, LEVELS - 1)}
     bright = [x for x in range(WIDTH) if colours[picture.getpixel((x, 0))] == LEVELS - 1]
     assert bright == [10]
+
+
+def test_a_glance_names_the_method_that_does_worst_on_the_clip() -> None:
+    grid = np.eye(3)
+    scores = {"a": 0.6, "b": 0.2, "c": 0.4}
+    maps = [
+        {**entry("method", grid), "label": label, "scores": {"pearson@spes-encoder": value}}
+        for label, value in scores.items()
+    ]
+    maps.append(
+        {**maps[0], "kind": "control", "label": "line", "scores": {"pearson@spes-encoder": 0}}
+    )
+    example = Example("e", {"maps": maps, "task": "t"}, None)
+    seen = glance(tabulate([]), example)
+    assert (seen.method, seen.value, seen.worst) == ("a", 0.6, ("b", 0.2))
+
+
+def test_all_maps_of_a_clip_are_one_picture() -> None:
+    grid = np.arange(2 * 40_000, dtype=float).reshape(2, 40_000)  # more than a stored block holds
+    maps = [{**entry("method", grid), "label": label} for label in ("one", "two <&>")]
+    tokens = [{"text": "\N{LOWER ONE EIGHTH BLOCK}a"}, {"text": "<b>"}]
+    drawn = ElementTree.fromstring(picture({"maps": maps, "tokens": tokens, "seconds": 2.0}))
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = [text.text for text in drawn.iter(f"{svg}text")]
+    assert texts == ["one", "a", "<b>", "two <&>", "a", "<b>", "0 s", "1 s", "2 s"]
+    link = next(drawn.iter(f"{svg}image")).attrib["href"]
+    content = base64.b64decode(link.removeprefix("data:image/png;base64,"))
+    shown = Image.open(io.BytesIO(content))
+    assert shown.size == (40_000, 2)
+    assert [shown.getpixel((x, 1)) for x in (0, 20_001, 39_999)] == [0, LEVELS // 2, LEVELS - 1]

@@ -47,6 +47,7 @@ from xbench.site.history import turns
 from xbench.site.load import Refusal, Result, read_results
 from xbench.site.overall import over_all
 from xbench.site.pages import all_pages
+from xbench.site.picture import picture
 from xbench.site.render import leaderboard_folder, renderer
 from xbench.site.swap import restore, swap_in
 from xbench.site.tables.headlines import shown_scores
@@ -208,6 +209,7 @@ def site_files(
             files[f"data/heads/{model.slug}.json"] = (json_text(heads) + "\n").encode()
     for example in examples:
         script(f"ex/{example.id}", example.bundle)
+        files[f"pictures/{example.id}.svg"] = picture(example.bundle).encode()
     lazy = {k.removeprefix("js/"): v for k, v in names.items() if re.match("js/(pairs|ex)/", k)}
     script("entities", entities(tables, lazy, shown, comparable(tables, examples)))
 

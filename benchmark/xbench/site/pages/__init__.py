@@ -49,7 +49,7 @@ def all_pages(
     added: what came on which day; snapshots: names of frozen copies.
     """
     shown = [(table.metric, table.reference) for table in standings]
-    yield home_page(tables, standings)
+    yield home_page(tables, standings, examples)
     yield standings_page(tables, standings)
     yield from list_pages(tables)
     for task in tables.tasks:

@@ -16,13 +16,17 @@ from xbench.site.thumbnail import thumbnail
 
 @dataclass(frozen=True)
 class Glance:
-    """An example in the gallery: a small picture of its leading method with that method's first score."""
+    """An example in short: a small picture of its leading method with that method's first score.
+
+    worst: the method of the example with the worst value of that score, and the value; None where it has one method.
+    """
 
     example: Example
     method: str
     picture: str | None
     score: str | None
     value: float | None
+    worst: tuple[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,8 @@ class ExamplePage(Page):
 
 def example_pages(tables: Tables, examples: Sequence[Example]) -> Iterator[Page]:
     """Yield the gallery and the page of each example."""
-    recorded = {task.name for task in tables.tasks if speech_of(task) == "recorded"}
-    ordered = sorted(examples, key=lambda e: e.bundle["task"] not in recorded)
-    yield ExamplesPage("examples/index.html", [_glance(example) for example in ordered])
+    ordered = recorded_first(tables, examples)
+    yield ExamplesPage("examples/index.html", [glance(tables, example) for example in ordered])
     for place, example in enumerate(ordered):
         yield ExamplePage(
             path=f"examples/{example.id}.html",
@@ -68,11 +71,27 @@ def example_pages(tables: Tables, examples: Sequence[Example]) -> Iterator[Page]
         )
 
 
-def _glance(example: Example) -> Glance:
+def recorded_first(tables: Tables, examples: Sequence[Example]) -> list[Example]:
+    """Return the examples, those first of which it is known that people spoke them."""
+    recorded = {task.name for task in tables.tasks if speech_of(task) == "recorded"}
+    return sorted(examples, key=lambda e: e.bundle["task"] not in recorded)
+
+
+def glance(tables: Tables, example: Example) -> Glance:
+    """Return an example in short."""
     maps = example.bundle["maps"]
     entry = next((m for m in maps if m["kind"] == "method"), next(iter(maps), None))
     if entry is None:
-        return Glance(example, "", None, None, None)
+        return Glance(example, "", None, None, None, None)
     score = next((n for n, value in entry["scores"].items() if value is not None), None)
-    value = entry["scores"][score] if score else None
-    return Glance(example, entry["label"], thumbnail(entry), score, value)
+    if score is None:
+        return Glance(example, entry["label"], thumbnail(entry), None, None, None)
+    metric = tables.metrics.get(score.partition("@")[0])
+    sign = 1 if metric is None or metric.higher else -1
+    others = [
+        (sign * value, m["label"], value)
+        for m in maps
+        if m["kind"] == "method" and (value := m["scores"].get(score)) is not None
+    ]
+    worst = min(others)[1:] if len(others) > 1 else None
+    return Glance(example, entry["label"], thumbnail(entry), score, entry["scores"][score], worst)

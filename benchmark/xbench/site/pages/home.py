@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from xbench.site.examples import Example
 from xbench.site.overall import Overall, Standing
+from xbench.site.pages.example import Glance, glance, recorded_first
 from xbench.site.pages.forests import Forest, forest_of_standings
 from xbench.site.pages.fronts import CostFront, cheapest_first, cost_fronts
 from xbench.site.pages.page import Page
@@ -48,13 +50,17 @@ class HomePage(Page):
     metrics: Mapping[str, Metric]
     pareto: CostFront | None
     latest: Sequence[Submission]
+    clip: Glance | None
     main: Overall | None
     rests: Rests | None
 
 
-def home_page(tables: Tables, standings: Sequence[Overall]) -> HomePage:
+def home_page(
+    tables: Tables, standings: Sequence[Overall], examples: Sequence[Example]
+) -> HomePage:
     """Return the first page; standings: methods over all tasks and models on each score shown."""
     main = standings[0] if standings else None
+    clip = next(iter(recorded_first(tables, examples)), None)
     return HomePage(
         path="index.html",
         advice=advice(standings),
@@ -63,6 +69,7 @@ def home_page(tables: Tables, standings: Sequence[Overall]) -> HomePage:
         metrics=tables.metrics,
         pareto=cost_fronts(main, small=True)[0] if main else None,
         latest=tables.submissions[:6],
+        clip=glance(tables, clip) if clip else None,
         main=main,
         rests=rests_of(tables, main) if main else None,
     )

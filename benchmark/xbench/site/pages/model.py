@@ -13,17 +13,18 @@ from xbench.site.pages.forests import Forest, forest_of_board
 from xbench.site.pages.local import Local, local_of
 from xbench.site.pages.page import Page
 from xbench.site.shared import Quality, Shared, shared_padding, shared_quality
-from xbench.site.tables.boards import Number, Row
+from xbench.site.tables.boards import Board, Number, Row
 from xbench.site.tables.entries import ListedRun, Metric, Model, ScoreKey, Task
 from xbench.site.tables.heads import HeadScores, head_scores
 from xbench.site.tables.tabulate import Tables
 
-PAGE_BYTES = (
-    125_000  # of tables on a model's page, as far as they can be foreseen; a page has 150 kB
-)
-_LINE_BYTES = 760  # of a method in a forest plot
+# Of tables on a model's page, as far as they can be foreseen; a page has 150 kB.
+PAGE_BYTES = 130_000
+MOST_SECTIONS = 100
+_SECTION_BYTES = 3500  # headings, legends and scales
+_LINE_BYTES = 760  # a method in a forest plot
 _HEAD_BYTES = 60
-_SHORTER = (10_000, 60, 30, 12, 5, 0)  # methods that a section shows, the most that find room
+_SHORTER = (10_000, 60, 30, 12, 5, 3, 1, 0)  # methods that a section shows, the most that find room
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class ModelPage(Page):
-    """`models/<model>.html`; card: what the registry says of the checkpoint."""
+    """`models/<model>.html`; card: what the registry says of the checkpoint; beyond: sections without room."""
 
     template = "model.html"
 
     model: Model
     examples: list[Example]
     sections: list[ModelSection]
+    beyond: int
     qualities: list[tuple[Task, Shared[Quality]]]
     paddings: list[tuple[Task, Shared[str]]]
     card: Checkpoint | None
@@ -102,11 +104,13 @@ def model_page(
     by_task = [(found[0].task, [run.data for run in found]) for _, found in sorted(runs.items())]
     paddings = [(task, shared_padding(results)) for task, results in by_task]
     registered = registry.checkpoint(model.name)
+    boards = _boards(tables, model, shown)
     return ModelPage(
         path=f"models/{model.slug}.html",
         model=model,
         examples=[e for e in examples if e.bundle["model"] == model.name],
-        sections=_sections(tables, model, shown),
+        sections=_sections(tables, boards[:MOST_SECTIONS]),
+        beyond=max(0, len(boards) - MOST_SECTIONS),
         qualities=[(task, shared_quality(results)) for task, results in by_task],
         paddings=[(task, stated) for task, stated in paddings if stated.statements],
         card=registered and registered[1],
@@ -114,19 +118,23 @@ def model_page(
     )
 
 
-def _sections(tables: Tables, model: Model, shown: Sequence[ScoreKey]) -> list[ModelSection]:
-    boards = [
+def _boards(tables: Tables, model: Model, shown: Sequence[ScoreKey]) -> list[Board]:
+    """Return the boards of a model on the scores that its page shows, by task."""
+    return [
         board
         for task in tables.tasks
         for key in dict.fromkeys([task.headline, *shown])
         for board in tables.select(task=task, model=model, metric=key[0], reference=key[1])
     ]
+
+
+def _sections(tables: Tables, boards: Sequence[Board]) -> list[ModelSection]:
     forests = [forest_of_board(board) for board in boards]
     most = _lines_with_room([len(forest.lines) for forest in forests])
-    room = PAGE_BYTES - _LINE_BYTES * sum(min(len(forest.lines), most) for forest in forests)
+    room = PAGE_BYTES - _bytes([len(forest.lines) for forest in forests], most)
     sections = []
     for board, forest in zip(boards, forests, strict=True):
-        found = head_scores(tables, model, board.task, board.metric, board.reference)
+        found = head_scores(tables, board.model, board.task, board.metric, board.reference)
         size = _HEAD_BYTES * len(found.values) if found else 0
         fits = size <= room
         room -= size if fits else 0
@@ -146,11 +154,11 @@ def _sections(tables: Tables, model: Model, shown: Sequence[ScoreKey]) -> list[M
 
 def _lines_with_room(lengths: Sequence[int]) -> int:
     """Return how many lines each section may have, the same number for all, so that the page keeps its size."""
-    return next(
-        most
-        for most in _SHORTER
-        if not most or _LINE_BYTES * sum(min(n, most) for n in lengths) <= PAGE_BYTES
-    )
+    return next(most for most in _SHORTER if not most or _bytes(lengths, most) <= PAGE_BYTES)
+
+
+def _bytes(lengths: Sequence[int], most: int) -> int:
+    return _SECTION_BYTES * len(lengths) + _LINE_BYTES * sum(min(n, most) for n in lengths)
 
 
 def _head_table(found: HeadScores) -> HeadTable:
