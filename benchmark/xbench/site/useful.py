@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from xbench.site import charts
 
 USEFULNESS = "usefulness.json"
@@ -40,7 +38,7 @@ class UsefulLine:
     low: float | None
     high: float | None
     reason: str | None
-    svg: Markup
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Useful:
 
     model: str
     task: str
-    axis: Markup
+    axis: str
     lines: tuple[UsefulLine, ...]
 
 
