@@ -264,6 +264,7 @@ class ReferenceDescription(Description):
     bound: the parameter that bounds how many perturbed passes one utterance takes; the command line's
         `--masks` sets it, and `--plan` reads it. None: the number is not known before it runs.
     trial: values of other parameters with which a few passes are enough, for its contract battery.
+    kinds: the kinds of models that have what it hides; a run leaves it out for others.
     needs: `words`: it uses the manifest's word times, which then determine the reference too.
     """
 
@@ -272,6 +273,7 @@ class ReferenceDescription(Description):
     restore: str = field(default="xbench.references.sampled:restore", kw_only=True)
     bound: str | None = field(default=None, kw_only=True)
     trial: Mapping[str, Scalar] = field(default_factory=dict, kw_only=True)
+    kinds: tuple[str, ...] = field(default=("encoder-decoder", "audio-prefix"), kw_only=True)
     needs: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     def most_passes(self, call: Call) -> int | None:

@@ -29,6 +29,7 @@ from xbench.models.loading import load_model
 from xbench.models.rotary import turned
 from xbench.references.audio import spes_audio
 from xbench.references.estimation import Sampling
+from xbench.runner.compare import unsupported_reference
 from xbench.spec import Call, Decoding, Scoring
 from xbench.testing.references import check_reference
 from xbench.testing.small import write_small
@@ -328,6 +329,8 @@ def test_an_encoder_decoder_has_no_audio_positions(tmp_path: Path) -> None:
     case = Case(model, features, model.decode(features, "en", None, GREEDY), "clip")
     with pytest.raises(Unsupported, match="has no audio positions"):
         spes_audio(case, Sampling(), masks=6, p=0.5)
+    assert unsupported_reference(model.info, "spes-encoder") is None
+    assert "of kind encoder-decoder" in str(unsupported_reference(model.info, "spes-audio"))
     only = replace(registry.methods.get("mean-heads"), kinds=("audio-prefix",))
     with pytest.raises(Unsupported, match="explains models of kind audio-prefix"):
         check_supported(only, model.info)

@@ -90,6 +90,7 @@ SPES_AUDIO = ReferenceDescription(
     ),
     space="encoder",
     estimator="masked-mean",
+    kinds=("audio-prefix",),
     **_BY_MASKS,
 )
 SPES_ENCODER_REMOVED = ReferenceDescription(

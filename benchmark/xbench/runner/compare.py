@@ -234,6 +234,9 @@ def on_grid(
 def unsupported_reference(info: ModelInfo, name: str) -> str | None:
     """Return why a reference cannot be estimated for a model, or None where it can."""
     needs_cells = registry.references.get(name).space == "input"
+    kinds = registry.references.get(name).kinds
+    if info.kind not in kinds:
+        return f"it is of models of kind {', '.join(kinds)}, and this one is of kind {info.kind}"
     return NO_SPECTROGRAM if needs_cells and not info.spectrogram else None
 
 
