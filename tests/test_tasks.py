@@ -586,7 +586,7 @@ def test_two_folders_with_one_name_collide_loudly(
 ) -> None:
     other = tmp_path / "other"
     write(other, "_base", FRAGMENT)
-    task(other, title="Another task")
+    task(other, title="Another task", version=2)
     task(other, "u")
     register(monkeypatch, folder, other)
     with pytest.raises(

@@ -266,9 +266,9 @@ def test_the_command_line_checks_a_metric(
         main()
     assert stop.value.code in (0, None)
     assert '"check": "degenerate"' in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["xbench", "check", "task", "demo"])
+    monkeypatch.setattr(sys, "argv", ["xbench", "check", "preset", "demo"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    known = "there is a battery for: method, metric, model, reference, dataset"
+    known = "there is a battery for: method, metric, model, reference, dataset, task"
     assert known in capsys.readouterr().err

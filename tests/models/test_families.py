@@ -501,7 +501,7 @@ class Dropping(Wrapped):
 @pytest.mark.parametrize(
     ("check", "kind", "message"),
     [
-        ("trace", Shifted, "cross-attention is not that of its blocks"),
+        ("trace", Shifted, "attention is not that of its blocks"),
         ("language", Polyglot, "it takes language 'zz-none'"),
         ("surroundings", Seeding, "it changes torch's random numbers"),
         ("hypothesis", Ending, "end of text counts as content"),

@@ -70,11 +70,11 @@ DESCRIPTION = ReferenceDescription(
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = registry._load.__wrapped__
 
-    def load(group: str, kind: type) -> list[Any]:
-        found: list[Any] = plain(group, kind)
+    def load(group: str, kind: type) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = plain(group, kind)
         if group == "xbench.references":
             point = EntryPoint("leave-one-out", f"{__name__}:DESCRIPTION", group)
-            found.append(registry._load_one(point, kind))
+            return (*found, registry._load_one(point, kind))
         return found
 
     monkeypatch.setattr(registry, "_load", load)

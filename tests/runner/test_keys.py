@@ -209,6 +209,7 @@ def test_another_format_of_one_kind_leaves_the_others_alone(
             "intervention": keys.intervention_key(tiny.info, explained, {}).digest,
             "fit": fit_key(tiny.info, plan.task, plan.manifest, method, 0).digest,
             "gate": keys.gate_key(tiny.info, [explained], method, "g", "1").digest,
+            "model": keys.artefact_key("model", {}).digest,
             "run": keys.artefact_key("run", {}).digest,
             "block": keys.artefact_key("block", {}).digest,
         }

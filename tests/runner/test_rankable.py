@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xbench import ExecutionOptions, RunSpec, Selection
+from xbench import ExecutionOptions, RunSpec, Selection, registry
 from xbench.runner import evaluate, execute
 from xbench.runner.plan import prepare
 from xbench.runner.progress import Silent
@@ -41,7 +41,10 @@ def test_a_whole_run_of_what_everybody_has_is_ranked() -> None:
     assert why(tasks=("demo",), metrics=("+cosine", "+emd"), preset="paper") == ()
 
 
-def test_a_metric_beside_those_of_the_task_is_no_reason(tmp_path: Path) -> None:
+def test_a_metric_beside_those_of_the_task_is_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.metrics, "_local", {})
     (tmp_path / "own_metric.py").write_text(METRIC)
     assert why(metrics=(f"+{tmp_path / 'own_metric.py'}:DISTANCE",)) == ()
 
