@@ -73,13 +73,14 @@ class Run:
         return self.results[label].utterances[name]
 
     def judged(self) -> list[str]:
-        """Return the methods that are judged: no controls, no single heads."""
+        """Return the methods that are judged: no controls, single heads, or what learned from the test clips."""
         return [
             label
             for label, result in self.results.items()
             if result.method.kind != "control"
             and result.method.name not in SECOND_ESTIMATES
             and "head" not in result.method.params
+            and not (result.method.fitted and result.method.fitted.split == "oracle")
         ]
 
     def compared(self, metric: str, labels: Sequence[str]) -> Comparison:
@@ -385,7 +386,7 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
   with `spes-input` nothing here says which *sound* matters.
 - A reliability of 0.9 leaves noise: ceilings say how much, and disattenuated values correct means, not single
   clips.
-- `best-head`, `top-k-heads` and `corpus-mean` learn from dev clips, which these runs do not have.
+- `best-head`, `top-k-heads`, `greedy-heads` and `corpus-mean` learn from dev clips, which these runs do not have.
 - Results made from Europarl-ST clips: CC BY-NC 4.0.""",
 }
 

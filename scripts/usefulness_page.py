@@ -26,7 +26,9 @@ def kept(row: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Read the correlations from the standard input, and write the file."""
     told = json.load(sys.stdin)
-    lines = ",\n".join(json.dumps(kept(row), ensure_ascii=False) for row in told["rows"])
+    # Fewer than three models have no order.
+    rows = [r for r in told["rows"] if r["over"] != "models" or r["tau"]["value"] is not None]
+    lines = ",\n".join(json.dumps(kept(row), ensure_ascii=False) for row in rows)
     absent = json.dumps(told["absent"], ensure_ascii=False)
     FILE.write_text(f'{{"absent": {absent}, "rows": [\n{lines}\n]}}\n', "utf-8")
 
