@@ -50,7 +50,8 @@ class Answer:
     """An answer to one purpose: what leads, the one whose numbers are shown, and what that is held against.
 
     group: all that cannot be told apart from the best; empty where nothing can be told apart, and reason says why.
-    beside: whisper-timing for word times, the same method under intervention for interpreting.
+    beside: whisper-timing for word times, the same method under intervention for interpreting. pairs: of task and model
+    that the numbers are means of; a clip counts in each.
     """
 
     purpose: Purpose
@@ -59,6 +60,7 @@ class Answer:
     top: Contender
     beside: Contender | None
     reason: str | None
+    pairs: int
 
     @property
     def metric(self) -> str:
@@ -88,6 +90,7 @@ class _Scored:
     key: ScoreKey
     contenders: tuple[Contender, ...]
     reason: str | None
+    pairs: int = 1
 
     @property
     def leading(self) -> tuple[Contender, ...]:
@@ -126,7 +129,9 @@ def _of_standings(table: Overall) -> _Scored:
         for s in table.standings
         if not s.config.control and not s.config.repeats(table.reference)
     )
-    return _Scored((table.metric, table.reference), contenders, table.reason)
+    return _Scored(
+        (table.metric, table.reference), contenders, table.reason, max(1, len(table.cells))
+    )
 
 
 def _of_board(board: Board) -> _Scored:
@@ -184,7 +189,7 @@ def _answer(
     top: Contender | None = None,
 ) -> Answer:
     top = top or next(iter([*group, *scored.contenders]))
-    return Answer(purpose, scored.key, tuple(group), top, beside, scored.reason)
+    return Answer(purpose, scored.key, tuple(group), top, beside, scored.reason, scored.pairs)
 
 
 def cheapest(group: Sequence[Contender]) -> Contender | None:
