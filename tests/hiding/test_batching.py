@@ -29,6 +29,7 @@ def limited(limit: int, problem: Exception, seen: list[int]) -> Batched[Shift]:
     [
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        ImportError("_path.so: failed to map segment from shared object"),
         RuntimeError("could not create a primitive"),
         RuntimeError("could not execute a primitive"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),

@@ -28,6 +28,7 @@ _ALLOCATORS_SAY = (
     "out of memory",  # MPS, and CUDA below torch
     "cannot allocate memory",  # the system, where a file is mapped or a thread is started
     "failed to allocate",
+    "failed to map segment",  # the linker, where a library is imported late
 )
 
 # A larger batch must be faster per mask by this factor, else the smaller one stays.
@@ -152,6 +153,6 @@ def out_of_memory(problem: BaseException) -> bool:
         return True
     if isinstance(problem, OSError):
         return problem.errno == errno.ENOMEM
-    return isinstance(problem, RuntimeError) and any(
+    return isinstance(problem, RuntimeError | ImportError) and any(
         words in str(problem).lower() for words in _ALLOCATORS_SAY
     )

@@ -11,8 +11,8 @@ from xbench.site.tables.entries import Model, Task
 from xbench.site.tables.heads import head_scores, sink_shares
 from xbench.site.tables.tabulate import Tables
 
-PAGE_MAPS = 120  # maps on this page; the others stand on the pages of their models
-PAGE_HEADS = 1600  # heads that are drawn here
+PAGE_MAPS = 100  # maps on this page; the others stand on the pages of their models
+PAGE_HEADS = 1300  # heads that are drawn here
 
 
 @dataclass(frozen=True)
