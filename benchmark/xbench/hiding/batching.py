@@ -102,7 +102,7 @@ class Batched(Generic[T]):
             batch = hidden[first : first + self.size]
             try:
                 parts.append(self._run(batch))
-            except (MemoryError, RuntimeError, OSError) as problem:
+            except (MemoryError, RuntimeError, OSError, ImportError) as problem:
                 if not out_of_memory(problem):
                     raise
                 if len(batch) == 1:
