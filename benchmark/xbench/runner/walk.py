@@ -61,7 +61,7 @@ def attempt(title: str, utterance: Utterance, work: Callable[[], T]) -> T | Fail
         return work()
     except UtteranceError as problem:
         failure = _failure(utterance, problem)
-    except (MemoryError, RuntimeError, OSError) as problem:
+    except (MemoryError, RuntimeError, OSError, ImportError) as problem:
         if lost(problem):
             raise gone(problem) from None
         if not out_of_memory(problem):
