@@ -207,6 +207,7 @@ def test_the_view_stands_in_the_address(viewer: Callable[..., Any]) -> None:
     page.get_by_label("Zoom").select_option("4")
     page.locator(".chip").nth(4).click()
     address = page.url
+    page.wait_for_load_state("networkidle")  # leaving would break off the icon's request
     page.goto("about:blank")
     page.goto(address)
     page.locator(READY).wait_for()
