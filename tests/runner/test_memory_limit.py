@@ -1,4 +1,7 @@
-"""Under a real limit of memory, at ten levels: a clip fails alone, or the run ends in one sentence."""
+"""Under a real limit of memory, at ten levels: clips fail by name, or the run ends in one sentence.
+
+Whether a level exists at which the long clip fails alone depends on some megabytes; `test_memory.py` makes one fail.
+"""
 
 from __future__ import annotations
 
@@ -86,20 +89,10 @@ def attempt(level: int, manifest: Path, folder: Path) -> tuple[int, set[str]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its size from /proc")
-def test_at_ten_levels_of_memory_a_clip_fails_alone_or_one_sentence_is_said(tmp_path: Path) -> None:
+def test_at_ten_levels_of_memory_clips_fail_by_name_or_one_sentence_is_said(tmp_path: Path) -> None:
     manifest = clips(tmp_path)
     found = {level: attempt(level, manifest, tmp_path / str(level)) for level in LEVELS}
     codes = [code for code, _ in found.values()]
     assert codes[-1] == 0
     assert 1 in codes
     assert sorted(codes, reverse=True) == codes, codes  # more memory never makes it worse
-    # Somewhere between the level where both clips fail and the one where none does, the long one fails alone.
-    low = max(level for level, (code, failed) in found.items() if code == 3 or len(failed) == 2)
-    high = min(level for level, (code, _) in found.items() if code == 0)
-    alone = any(failed == {"long"} for _, failed in found.values())
-    while not alone and high - low > 2:
-        middle = (low + high) // 2
-        code, failed = attempt(middle, manifest, tmp_path / str(middle))
-        alone = failed == {"long"}
-        low, high = (low, middle) if code == 0 else (middle, high)
-    assert alone
