@@ -32,6 +32,7 @@ from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.models.capture import Stack, captured_trace
 from xbench.models.derived import reinitialised
 from xbench.models.family import Loaded, PrefixFamily, token_ids
+from xbench.models.opening import audio_features
 from xbench.models.private import cache_keyword
 from xbench.models.protocol import (
     AudioReading,
@@ -43,15 +44,7 @@ from xbench.models.protocol import (
     layout,
 )
 from xbench.models.rotary import self_attention
-from xbench.models.seq2seq import (
-    audio_features,
-)
-from xbench.models.text import (
-    check_source,
-    check_target,
-    decoder_input,
-    read_hypothesis,
-)
+from xbench.models.text import decoder_input, read_hypothesis
 from xbench.spec import Decoding
 from xbench.trace import Trace
 
@@ -82,11 +75,7 @@ class AudioPrefixModel:
 
     def check_language(self, source: str, target: str | None) -> None:
         """Refuse languages that the checkpoint does not know."""
-        languages = self.family.languages(self.loaded)
-        if languages.spoken is not None:
-            check_source(self.info.name, source, languages.spoken)
-        if target is not None and (known := languages.targets(source)) is not None:
-            check_target(self.info.name, target, known)
+        self.family.languages(self.loaded).check(self.info.name, source, target)
 
     @torch.inference_mode()
     def decode(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xbench.errors import UsageError
 from xbench.models.capture import Stack
+from xbench.models.text import check_source, check_target
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class Languages:
 
     spoken: Collection[str] | None
     targets: Callable[[str], Collection[str] | None] = lambda source: ()
+
+    def check(self, name: str, source: str, target: str | None) -> None:
+        """Raise UtteranceError `unsupported-language` for what model `name` does not know."""
+        if self.spoken is not None:
+            check_source(name, source, self.spoken)
+        if target is not None and (known := self.targets(source)) is not None:
+            check_target(name, target, known)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from xbench.errors import EnvironmentProblem
 from xbench.models.audio_prefix import AudioPrefixModel, language_model
 from xbench.models.family import PrefixFamily
 from xbench.models.loading import Location
-from xbench.models.protocol import ModelInfo
+from xbench.models.opening import check_features, open_checkpoint, stated
 from xbench.models.rotary import self_attention
-from xbench.models.seq2seq import check_features, encoder_layers, open_checkpoint
 
 _SINCE = (5, 24)  # where language model and audio encoder of all of them have the same places
 _ONE_STACK = (
@@ -47,39 +46,18 @@ def load_prefix_family(
         precision=precision,
         trust_remote_code=trust_remote_code,
     )
-    loaded, location, network = opened.loaded, opened.location, opened.loaded.network
-    stack = self_attention(language_model(network))
-    languages = family.languages(loaded)
-    model = AudioPrefixModel(
-        family=family,
-        loaded=loaded,
-        info=ModelInfo(
-            name=location.name,
-            family=family.name,
-            source=location.source,
-            revision=opened.revision,
-            architecture=type(network).__name__,
-            n_parameters=sum(p.numel() for p in network.parameters()),
-            precision=precision,
-            device=device,
-            sampling_rate=loaded.extractor.sampling_rate,
-            max_samples=family.audio(loaded).limit,
-            encoder_layers=encoder_layers(network.config),
-            decoder_layers=len(stack.modules),
-            heads=stack.heads,
-            remote_code=trust_remote_code,
-            spectrogram=family.spectrogram,
-            lacking=_LACKING,
-            padding=family.padding,
-            any_language=(
-                "the checkpoint does not say which languages it knows"
-                if languages.spoken is None
-                else ""
-            ),
-            format=opened.format,
-            base=opened.base,
-            kind="audio-prefix",
-        ),
+    stack = self_attention(language_model(opened.loaded.network))
+    info = stated(
+        family,
+        opened,
+        decoder_layers=len(stack.modules),
+        heads=stack.heads,
+        lacking=_LACKING,
+        precision=precision,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        kind="audio-prefix",
     )
+    model = AudioPrefixModel(family=family, loaded=opened.loaded, info=info)
     check_features(model)
     return model
