@@ -9,6 +9,13 @@ from xbench.description import Parameter, ReferenceDescription
 
 _PAPI = "Papi et al. 2025, arXiv 2509.18010, section 3"
 
+
+def _probability(that: str, default: float) -> Parameter:
+    return Parameter(
+        "p", "float", f"probability that {that}", default=default, minimum=0, maximum=1
+    )
+
+
 # 2 halves of at least one mask on each of three levels.
 _MASKS = Parameter(
     "masks",
@@ -42,9 +49,7 @@ _ESTIMATION = (
 )
 _FRAME_PARAMETERS = (
     _MASKS,
-    Parameter(
-        "p", "float", "probability that a frame is zeroed", default=0.7, minimum=0, maximum=1
-    ),
+    _probability("a frame is zeroed", 0.7),
     # Windows are runs of neighbours: frames have them, superpixels do not.
     replace(_ESTIMATOR, choices=(*_ESTIMATOR.choices, "window-control-variate")),
     *_ESTIMATION,
@@ -101,7 +106,7 @@ SPES_ENCODER_REMOVED = ReferenceDescription(
     implementation="xbench.references.spes:spes_encoder_removed",
     parameters=(
         _MASKS,
-        replace(_FRAME_PARAMETERS[1], description="probability that a frame is removed"),
+        _probability("a frame is removed", 0.7),
         *_FRAME_PARAMETERS[2:],
         _PRECISION,
     ),
@@ -142,9 +147,7 @@ SPES_ENCODER_CONTRAST = ReferenceDescription(
     **_BY_MASKS,
 )
 _SUPERPIXELS = (
-    Parameter(
-        "p", "float", "probability that a segment is hidden", default=0.5, minimum=0, maximum=1
-    ),
+    _probability("a segment is hidden", 0.5),
     Parameter(
         "rates",
         "str",
@@ -196,6 +199,7 @@ SPES_INPUT = ReferenceDescription(
     estimator="masked-mean",
     **_BY_MASKS,
 )
+_OF_WORDS = (_ESTIMATOR, *_ESTIMATION, _PRECISION)
 _WORDS = f"the effect of {_PAPI}; words in the place of frames and superpixels: ours"
 SPES_ENCODER_WORDS = ReferenceDescription(
     name="spes-encoder-words",
@@ -203,15 +207,7 @@ SPES_ENCODER_WORDS = ReferenceDescription(
     summary="mean output divergence when the encoder frames of whole words are zeroed at random",
     source=_WORDS,
     implementation="xbench.references.words:spes_encoder_words",
-    parameters=(
-        _MASKS,
-        Parameter(
-            "p", "float", "probability that a word is zeroed", default=0.7, minimum=0, maximum=1
-        ),
-        _ESTIMATOR,
-        *_ESTIMATION,
-        _PRECISION,
-    ),
+    parameters=(_MASKS, _probability("a word is zeroed", 0.7), *_OF_WORDS),
     space="encoder",
     estimator="masked-mean",
     needs=frozenset({"words"}),
@@ -223,15 +219,7 @@ SPES_INPUT_WORDS = ReferenceDescription(
     summary="mean output divergence when the spectrogram of whole words is hidden at random",
     source=_WORDS,
     implementation="xbench.references.words:spes_input_words",
-    parameters=(
-        _MASKS,
-        Parameter(
-            "p", "float", "probability that a word is hidden", default=0.5, minimum=0, maximum=1
-        ),
-        _ESTIMATOR,
-        *_ESTIMATION,
-        _PRECISION,
-    ),
+    parameters=(_MASKS, _probability("a word is hidden", 0.5), *_OF_WORDS),
     space="input",
     estimator="masked-mean",
     needs=frozenset({"words"}),
