@@ -38,7 +38,7 @@ from transformers import (
 
 from demo_grammar import LANGUAGES
 from tiny_corpus import Corpus
-from train_tiny import IGNORED, LETTERS, batches, learning_rate, letter_loss
+from train_tiny import IGNORED, LETTERS, Settings, batches, learning_rate, letter_loss
 from xbench.models.families import qwen2_audio
 from xbench.models.family import Loaded
 
@@ -53,17 +53,6 @@ TEMPLATE = (
 WIDTH, HEADS, FEED_FORWARD = 128, 4, 512
 ENCODER_LAYERS, DECODER_LAYERS = 3, 3
 CURVE, STATE = "curve.json", "training.pt"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a training depends on besides the corpus."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    ctc_weight: float
-    seed: int
 
 
 def request(language: str, target: str | None) -> str:
