@@ -167,16 +167,17 @@ const heading = (metric, reference) => el("h2", null, el("bdi", null, metric), .
 
 // One utterance under both methods: the maps, and where they differ.
 function examples(a, b, current) {
-  const both = names.examples.filter(({ maps }) => Object.hasOwn(maps, a) && Object.hasOwn(maps, b));
+  const both = names.examples.filter(({ maps }) => maps[a] && maps[b]);
   if (!both.length) return;
   const box = el("select", null, ...both.map(({ id, title }) => el("option", { value: id }, title)));
   const place = el("div");
   const draw = async () => {
     const { id, maps, title } = both[box.selectedIndex];
     const bundle = await XB.load("ex/" + id);
-    if (!current() || box.value !== id || !bundle) return;
+    const { canvas, track, band, gap, whole } = XB.bands;
     const [x, y] = [a, b].map((slug) => bundle.maps.find((map) => map.id === maps[slug]));
-    const { canvas, track, band, gap } = XB.bands;
+    await Promise.all([x, y].map(whole));
+    if (!current() || box.value !== id) return;
     const said = (map) => Object.entries(map.scores).map(([name, value]) => `${name} ${number(value)}`).join(", ");
     const tracks = [x, y].map((map) => {
       const one = canvas("band", `Relevance by ${map.label} in ${title}: tokens downwards, time to the right`);
