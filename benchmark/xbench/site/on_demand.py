@@ -38,7 +38,7 @@ def with_the_page(bundle: Mapping[str, Any], write: Write) -> Json:
     per_layer = max(Counter(head["layer"] for head in heads).values(), default=0)
     page["heads"] = [*_written(f"{name}.heads", heads, write), per_layer] if heads else None
     room = AT_ONCE - len(json_text(page))
-    shown = set()
+    shown: set[str] = set()
     for entry in sorted(bundle["maps"], key=lambda m: _ORDER.index(m["kind"])):
         room -= len(json_text(entry))
         if len(shown) < SHOWN and room >= 0:
