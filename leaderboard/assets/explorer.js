@@ -32,6 +32,7 @@ const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell
 const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
 const [rank, rankLow, rankHigh, rankReason] = ["rank", "rank_low", "rank_high", "rank_reason"].map(col);
 const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
+const checked = perRun("checked");
 const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
 const bdi = (text) => el("bdi", null, text === null ? "none" : text);
 const none = (why) => {
@@ -61,6 +62,7 @@ const COLUMNS = new Map(Object.entries({
   memory: { label: "Memory, MB", ...numeric(memory, 0) },
   device: { label: "Device", ...plain(perRun("device")) },
   status: { label: "Status", ...plain(perRun("status")) },
+  checked: { label: "Checked", ...plain(checked), hint: "How others checked it" },
   reason: { label: "Why missing", ...plain(reason) },
   row: { label: "Row", key: rowName },
 }));
@@ -73,7 +75,9 @@ function cell(name, i, position) {
   if (name === "config") {
     const c = config(i);
     const link = el("a", { class: "cfg", href: `methods/${c.page}.html` }, el("i", { class: "m m-" + c.family }), bdi(c.label));
-    return el("th", { scope: "row" }, tick(slugOf(i), c.label), link);
+    const th = el("th", { scope: "row" }, tick(slugOf(i), c.label), link);
+    if (checked(i) !== "self-reported") th.append(" ", el("small", { class: "tag", title: "how others checked it" }, checked(i)));
+    return th;
   }
   const td = el("td", column.n ? { class: "n" } : null);
   if (name === "value") {
@@ -314,7 +318,7 @@ const CSV = [
   ["row", rowName], ["method", (i) => config(i).method], ["config", (i) => config(i).label], ["family", (i) => config(i).family],
   ["model", (i) => model(i).title], ["task", (i) => task(i).title], ["dataset", (i) => task(i).dataset], ["metric", metric], ["reference", reference],
   ...["value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
-  ["status", perRun("status")], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
+  ["status", perRun("status")], ["checked", checked], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
   ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
 ];
 const csv = () => [CSV.map(([name]) => name), ...view.map((i) => CSV.map(([, read]) => csvCell(read(i))))].map((line) => line.join(",") + "\n").join("");

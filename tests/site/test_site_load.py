@@ -284,9 +284,10 @@ def test_rows_say_how_others_checked_them(tmp_path: Path) -> None:
     run_pages = "".join(p.read_text() for p in (tmp_path / "site/runs").glob("*.html"))
     assert "<td>sampled, 0.75 %</td>" in run_pages
     assert "<td>self-reported</td>" in run_pages
-    board = (tmp_path / "site/tasks/demo-asr-en.html").read_text()
-    assert board.count(">sampled, 0.75 %</small>") == 1
-    assert "self-reported" not in board
+    for page in ("tasks/demo-asr-en.html", "results.html"):
+        shown = (tmp_path / "site" / page).read_text()
+        assert shown.count(">sampled, 0.75 %</small>") == 1, page
+        assert "self-reported" not in shown, page
 
     (folder / FILE).write_text("nonsense")
     accepted, refused = read_results([folder])
