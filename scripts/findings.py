@@ -15,6 +15,8 @@ from pathlib import Path
 
 from scipy.stats import kendalltau
 
+from findings_heads import WORDS as HEADS
+from findings_heads import heads
 from findings_usefulness import WORDS as USEFULNESS
 from findings_usefulness import usefulness
 from real_clips import LANGUAGES
@@ -370,6 +372,7 @@ of 0.9; padding is not computed again under a mask of the spectrogram (`padding=
     "timing": """## (d) Agreement and word starts
 
 Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+    "heads": HEADS,
     "usefulness": USEFULNESS,
     "unknown": """## (e) How many masks real speech needs
 
@@ -402,6 +405,7 @@ def page(every: Sequence[Run], demo: Sequence[RunResult]) -> str:
         ("sinks", sinks(runs)),
         ("leaders", [*leaders(runs), *agreement(runs, demo_run(demo))]),
         *([("references", both_references(both))] if both else []),
+        ("heads", heads()),
         ("timing", timing(runs)),
         ("usefulness", usefulness()),
         ("unknown", []),
