@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from xbench import stats
 from xbench.maps import GridMap, Layout, standardise
 from xbench.metrics.agreement import (
     ROW_Z_SCORE,
@@ -151,7 +152,7 @@ def _mean_root(
     if reason:
         return Ceiling(None, reason=reason)
     rows = [
-        (float(weight), _signed_root(value))
+        (float(weight), stats.signed_root(value))
         for weight, value in zip(weights, reliability.rows, strict=True)
         if value is not None
     ]
@@ -159,13 +160,6 @@ def _mean_root(
     if total <= 0:
         return Ceiling(None, reason="no-weight")
     return Ceiling(max(0.0, math.fsum(weight * root for weight, root in rows) / total))
-
-
-def _signed_root(reliability: float) -> float:
-    if reliability >= 0:
-        return math.sqrt(reliability)
-    half = -reliability / (2 - reliability)  # |r_i|, from SB(r_i) = 2 r_i / (1 + r_i)
-    return -math.sqrt(2 * half / (1 + half))
 
 
 def ceiling_pearson_paper(
