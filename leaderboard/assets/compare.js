@@ -95,7 +95,7 @@ function plot(lines, a, b) {
     svg("g", { class: "d-" + outcome },
       ...(low === null ? [] : [svg("line", { x1: percent(low), x2: percent(high), y1: "50%", y2: "50%" })]),
       svg("circle", { cx: percent(difference), cy: "50%", r: 5 })));
-  const words = { better: "better", worse: "worse", tied: "not distinguished", undecided: "undecided" };
+  const word = (outcome) => (outcome === "tied" ? "not distinguished" : outcome);
   const caption = `Paired differences, ${configs.get(a).label} minus ${configs.get(b).label}, largest first`;
   return el("div", { class: "scroll", role: "region", "aria-label": `Paired differences, ${lines[0].metric} ${lines[0].reference ?? ""}`, tabindex: 0 },
     el("table", { class: "forest pairs" }, el("caption", null, caption),
@@ -105,9 +105,9 @@ function plot(lines, a, b) {
         el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
-        el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, words[line.outcome])),
+        el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),
         el("td", { class: "n wide" }, line.p === null ? "–" : line.p < 0.001 ? "< 0.001" : number(line.p, 3)),
-        el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, words[line.outcome]))))));
+        el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, word(line.outcome)))))));
 }
 
 function scatter(points, a, b, what) {

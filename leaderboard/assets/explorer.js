@@ -32,6 +32,7 @@ const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell
 const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
 const [rank, rankLow, rankHigh, rankReason] = ["rank", "rank_low", "rank_high", "rank_reason"].map(col);
 const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
+const checked = perRun("checked");
 const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
 const bdi = (text) => el("bdi", null, text === null ? "none" : text);
 const none = (why) => {
@@ -53,7 +54,6 @@ const COLUMNS = new Map(Object.entries({
   n: numeric(n, 0),
   seconds: { key: seconds, n: true, cell: (i) => cost(seconds(i)) },
   date: { key: date, down: true },
-  checked: plain(perRun("checked")),
   family: plain((i) => config(i).family),
   dataset: plain((i) => task(i).dataset),
   clusters: numeric(clusters, 0),
@@ -62,6 +62,7 @@ const COLUMNS = new Map(Object.entries({
   memory: numeric(memory, 0),
   device: plain(perRun("device")),
   status: plain(perRun("status")),
+  checked: plain(checked),
   reason: plain(reason),
   row: { key: rowName },
 }));
@@ -76,7 +77,7 @@ function cell(name, i, position) {
   if (name === "config") {
     const c = config(i);
     const link = el("a", { class: "cfg", href: `methods/${c.page}.html` }, el("i", { class: "m m-" + c.family }), bdi(c.label));
-    return el("th", { scope: "row" }, tick(slugOf(i), c.label), link);
+    return el("th", { scope: "row" }, tick(slugOf(i), c.label), link, ...(checked(i) === "self-reported" ? [] : [" ", el("small", { class: "tag" }, checked(i))]));
   }
   const td = el("td", column.n ? { class: "n" } : null);
   if (name === "value") {
@@ -127,7 +128,7 @@ function change(changes, push = true) {
   for (const [key, text] of Object.entries(changes)) {
     if (text === "" || text === null) state.delete(key); else state.set(key, text);
   }
-  if (!("page" in changes) && !("tick" in changes)) state.delete("page");
+  if (!("page" in changes || "tick" in changes)) state.delete("page");
   XB.fragment.write(state, push);
   show();
 }
@@ -317,13 +318,13 @@ const same = (name) => [name, COLUMNS.get(name).key];
 const CSV = [
   same("row"), ["method", (i) => config(i).method], ...["config", "family", "model", "task", "dataset", "metric", "reference", "value"].map(same),
   ...["low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
-  same("status"), same("reason"), ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
+  same("status"), same("checked"), same("reason"), ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
   ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
 ];
 const csv = () => [CSV.map(([name]) => name), ...view.map((i) => CSV.map(([, read]) => csvCell(read(i))))].map((line) => line.join(",") + "\n").join("");
 
 // As in its cell; what is missing is a dash without its reason.
-const written = (name, i, position) => cell(name, i, position).textContent.replace(/^(–.*|none)$/, "–");
+const written = (name, i, position) => (COLUMNS.get(name).n ? cell(name, i, position).textContent.replace(/^–.*/, "–") : COLUMNS.get(name).key(i) ?? "–");
 const lines = () => view.map((i, r) => columns().map((name) => written(name, i, r + 1)));
 const labels = () => columns().map((name) => COLUMNS.get(name).label);
 function markdown() {

@@ -182,7 +182,7 @@ maps.forEach(offer);
 overlaid.value = (maps.find((map) => map.kind === "method") || maps[0]).id;
 
 // -- single heads: a grid of small pictures, each of which opens its map
-const heads = bundle.heads && el("details", null, el("summary", null, "Single heads, a row per layer, with their scores"));
+const heads = bundle.heads && el("details", null, el("summary", null, "Single heads, a row per layer"));
 async function showHead(id) {
   const one = !mapOf(id) && (await XB.load(...bundle.heads)).find((head) => head.id === id);
   if (!one) return;

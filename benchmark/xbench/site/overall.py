@@ -91,6 +91,7 @@ class Overall:
     missing: tuple[Holes, ...]
     pairs: tuple[RankedPair, ...]
     reason: str | None
+    resolution: float | None
 
     @property
     def best(self) -> tuple[Standing, ...]:
@@ -170,6 +171,7 @@ def overall(
         tuple(sorted(missing, key=lambda holes: holes.config.label)),
         ranking.pairs,
         ranking.reason,
+        ranking.resolution,
     )
 
 

@@ -38,7 +38,6 @@ COLUMNS = (
     Column("n", "n", "Utterances with a score", number=True),
     Column("seconds", "Cost", "Seconds per second of audio, on the device of the run", number=True),
     Column("date", "Date"),
-    Column("checked", "Checked", "What others did with the result"),
     Column("family", "Family", first=False),
     Column("dataset", "Dataset", first=False),
     Column("clusters", "Clusters", "Speakers or talks behind the interval", first=False),
@@ -47,6 +46,7 @@ COLUMNS = (
     Column("memory", "Memory, MB", first=False),
     Column("device", "Device", first=False),
     Column("status", "Status", first=False),
+    Column("checked", "Checked", "How others checked it", first=False),
     Column("reason", "Why missing", first=False),
     Column("row", "Row", first=False),
 )
