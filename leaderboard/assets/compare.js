@@ -101,7 +101,7 @@ function plot(lines, a, b) {
     el("table", { class: "forest pairs" }, el("caption", null, caption),
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
         el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
-        el("th", { scope: "col", class: "n" }, "Difference ", el("small", null, "[95 %]")), el("th", { scope: "col", class: "n wide" }, "p, adjusted"),
+        el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")), el("th", { scope: "col", class: "n wide" }, "p, adjusted"),
         el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
