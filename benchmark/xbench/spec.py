@@ -183,7 +183,7 @@ class TaskSpec:
 
     def is_of(self, hash_: str) -> bool:
         """Say whether a hash is that of this task: today's, or the one of older files, over title and licence too."""
-        return hash_ in (self.hash, content_hash(asdict(self)))
+        return hash_ == self.hash or hash_ == content_hash(asdict(self))
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 
+from xbench import stats
 from xbench.maps import GridMap, Layout, standardise
 from xbench.metrics.agreement import (
     ROW_Z_SCORE,
@@ -88,6 +90,8 @@ def _spearman_brown(r: float) -> float:
     return max(-1.0, 2 * r / (1 + r)) if r > -1 else -1.0
 
 
+# Asked for once by itself and once by each ceiling of a reference, one after the other.
+@lru_cache(maxsize=1)
 def utterance_reliability(half_a: GridMap, half_b: GridMap, layout: Layout) -> Reliability:
     """Return the mean over content rows of their reliability (not SB of the mean correlation).
 
@@ -146,12 +150,11 @@ def _mean_root(
     weights: Float[np.ndarray, " token"],
 ) -> Ceiling:
     reliability = utterance_reliability(half_a, half_b, layout)
-    # Two halves may cancel, so that their mean is constant: then nothing can be scored against it.
-    reason = reliability.reason or why_undefined(mean, mean, layout, content_rows(layout))
+    reason = reliability.reason or _why_nothing_correlates(mean, layout)
     if reason:
         return Ceiling(None, reason=reason)
     rows = [
-        (float(weight), _signed_root(value))
+        (float(weight), stats.signed_root(value))
         for weight, value in zip(weights, reliability.rows, strict=True)
         if value is not None
     ]
@@ -161,11 +164,10 @@ def _mean_root(
     return Ceiling(max(0.0, math.fsum(weight * root for weight, root in rows) / total))
 
 
-def _signed_root(reliability: float) -> float:
-    if reliability >= 0:
-        return math.sqrt(reliability)
-    half = -reliability / (2 - reliability)  # |r_i|, from SB(r_i) = 2 r_i / (1 + r_i)
-    return -math.sqrt(2 * half / (1 + half))
+@lru_cache(maxsize=1)  # as above
+def _why_nothing_correlates(mean: GridMap, layout: Layout) -> str | None:
+    """Say why nothing can be scored against a reference: its halves may cancel, so that their mean is constant."""
+    return why_undefined(mean, mean, layout, content_rows(layout))
 
 
 def ceiling_pearson_paper(
