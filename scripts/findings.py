@@ -14,6 +14,8 @@ from pathlib import Path
 
 from scipy.stats import kendalltau
 
+from findings_architectures import WORDS as ARCHITECTURES
+from findings_architectures import architectures
 from findings_heads import WORDS as HEADS
 from findings_heads import heads
 from findings_languages import WORDS as OF_LANGUAGES
@@ -290,6 +292,7 @@ of 0.9; padding is not computed again under a mask of the spectrogram (`padding=
 Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
     "heads": HEADS,
     "usefulness": USEFULNESS,
+    "architectures": ARCHITECTURES,
     "unknown": """## (e) How many masks real speech needs
 
 The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
@@ -310,21 +313,23 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
 }
 
 
-def page(every: Sequence[Run], demo: Sequence[RunResult]) -> str:
+def page(every: Sequence[Run], demo: Sequence[RunResult], sibling: Sequence[RunResult]) -> str:
     """Write the whole page."""
     parts = [_HEAD]
     runs = [run for run in every if len(run.any.references) == 1]
     both = [run for run in every if len(run.any.references) > 1]
+    cross, own = demo_run(demo), demo_run(sibling)
     for name, body in (
         ("what", what(every)),
         ("half", half(runs)),
         ("sinks", sinks(runs)),
-        ("leaders", [*leaders(runs), *agreement(runs, demo_run(demo))]),
+        ("leaders", [*leaders(runs), *agreement(runs, cross)]),
         ("languages", by_language(runs)),
         *([("references", both_references(both))] if both else []),
         ("heads", heads()),
         ("timing", timing(runs)),
         ("usefulness", usefulness()),
+        *([("architectures", architectures(cross, own))] if cross and own else []),
         ("unknown", []),
     ):
         parts += [_WORDS[name], "", *body]
@@ -337,12 +342,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "submissions")
     demo = ROOT / "submissions" / "demo-asr-en" / "xbench-tiny"
     parser.add_argument("--demo", type=Path, default=demo)
+    sibling = demo.with_name("xbench-tiny-lm")
+    parser.add_argument("--sibling", type=Path, default=sibling, help="the same clips, other model")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "findings.md")
     given = parser.parse_args()
     runs = runs_of(load_results(given.results))
     if not runs:
         raise SystemExit(f"{given.results} holds no results on clips called real-speech-...")
-    given.out.write_text(page(runs, load_results(given.demo)), "utf-8")
+    given.out.write_text(page(runs, load_results(given.demo), load_results(given.sibling)), "utf-8")
 
 
 if __name__ == "__main__":
