@@ -187,10 +187,10 @@ def by_segments(drawn: Drawn, dealt: Dealt) -> np.ndarray:
                 moments.add(
                     half,
                     fold,
-                    drawn.hidden[dealt.used][rows, :size],
-                    drawn.effect[dealt.used][rows],
+                    torch.from_numpy(drawn.hidden[dealt.used][rows, :size]),
+                    torch.from_numpy(drawn.effect[dealt.used][rows]),
                 )
-        sums[:, :, columns(drawn, level)] = control_variate(moments, P)
+        sums[:, :, columns(drawn, level)] = control_variate(moments, P).numpy()
     return sums
 
 

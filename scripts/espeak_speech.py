@@ -1,4 +1,4 @@
-"""Speech with word times from libespeak-ng, through ctypes."""
+"""Speech with the times of words and phones from libespeak-ng, through ctypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 SYNCHRONOUS = 2
 CHARS_UTF8 = 1
 RATE, PITCH, PITCH_RANGE = 1, 3, 4
-EVENT_LIST_END, EVENT_WORD = 0, 1
+PHONEME_EVENTS, NO_EXIT = 0x0001, 0x8000
+EVENT_LIST_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
+PAUSE = "_"
 SILENCE_LEVEL = 60
 
 
@@ -47,11 +49,24 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 
 @dataclass(frozen=True)
+class Phone:
+    """One phone by espeak-ng's own name (`espeak-ng --phonout`); start, end: seconds."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
 class Spoken:
-    """A phrase as samples (int16) with one (start, end) in seconds for each of its words."""
+    """A phrase as samples (int16) with one (start, end) in seconds for each of its words.
+
+    phones: those of each word; none for words that the library joined, whose own phones it does not tell.
+    """
 
     samples: np.ndarray
     words: list[tuple[float, float]]
+    phones: list[list[Phone]]
 
 
 @dataclass
@@ -64,6 +79,7 @@ class Synthesiser:
     _callback: object = None
     _pieces: list[np.ndarray] = field(default_factory=list)
     _events: list[tuple[int, float]] = field(default_factory=list)
+    _phones: list[tuple[int, str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Load the library and register the callback."""
@@ -73,7 +89,7 @@ class Synthesiser:
         except OSError as error:
             raise SpeechError("libespeak-ng not found: apt-get install espeak-ng") from error
         library.espeak_Info.restype = ctypes.c_char_p
-        self.sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, None, 0x8000)
+        self.sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, None, PHONEME_EVENTS | NO_EXIT)
         if self.sample_rate <= 0:
             raise SpeechError("libespeak-ng has no voice data: apt-get install espeak-ng-data")
         self.version = library.espeak_Info(None).decode().split()[0]
@@ -82,14 +98,17 @@ class Synthesiser:
         self._library = library
 
     def _collect(self, samples, count: int, events) -> int:
-        """Keep the samples and the word events of one callback."""
+        """Keep the samples, and the events of words and phones, of one callback."""
         if samples and count > 0:
             self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
         while events[index].type != EVENT_LIST_END:
-            if events[index].type == EVENT_WORD:
-                event = events[index]
+            event = events[index]
+            if event.type == EVENT_WORD:
                 self._events.append((event.text_position, event.audio_position / 1000))
+            elif event.type == EVENT_PHONEME:
+                name = event.id.string.decode()
+                self._phones.append((event.text_position, name, event.audio_position / 1000))
             index += 1
         return 0
 
@@ -97,7 +116,7 @@ class Synthesiser:
         self, words: list[str], voice: str, rate: int, pitch: int, pitch_range: int
     ) -> Spoken | None:
         """Speak words as one phrase, or return None when no sound or no usable times came out."""
-        self._pieces, self._events = [], []
+        self._pieces, self._events, self._phones = [], [], []
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise SpeechError(f"libespeak-ng has no voice {voice!r}")
         for parameter, value in ((RATE, rate), (PITCH, pitch), (PITCH_RANGE, pitch_range)):
@@ -135,4 +154,21 @@ class Synthesiser:
             spans += [(float(a), float(b)) for a, b in pairwise(edges)]
         if any(end - start < 0.03 for start, end in spans):
             return None
-        return Spoken(samples[first:last], spans)
+        phones = self._phones_of_words(offset, length)
+        positions = np.cumsum([1, *[len(word) + 1 for word in words[:-1]]])
+        alone = [len(members) == 1 for _, members in groups for _ in members]
+        own = [
+            phones.get(int(position), []) if is_alone else []
+            for position, is_alone in zip(positions, alone, strict=True)
+        ]
+        return Spoken(samples[first:last], spans, own)
+
+    def _phones_of_words(self, offset: float, length: float) -> dict[int, list[Phone]]:
+        """Return the phones by the position of their word; each lasts until the next one or a pause."""
+        found: dict[int, list[Phone]] = {}
+        ends = [*[time for _, _, time in self._phones[1:]], offset + length]
+        for (position, name, time), end in zip(self._phones, ends, strict=True):
+            if not name.startswith(PAUSE):
+                span = (min(max(edge - offset, 0.0), length) for edge in (time, end))
+                found.setdefault(position, []).append(Phone(name, *span))
+        return found

@@ -24,7 +24,7 @@ import soundfile
 import soxr
 
 from demo_grammar import LANGUAGES, draw_front, draw_meaning, say, split_of, translation
-from espeak_speech import SpeechError, Synthesiser
+from espeak_speech import Phone, SpeechError, Synthesiser
 
 SAMPLE_RATE = 16_000
 WINDOW_S = 6
@@ -57,9 +57,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance with its audio and what is known about it."""
+    """One utterance with its audio and what is known about it; phones: of each word (`espeak_speech.Spoken`)."""
 
     samples: np.ndarray
+    phones: list[list[Phone]]
     language: str
     voice: str
     transcript: str
@@ -87,13 +88,14 @@ def _chunks(phrases: list, rng: np.random.Generator) -> Iterator[list]:
 
 def _speak(
     phrases: list, language: str, voice: str, synthesiser: Synthesiser, rng: np.random.Generator
-) -> tuple[np.ndarray, list[dict]] | None:
-    """Say phrases with random pauses, speeds and pitch; return samples and word times."""
+) -> tuple[np.ndarray, list[dict], list[list[Phone]]] | None:
+    """Say phrases with random pauses, speeds and pitch; return samples, word times and phones."""
     rate, pitch, pitch_range = (
         int(rng.integers(*span)) for span in ((150, 215), (30, 71), (30, 71))
     )
     pieces = [_pause(rng, 0.7, 0.9)]
     words: list[dict] = []
+    phones: list[list[Phone]] = []
     for chunk in _chunks(phrases, rng):
         start = sum(map(len, pieces)) / SAMPLE_RATE
         spoken = synthesiser.speak(
@@ -107,11 +109,15 @@ def _speak(
             return None
         for (word, key), (begin, end) in zip(chunk, spoken.words, strict=True):
             words.append({"word": word, "start": start + begin, "end": start + end, "key": key})
+        phones += [
+            [Phone(each.name, start + each.start, start + each.end) for each in own]
+            for own in spoken.phones
+        ]
         sound = spoken.samples.astype(np.float32) / 32768
         pieces.append(soxr.resample(sound, synthesiser.sample_rate, SAMPLE_RATE))
         pieces.append(_pause(rng, 1.0, 0.75))
     pieces[-1] = _pause(rng, 0.7, 0.9)
-    return np.concatenate(pieces), words
+    return np.concatenate(pieces), words, phones
 
 
 def _noisy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -140,7 +146,7 @@ def make_clip(job: Job, synthesiser: Synthesiser) -> Clip:
         made = _speak(phrases, job.language, job.voice, synthesiser, rng)
         if made is None:
             continue
-        samples, words = made
+        samples, words, phones = made
         longest = LONGEST_PACKAGED_S if packaged else LONGEST_S
         if SHORTEST_S <= samples.size / SAMPLE_RATE <= longest:
             break
@@ -150,6 +156,7 @@ def make_clip(job: Job, synthesiser: Synthesiser) -> Clip:
     english = translation(meaning)
     return Clip(
         samples=samples,
+        phones=phones,
         language=job.language,
         voice=job.voice,
         transcript=" ".join(word["word"] for word in words),
@@ -179,7 +186,9 @@ def _corpus_clip(job: Job) -> tuple[np.ndarray, dict]:
     clip = make_clip(job, _WORKER["synthesiser"])
     features = _WORKER["extractor"](clip.samples, sampling_rate=SAMPLE_RATE, return_tensors="np")
     frames = math.ceil(clip.samples.size / HOP) + 3
-    facts = {name: value for name, value in asdict(clip).items() if name != "samples"}
+    facts = {
+        name: value for name, value in asdict(clip).items() if name not in ("samples", "phones")
+    }
     facts["n_samples"] = int(clip.samples.size)
     return features["input_features"][0, :, :frames].T.astype(np.float16), facts
 
@@ -246,6 +255,17 @@ def _manifest_line(clip: Clip, name: str, version: str) -> dict:
     return line
 
 
+def packaged_clips(
+    split: str, synthesiser: Synthesiser, seed: int = 0
+) -> Iterator[tuple[str, Clip]]:
+    """Yield the packaged clips of a split by name; dev after test, as the library carries state from clip to clip."""
+    count = dict.fromkeys(LANGUAGES, 0)
+    for job in package_jobs(split, seed):
+        count[job.language] += 1
+        infix = "dev-" if split == "dev" else ""
+        yield f"{job.language}-{infix}{count[job.language]:04d}", make_clip(job, synthesiser)
+
+
 def make_package(out: Path, seed: int) -> None:
     """Write the FLAC files and the manifests of the demo suite."""
     (out / "audio").mkdir(parents=True, exist_ok=True)
@@ -253,13 +273,8 @@ def make_package(out: Path, seed: int) -> None:
         stale.unlink()
     synthesiser = Synthesiser()
     for split in MANIFEST_CLIPS:
-        count = dict.fromkeys(LANGUAGES, 0)
         with (out / f"{split}.jsonl").open("w", encoding="utf-8") as manifest:
-            for job in package_jobs(split, seed):
-                clip = make_clip(job, synthesiser)
-                count[job.language] += 1
-                infix = "dev-" if split == "dev" else ""
-                name = f"{job.language}-{infix}{count[job.language]:04d}"
+            for name, clip in packaged_clips(split, synthesiser, seed):
                 soundfile.write(out / "audio" / f"{name}.flac", clip.samples, SAMPLE_RATE, "PCM_16")
                 line = _manifest_line(clip, name, synthesiser.version)
                 manifest.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -187,7 +187,7 @@ ADDED_LATER = {
     *("gates", "masks_per_utterance", "converged_share", "unreliable_rows", "computation"),
     *("metric_params", "tokens_left_out", "metric_version", "weighted", "audio_tokens", "pack"),
     *("sinks", "authorship", "format", "base"),
-    *("weighted_floor", "weighted_ceiling", "weighted_skill", "weighted_disattenuated"),
+    *("weighted_floor", "weighted_ceiling", "weighted_skill", "weighted_disattenuated", "rivals"),
 }
 
 

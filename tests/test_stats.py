@@ -10,7 +10,15 @@ from scipy import stats as scipy_stats
 
 import xbench.stats.intervals
 from xbench.errors import UsageError
-from xbench.stats import Estimate, disattenuated, mean_estimate, pareto_front, skill
+from xbench.stats import (
+    Estimate,
+    disattenuated,
+    mean_estimate,
+    noise_free,
+    pareto_front,
+    signed_root,
+    skill,
+)
 
 
 def names(count: int, *, each: int = 1) -> list[str]:
@@ -543,3 +551,12 @@ def test_the_noise_of_the_ceiling_is_in_the_intervals(
         covered += [e.low <= t <= e.high for e, t in zip(found, truths, strict=True)]
     assert (covered / repetitions >= 0.93).all(), covered / repetitions
     assert (covered / repetitions <= 0.975).all(), covered / repetitions
+
+
+def test_rows_of_noise_add_nothing_to_what_noise_leaves() -> None:
+    assert noise_free([1.0, 0.25, None]) == 0.75
+    assert noise_free([None]) is None
+    # Halves that correlate by r and by -r: Spearman and Brown's formula is not odd, the root is.
+    assert signed_root(2 * -0.3 / 0.7) == pytest.approx(-signed_root(2 * 0.3 / 1.3), rel=1e-14)
+    assert noise_free([2 * 0.3 / 1.3, 2 * -0.3 / 0.7]) == pytest.approx(0, abs=1e-14)
+    assert noise_free([2 * -0.3 / 0.7]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from command_line import Run
 from small_run import Made
+from xbench import registry
 from xbench.audit.rivals import Rivalry, label, rivalries
+from xbench.claims.references import reference_problems
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout, on_encoder_grid
 from xbench.metrics.agreement import pearson
-from xbench.references.reliability import utterance_reliability
+from xbench.references.reliability import ceiling_pearson
 from xbench.results import load_results
 from xbench.runner.compare import on_grid, read_reference
 from xbench.runner.keys import reference_key
@@ -28,7 +31,7 @@ def by_pair(rows: list[Rivalry]) -> dict[tuple[str, str], Rivalry]:
 
 
 def stored_maps(made: Made) -> list[tuple[Layout, Scoring, dict[str, tuple[GridMap, float]]]]:
-    """Per utterance the map and the reliability of every reference, straight from the store."""
+    """Per utterance the map and the ceiling of `pearson` of every reference, straight from the store."""
     stored = stored_run(made.given, made.store, Change())
     found = []
     for spoken in stored.spoken.values():
@@ -39,9 +42,10 @@ def stored_maps(made: Made) -> list[tuple[Layout, Scoring, dict[str, tuple[GridM
             reference = read_reference(call, stored.shelf.artefact(key))
             halves = on_grid(reference.halves(), layout, scoring)
             assert halves is not None
-            reliability = utterance_reliability(*halves, layout).value
-            assert reliability is not None
-            maps[call.name] = (on_encoder_grid(reference.mean(), layout, scoring), reliability)
+            mean = on_encoder_grid(reference.mean(), layout, scoring)
+            root = ceiling_pearson(mean, *halves, layout, scoring).upper
+            assert root is not None
+            maps[call.name] = (mean, root)
         found.append((layout, scoring, maps))
     return found
 
@@ -54,8 +58,8 @@ def test_a_rival_scores_as_a_method_would_and_is_freed_of_its_own_noise(made: Ma
     for layout, scoring, maps in stored_maps(made):
         (judge, judged), (rival, sure) = maps["spes-encoder"], maps["spes-input"]
         scores.append(pearson(rival, judge, layout, scoring).value)
-        noise.append(np.sqrt(max(0.0, sure)))
-        own.append(np.sqrt(max(0.0, judged)))
+        noise.append(sure)
+        own.append(judged)
     row = rows[first, second]
     assert row.score.value == pytest.approx(np.mean(scores))
     assert row.ceiling is not None
@@ -65,6 +69,48 @@ def test_a_rival_scores_as_a_method_would_and_is_freed_of_its_own_noise(made: Ma
     # Correlation is symmetric; the noise that is taken away is not.
     assert rows[second, first].score.value == pytest.approx(row.score.value)
     assert rows[second, first].ceiling != row.ceiling
+
+
+def test_a_result_states_the_rivals_of_its_references_itself(
+    run: Run, made: Made, tmp_path: Path
+) -> None:
+    made.evaluate(tmp_path, "spes-encoder", "spes-encoder-drop", "spes-input")
+    shown = run("score", tmp_path, "--cache", made.cache, "--output", tmp_path / "again")
+    assert shown.out.count("second ceiling of pearson") == 2
+    results = load_results(tmp_path)
+    rows = by_pair(rivalries(results, store=made.store))
+    for result in results:
+        told = {r.name: {one.reference: one for one in r.rivals} for r in result.references}
+        # Frames of the encoder and cells of the spectrogram are not rivals: they hide other things.
+        assert {name: set(rivals) for name, rivals in told.items()} == {
+            "spes-encoder": {"spes-encoder-drop"},
+            "spes-encoder-drop": {"spes-encoder"},
+            "spes-input": set(),
+        }
+        stated = told["spes-encoder"]["spes-encoder-drop"]
+        row = rows["spes-encoder:p=0.7", "spes-encoder-drop:p=0.7"]
+        assert (stated.score.value, stated.score.ci) == (
+            row.score.value,
+            [row.score.low, row.score.high],
+        )
+        assert row.ceiling is not None
+        assert stated.ceiling.value == row.ceiling.value
+
+
+def test_a_second_ceiling_is_recomputed_from_its_columns(made: Made, tmp_path: Path) -> None:
+    made.evaluate(tmp_path, "spes-encoder", "spes-encoder-drop")
+    result = load_results(tmp_path)[0]
+    assert reference_problems(result) == []
+    (first, second), (rival,) = result.references, result.references[0].rivals
+    assert rival.ceiling.value is not None
+    for place, wrong in (
+        ("ceiling.value", replace(rival, ceiling=replace(rival.ceiling, value=0.9))),
+        ("score.value", replace(rival, score=replace(rival.score, value=0.9))),
+        ("is no other reference", replace(rival, reference="spes-encoder")),
+    ):
+        changed = replace(result, references=[replace(first, rivals=[wrong]), second])
+        (told,) = reference_problems(changed)
+        assert place in told
 
 
 def test_references_of_several_runs_meet_on_the_same_clips(made: Made, tmp_path: Path) -> None:
@@ -89,6 +135,11 @@ def test_other_metrics_have_scores_and_no_theory_of_noise(run: Run, made: Made) 
 def test_masks_and_estimators_do_not_make_another_reference() -> None:
     call = Call.parse("spes-encoder:p=0.7,masks=200,estimator=control-variate,until=0.9")
     assert label(call) == "spes-encoder:p=0.7"
+    pixels = registry.references.resolve(Call.parse("spes-input:masks=200"))[1]
+    assert "rates" in pixels.given
+    assert label(pixels) == "spes-input:p=0.5"
+    coarse = registry.references.resolve(Call.parse("spes-input:compactness=0.2"))[1]
+    assert label(coarse) == "spes-input:compactness=0.2,p=0.5"
 
 
 def test_what_cannot_be_compared_is_refused(

@@ -74,6 +74,24 @@ def test_a_first_result_that_is_unsupported_hides_nothing(tmp_path: Path) -> Non
     assert "no such layer" in method
 
 
+def test_second_ceilings_stand_beside_the_first() -> None:
+    reference = result(method=METHODS[0])["references"][0]
+    ceiling = {"value": 0.736, "ci": None, "reason": None, "ci_reason": "fewer-than-5-clusters"}
+    reference["rivals"] = [{"reference": "spes-encoder-drop", "score": ceiling, "ceiling": ceiling}]
+    assert reference_of(reference).ceilings == (
+        ("pearson", "0.87", None),
+        ("pearson of spes-encoder-drop (second)", "0.74", None),
+    )
+
+
+def test_the_leading_group_says_what_it_could_not_tell(tmp_path: Path) -> None:
+    told = "is too little to tell"
+    enough = check_site(tmp_path / "8", [result(method=method) for method in METHODS[:4]])
+    assert told in (enough / f"tasks/{TASK}.html").read_text()
+    few = check_site(tmp_path / "4", [result(method=m, clusters=4) for m in METHODS[:4]])
+    assert told not in (few / f"tasks/{TASK}.html").read_text()
+
+
 def test_without_any_outcome_the_page_says_why(tmp_path: Path) -> None:
     site = check_site(tmp_path, [unsupported(method=FIRST), unsupported(method=METHODS[0])])
     (quality,) = shown(site, f"tasks/{TASK}.html", f"quality {TASK}@{MODEL}")

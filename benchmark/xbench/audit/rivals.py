@@ -5,8 +5,11 @@ a method that agrees with one of them perfectly would score against another one 
 For a judge A and a rival B on utterance u,
 
     score       metric(map of B, A), both as they were estimated
-    ceiling     mean score / mean sqrt(reliability of B)       `pearson` only: what B would score without its own noise
-    sampling    mean sqrt(reliability of A)                    `pearson` only: what A itself would score without noise
+    ceiling     mean score / mean root of B       `pearson` only: what B would score without its own noise
+    sampling    mean root of A                    `pearson` only: what A itself would score without noise
+
+where the root of a reference on an utterance is the mean over tokens of the square roots of their rows' reliability, as
+in the ceiling of `pearson` (`stats.noise_free`).
 
 The quotient corrects for the noise of the rival alone, since a method is judged by the noisy A. It is an estimate and
 can pass `sampling`.
@@ -14,7 +17,6 @@ can pass `sampling`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -52,7 +54,7 @@ class Rivalry:
 
 @dataclass(frozen=True)
 class _Rated:
-    """One reference of one utterance on the encoder grid; noise_free: sqrt(reliability), None where there is none."""
+    """One reference of one utterance on the encoder grid; noise_free: its root, None where there is none."""
 
     mean: GridMap
     noise_free: float | None
@@ -131,18 +133,23 @@ def _of_run(results: Sequence[RunResult], store: Store) -> Iterator[_Utterance]:
     for spoken in explained(stored):
         found = {}
         for reference in references_of(stored, spoken):
-            reliability = None
+            noise_free = None
             if reference.halves:
-                reliability = utterance_reliability(*reference.halves, spoken.decoded.layout).value
-            noise_free = None if reliability is None else math.sqrt(max(0.0, reliability))
+                rows = utterance_reliability(*reference.halves, spoken.decoded.layout).rows
+                noise_free = stats.noise_free(rows)
             found[label(reference.call)] = _Rated(reference.mean, noise_free)
         yield _Utterance(spoken, found)
 
 
 def label(call: Call) -> str:
-    """Return a reference's name with what makes it another reference: not how many masks estimate it, nor how."""
+    """Return a reference's name with what makes it another one: p, and what is not its default.
+
+    How many masks estimate it, and how, makes no other reference.
+    """
     how = {"masks", "until", "estimator", "design", "precision", "padding"}
-    return str(Call.make(call.name, {k: v for k, v in call.given.items() if k not in how}))
+    usual = {one.name: one.default for one in registry.references.get(call.name).parameters}
+    own = {k: v for k, v in call.given.items() if k not in how and (k == "p" or v != usual.get(k))}
+    return str(Call.make(call.name, own))
 
 
 def _rivalry(utterances: Sequence[_Utterance], metric: Call, judge: str, rival: str) -> Rivalry:

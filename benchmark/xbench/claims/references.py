@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+from xbench import stats
 from xbench.claims.compared import as_now, differing, differing_estimate, mean_of, outside
-from xbench.results import ReferenceRecord, RunResult, UnreliableRows, column_name
+from xbench.results import (
+    ReferenceRecord,
+    RunResult,
+    UnreliableRows,
+    column_name,
+    rival_column,
+)
 
 _SHARE = (0.0, 1.0)
 _RELIABILITY = (-1.0, 1.0)
+_CORRELATION = (-1.0, 1.0)
 _PERCENT = (0.0, 100.0)
 
 
@@ -49,6 +57,7 @@ def _one(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
             yield f"ceiling.{metric}: there is no column to compute it from"
     yield from _masks(reference, columns)
     yield from _rows(reference, columns)
+    yield from _rivals(result, reference)
     for place, share in (("kept", reference.kept), ("converged_share", reference.converged_share)):
         yield from outside(place, share, _SHARE)
     share = reference.converged_share
@@ -92,6 +101,28 @@ def _rows(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator
             f"unreliable_rows: {stated.below} below, {stated.undefined} undefined of {stated.n}, but the utterance "
             f"columns give {below}, {computed.undefined} of {len(flat)}"
         )
+
+
+def _rivals(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
+    """Yield scores and second ceilings of rivals that are not those of their columns."""
+    columns, seed = result.utterances, result.provenance.seed
+    clusters = columns.get("cluster", [])
+    others = {other.name for other in result.references} - {reference.name}
+    for index, rival in enumerate(reference.rivals):
+        place = f"rivals[{index}]."
+        if rival.reference not in others:
+            yield f"{place}reference: '{rival.reference}' is no other reference of this result"
+            continue
+        column = rival_column(reference.name, rival.reference)
+        scores = columns.get(column, [])
+        rows = columns.get(f"row_reliability@{rival.reference}", [])
+        noise_free = [None if own is None else stats.noise_free(own) for own in rows]
+        for number, score in enumerate(scores):
+            yield from outside(f"{place}score: utterances.{column}[{number}]", score, _CORRELATION)
+        score = mean_of(scores, clusters, seed)
+        ceiling = stats.disattenuated(scores, noise_free, clusters, seed=seed)
+        yield from differing_estimate(f"{place}score.", rival.score, score)
+        yield from differing_estimate(f"{place}ceiling.", rival.ceiling, ceiling)
 
 
 def quality_problems(result: RunResult) -> list[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from xbench.cli.console import out, safe, say
 
 if TYPE_CHECKING:
-    from xbench.results import ReferenceRecord, RunResult, ScoreRecord
+    from xbench.results import ReferenceRecord, RivalRecord, RunResult, ScoreRecord
     from xbench.runner.stability import Stability
     from xbench.stats import Comparison
 
@@ -51,8 +51,8 @@ def show_results(results: Sequence[RunResult], folder: Path) -> None:
     say(_LEGEND)
     if any(len(result.references) > 1 for result in results):
         say(
-            "ceiling: what sampling allows; a second one, what each reference scores against the other: xbench audit "
-            f"references {folder}"
+            "ceiling: what sampling allows; second ceiling: what another reference of equal right would score; of any "
+            f"two references, also of several runs: xbench audit references {folder}"
         )
     say(f"{len(results)} result file{'s' if len(results) > 1 else ''} under {folder}/")
 
@@ -83,6 +83,7 @@ def _score_table(
                 f"estimated reliability {_number(reference.reliability.value)}{_too_low(shown, reference)}"
                 f"{_audio_tokens(reference)}{_unconverged(reference)}",
                 *bounds,
+                *map(_second_ceiling, reference.rivals),
             ]
         ),
         title_justify="left",
@@ -147,6 +148,13 @@ def _bounds_by_effect(score: ScoreRecord) -> str:
     if floor is None or ceiling is None or floor.value is None:
         return ""
     return f"; by effect: floor {_number(floor.value)}, ceiling {_number(ceiling.value)}"
+
+
+def _second_ceiling(rival: RivalRecord) -> str:
+    return (
+        f"second ceiling of pearson {_number(rival.ceiling.value)}: what {rival.reference} would score, "
+        "if it had no noise of its own"
+    )
 
 
 _WIDEST = 3  # scores with their intervals that fit beside a method's name

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from xbench import stats
 from xbench.maps import GridMap, Layout, standardise
 from xbench.metrics.agreement import (
     ROW_Z_SCORE,
@@ -153,7 +154,7 @@ def _mean_root(
     if reason:
         return Ceiling(None, reason=reason)
     rows = [
-        (float(weight), _signed_root(value))
+        (float(weight), stats.signed_root(value))
         for weight, value in zip(weights, reliability.rows, strict=True)
         if value is not None
     ]
@@ -167,13 +168,6 @@ def _mean_root(
 def _why_nothing_correlates(mean: GridMap, layout: Layout) -> str | None:
     """Say why nothing can be scored against a reference: its halves may cancel, so that their mean is constant."""
     return why_undefined(mean, mean, layout, content_rows(layout))
-
-
-def _signed_root(reliability: float) -> float:
-    if reliability >= 0:
-        return math.sqrt(reliability)
-    half = -reliability / (2 - reliability)  # |r_i|, from SB(r_i) = 2 r_i / (1 + r_i)
-    return -math.sqrt(2 * half / (1 + half))
 
 
 def ceiling_pearson_paper(

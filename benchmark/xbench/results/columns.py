@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xbench.results.records import column_name
+from xbench.results.records import column_name, rival_column
 from xbench.results.result import RunResult
 from xbench.schemas import shown
 
@@ -71,6 +71,10 @@ def columns_of(result: RunResult) -> dict[str, Column]:
     named = {**_OF_UTTERANCES, result.quality.metric: _NUMBER_OR_NULL}
     for reference in result.references:
         named |= {f"{part}@{reference.name}": column for part, column in _OF_REFERENCES.items()}
+        named |= {
+            rival_column(reference.name, rival.reference): _NUMBER_OR_NULL
+            for rival in reference.rivals
+        }
     for score in result.scores:
         name = column_name(score.metric, score.reference)
         named |= {name: _NUMBER_OR_NULL, f"floor:{name}": _NUMBER_OR_NULL}

@@ -6,10 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xbench.authorship import Authorship
 from xbench.spec import Call, Scalar
+
+if TYPE_CHECKING:
+    from xbench.stats import Estimate
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ class Interval:
     reason: str | None
     ci_reason: str | None
 
+    @classmethod
+    def of(cls, estimate: Estimate) -> Interval:
+        """Return an estimate as result files state it."""
+        low, high = estimate.low, estimate.high
+        ends = None if low is None or high is None else [low, high]
+        return cls(estimate.value, ends, estimate.reason, estimate.ci_reason)
+
 
 @dataclass(frozen=True)
 class CeilingRecord:
@@ -147,8 +157,24 @@ class AudioTokens:
 
 
 @dataclass(frozen=True)
+class RivalRecord:
+    """What another reference of the run, with cells of the same kind, scores as a method by `pearson` against this one.
+
+    ceiling: the second ceiling, what the other one would score without noise of its own: mean score / mean
+    sqrt(its reliability).
+    """
+
+    reference: str
+    score: Interval
+    ceiling: Interval
+
+
+@dataclass(frozen=True)
 class ReferenceRecord:
-    """One reference over all utterances: how it was made and how reliable it is."""
+    """One reference over all utterances: how it was made and how reliable it is.
+
+    rivals: the other references of the run that hide cells of the same kind; empty in older files.
+    """
 
     name: str
     version: str
@@ -166,6 +192,7 @@ class ReferenceRecord:
     converged_share: float | None = None
     unreliable_rows: UnreliableRows | None = None
     audio_tokens: AudioTokens | None = None
+    rivals: list[RivalRecord] = field(default_factory=list)
     computation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -359,3 +386,8 @@ def undefined_counts(reasons: Iterable[str | None]) -> dict[str, int]:
 def column_name(metric: str, reference: str | None) -> str:
     """Return the name of the per-utterance column of a score."""
     return metric if reference is None else f"{metric}@{reference}"
+
+
+def rival_column(judge: str, rival: str) -> str:
+    """Return the name of the per-utterance column of what one reference scores against another."""
+    return f"rival:{rival}@{judge}"

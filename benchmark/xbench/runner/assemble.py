@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from statistics import median
 from typing import Any, Literal
 
 from xbench import registry, stats
 from xbench.fitting import Fitted
-from xbench.metrics import Score
 from xbench.metrics.quality import corpus_quality, is_poor, utterance_quality
 from xbench.models.protocol import ModelInfo
-from xbench.references.reliability import RELIABLE_ROW, Ceiling
+from xbench.references.reliability import Ceiling
 from xbench.results import (
-    AudioTokens,
-    CeilingRecord,
     Cost,
     DatasetRecord,
     FittedRecord,
     Interval,
-    MaskCounts,
     MethodRecord,
     ModelRecord,
     QualityRecord,
-    ReferenceRecord,
     RunResult,
     ScoreRecord,
     SinksRecord,
     TaskRecord,
-    UnreliableRows,
     column_name,
     undefined_counts,
 )
 from xbench.runner.assemble_interventions import (
-    computation,
     detail_columns,
     left_out_counts,
     metric_params,
     own_columns,
     without_reference,
 )
+from xbench.runner.assemble_references import (
+    ceiling_record,
+    mean,
+    reference_columns,
+    reference_record,
+    why_no_value,
+)
 from xbench.runner.compare import Column, columns
 from xbench.runner.outcome import Outcome, TaskOutcome
 from xbench.runner.plan import Method
 from xbench.runner.provenance import provenance
-from xbench.spec import Call, RunSpec
+from xbench.spec import RunSpec
 from xbench.trace import SINK_FRAMES
-
-# A token with less than this share of the largest effect in its clip counts as not depending on the audio.
-AUDIO_TOKEN = 0.05
 
 
 def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) -> RunResult:
@@ -66,7 +61,7 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
         model=_model_record(info),
         method=_method_record(method, task.fitted.get(method.call)),
         references=[
-            _reference_record(task, outcomes, call, spec.seed) for call in task.plan.task.references
+            reference_record(task, outcomes, call, spec.seed) for call in task.plan.task.references
         ],
         quality=_quality(task, outcomes),
         scores=[
@@ -76,7 +71,7 @@ def assemble(task: TaskOutcome, method: Method, info: ModelInfo, spec: RunSpec) 
         failures=list(task.failures),
         cost=_cost(outcomes, method, info, task.peak_memory_bytes),
         provenance=provenance(task.plan, method, info, spec, task.started),
-        padding_mass=_mean(facts.get("padding_mass") for facts in traced),
+        padding_mass=mean(facts.get("padding_mass") for facts in traced),
         sinks=SinksRecord.over([facts.get("sinks") for facts in traced], SINK_FRAMES),
     )
 
@@ -159,69 +154,6 @@ def _fitted_record(fitted: Fitted) -> FittedRecord:
     return FittedRecord(split=fitted.split, n=fitted.n, choice=dict(fitted.learned.facts))
 
 
-def _reference_record(
-    task: TaskOutcome, outcomes: Sequence[Outcome], call: Call, seed: int
-) -> ReferenceRecord:
-    description = registry.references.get(call.name)
-    with_reference = [o for o in outcomes if call.name in o.scored.references]
-    facts = [o.scored.references[call.name] for o in with_reference]
-    clusters = [o.utterance.cluster for o in outcomes]
-    reliabilities = [
-        o.scored.references[call.name].reliability.value
-        if call.name in o.scored.references
-        else None
-        for o in outcomes
-    ]
-    ceilings = {
-        metric.name: _ceiling_record(
-            [o.scored.ceilings[metric.name, call.name] for o in outcomes], clusters, seed
-        )
-        for metric in task.plan.task.metrics
-        if (metric.name, call.name) in _columns(task)
-    }
-    masks = max((f.masks for f in facts), key=sum, default=(0, 0))
-    reached = [f.converged for f in facts if f.converged is not None]
-    return ReferenceRecord(
-        name=call.name,
-        version=description.version,
-        params=call.given,
-        estimator=str(call.given.get("estimator", description.estimator)),
-        masks=list(masks),
-        neutral_value=facts[0].neutral if facts else None,
-        reliability=_interval(stats.mean_estimate(reliabilities, clusters, seed=seed)),
-        ceiling=ceilings,
-        converged=all(reached) if reached else None,
-        kept=_mean(f.kept for f in facts),
-        forward_passes=sum(f.forward_passes for f in facts),
-        seconds=round(sum(f.seconds for f in facts), 3),
-        masks_per_utterance=_mask_counts([sum(f.masks) for f in facts if any(f.masks)]),
-        converged_share=_mean(float(r) for r in reached),
-        unreliable_rows=_unreliable_rows([r for f in facts for r in f.reliability.rows]),
-        audio_tokens=_audio_tokens([f.effect for f in facts]),
-        computation=computation([f.computation for f in facts]),
-    )
-
-
-def _mask_counts(masks: Sequence[int]) -> MaskCounts | None:
-    return MaskCounts(min(masks), float(median(masks)), max(masks)) if masks else None
-
-
-def _unreliable_rows(rows: Sequence[float | None]) -> UnreliableRows | None:
-    if not rows:
-        return None
-    below = sum(r < RELIABLE_ROW for r in rows if r is not None)
-    return UnreliableRows(RELIABLE_ROW, below, list(rows).count(None), len(rows))
-
-
-def _audio_tokens(effects: Sequence[Sequence[float]]) -> AudioTokens | None:
-    if not effects:
-        return None
-    depend = sum(
-        effect >= AUDIO_TOKEN * max(own) for own in effects for effect in own if max(own) > 0
-    )
-    return AudioTokens(AUDIO_TOKEN, depend, sum(map(len, effects)))
-
-
 def _quality(task: TaskOutcome, outcomes: Sequence[Outcome]) -> QualityRecord:
     spec = task.plan.task
     judged = [(o, o.utterance.target_text(spec.target_language)) for o in outcomes]
@@ -265,27 +197,27 @@ def _score_record(
         metric=column[0],
         reference=column[1],
         value=estimate.value,
-        reason=_why_no_value(estimate.reason, found),
-        ci=_ci(estimate),
+        reason=why_no_value(estimate.reason, found),
+        ci=Interval.of(estimate).ci,
         ci_reason=estimate.ci_reason,
         n=estimate.n,
         n_clusters=estimate.n_clusters,
         clusters_assumed=any(o.utterance.cluster_assumed for o in outcomes),
         undefined=undefined_counts(s.reason for s in found),
-        floor=_interval(stats.mean_estimate(floors, clusters, seed=seed)),
-        ceiling=_ceiling_record(ceilings, clusters, seed),
-        skill=_interval(stats.skill(scores, floors, uppers, clusters, seed=seed)),
-        disattenuated=_interval(stats.disattenuated(scores, uppers, clusters, seed=seed)),
+        floor=Interval.of(stats.mean_estimate(floors, clusters, seed=seed)),
+        ceiling=ceiling_record(ceilings, clusters, seed),
+        skill=Interval.of(stats.skill(scores, floors, uppers, clusters, seed=seed)),
+        disattenuated=Interval.of(stats.disattenuated(scores, uppers, clusters, seed=seed)),
         direction="higher" if metric.higher_is_better else "lower",
         metric_params=metric_params(task.plan.task, metric.name),
         metric_version=metric.version,
-        weighted=_interval(stats.mean_estimate(weighted, clusters, seed=seed)),
-        weighted_floor=_interval(stats.mean_estimate(weighted_floors, clusters, seed=seed)),
+        weighted=Interval.of(stats.mean_estimate(weighted, clusters, seed=seed)),
+        weighted_floor=Interval.of(stats.mean_estimate(weighted_floors, clusters, seed=seed)),
         weighted_ceiling=_interval_of(weighted_ceilings, clusters, seed),
-        weighted_skill=_interval(
+        weighted_skill=Interval.of(
             stats.skill(weighted, weighted_floors, weighted_uppers, clusters, seed=seed)
         ),
-        weighted_disattenuated=_interval(
+        weighted_disattenuated=Interval.of(
             stats.disattenuated(weighted, weighted_uppers, clusters, seed=seed)
         ),
         tokens_left_out=left_out_counts(found),
@@ -306,44 +238,8 @@ def _weighted_ceilings(outcomes: Sequence[Outcome], column: Column) -> list[Ceil
 
 
 def _interval_of(ceilings: Sequence[Ceiling], clusters: Sequence[str], seed: int) -> Interval:
-    found = _interval(stats.mean_estimate([c.upper for c in ceilings], clusters, seed=seed))
-    return replace(found, reason=_why_no_value(found.reason, ceilings))
-
-
-def _why_no_value(reason: str | None, found: Sequence[Score | Ceiling]) -> str | None:
-    """Prefer the one reason all utterances share over the general one."""
-    reasons = {s.reason for s in found}
-    return next(iter(reasons)) if reason and len(reasons) == 1 else reason
-
-
-def _ceiling_record(
-    ceilings: Sequence[Ceiling], clusters: Sequence[str], seed: int
-) -> CeilingRecord:
-    estimate = stats.mean_estimate([c.upper for c in ceilings], clusters, seed=seed)
-    return CeilingRecord(
-        value=estimate.value,
-        ci=_ci(estimate),
-        reason=_why_no_value(estimate.reason, ceilings),
-        ci_reason=estimate.ci_reason,
-        lower=_mean(c.lower for c in ceilings),
-        structural=_mean(c.structural for c in ceilings),
-    )
-
-
-def _interval(estimate: stats.Estimate) -> Interval:
-    return Interval(estimate.value, _ci(estimate), estimate.reason, estimate.ci_reason)
-
-
-def _ci(estimate: stats.Estimate) -> list[float] | None:
-    if estimate.low is None or estimate.high is None:
-        return None
-    return [estimate.low, estimate.high]
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [v for v in values if v is not None]
-    # fsum: an exact sum, in which the order of the utterances does not show.
-    return math.fsum(defined) / len(defined) if defined else None
+    found = Interval.of(stats.mean_estimate([c.upper for c in ceilings], clusters, seed=seed))
+    return replace(found, reason=why_no_value(found.reason, ceilings))
 
 
 def _utterance_columns(
@@ -361,28 +257,7 @@ def _utterance_columns(
         "map_hash": [o.scored.map_hashes.get(method.call) for o in outcomes],
     }
     for call in spec.references:
-        table[f"reliability@{call.name}"] = [
-            o.scored.references[call.name].reliability.value
-            if call.name in o.scored.references
-            else None
-            for o in outcomes
-        ]
-        table[f"masks@{call.name}"] = [
-            sum(o.scored.references[call.name].masks) if call.name in o.scored.references else None
-            for o in outcomes
-        ]
-        table[f"effect@{call.name}"] = [
-            list(o.scored.references[call.name].effect)
-            if call.name in o.scored.references
-            else None
-            for o in outcomes
-        ]
-        table[f"row_reliability@{call.name}"] = [
-            list(o.scored.references[call.name].reliability.rows)
-            if call.name in o.scored.references
-            else None
-            for o in outcomes
-        ]
+        table |= reference_columns(outcomes, call)
     for column in _columns(task):
         name = column_name(*column)
         table[name] = [o.scored.scores[method.call][column].value for o in outcomes]

@@ -48,13 +48,13 @@ def without_reference(
         reference=None,
         value=estimate.value,
         reason=next(iter(reasons)) if estimate.reason and len(reasons) == 1 else estimate.reason,
-        ci=_ci(estimate),
+        ci=Interval.of(estimate).ci,
         ci_reason=estimate.ci_reason,
         n=estimate.n,
         n_clusters=estimate.n_clusters,
         clusters_assumed=any(o.utterance.cluster_assumed for o in outcomes),
         undefined=undefined_counts(s.reason for s in found),
-        floor=Interval(floor.value, _ci(floor), floor.reason, floor.ci_reason),
+        floor=Interval.of(floor),
         ceiling=CeilingRecord(None, None, no_ceiling, None, None, None),
         skill=Interval(None, None, no_ceiling, None),
         disattenuated=Interval(None, None, no_ceiling, None),
@@ -122,9 +122,3 @@ def own_columns(
     return {
         f"{column_name(*column)}:{name}": [columns.get(name) for columns in found] for name in names
     }
-
-
-def _ci(estimate: stats.Estimate) -> list[float] | None:
-    if estimate.low is None or estimate.high is None:
-        return None
-    return [estimate.low, estimate.high]

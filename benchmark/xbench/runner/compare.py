@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,8 @@ class ReferenceFacts:
     """What one utterance says about one of its references.
 
     effect: per content token, what hiding does to it on average: the mean of its row of the reference over all cells,
-    before any pooling.
+    before any pooling. rivals: what each other reference with cells of the same kind, taken as a method, scores by
+    `pearson` against this one.
     """
 
     reliability: Reliability
@@ -72,6 +73,7 @@ class ReferenceFacts:
     forward_passes: int
     seconds: float
     computation: Mapping[str, str | float | None] = field(default_factory=dict)
+    rivals: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
     weighted: dict[Call, dict[Column, Score]] = {m.call: {} for m in methods}
     ceilings: dict[Column, Ceiling] = {}
     weighted_ceilings: dict[Column, Ceiling] = {}
-    references, targets = {}, {}
+    references: dict[str, ReferenceFacts] = {}
+    targets: dict[str, Maps] = {}
     metrics = [
         (metric, call.given)
         for call in job.task.metrics
@@ -163,6 +166,8 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
                 job,
                 weights=weights_of(references[call.name].effect),
             )
+    for name, rivals in rival_scores(targets, scoring).items():
+        references[name] = replace(references[name], rivals=rivals)
     timed = any("words" in metric.needs for metric, _ in metrics)
     spans = word_spans(spoken) if timed else None
     calls, grids = list(maps), list(maps.values())
@@ -176,6 +181,26 @@ def score(shelf: Shelf, spoken: Spoken, methods: Sequence[Method]) -> Scored:
                     scores[calls[index]][metric.name, name] = value
                     weighted[calls[index]][metric.name, name] = other
     return Scored(scores, ceilings, weighted, weighted_ceilings, references, map_facts, map_hashes)
+
+
+def rival_scores(
+    targets: Mapping[str, Maps], scoring: Scoring
+) -> dict[str, dict[str, float | None]]:
+    """Return what each reference scores as a method by `pearson` against each other one: {judge: {rival: score}}.
+
+    targets: the map of each reference on the encoder grid. Only references whose cells are of one kind meet: frames of
+    the encoder, or cells of the spectrogram.
+    """
+    pearson = registry.metrics.get("pearson")
+    spaces = {name: registry.references.get(name).space for name in targets}
+    return {
+        judge: {
+            rival: score_all(pearson, {}, targets[rival], target, scoring, None).scores[0].value
+            for rival in targets
+            if rival != judge and spaces[rival] == spaces[judge]
+        }
+        for judge, target in targets.items()
+    }
 
 
 def token_effects(whole: Relevance, axes: Layout) -> tuple[float, ...]:

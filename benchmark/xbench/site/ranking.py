@@ -41,13 +41,17 @@ class RankedPair:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Places by name and all pairs, or the reason why there are none."""
+    """Places by name and all pairs, or the reason why there are none.
+
+    resolution: how far from the best a method must lie to be told apart from it (`stats.Comparison`).
+    """
 
     places: Mapping[str, RankedPlace]
     pairs: tuple[RankedPair, ...]
     n: int
     n_clusters: int
     reason: str | None
+    resolution: float | None = None
 
 
 def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] = ()) -> Ranking:
@@ -75,7 +79,7 @@ def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] =
         return Ranking({}, pairs, compared.n, compared.n_clusters, compared.reason)
     placed = [name for name in compared.order if name not in unplaced]
     places = _places(placed, [p for p in compared.pairs if p.distinguished], higher)
-    return Ranking(places, pairs, compared.n, compared.n_clusters, None)
+    return Ranking(places, pairs, compared.n, compared.n_clusters, None, compared.resolution)
 
 
 def _places(

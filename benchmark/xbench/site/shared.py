@@ -63,8 +63,8 @@ class Quality:
 class ReferenceFacts:
     """How a reference was made and how reliable it is, as it is shown.
 
-    ceilings: (metric, value or None, reason). hidden: what a hidden cell becomes. audio_tokens: the share of tokens
-    that depend on the audio; None in older files.
+    ceilings: (metric, value or None, reason), then the second ceilings. hidden: what a hidden cell becomes.
+    audio_tokens: the share of tokens that depend on the audio; None in older files.
     """
 
     version: str
@@ -140,8 +140,14 @@ def reference_of(reference: Mapping[str, Any]) -> ReferenceFacts:
         reliability=None if reliability["value"] is None else number(reliability["value"]),
         reliability_reason=reliability["reason"],
         ceilings=tuple(
-            (metric, None if c["value"] is None else number(c["value"]), c["reason"])
-            for metric, c in sorted(reference["ceiling"].items())
+            (name, None if c["value"] is None else number(c["value"]), c["reason"])
+            for name, c in [
+                *sorted(reference["ceiling"].items()),
+                *(
+                    (f"pearson of {rival['reference']} (second)", rival["ceiling"])
+                    for rival in reference.get("rivals", ())
+                ),
+            ]
         ),
         hidden=reference["neutral_value"] or "not recorded",
         computation="; ".join(text for text in how if text),

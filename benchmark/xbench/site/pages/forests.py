@@ -35,7 +35,10 @@ class ForestLine:
 
 @dataclass(frozen=True)
 class Forest:
-    """A forest plot. grouped: whether a band shows the leading group; span: axis of differences."""
+    """A forest plot. grouped: whether a band shows the leading group; span: axis of differences.
+
+    resolution: how far from the best a method must lie to be told apart from it.
+    """
 
     metric: str
     reference: str | None
@@ -45,6 +48,7 @@ class Forest:
     lines: tuple[ForestLine, ...]
     grouped: bool
     span: str | None
+    resolution: float | None
 
 
 _Numbers = tuple[Row | Standing, Config, Row | None]
@@ -53,7 +57,8 @@ _Numbers = tuple[Row | Standing, Config, Row | None]
 def forest_of_standings(table: Overall, apart: Mapping[str, Difference] | None = None) -> Forest:
     """Return a forest plot of methods over all cells of a block; apart: differences to mean-heads."""
     lines = [(s, s.config, None) for s in table.standings]
-    return _forest(lines, table.metric, table.reference, table.reason, apart=apart)
+    power = table.resolution
+    return _forest(lines, table.metric, table.reference, table.reason, apart=apart, power=power)
 
 
 def forest_of_board(board: Board, apart: Mapping[str, Difference] | None = None) -> Forest:
@@ -63,7 +68,8 @@ def forest_of_board(board: Board, apart: Mapping[str, Difference] | None = None)
         for row in board.rows
         if row.config.head is None and row.rank_reason != "superseded"
     ]
-    return _forest(lines, board.metric, board.reference, board.reason, apart=apart)
+    power = board.resolution
+    return _forest(lines, board.metric, board.reference, board.reason, apart=apart, power=power)
 
 
 def forest_of_cells(rows: Sequence[Row]) -> Forest:
@@ -79,6 +85,7 @@ def _forest(
     reason: str | None,
     band: bool = True,
     apart: Mapping[str, Difference] | None = None,
+    power: float | None = None,
 ) -> Forest:
     dots = [_dot(numbers, config) for numbers, config, _ in lines]
     led = [dot for (s, _, _), dot in zip(lines, dots, strict=True) if s.best] if band else []
@@ -101,6 +108,7 @@ def _forest(
         ),
         grouped=bool(led),
         span=charts.axis(span) if found else None,
+        resolution=power,
     )
 
 

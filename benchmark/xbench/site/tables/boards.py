@@ -78,6 +78,7 @@ class Board:
     rows: tuple[Row, ...]
     pairs: tuple[RankedPair, ...]
     reason: str | None
+    resolution: float | None
 
 
 def _rows(run: ListedRun) -> list[Row]:
@@ -220,6 +221,7 @@ def board_of(group: Sequence[Row], higher: bool) -> Board:
         tuple(ordered),
         ranking.pairs,
         ranking.reason,
+        ranking.resolution,
     )
 
 
