@@ -97,7 +97,7 @@ _HEAD = """# What isolation costs
 Made by `python perf/isolation.py`: methods that are not ours are isolated (docs/write-a-method.md), and this is what it
 costs as a share of the traced pass that such a method explains. CPU time on one thread. "Alone" is the isolation in a
 loop; "in a run" is the difference that it makes to a pass and a map of `mean-heads`, by turns, where the pass has
-driven out of the cache what is compared: about 1.5 ms a map, which only the smallest models notice.
+driven out of the cache what is compared: about 1.3 ms a map, which only the smallest models notice.
 
 | model and clip | CPU ms of a pass | alone | in a run |
 |---|---|---|---|"""

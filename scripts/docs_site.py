@@ -28,7 +28,8 @@ PROJECT = "project/"
 
 def repository_pages() -> list[str]:
     """Return the Markdown pages outside docs/ that the site shows, as paths in the repository."""
-    folders = ("", "tasks", "submissions", "leaderboard", "perf", "benchmark/xbench/demo/model")
+    models = [f"benchmark/xbench/demo/{name}" for name in ("model", "model-lm")]
+    folders = ("", "tasks", "submissions", "leaderboard", "perf", *models)
     return [
         posixpath.join(folder, file.name)
         for folder in folders

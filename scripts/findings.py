@@ -9,17 +9,21 @@ Reads `xbench.result/1` files only: no model, no store. Runs are those whose cli
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from scipy.stats import kendalltau
 
+from findings_architectures import WORDS as ARCHITECTURES
+from findings_architectures import architectures
+from findings_heads import WORDS as HEADS
+from findings_heads import heads
+from findings_languages import WORDS as OF_LANGUAGES
+from findings_languages import by_language
+from findings_runs import Run, interval, runs_of, table
 from findings_usefulness import WORDS as USEFULNESS
 from findings_usefulness import usefulness
-from real_clips import LANGUAGES
 from xbench.results import RunResult, load_results, short_labels
-from xbench.stats.comparison import Comparison, compare
 from xbench.stats.intervals import Estimate
 from xbench.stats.ranking import rank_agreement, rank_agreement_apart
 
@@ -37,93 +41,8 @@ SHOWN = (
     "diagonal",
 )
 # The reference's own estimator with masks of its own: what a second estimate scores, no rival.
-SECOND_ESTIMATES = {"spes", "spes-encoder"}
 INPUT = "spes-input"
-CLIPS = {f"real-speech-{track}" for track in LANGUAGES}
 SINK_REMEDIES = ("frame-divided", "frame-zscore", "sinks-dropped", "norm-chosen-heads")
-
-
-@dataclass(frozen=True)
-class Run:
-    """The results of one model on one set of clips, by label; single heads apart."""
-
-    model: str
-    clips: str
-    results: Mapping[str, RunResult]
-
-    @property
-    def any(self) -> RunResult:
-        """A result of the run, for what all of them share."""
-        return next(iter(self.results.values()))
-
-    @property
-    def name(self) -> str:
-        """The run as tables call it."""
-        return ", ".join(filter(None, (self.model, self.clips.removeprefix("real-speech-"))))
-
-    @property
-    def clusters(self) -> list[str]:
-        """The speaker of every clip."""
-        return self.any.utterances["cluster"]
-
-    def column(self, label: str, metric: str, reference: str | None = None) -> list[float | None]:
-        """Return the values of a method per utterance, against the encoder reference or this one."""
-        reference = self.results[label].score(metric, reference).reference
-        name = metric if reference is None else f"{metric}@{reference}"
-        return self.results[label].utterances[name]
-
-    def judged(self) -> list[str]:
-        """Return the methods that are judged: no controls, single heads, or what learned from the test clips."""
-        return [
-            label
-            for label, result in self.results.items()
-            if result.method.kind != "control"
-            and result.method.name not in SECOND_ESTIMATES
-            and "head" not in result.method.params
-            and not (result.method.fitted and result.method.fitted.split == "oracle")
-        ]
-
-    def compared(self, metric: str, labels: Sequence[str]) -> Comparison:
-        """Compare methods on the run's clips."""
-        score = self.results[labels[0]].score(metric)
-        return compare(
-            labels,
-            [self.column(label, metric) for label in labels],
-            self.clusters,
-            higher_is_better=score.direction == "higher",
-            seed=0,
-        )
-
-
-def runs_of(results: Iterable[RunResult]) -> list[Run]:
-    """Group results into runs, models and clips sorted by name."""
-    groups: dict[tuple[str, str], list[RunResult]] = {}
-    for result in results:
-        scored = result.status in ("complete", "partial")
-        if scored and result.task.dataset.name in CLIPS:
-            groups.setdefault((result.model.name, result.task.dataset.name), []).append(result)
-    return [
-        Run(*key, dict(zip(short_labels([r.method for r in own]), own, strict=True)))
-        for key, own in sorted(groups.items())
-    ]
-
-
-def interval(value: float | None, ci: Sequence[float] | None, digits: int = 2) -> str:
-    """Write a number with its interval."""
-    if value is None:
-        return "–"
-    shown = f"{value:.{digits}f}"
-    return shown if ci is None else f"{shown} [{ci[0]:.{digits}f}, {ci[1]:.{digits}f}]"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Write a Markdown table."""
-    return [
-        f"| {' | '.join(head)} |",
-        "|" + "---|" * len(head),
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-    ]
 
 
 def what(runs: Sequence[Run]) -> list[str]:
@@ -363,6 +282,7 @@ sinks out change in agreement per token; intervals hold for all pairs at once.""
 
 Compared are all methods without controls and single heads. "Told apart from": half the width of the median
 simultaneous interval, so a method closer to the first than this may well be as good.""",
+    "languages": OF_LANGUAGES,
     "references": """## Encoder frames or sound?
 
 On a few of the shortest English clips, each of another speaker, both references were estimated to a reliability
@@ -370,7 +290,9 @@ of 0.9; padding is not computed again under a mask of the spectrogram (`padding=
     "timing": """## (d) Agreement and word starts
 
 Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+    "heads": HEADS,
     "usefulness": USEFULNESS,
+    "architectures": ARCHITECTURES,
     "unknown": """## (e) How many masks real speech needs
 
 The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
@@ -391,19 +313,23 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
 }
 
 
-def page(every: Sequence[Run], demo: Sequence[RunResult]) -> str:
+def page(every: Sequence[Run], demo: Sequence[RunResult], sibling: Sequence[RunResult]) -> str:
     """Write the whole page."""
     parts = [_HEAD]
     runs = [run for run in every if len(run.any.references) == 1]
     both = [run for run in every if len(run.any.references) > 1]
+    cross, own = demo_run(demo), demo_run(sibling)
     for name, body in (
         ("what", what(every)),
         ("half", half(runs)),
         ("sinks", sinks(runs)),
-        ("leaders", [*leaders(runs), *agreement(runs, demo_run(demo))]),
+        ("leaders", [*leaders(runs), *agreement(runs, cross)]),
+        ("languages", by_language(runs)),
         *([("references", both_references(both))] if both else []),
+        ("heads", heads()),
         ("timing", timing(runs)),
         ("usefulness", usefulness()),
+        *([("architectures", architectures(cross, own))] if cross and own else []),
         ("unknown", []),
     ):
         parts += [_WORDS[name], "", *body]
@@ -416,12 +342,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "submissions")
     demo = ROOT / "submissions" / "demo-asr-en" / "xbench-tiny"
     parser.add_argument("--demo", type=Path, default=demo)
+    sibling = demo.with_name("xbench-tiny-lm")
+    parser.add_argument("--sibling", type=Path, default=sibling, help="the same clips, other model")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "findings.md")
     given = parser.parse_args()
     runs = runs_of(load_results(given.results))
     if not runs:
         raise SystemExit(f"{given.results} holds no results on clips called real-speech-...")
-    given.out.write_text(page(runs, load_results(given.demo)), "utf-8")
+    given.out.write_text(page(runs, load_results(given.demo), load_results(given.sibling)), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Make the results under submissions/: all methods on the demo suite and on real speech.
 
-    python scripts/make_submissions.py demo  [--out submissions] [--cache DIR] [--limit N] [--kinds KIND ...]
+    python scripts/make_submissions.py demo  [--model xbench-tiny] [--out submissions] [--cache DIR] [--kinds KIND ...]
+                                             [--tasks TASK ...] [--limit N]
     python scripts/make_submissions.py cross-model --shared ../shared [--out ...] [--cache DIR] [--kinds KIND ...]
 
 `cross-model` first transcribes every clip of the shared folder with each of its models. Clips with a WER (for
@@ -82,11 +83,15 @@ def methods(part: str, kinds: Sequence[str]) -> tuple[Call, ...]:
 
 
 def demo(
-    options: ExecutionOptions, limit: int | None, kinds: Sequence[str], tasks: Sequence[str]
+    options: ExecutionOptions,
+    model: str,
+    limit: int | None,
+    kinds: Sequence[str],
+    tasks: Sequence[str],
 ) -> None:
-    """Evaluate methods of these kinds on the demo tasks."""
+    """Evaluate methods of these kinds on the demo tasks with a packaged model."""
     spec = RunSpec(
-        model="xbench-tiny",
+        model=model,
         methods=methods("demo", kinds),
         tasks=tuple(tasks),
         metrics=tuple(Call(name) for name in DEMO_METRICS),
@@ -242,6 +247,8 @@ def main() -> None:
     """Read the command line and make one part."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("part", choices=("demo", "cross-model"))
+    models = ("xbench-tiny", "xbench-tiny-lm")
+    parser.add_argument("--model", default=models[0], choices=models, help="demo: this model")
     parser.add_argument("--out", default=str(ROOT / "submissions"))
     parser.add_argument("--cache")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
@@ -253,7 +260,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ExecutionOptions(output=arguments.out, cache=arguments.cache)
     if arguments.part == "demo":
-        demo(options, arguments.limit, arguments.kinds, arguments.tasks)
+        demo(options, arguments.model, arguments.limit, arguments.kinds, arguments.tasks)
     else:
         cross_model(options, arguments.shared, arguments.kinds)
 

@@ -2,8 +2,8 @@
 
 python scripts/method_pictures.py [NAME ...]     writes docs/images/methods/NAME.png
 
-The clip is packaged, the model is xbench-tiny, the task is translation into English. Methods that need other
-utterances or word times have no picture.
+The clip is packaged, the model is xbench-tiny (for methods that explain decoder-only models alone, its sibling), the
+task is translation into English. Methods that need other utterances or word times have no picture.
 """
 
 from __future__ import annotations
@@ -29,13 +29,19 @@ def example(name: str) -> Call:
     return Call.make(name, {p.name: required[p.name] for p in description.parameters if p.required})
 
 
+def model(name: str) -> str:
+    """Return the packaged model that the method can explain."""
+    both = "encoder-decoder" in registry.methods.get(name).kinds
+    return "xbench-tiny" if both else "xbench-tiny-lm"
+
+
 def main() -> None:
     """Draw the methods named on the command line, or all built-in ones."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     built_in = [e.name for e in registry.methods.entries() if e.distribution == "xbench"]
     for name in sys.argv[1:] or built_in:
         try:
-            drawn = explain(CLIP, "xbench-tiny", example(name), language="de", target_language="en")
+            drawn = explain(CLIP, model(name), example(name), language="de", target_language="en")
         except UsageError as reason:
             print(f"{name}: no picture: {reason}")
             continue

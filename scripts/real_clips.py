@@ -25,9 +25,13 @@ LANGUAGES = {
     "asr-en-input": {"en"},
     "asr-multi": {"ca", "de", "es", "fr", "it", "ja", "ko", "nl", "pt", "ru", "zh"},
     "st-to-en": {"ca", "de", "es", "fr", "it", "ja", "ko", "pt", "ru", "zh"},
+    "words-en": {"en"},
+    "words-multi": {"de", "es", "fr", "he", "it", "ja", "ko", "pt", "zh"},
+    "listening": {"ca", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pt", "ru", "zh"},
 }
 JOINED = ("en-digits-", "zh-words-", "he-yesno-")
 SHORTEST, LONGEST = 2.0, 15.0  # seconds
+WINDOW = 30.0  # seconds that Whisper hears
 # The first set names no speakers. These are the speakers of its clips, by the start of their ids, where several clips
 # or both sets have them; any other clip is a speaker of its own.
 SPEAKERS = {
@@ -36,13 +40,20 @@ SPEAKERS = {
     "en-librispeech-1995-": "librispeech-1995",
     "en-librispeech-237-": "librispeech-237",
     "zh-aishell3-SSB0005": "aishell3-SSB0005",
+    "zh-words-": "shtooka-yue-tan",
+    "he-yesno-": "openslr-1",
 }
 # What a manifest that is published keeps of a clip: enough to get it and to know that it is the same.
 PUBLISHED = ("id", "language", "cluster", "duration_s", "source", "licence", "sha256")
+TIMED = (*PUBLISHED, "alignment_source")
 
 
 def chosen(clips: Iterable[dict], track: str, most: int | None = None) -> list[dict]:
     """Return the clips of a track, sorted by id: the shortest of each speaker, and those with word times."""
+    if track.startswith("words-"):
+        own = (c for c in clips if c["language"] in LANGUAGES[track] and c.get("words"))
+        timed = sorted((c for c in own if c["duration_s"] <= WINDOW), key=lambda clip: clip["id"])
+        return timed[:most]
     usable = [
         clip
         for clip in clips
@@ -55,7 +66,13 @@ def chosen(clips: Iterable[dict], track: str, most: int | None = None) -> list[d
     for clip in sorted(usable, key=lambda clip: (clip["duration_s"], clip["id"])):
         shortest.setdefault(clip["cluster"], clip)
     timed = [clip for clip in usable if track == "asr-en" and clip.get("words")]
-    kept = {clip["id"]: clip for clip in [*timed, *in_turn(shortest.values())]}
+    own, others = (
+        in_turn(clip for clip in shortest.values() if (clip["language"] == "en") is english)
+        for english in (True, False)
+    )
+    turns = itertools.chain.from_iterable(zip(own, others, strict=False))
+    spoken = turns if track == "listening" else in_turn(shortest.values())
+    kept = {clip["id"]: clip for clip in [*timed, *spoken]}
     return sorted(itertools.islice(kept.values(), most), key=lambda clip: clip["id"])
 
 

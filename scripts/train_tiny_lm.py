@@ -1,11 +1,14 @@
 """Train the decoder-only sibling of xbench-tiny: audio as a prefix of a small language model, on the same speech.
 
 python scripts/make_demo_data.py corpus --out CACHE
-python scripts/train_tiny_lm.py --corpus CACHE --out FOLDER
+python scripts/train_tiny_lm.py --corpus CACHE --out FOLDER [--only-report]
 
-It has the architecture of Qwen2-Audio, much smaller, so xbench loads it as `qwen2_audio:FOLDER`. Each request
-("Transcribe the English speech ...") is one token of its tokenizer. Training is seeded and goes on where it stopped:
-after every so many steps everything is saved in OUT/training.pt, which a finished training removes.
+It has the architecture of Qwen2-Audio, much smaller, so xbench loads it as `qwen2_audio:FOLDER`. Its audio encoder is
+that of xbench-tiny and stays as it is, as speech LLMs begin with a trained encoder: so both models hear the same, and
+differ in how text reads it. Each request ("Transcribe the English speech ...") is one token of its tokenizer.
+
+Training is seeded and goes on where it stopped: after every so many steps everything is saved in OUT/training.pt, which
+a finished training removes. Then the model is measured, and its card written.
 """
 
 from __future__ import annotations
@@ -34,11 +37,14 @@ from transformers import (
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
 )
 
+import tiny_lm_report
 from demo_grammar import LANGUAGES
+from make_demo_data import DEMO
 from tiny_corpus import Corpus
-from train_tiny import IGNORED, LETTERS, Settings, batches, learning_rate, letter_loss
+from train_tiny import IGNORED, batches, learning_rate
 from xbench.models.families import qwen2_audio
 from xbench.models.family import Loaded
 
@@ -53,6 +59,16 @@ TEMPLATE = (
 WIDTH, HEADS, FEED_FORWARD = 128, 4, 512
 ENCODER_LAYERS, DECODER_LAYERS = 3, 3
 CURVE, STATE = "curve.json", "training.pt"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training depends on besides the corpus and the audio encoder."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
 
 
 def request(language: str, target: str | None) -> str:
@@ -127,6 +143,23 @@ def make_model(tokenizer: Any) -> Qwen2AudioForConditionalGeneration:
     return model
 
 
+def hear_as_xbench_tiny(model: Qwen2AudioForConditionalGeneration, folder: Path) -> None:
+    """Give a model the audio encoder of xbench-tiny, which is not trained further; its sinusoids go on to 30 s."""
+    tiny = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    weights = tiny.model.encoder.state_dict()
+    tower = model.model.audio_tower
+    weights["embed_positions.weight"] = sinusoids(*tower.embed_positions.weight.shape)
+    tower.load_state_dict(weights)
+    tower.requires_grad_(False)
+
+
+def sinusoids(positions: int, width: int) -> Tensor:
+    """Return Whisper's fixed positions [position, width]: sines, then cosines, of wave lengths up to 10,000 turns."""
+    rates = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2 - 1))
+    angles = torch.arange(positions)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
 def rows_of(corpus: Corpus, tokenizer: Any) -> list[list[tuple[int, list[int]]]]:
     """Return, for every clip, the request and the text with end-of-text of each of its tasks, as tokens."""
     known = {task: tokenizer.convert_tokens_to_ids(text) for task, text in requests().items()}
@@ -152,10 +185,9 @@ def rows_of(corpus: Corpus, tokenizer: Any) -> list[list[tuple[int, list[int]]]]
 
 @dataclass(frozen=True)
 class Learner:
-    """A model in training, with the spelling head that is dropped afterwards."""
+    """A model in training, and what it is trained on."""
 
     model: Qwen2AudioForConditionalGeneration
-    head: nn.Linear
     tokenizer: Any
     corpus: Corpus
     rows: list[list[tuple[int, list[int]]]]
@@ -167,54 +199,63 @@ class Learner:
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is trained."""
-        every = [*self.model.parameters(), *self.head.parameters()]
-        return [parameter for parameter in every if parameter.requires_grad]
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def losses(self, group: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the text loss and the letter loss of a batch, each clip as long as itself."""
-        embedded, hidden = zip(*(self._heard(int(index)) for index in group), strict=True)
-        owners = [owner for owner, index in enumerate(group) for _ in self.rows[index]]
-        tasks = [task for index in group for task in self.rows[index]]
-        inputs, labels = self._sequences([embedded[owner] for owner in owners], tasks)
+    def loss(self, group: np.ndarray) -> Tensor:
+        """Return the cross entropy of the text of a batch, each clip as long as itself."""
+        read = [self._sequence(self._heard(int(index)), self.rows[index]) for index in group]
+        inputs, labels, positions, tasks = (
+            nn.utils.rnn.pad_sequence(list(part), batch_first=True, padding_value=IGNORED)
+            for part in zip(*read, strict=True)
+        )
         states = self.model.model.language_model(
-            inputs_embeds=inputs, use_cache=False
+            inputs_embeds=inputs,
+            attention_mask=visible(tasks),
+            position_ids=positions.clamp_min(0),
+            use_cache=False,
         ).last_hidden_state
         logits = self.model.lm_head(states[labels != IGNORED])
-        text = functional.cross_entropy(logits.float(), labels[labels != IGNORED])
-        lengths = torch.tensor([len(one) for one in hidden])
-        transcripts = [self.corpus.facts[index]["transcript"] for index in group]
-        padded = nn.utils.rnn.pad_sequence(list(hidden), batch_first=True)
-        return text, letter_loss(self.head, padded, lengths, transcripts)
+        return functional.cross_entropy(logits, labels[labels != IGNORED])
 
-    def _heard(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return what stands at the audio positions of a clip, and the encoder frames behind it."""
+    def _heard(self, index: int) -> Tensor:
+        """Return what stands at the audio positions of a clip."""
         first, last = self.corpus.offsets[index], self.corpus.offsets[index + 1]
         mel = torch.from_numpy(self.corpus.mel[first:last].astype(np.float32))
-        frames = qwen2_audio.encoder_frames(self.loaded, mel[None])
-        return qwen2_audio.joined(self.loaded, frames)[0], frames[0]
+        with torch.no_grad():
+            frames = qwen2_audio.encoder_frames(self.loaded, mel[None])
+        return qwen2_audio.joined(self.loaded, frames)[0]
 
-    def _sequences(
-        self, audio: list[Tensor], tasks: list[tuple[int, list[int]]]
-    ) -> tuple[Tensor, Tensor]:
-        """Return embeddings of prompt and text, padded at the end, and labels of the text."""
+    def _sequence(
+        self, heard: Tensor, tasks: list[tuple[int, list[int]]]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return embeddings, labels, positions and tasks of a clip: its audio once, then request and text of each task.
+
+        Every task goes on where the audio ends; 0 is the task of what all of them see.
+        """
         embed = self.model.get_input_embeddings()
         begin, _, end = self.tokenizer.convert_tokens_to_ids(list(SLOT))
-        before = embed(torch.tensor([self.tokenizer.bos_token_id, begin]))
-        inputs, labels = [], []
-        for heard, (asked, text) in zip(audio, tasks, strict=True):
-            after = embed(torch.tensor([end, asked, *text[:-1]]))
-            inputs.append(torch.cat([before, heard, after]))
-            silent = torch.full((len(before) + len(heard) + 1,), IGNORED)
-            labels.append(torch.cat([silent, torch.tensor(text)]))
-        return (
-            nn.utils.rnn.pad_sequence(inputs, batch_first=True),
-            nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED),
-        )
+        opening = embed(torch.tensor([self.tokenizer.bos_token_id, begin]))
+        inputs = [opening, heard, embed(torch.tensor([end]))]
+        shared = len(opening) + len(heard) + 1
+        labels, owners = [torch.full((shared,), IGNORED)], [torch.zeros(shared, dtype=torch.long)]
+        positions = [torch.arange(shared)]
+        for number, (asked, text) in enumerate(tasks, 1):
+            inputs.append(embed(torch.tensor([asked, *text[:-1]])))
+            labels.append(torch.tensor(text))
+            owners.append(torch.full((len(text),), number))
+            positions.append(torch.arange(shared, shared + len(text)))
+        return torch.cat(inputs), torch.cat(labels), torch.cat(positions), torch.cat(owners)
+
+
+def visible(tasks: Tensor) -> Tensor:
+    """Return which position sees which [clip, 1, position, position]: what lies before it, of all tasks or its own."""
+    shared, same = tasks[:, None, :] == 0, tasks[:, :, None] == tasks[:, None, :]
+    return ((shared | same).tril())[:, None]
 
 
 @dataclass
 class Progress:
-    """How far a training is: steps made, and the losses of every epoch so far."""
+    """How far a training is: steps made, and the losses so far."""
 
     step: int
     curve: list[dict[str, float]]
@@ -234,16 +275,15 @@ def train(learner: Learner, settings: Settings, out: Path, every: int) -> None:
         for group in groups:
             for options in optimiser.param_groups:
                 options["lr"] = learning_rate(progress.step, steps, settings.learning_rate)
-            text, letters = learner.losses(group)
+            loss = learner.loss(group)
             optimiser.zero_grad(set_to_none=True)
-            (text + settings.ctc_weight * letters).backward()
+            loss.backward()
             nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
             optimiser.step()
             progress.step += 1
-            recent.append((text.item(), letters.item()))
+            recent.append(loss.item())
             if progress.step % every == 0 or progress.step == steps:
-                text_loss, ctc_loss = np.mean(recent, axis=0).tolist()
-                point = {"step": progress.step, "text_loss": text_loss, "ctc_loss": ctc_loss}
+                point = {"step": progress.step, "text_loss": float(np.mean(recent))}
                 progress.curve.append(point)
                 recent = []
                 keep(learner, optimiser, settings, progress, out)
@@ -265,7 +305,6 @@ def keep(
     """Save all that going on needs; the file is whole or the one before it."""
     state = {
         "model": learner.model.state_dict(),
-        "head": learner.head.state_dict(),
         "optimiser": optimiser.state_dict(),
         "settings": asdict(settings),
         "progress": asdict(progress),
@@ -287,7 +326,6 @@ def resumed(
             "those, or another --out"
         )
     learner.model.load_state_dict(state["model"])
-    learner.head.load_state_dict(state["head"])
     optimiser.load_state_dict(state["optimiser"])
     return Progress(**state["progress"])
 
@@ -303,28 +341,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--ctc-weight", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--demo", type=Path, default=DEMO, help="folder with the packaged clips")
+    parser.add_argument("--only-report", action="store_true", help="measure the model in --out")
+    parser.add_argument("--report-clips", type=int, default=200, help="most clips of a set")
     parser.add_argument("--save-every", type=int, default=50, help="steps between two saved states")
     options = parser.parse_args()
     if not (options.corpus / "train.npz").is_file():
         sys.exit(
             f"train_tiny_lm: {options.corpus}/train.npz is missing: run make_demo_data.py first"
         )
-    settings = Settings(
-        options.epochs, options.batch_size, options.learning_rate, options.ctc_weight, options.seed
+    settings = Settings(options.epochs, options.batch_size, options.learning_rate, options.seed)
+    if not options.only_report:
+        train_anew(options, settings)
+    card = tiny_lm_report.report(
+        options.out, options.corpus, options.demo, asdict(settings), options.report_clips
     )
+    (options.out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    print(card)
+
+
+def train_anew(options: argparse.Namespace, settings: Settings) -> None:
+    """Make tokenizer and model of the corpus, and train, going on where a training of these settings stopped."""
     options.out.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(options.corpus, "train")
     texts = [fact[kind] for fact in corpus.facts for kind in ("transcript", "translation_en")]
     tokenizer = write_processor(texts, options.out)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(settings.seed)
     model = make_model(tokenizer)
-    head = nn.Linear(WIDTH, len(LETTERS) + 1)
-    learner = Learner(model, head, tokenizer, corpus, rows_of(corpus, tokenizer))
+    hear_as_xbench_tiny(model, options.demo / "model")
+    learner = Learner(model, tokenizer, corpus, rows_of(corpus, tokenizer))
     train(learner, settings, options.out, options.save_every)
 
 

@@ -14,6 +14,7 @@ from xbench.data.manifest import read_manifest
 from xbench.errors import UsageError
 from xbench.runner.heads import halves, heads_plan, write_alignment_heads
 from xbench.spec import RunSpec
+from xbench.testing.small import write_small
 
 
 @pytest.fixture
@@ -41,6 +42,16 @@ def clips(tmp_path: Path) -> Path:
 
 def asked(folder: Path, clips: Path, *more: str) -> list[str]:
     return ["heads", f"whisper:{folder}", "--data", str(clips), "--masks", "12", *more]
+
+
+def test_heads_of_a_decoder_only_model_are_those_of_its_language_model(
+    run: Run, clips: Path, tmp_path: Path
+) -> None:
+    folder = write_small("qwen3_asr", tmp_path / "model")
+    done = run("heads", f"qwen3_asr:{folder}", "--data", str(clips), "--masks", "12", "--json")
+    assert done.code == 0, done.err
+    ranked = {(head["layer"], head["head"]) for head in json.loads(done.out)["heads"]}
+    assert ranked == {(layer, head) for layer in range(2) for head in range(4)}
 
 
 def test_heads_are_ranked_and_a_set_is_chosen_on_other_clips(

@@ -71,17 +71,31 @@ def test_words_are_the_transcript_in_order_and_in_time(split: str) -> None:
         assert len(samples) / 16_000 == pytest.approx(durations[utterance.id], abs=0.01)
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Any:
-    return load_model("xbench-tiny", device="cpu")
+@pytest.fixture(scope="module", params=["xbench-tiny", "xbench-tiny-lm"])
+def tiny(request: pytest.FixtureRequest) -> Any:
+    return load_model(request.param, device="cpu")
 
 
 def test_it_loads_by_name_and_knows_what_it_cannot_do(tiny: Any) -> None:
-    assert tiny.info.name == "xbench-tiny"
+    assert tiny.info.name in ("xbench-tiny", "xbench-tiny-lm")
     for language in LANGUAGES:
         tiny.check_language(language, None)
-    with pytest.raises(Exception, match="does not know the language 'es'"):
-        tiny.check_language("es", None)
+    with pytest.raises(Exception, match="does not know the language 'pl'"):
+        tiny.check_language("pl", None)
+
+
+def test_both_models_are_small_files_and_hear_the_same() -> None:
+    """The sibling has the trained audio encoder of xbench-tiny, so that only what reads it differs."""
+    whisper, prefix = (
+        load_model(name, device="cpu").network  # type: ignore[attr-defined]
+        for name in ("xbench-tiny", "xbench-tiny-lm")
+    )
+    theirs = prefix.model.audio_tower.state_dict()
+    for name, weight in whisper.model.encoder.state_dict().items():
+        torch.testing.assert_close(theirs[name][: len(weight)], weight, rtol=0, atol=1e-3)
+    for folder in ("model", "model-lm"):
+        weights = demo_manifest("test").parent / folder / "model.safetensors"
+        assert weights.stat().st_size <= 4_000_000
 
 
 def hypotheses(

@@ -134,6 +134,12 @@ def test_a_command_imports_only_what_it_works_with(
     assert loaded_after(code, not_needed) == []
 
 
+def test_who_lets_other_processes_compute_imports_nothing_that_loads_models() -> None:
+    """Those that compute import it, each for itself, while the cluster starts."""
+    code = "import xbench.runner.evaluate, xbench.runner.execute"
+    assert loaded_after(code, ("transformers", "xbench.runner.worker")) == []
+
+
 def test_showing_a_task_reads_no_other_task(monkeypatch: pytest.MonkeyPatch) -> None:
     from xbench.cli import listing
     from xbench.tasks import reading, strict_yaml

@@ -258,11 +258,11 @@ def test_memory_that_runs_out_is_no_damage(store: Store, monkeypatch: pytest.Mon
     key = Key("map", {"of": "memory"})
     store.put(key, {"values": np.ones(3)}, {})
 
-    def refuse(path: Path) -> bytes:
-        raise OSError(errno.ENOMEM, "Cannot allocate memory", str(path))
+    def refuse(path: str) -> bytes:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory", path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refuse)
+        patch.setattr(store_module, "_content", refuse)
         with pytest.raises(OSError, match="Cannot allocate memory"):
             store.get(key)
     assert store.get(key) is not None
@@ -302,11 +302,11 @@ def test_facts_with_numbers_as_keys_are_no_damage(store: Store) -> None:
 def test_a_store_that_may_not_be_read_is_told(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def refuse(path: str) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
     store.put(key(), ARRAYS, FACTS)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(store_module, "_content", refuse)
     with pytest.raises(EnvironmentProblem, match=r"cannot read .*: Permission denied; choose"):
         store.get(key())
 

@@ -33,6 +33,7 @@ def test_the_wheel_holds_tasks_model_and_audio(wheel: Path) -> None:
         "xbench/_leaderboard/assets/site.css",
         "xbench/_methods/mean-heads.md",
         "xbench/demo/model/model.safetensors",
+        "xbench/demo/model-lm/model.safetensors",
         "xbench/demo/test.jsonl",
         "xbench/schemas/result.schema.json",
         "xbench/models/families/whisper.yaml",

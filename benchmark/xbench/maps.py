@@ -52,9 +52,12 @@ class Layout:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridMap:
     """A map on the encoder grid, all generated rows: values [token, frame].
+
+    Nobody writes into its values once it is made. Two are equal if they are the same object, so what was computed of
+    one can be kept.
 
     It holds nothing that a method declares of itself, so no declaration can move a score.
 

@@ -178,12 +178,16 @@ class TaskSpec:
 
         Whether two results can be compared is decided by what the hash is made of (`submissions/README.md`).
         """
-        fields = asdict(self)
-        return content_hash({k: v for k, v in fields.items() if k not in ("title", "licence")})
+        return content_hash(self._hashed(asdict(self)))
 
     def is_of(self, hash_: str) -> bool:
         """Say whether a hash is that of this task: today's, or the one of older files, over title and licence too."""
-        return hash_ in (self.hash, content_hash(asdict(self)))
+        fields = asdict(self)
+        return hash_ == content_hash(self._hashed(fields)) or hash_ == content_hash(fields)
+
+    @staticmethod
+    def _hashed(fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if name not in ("title", "licence")}
 
 
 @dataclass(frozen=True)

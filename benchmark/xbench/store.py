@@ -19,6 +19,7 @@ import math
 import os
 import re
 import shutil
+import struct
 import tempfile
 import time
 import warnings
@@ -84,10 +85,14 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def _paths(self, key: Key) -> tuple[Path, Path]:
+    def _stem(self, key: Key) -> str:
+        """Return the path of both files without their endings."""
         digest = key.digest
-        base = f"{self.folder}/{key.kind}/{digest[:2]}/{digest}"
-        return Path(f"{base}.npz"), Path(f"{base}.json")
+        return f"{self.folder}/{key.kind}/{digest[:2]}/{digest}"
+
+    def _paths(self, key: Key) -> tuple[Path, Path]:
+        stem = self._stem(key)
+        return Path(f"{stem}.npz"), Path(f"{stem}.json")
 
     def has(self, key: Key) -> bool:
         """Return whether the artefact is there, without reading its arrays."""
@@ -99,16 +104,17 @@ class Store:
 
         Raises EnvironmentProblem when the store may not be read.
         """
-        arrays_path, facts_path = self._paths(key)
+        stem = self._stem(key)
         with _readable(self.folder):
             try:
-                return _read(arrays_path, facts_path, key)
+                return _read(stem, key)
             except _Damaged:
+                arrays_path, facts_path = self._paths(key)
                 if not facts_path.exists():
                     return None
                 # Another process may have replaced one of the two files in between.
                 try:
-                    return _read(arrays_path, facts_path, key)
+                    return _read(stem, key)
                 except _Damaged as problem:
                     warnings.warn(f"cache: {problem}; it is made again", stacklevel=2)
         for path in (facts_path, arrays_path):
@@ -210,7 +216,7 @@ class Store:
         problems = []
         for facts_path in self._records():
             try:
-                _read(facts_path.with_suffix(".npz"), facts_path)
+                _read(str(facts_path.with_suffix("")))
             except _Damaged as problem:
                 problems.append(str(problem))
         return problems
@@ -262,36 +268,43 @@ def _readable(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _read(arrays_path: Path, facts_path: Path, key: Key | None = None) -> Artefact:
+def _read(stem: str, key: Key | None = None) -> Artefact:
     """Read one artefact and hold it against its checksums and the key that names its files.
 
-    key: that key, where it is known; otherwise its hash alone is.
+    stem: the path of both files without their endings. key: that key, where it is known; otherwise its hash alone is.
     """
     try:
-        return _sound(arrays_path, facts_path, key)
+        return _sound(stem, key)
     except (PermissionError, MemoryError):
         raise
     # Damage takes every form; whatever it is, the artefact is made again.
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno == errno.ENOMEM:
             raise  # no fault of the file
-        name = f"{facts_path.parent.parent.name}/{facts_path.stem[:12]}"
+        path = Path(stem)
+        name = f"{path.parent.parent.name}/{path.name[:12]}"
         known = isinstance(problem, _Damaged)
         what = str(problem) if known else f"is unreadable ({type(problem).__name__})"
         raise _Damaged(f"{name} {what}") from None
 
 
-def _sound(arrays_path: Path, facts_path: Path, key: Key | None) -> Artefact:
-    stored = facts_path.read_bytes()
+def _content(path: str) -> bytes:
+    # Scoring reads tens of thousands of small files: Path.read_bytes takes twice as long.
+    with io.FileIO(path) as file:
+        return file.readall()
+
+
+def _sound(stem: str, key: Key | None) -> Artefact:
+    stored = _content(f"{stem}.json")
     record = json.loads(stored)
-    payload = arrays_path.read_bytes()
+    payload = _content(f"{stem}.npz")
     ingredients, sha256, facts = (record[name] for name in ("ingredients", "sha256", "facts"))
     if record.keys() != _OLD_RECORD:
         check = record.pop("check")
         if record.keys() != _OLD_RECORD or not _as_written(stored, check, record):
             raise _Damaged("has a wrong checksum of its facts")
     is_asked_for = key is not None and f'"ingredients":{key.text}'.encode() in stored
-    if not is_asked_for and content_hash(ingredients) != facts_path.stem:
+    if not is_asked_for and content_hash(ingredients) != Path(stem).name:
         raise _Damaged("is another artefact than its name says")
     if hashlib.sha256(payload).hexdigest() != sha256:
         raise _Damaged("has a wrong checksum")
@@ -315,7 +328,7 @@ def _arrays(payload: bytes) -> dict[str, np.ndarray]:
         return arrays
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         for entry in archive.infolist():
-            content = archive.read(entry)
+            content = _entry(payload, entry)
             start = (
                 len(_MAGIC) + 2 + int.from_bytes(content[len(_MAGIC) : len(_MAGIC) + 2], "little")
             )
@@ -327,6 +340,19 @@ def _arrays(payload: bytes) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _entry(payload: bytes, entry: zipfile.ZipInfo) -> bytes:
+    """Return an entry as it lies in the archive, which takes a third of the time of `ZipFile.read`.
+
+    What that checks besides is checked already: the checksum of the whole archive.
+    """
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("a compressed array")
+    name, extra = _LENGTHS.unpack_from(payload, entry.header_offset + 26)
+    start = entry.header_offset + 30 + name + extra
+    return payload[start : start + entry.file_size]
+
+
+_LENGTHS = struct.Struct("<HH")  # of the name and of what follows it, in the header of an entry
 _MAGIC = np.lib.format.magic(1, 0)
 _NO_ARRAYS = b"PK\x05\x06" + bytes(18)  # an archive of nothing
 

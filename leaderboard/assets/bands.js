@@ -2,12 +2,15 @@
 "use strict";
 XB.bands = (function () {
 const { el } = XB;
-const bytes = (text) => (Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const decoded = new Map();
 const levels = (thing) => {
   if (!decoded.has(thing)) decoded.set(thing, bytes(thing.data));
   return decoded.get(thing);
 };
+
+// A map's values came with the page, or lie in a file of their own.
+const whole = async (map) => { if (map?.file) { Object.assign(map, await XB.load(...map.file)); delete map.file; } };
 
 // What a token's relevance is at a frame, and its part of the scale: its own, or that of the whole map.
 const valueAt = (map, t, f) => map.min[t] + (map.max[t] - map.min[t]) * levels(map)[t * map.shape[1] + f] / 255;
@@ -49,21 +52,23 @@ function paint(canvas, width, height, pixel) {
   for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) pixel(image.data, 4 * (y * width + x), x, y);
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
-const colour = (colours, data, at, level) => {
-  data[at] = colours[3 * level];
-  data[at + 1] = colours[3 * level + 1];
-  data[at + 2] = colours[3 * level + 2];
-  data[at + 3] = 255;
-};
+// Paint levels of 0 to 255 in the colours of a palette.
+function shade(canvas, width, height, palette, level) {
+  const colours = ramp(palette);
+  paint(canvas, width, height, (pixels, at, x, y) => {
+    const from = 3 * level(x, y);
+    for (let c = 0; c < 3; c++) pixels[at + c] = colours[from + c];
+    pixels[at + 3] = 255;
+  });
+}
 
 const track = (name, kind, ...content) => el("figure", { class: "track " + kind }, el("figcaption", null, ...name), el("div", { class: "lane" }, ...content));
 const canvas = (kind, text) => el("canvas", { class: kind, role: "img", "aria-label": text });
 const tall = (one, map) => one.style.setProperty("--rows", map.shape[0]);
 
 function band(one, map, palette, scale) {
-  const colours = ramp(palette);
   const lines = Array.from({ length: map.shape[0] }, (_, t) => scaled(map, t, scale));
-  paint(one, map.shape[1], map.shape[0], (pixels, at, x, y) => colour(colours, pixels, at, lines[y][x]));
+  shade(one, map.shape[1], map.shape[0], palette, (x, y) => lines[y][x]);
   tall(one, map);
 }
 // One map minus another on their scales: orange where the first is larger, blue where the second is.
@@ -78,5 +83,5 @@ function gap(one, a, b, scale) {
   tall(one, a);
 }
 
-return { bytes, levels, valueAt, scaled, STOPS, ramp, paint, colour, canvas, track, band, gap };
+return { bytes, levels, valueAt, scaled, STOPS, paint, shade, canvas, track, band, gap, whole };
 })();

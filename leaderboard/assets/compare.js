@@ -95,19 +95,19 @@ function plot(lines, a, b) {
     svg("g", { class: "d-" + outcome },
       ...(low === null ? [] : [svg("line", { x1: percent(low), x2: percent(high), y1: "50%", y2: "50%" })]),
       svg("circle", { cx: percent(difference), cy: "50%", r: 5 })));
-  const words = { better: "better", worse: "worse", tied: "not distinguished", undecided: "undecided" };
+  const word = (outcome) => (outcome === "tied" ? "not distinguished" : outcome);
   const caption = `Paired differences, ${configs.get(a).label} minus ${configs.get(b).label}, largest first`;
   return el("div", { class: "scroll", role: "region", "aria-label": `Paired differences, ${lines[0].metric} ${lines[0].reference ?? ""}`, tabindex: 0 },
     el("table", { class: "forest pairs" }, el("caption", null, caption),
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
         el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
-        el("th", { scope: "col", class: "n" }, "Difference ", el("small", null, "[95 %]")), el("th", { scope: "col", class: "n wide" }, "p, adjusted"),
+        el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")), el("th", { scope: "col", class: "n wide" }, "p, adjusted"),
         el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
-        el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, words[line.outcome])),
+        el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),
         el("td", { class: "n wide" }, line.p === null ? "–" : line.p < 0.001 ? "< 0.001" : number(line.p, 3)),
-        el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, words[line.outcome]))))));
+        el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, word(line.outcome)))))));
 }
 
 function scatter(points, a, b, what) {
@@ -167,16 +167,17 @@ const heading = (metric, reference) => el("h2", null, el("bdi", null, metric), .
 
 // One utterance under both methods: the maps, and where they differ.
 function examples(a, b, current) {
-  const both = names.examples.filter(({ maps }) => Object.hasOwn(maps, a) && Object.hasOwn(maps, b));
+  const both = names.examples.filter(({ maps }) => maps[a] && maps[b]);
   if (!both.length) return;
   const box = el("select", null, ...both.map(({ id, title }) => el("option", { value: id }, title)));
   const place = el("div");
   const draw = async () => {
     const { id, maps, title } = both[box.selectedIndex];
     const bundle = await XB.load("ex/" + id);
-    if (!current() || box.value !== id || !bundle) return;
+    const { canvas, track, band, gap, whole } = XB.bands;
     const [x, y] = [a, b].map((slug) => bundle.maps.find((map) => map.id === maps[slug]));
-    const { canvas, track, band, gap } = XB.bands;
+    await Promise.all([x, y].map(whole));
+    if (!current() || box.value !== id) return;
     const said = (map) => Object.entries(map.scores).map(([name, value]) => `${name} ${number(value)}`).join(", ");
     const tracks = [x, y].map((map) => {
       const one = canvas("band", `Relevance by ${map.label} in ${title}: tokens downwards, time to the right`);

@@ -26,12 +26,13 @@ const [metric, reference] = [col("metric"), col("reference")];
 const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "@" + reference(i)}`;
 
 // -- columns
-// key: what is sorted. cell: what is shown. down: largest first at the first click. csv: name in results.csv.
+// key: what is sorted. cell: what is shown. down: largest first at the first click. The page says label and hint.
 const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
 const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
 const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
 const [rank, rankLow, rankHigh, rankReason] = ["rank", "rank_low", "rank_high", "rank_reason"].map(col);
 const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
+const checked = perRun("checked");
 const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
 const bdi = (text) => el("bdi", null, text === null ? "none" : text);
 const none = (why) => {
@@ -39,41 +40,44 @@ const none = (why) => {
   return [el("abbr", { class: "none", title: said }, "–"), el("span", { class: "vh" }, ` (${said})`)];
 };
 const COLUMNS = new Map(Object.entries({
-  config: { label: "Method", key: (i) => config(i).label, hint: "With the parameters that differ from its defaults" },
-  value: { label: "Score", key: value, n: true, down: true },
-  rank: { label: "Rank", key: rank, n: true },
-  skill: { label: "Skill", ...numeric(col("skill"), 2) },
-  model: { label: "Model", ...plain((i) => model(i).title) },
-  task: { label: "Task", ...plain((i) => task(i).title) },
-  metric: { label: "Metric", ...plain(metric) },
-  reference: { label: "Reference", ...plain(reference), hint: "The map that agreement is measured against" },
-  position: { label: "Position", n: true, hint: "Place in this view, no rank" },
-  floor: { label: "Floor", ...numeric(col("floor"), 2) },
-  ceiling: { label: "Ceiling", ...numeric(col("ceiling"), 2) },
-  n: { label: "n", ...numeric(n, 0), hint: "Utterances with a score" },
-  seconds: { label: "Cost", key: seconds, n: true, cell: (i) => cost(seconds(i)), hint: "Seconds per second of audio, on the device of the run" },
-  date: { label: "Date", key: date, down: true },
-  family: { label: "Family", ...plain((i) => config(i).family) },
-  dataset: { label: "Dataset", ...plain((i) => task(i).dataset) },
-  clusters: { label: "Clusters", ...numeric(clusters, 0), hint: "Speakers or talks behind the interval" },
-  disattenuated: { label: "Disattenuated", ...numeric(col("disattenuated"), 2), hint: "Mean score / mean ceiling" },
-  passes: { label: "Passes", key: passes, n: true, cell: (i) => cost(passes(i)), hint: "Forward and backward passes per utterance" },
-  memory: { label: "Memory, MB", ...numeric(memory, 0) },
-  device: { label: "Device", ...plain(perRun("device")) },
-  status: { label: "Status", ...plain(perRun("status")) },
-  reason: { label: "Why missing", ...plain(reason) },
-  row: { label: "Row", key: rowName },
+  config: { key: (i) => config(i).label },
+  value: { key: value, n: true, down: true },
+  rank: { key: rank, n: true },
+  skill: numeric(col("skill"), 2),
+  model: plain((i) => model(i).title),
+  task: plain((i) => task(i).title),
+  metric: plain(metric),
+  reference: plain(reference),
+  position: { n: true },
+  floor: numeric(col("floor"), 2),
+  ceiling: numeric(col("ceiling"), 2),
+  n: numeric(n, 0),
+  seconds: { key: seconds, n: true, cell: (i) => cost(seconds(i)) },
+  date: { key: date, down: true },
+  family: plain((i) => config(i).family),
+  dataset: plain((i) => task(i).dataset),
+  clusters: numeric(clusters, 0),
+  disattenuated: numeric(col("disattenuated"), 2),
+  passes: { key: passes, n: true, cell: (i) => cost(passes(i)) },
+  memory: numeric(memory, 0),
+  device: plain(perRun("device")),
+  status: plain(perRun("status")),
+  checked: plain(checked),
+  reason: plain(reason),
+  row: { key: rowName },
 }));
-COLUMNS.get("rank").down = COLUMNS.get("seconds").down = false;
+const chooser = document.getElementById("columns");
+for (const { value: name, parentElement: { textContent, title } } of chooser.querySelectorAll("input")) {
+  Object.assign(COLUMNS.get(name), { label: textContent.trim(), hint: title || null });
+}
 const DEFAULT = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.col);
-const SORTABLE = new Set([...COLUMNS.keys()].filter((name) => name !== "position"));
 
 function cell(name, i, position) {
   const column = COLUMNS.get(name);
   if (name === "config") {
     const c = config(i);
     const link = el("a", { class: "cfg", href: `methods/${c.page}.html` }, el("i", { class: "m m-" + c.family }), bdi(c.label));
-    return el("th", { scope: "row" }, tick(slugOf(i), c.label), link);
+    return el("th", { scope: "row" }, tick(slugOf(i), c.label), link, ...(checked(i) === "self-reported" ? [] : [" ", el("small", { class: "tag" }, checked(i))]));
   }
   const td = el("td", column.n ? { class: "n" } : null);
   if (name === "value") {
@@ -106,7 +110,7 @@ let view = null;   // indices of the rows that pass the filters, in order
 function readState() {
   const given = XB.fragment.read();
   state = new Map(KEYS.filter((key) => given.get(key)).map((key) => [key, given.get(key)]));
-  if (!SORTABLE.has((state.get("sort") || "").replace(/^-/, ""))) state.delete("sort");
+  if (!COLUMNS.get((state.get("sort") || "").replace(/^-/, ""))?.key) state.delete("sort");
   for (const field of FIELDS) {
     const input = form.elements[field];
     if (!input) continue;
@@ -124,7 +128,7 @@ function change(changes, push = true) {
   for (const [key, text] of Object.entries(changes)) {
     if (text === "" || text === null) state.delete(key); else state.set(key, text);
   }
-  if (!("page" in changes) && !("tick" in changes)) state.delete("page");
+  if (!("page" in changes || "tick" in changes)) state.delete("page");
   XB.fragment.write(state, push);
   show();
 }
@@ -196,7 +200,7 @@ function select() {
 function head(shown) {
   return el("tr", null, ...shown.map((name) => {
     const { label, n: isNumber, hint } = COLUMNS.get(name);
-    const content = SORTABLE.has(name)
+    const content = COLUMNS.get(name).key
       ? el("button", { type: "button", "data-sort": name, title: hint }, label)
       : el("abbr", { title: hint, tabindex: 0 }, label);
     return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null }, content);
@@ -310,23 +314,17 @@ function ticks() {
 }
 
 // -- taking a view away
+const same = (name) => [name, COLUMNS.get(name).key];
 const CSV = [
-  ["row", rowName], ["method", (i) => config(i).method], ["config", (i) => config(i).label], ["family", (i) => config(i).family],
-  ["model", (i) => model(i).title], ["task", (i) => task(i).title], ["dataset", (i) => task(i).dataset], ["metric", metric], ["reference", reference],
-  ...["value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
-  ["status", perRun("status")], ["reason", reason], ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
+  same("row"), ["method", (i) => config(i).method], ...["config", "family", "model", "task", "dataset", "metric", "reference", "value"].map(same),
+  ...["low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
+  same("status"), same("checked"), same("reason"), ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
   ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
 ];
 const csv = () => [CSV.map(([name]) => name), ...view.map((i) => CSV.map(([, read]) => csvCell(read(i))))].map((line) => line.join(",") + "\n").join("");
 
-function written(name, i, position) {
-  if (name === "position") return String(position);
-  if (name === "value") return number(value(i), 3) + (low(i) === null ? "" : ` [${number(low(i))}, ${number(high(i))}]`);
-  if (name === "rank") return rank(i) === null ? "–" : rankLow(i) === rankHigh(i) ? String(rank(i)) : `${rank(i)} (${rankLow(i)}–${rankHigh(i)})`;
-  const content = COLUMNS.get(name).key(i);
-  const column = COLUMNS.get(name);
-  return content === null ? "–" : column.n ? column.cell(i) : content;
-}
+// As in its cell; what is missing is a dash without its reason.
+const written = (name, i, position) => (COLUMNS.get(name).n ? cell(name, i, position).textContent.replace(/^–.*/, "–") : COLUMNS.get(name).key(i) ?? "–");
 const lines = () => view.map((i, r) => columns().map((name) => written(name, i, r + 1)));
 const labels = () => columns().map((name) => COLUMNS.get(name).label);
 function markdown() {
@@ -341,14 +339,9 @@ function latex() {
 }
 
 const tools = document.getElementById("tools");
-const told = el("span", { role: "status", class: "told" });
-const tell = (text) => { told.textContent = text; };
-const chooser = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Columns"),
-  el("fieldset", null, el("legend", { class: "vh" }, "Columns to show"),
-    ...[...COLUMNS].filter(([name]) => name !== "config").map(([name, column]) =>
-      el("label", null, el("input", { type: "checkbox", value: name }), " ", column.label))));
+const { told, tell, link } = XB.teller();
 chooser.addEventListener("change", () => {
-  const wanted = [...chooser.querySelectorAll("input:checked")].map((box) => box.value);
+  const wanted = [...chooser.querySelectorAll("input:checked:enabled")].map((box) => box.value);
   const standard = DEFAULT.filter((name) => name !== "config").join();
   change({ cols: wanted.join() === standard ? "" : wanted.join() || "config", page: state.get("page") || "" });
 });
@@ -359,8 +352,9 @@ const choose = () => {
   const shown = columns();
   for (const box of chooser.querySelectorAll("input")) box.checked = shown.includes(box.value);
 };
-tools.append(compare, chooser,
-  button("Copy link", () => XB.copy(location.href, tell)),
+tools.prepend(compare);
+tools.append(
+  link,
   button("CSV", () => { XB.save(csv(), "xbench-view.csv", "text/csv"); tell(`${count(view.length, "row")} saved.`); }),
   button("Markdown", () => XB.copy(markdown(), tell)), button("LaTeX", () => XB.copy(latex(), tell)), told);
 

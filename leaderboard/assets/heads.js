@@ -27,15 +27,11 @@ for (const table of document.querySelectorAll("table[data-heads]")) {
       ArrowUp: [layer - 1, head], ArrowDown: [layer + 1, head], ArrowLeft: [layer, head - 1], ArrowRight: [layer, head + 1],
       Home: [event.ctrlKey ? 0 : layer, 0], End: [event.ctrlKey ? Infinity : layer, Infinity],
     };
-    if (!Object.hasOwn(moves, event.key) || event.altKey || event.metaKey) return;
+    if (!moves[event.key] || event.altKey || event.metaKey) return;
     event.preventDefault();
     go(...moves[event.key], true);
   });
-  table.addEventListener("focusin", (event) => {
-    cells.forEach((row, l) => { const h = row.indexOf(event.target); if (h >= 0) go(l, h, false); });
-    say();
-  });
-  table.addEventListener("click", (event) => {
-    cells.forEach((row, l) => { const h = row.indexOf(event.target.closest("td")); if (h >= 0) go(l, h, true); });
-  });
+  const at = (event, focus) => cells.forEach((row, l) => { const h = row.indexOf(event.target.closest("td")); if (h >= 0) go(l, h, focus); });
+  table.addEventListener("focusin", (event) => { at(event, false); say(); });
+  table.addEventListener("click", (event) => at(event, true));
 }

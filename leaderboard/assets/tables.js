@@ -41,13 +41,12 @@ tables.forEach((table, which) => {
       show(next);
     }, { class: "by", "aria-label": "Sort by " + name }));
   });
-  const told = el("span", { role: "status", class: "told" });
-  const tell = (text) => { told.textContent = text; };
+  const { told, tell, link } = XB.teller();
   const csv = () => [heads, ...[...body.rows].map((row) => [...row.cells])]
     .map((line) => line.filter((cell, i) => !heads[i].classList.contains("plot")).map((cell) => csvCell(said(cell))).join(",") + "\n").join("");
   table.parentElement.after(el("p", { class: "tools" },
     button("CSV", () => { XB.save(csv(), "xbench-table.csv", "text/csv"); tell("Saved."); }),
-    button("Copy link", () => XB.copy(location.href, tell)), told));
+    link, told));
   const restore = () => show(state());
   addEventListener("hashchange", restore);
   if (state()) restore();

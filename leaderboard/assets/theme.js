@@ -15,7 +15,6 @@ document.addEventListener("DOMContentLoaded", () => {
   const isDark = () => (page.dataset.theme ? page.dataset.theme === "dark" : dark.matches);
   const tell = () => button.setAttribute("aria-pressed", String(isDark()));
   tell();
-  button.setAttribute("aria-label", "Dark theme");
   button.addEventListener("click", () => {
     page.dataset.theme = isDark() ? "light" : "dark";
     try { localStorage.setItem("xb-theme", page.dataset.theme); } catch { /* as above */ }
@@ -26,6 +25,6 @@ document.addEventListener("DOMContentLoaded", () => {
 // The link of a section is also copied, where the browser allows it; in the address it stands in any case.
 document.addEventListener("click", ({ target }) => {
   const link = target.closest("a.here");
-  navigator.clipboard && link && navigator.clipboard.writeText(link.href).then(() => { link.textContent = "# copied"; }, () => {});
+  link && navigator.clipboard?.writeText(link.href).then(() => { link.textContent = "# copied"; }, () => {});
 });
 })();

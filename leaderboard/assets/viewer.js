@@ -1,8 +1,8 @@
 // One utterance to look into and listen to: spectrogram, the chosen token's relevance on it, one band per explanation.
 "use strict";
 (function () {
-const { el, number, save, csvCell, button } = XB;
-const { bytes, levels, valueAt, scaled, STOPS, ramp, paint, colour, canvas, track, band, gap } = XB.bands;
+const { el, svg, number, save, csvCell, button } = XB;
+const { bytes, levels, valueAt, scaled, STOPS, paint, shade, canvas, track, band, gap, whole } = XB.bands;
 const host = document.getElementById("viewer");
 const bundle = host && XB.get("ex/" + host.dataset.example);
 if (!bundle) return;
@@ -10,28 +10,28 @@ const audio = document.getElementById("audio");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const { tokens, spectrogram } = bundle;
 
-const maps = bundle.maps;
-const frames = maps.length ? maps[0].shape[1] : 0;
-const length = bundle.seconds || Math.max(frames * bundle.frame_seconds, (spectrogram?.shape[0] || 0) * bundle.melframe_seconds) || 1;
+const length = bundle.seconds || 1;
 const rank = { reference: 0, method: 1, control: 2 };
-const ordered = [...maps].sort((a, b) => rank[a.kind] - rank[b.kind]);
+const maps = bundle.maps.sort((a, b) => rank[a.kind] - rank[b.kind]);
+const mapOf = (id) => maps.find((map) => map.id === id);
+const within = (x, n) => Math.min(Math.max(x, 0), n - 1);
 
 // -- controls
-const option = (value, text) => el("option", { value }, text);
-const overlaid = el("select", { name: "over" }, ...ordered.map((map) => option(map.id, map.label)));
-const firstMethod = ordered.find((map) => map.kind === "method") || ordered[0];
-if (firstMethod) overlaid.value = firstMethod.id;
-const palette = el("select", { name: "colours" }, ...Object.keys(STOPS).map((name) => option(name, name)));
-const minus = el("select", { name: "minus" }, option("", "nothing"), ...ordered.map((map) => option(map.id, map.label)));
-const scale = el("select", { name: "scale" }, option("token", "per token"), option("map", "whole map"), option("ranks", "ranks within a token"));
-const zoom = el("select", { name: "zoom" }, ...[1, 2, 4, 8].map((x) => option(x, `${x} ×`)));
-const speed = el("select", { name: "speed" }, ...[1, 0.75, 0.5].map((x) => option(x, `${x} ×`)));
-const again = el("select", { name: "repeat" }, option("", "once"), option("on", "over and over"));
+const option = (value, text = value) => el("option", { value }, text);
+const select = (name, ...options) => el("select", { name }, ...options);
+const overlaid = select("over");
+const palette = select("colours", ...Object.keys(STOPS).map((name) => option(name)));
+const minus = select("minus", option("", "nothing"));
+const scale = select("scale", option("token", "per token"), option("map", "whole map"), option("ranks", "ranks within a token"));
+const path = select("path", option("shown"), option("hidden"));
+const zoom = select("zoom", ...[1, 2, 4, 8].map((x) => option(x, `${x} ×`)));
+const speed = select("speed", ...[1, 0.75, 0.5].map((x) => option(x, `${x} ×`)));
+const again = select("repeat", option("", "once"), option("on", "over and over"));
 const strength = el("input", { name: "strength", type: "range", min: 0, max: 100, value: 75 });
 const play = button("Play this segment");
 const label = (text, control) => el("label", null, text + " ", control);
 const controls = el("form", { class: "filters", "aria-label": "How to show the maps" },
-  label("Over the spectrogram", overlaid), label("Minus", minus), label("Strength", strength), label("Colours", palette), label("Scale", scale), label("Zoom", zoom), ...(audio ? [label("Speed", speed), label("Segment", again), play] : []));
+  label("Over the spectrogram", overlaid), label("Minus", minus), label("Strength", strength), label("Colours", palette), label("Scale", scale), label("Path", path), label("Zoom", zoom), ...(audio ? [label("Speed", speed), label("Segment", again), play] : []));
 controls.addEventListener("submit", (event) => event.preventDefault());
 
 // -- tokens
@@ -40,10 +40,10 @@ const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
 const chips = tokens.map((token, t) => button(el("bdi", null, shownText(token)), () => choose(t), { class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1 }));
 const strip = el("div", { class: "chips", role: "group", "aria-label": "Tokens of the hypothesis; arrow keys move" }, ...chips);
 strip.addEventListener("keydown", (event) => {
-  const next = new Map([["ArrowRight", chosen + 1], ["ArrowLeft", chosen - 1], ["Home", 0], ["End", tokens.length - 1]]).get(event.key);
+  const next = { ArrowRight: chosen + 1, ArrowLeft: chosen - 1, Home: 0, End: tokens.length - 1 }[event.key];
   if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
-  choose(Math.min(Math.max(next, 0), tokens.length - 1));
+  choose(within(next, tokens.length));
   chips[chosen].focus();
 });
 const live = el("p", { class: "note live", role: "status" });
@@ -52,24 +52,15 @@ const live = el("p", { class: "note live", role: "status" });
 const tracks = el("div", { class: "tracks", tabindex: 0, role: "region", "aria-label": "Maps over time" });
 const head = el("i", { class: "playhead" });
 
-function loudness() {
-  if (bundle.peaks) return bytes(bundle.peaks);
-  if (!spectrogram) return null;
-  const [columns, bands] = spectrogram.shape;
-  const data = levels(spectrogram);
-  const mean = Float64Array.from({ length: columns }, (_, x) => { let sum = 0; for (let b = 0; b < bands; b++) sum += data[x * bands + b]; return sum; });
-  const [least, most] = [Math.min(...mean), Math.max(...mean)];
-  return Uint8Array.from(mean, (x) => 255 * (x - least) / (most - least || 1));
-}
-const wave = canvas("wave", bundle.peaks ? "Waveform" : "Loudness over time");
+const [outline, packed] = bundle.outline;
+const peaks = bytes(packed);
+const wave = canvas("wave", outline + " over time");
 const sound = canvas("sound", "Spectrogram, low frequencies below");
 const over = el("canvas", { class: "over", "aria-hidden": "true" });
 const bands = new Map();
 const area = el("div", { class: "areas" });
 
 function drawWave() {
-  const peaks = loudness();
-  if (!peaks) return;
   wave.width = peaks.length;
   wave.height = 64;
   const context = wave.getContext("2d");
@@ -77,22 +68,21 @@ function drawWave() {
   peaks.forEach((peak, x) => { const half = Math.max(0.5, peak * 32 / 255); context.fillRect(x, 32 - half, 1, 2 * half); });
 }
 function drawSound() {
-  if (!spectrogram) return;
   const [columns, mel] = spectrogram.shape;
   const data = levels(spectrogram);
-  const colours = ramp("grey");
-  paint(sound, columns, mel, (pixels, at, x, y) => colour(colours, pixels, at, data[x * mel + mel - 1 - y]));
+  shade(sound, columns, mel, "grey", (x, y) => data[x * mel + mel - 1 - y]);
 }
+const cells = (id) => bundle.volumes.find((one) => one.map === id);
 // The chosen token's relevance in orange: opaque where it is large.
 function drawOver() {
-  const map = maps.find((one) => one.id === overlaid.value);
-  if (!map || !spectrogram) return;
+  const map = mapOf(overlaid.value);
+  if (!map?.data) return;   // its file is on the way
   const most = 255 * strength.value / 100;
   const tint = (pixels, at, level) => {
     pixels[at] = 213; pixels[at + 1] = 94; pixels[at + 2] = 0; pixels[at + 3] = most * level / 255;
   };
-  const volume = (bundle.volumes || []).find((one) => one.map === map.id);
-  if (volume) {
+  const volume = cells(map.id);
+  if (volume?.data) {
     const [, high, wide] = volume.shape;
     const data = levels(volume).subarray(chosen * high * wide, (chosen + 1) * high * wide);
     paint(over, wide, high, (pixels, at, x, y) => tint(pixels, at, data[(high - 1 - y) * wide + x]));
@@ -102,22 +92,28 @@ function drawOver() {
   paint(over, row.length, 1, (pixels, at, x) => tint(pixels, at, row[x]));
 }
 // The difference is a band of its own; it has no values to read, only a sign.
-const difference = { id: "", shape: maps[0]?.shape };
+const difference = { id: "", shape: maps[0].shape };
 function drawBand(map) {
   const { canvas: one, figure } = bands.get(map);
   if (map !== difference) { band(one, map, palette.value, scale.value); return; }
-  const [a, b] = [overlaid, minus].map((box) => maps.find((other) => other.id === box.value));
+  const [a, b] = [overlaid, minus].map((box) => mapOf(box.value));
   gap(one, a, b, scale.value);
   figure.firstChild.replaceChildren(el("bdi", null, a.label), " − ", el("bdi", null, b.label));
   one.setAttribute("aria-label", `${a.label} minus ${b.label}: orange where the first is larger, blue where the second is`);
 }
-const reference = ordered[0]?.kind === "reference" ? ordered[0] : {};
+const reference = maps[0].kind === "reference" ? maps[0] : {};
 const weak = (t) => (reference.beside?.[t] ?? 1) < 0.5;
 const at = (made, left, width) => {
   made.style.setProperty("left", `${100 * left}%`);
   if (width) made.style.setProperty("width", `${100 * width}%`);
   return made;
 };
+// Where each token begins on the cheapest path: to the right within a token, down to the next.
+function stairs({ path: starts, shape: [rows, frames] }) {
+  if (!starts) return [];
+  const points = starts.flatMap((f, t) => [f, starts[t + 1] ?? frames].map((x) => `${x},${t + 0.5}`));
+  return [svg("svg", { class: "path", viewBox: `0 0 ${frames} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" }, svg("polyline", { points: points.join(" ") }))];
+}
 function addBand(map) {
   const mark = el("i", { class: "row" });
   const names = el("ol", { class: "rows", "aria-hidden": "true" }, ...tokens.map((token, t) => {
@@ -126,30 +122,43 @@ function addBand(map) {
   }));
   const one = canvas("band", `Relevance by ${map.label}: tokens downwards, time to the right`);
   const kind = map.kind === "method" ? [] : [" ", el("small", { class: "tag" }, map.kind)];
-  const figure = track([el("bdi", null, map.label), ...kind], "maps", one, mark, ...(map.sinks || []).map((f) => at(el("i", { class: "sink" }), (f + 0.5) / map.shape[1])));
+  const figure = track([el("bdi", null, map.label), ...kind], "maps", one, ...stairs(map), mark, ...(map.sinks || []).map((f) => at(el("i", { class: "sink" }), (f + 0.5) / map.shape[1])));
   figure.firstChild.after(names);
   one.tabIndex = 0;
   one.addEventListener("keydown", (event) => {
     const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] || [];
     if (down === undefined || map === difference) return;
     event.preventDefault();
-    if (down) choose(Math.min(Math.max(chosen + down, 0), tokens.length - 1));
-    frame = Math.min(Math.max(frame + right, 0), map.shape[1] - 1);
-    tell(map, chosen, frame);
+    if (down) choose(within(chosen + down, tokens.length));
+    frame = within(frame + right, map.shape[1]);
+    read(map, chosen, frame);
   });
   bands.set(map, { mark, names, canvas: one, figure });
-  one.addEventListener("click", (event) => {
+  const [rows, frames] = map.shape;
+  const spot = (event) => {
     const box = one.getBoundingClientRect();
-    choose(Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0])));
-  });
+    return [within(Math.floor((event.clientY - box.top) / box.height * rows), rows), within(Math.floor((event.clientX - box.left) / box.width * frames), frames)];
+  };
+  one.addEventListener("click", (event) => choose(spot(event)[0]));
+  one.addEventListener("pointermove", (event) => { if (map !== difference) read(map, ...spot(event)); });
 }
-function arrange() {
-  const shown = ordered.filter((map) => boxes.get(map).checked);
+// Values that did not come with the page are loaded before anything is drawn.
+let turn = 0;
+async function arrange() {
+  const mine = ++turn;
+  const shown = shownMaps();
+  try {
+    await Promise.all([...shown, mapOf(overlaid.value), mapOf(minus.value), cells(overlaid.value)].map(whole));
+  } catch (problem) {
+    return failed(problem);
+  }
+  if (mine !== turn) return;   // another choice came meanwhile
   if (minus.value) shown.push(difference);
   for (const map of shown) if (!bands.has(map)) addBand(map);
   for (const map of shown) drawBand(map);
   area.replaceChildren(...shown.map((map) => bands.get(map).figure));
   markRows();
+  drawOver();
 }
 function markRows() {
   for (const [map, { mark, names }] of bands) {
@@ -158,11 +167,48 @@ function markRows() {
     mark.style.setProperty("height", `${100 / map.shape[0]}%`);
   }
 }
-const boxes = new Map(ordered.map((map, i) => [map, el("input", { type: "checkbox", checked: i < 4 })]));
-for (const [map, box] of boxes) box.checked = box.hasAttribute("checked") || map === firstMethod;
-const picker = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Explanations shown"),
-  el("fieldset", null, el("legend", { class: "vh" }, "Explanations to show"), ...[...boxes].map(([map, box]) => el("label", null, box, " ", el("bdi", null, map.label)))));
+const boxes = new Map();
+const shownMaps = () => maps.filter((map) => boxes.get(map).checked);
+const list = el("fieldset", null, el("legend", { class: "vh" }, "Explanations to show"));
+const picker = el("details", { class: "chooser" }, el("summary", { class: "button" }, "Explanations shown"), list);
 picker.addEventListener("change", () => { arrange(); write(); });
+function offer(map) {
+  const box = el("input", { type: "checkbox", checked: !!map.data });
+  boxes.set(map, box);
+  for (const choice of [overlaid, minus]) choice.append(option(map.id, map.label));
+  list.append(el("label", null, box, " ", el("bdi", null, map.label)));
+}
+maps.forEach(offer);
+overlaid.value = (maps.find((map) => map.kind === "method") || maps[0]).id;
+
+// -- single heads: a grid of small pictures, each of which opens its map
+const heads = bundle.heads && el("details", null, el("summary", null, "Single heads, a row per layer"));
+async function showHead(id) {
+  const one = !mapOf(id) && (await XB.load(...bundle.heads)).find((head) => head.id === id);
+  if (!one) return;
+  const map = await XB.load(...one.file);
+  if (mapOf(id)) return;   // asked for twice
+  maps.push(map);
+  offer(map);
+}
+async function showGrid() {
+  if (heads.children.length > 1) return;
+  const grid = el("div", { class: "minis" }, ...(await XB.load(...bundle.heads)).map((one) => {
+    const small = el("canvas");
+    const [high, wide] = one.shape;
+    shade(small, wide, high, "viridis", (x, y) => levels(one)[y * wide + x]);
+    const open = () => showHead(one.id).then(() => {
+      boxes.get(mapOf(one.id)).checked = true;
+      arrange();
+      write();
+      tracks.scrollIntoView();
+    }).catch(failed);
+    return el("button", { type: "button", onclick: open }, small, `${one.label}: ${number(one.score)}`);
+  }));
+  grid.style.setProperty("--heads", bundle.heads[2]);
+  heads.append(grid);
+}
+heads?.addEventListener("toggle", () => showGrid().catch(failed));
 
 const step = [0.5, 1, 2, 5, 10].find((s) => length / s <= 8) || 30;
 const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({ length: Math.floor(length / step) + 1 }, (_, k) => {
@@ -172,7 +218,7 @@ const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({
 // -- choosing a token
 const segment = () => {
   const { start, end } = tokens[chosen];
-  return start !== null && start !== undefined && end > start ? [start, end] : null;
+  return end > start && [start, end];
 };
 const span = el("i", { class: "segment" });
 function choose(t) {
@@ -187,7 +233,7 @@ function choose(t) {
   span.hidden = !part;
   if (part) at(span, part[0] / length, (part[1] - part[0]) / length);
   write();
-  const moments = ordered.filter((map) => boxes.get(map).checked && map.max[t] > map.min[t]).map((map) => {
+  const moments = shownMaps().filter((map) => map.data && map.max[t] > map.min[t]).map((map) => {
     const row = scaled(map, t, false);
     return `${map.label} ${number((row.indexOf(Math.max(...row)) + 0.5) * bundle.frame_seconds, 1)} s`;
   });
@@ -244,54 +290,48 @@ if (audio) {
 // -- everything together
 const readout = el("p", { class: "note readout", "aria-live": "polite" });
 let frame = 0;
-function tell(map, t, f) {
-  if (map.min[t] !== null) readout.replaceChildren(el("bdi", null, map.label), ", ", el("bdi", null, shownText(tokens[t])), ` at ${number(f * bundle.frame_seconds)} s: ${valueAt(map, t, f).toPrecision(3)}`);
+const tell = (...parts) => readout.replaceChildren(...parts);
+const failed = (problem) => tell(problem.message + ".");
+function read(map, t, f) {
+  if (map.min[t] !== null) tell(el("bdi", null, map.label), ", ", el("bdi", null, shownText(tokens[t])), ` at ${number(f * bundle.frame_seconds)} s: ${valueAt(map, t, f).toPrecision(3)}`);
 }
-area.addEventListener("pointermove", (event) => {
-  for (const [map, { canvas: one }] of bands) {
-    if (event.target !== one || map === difference) continue;
-    const box = one.getBoundingClientRect();
-    const t = Math.min(map.shape[0] - 1, Math.floor((event.clientY - box.top) / box.height * map.shape[0]));
-    const f = Math.min(map.shape[1] - 1, Math.floor((event.clientX - box.left) / box.width * map.shape[1]));
-    if (t >= 0 && f >= 0) tell(map, t, f);
-  }
-});
 function redraw() {
   tracks.style.setProperty("--zoom", zoom.value);
+  tracks.dataset.path = path.value;
   if (audio) audio.playbackRate = speed.value;
-  const colours = ramp(palette.value);
-  paint(key, 256, 1, (pixels, at, x) => colour(colours, pixels, at, x));
-  arrange();
-  drawOver();
+  shade(key, 256, 1, palette.value, (x) => x);
   place();
+  return arrange();
 }
 controls.addEventListener("input", (event) => { if (event.target === strength) drawOver(); else redraw(); write(); });
 
 // -- the view stands in the address
 const named = [...controls.elements].filter((box) => box.name);
 const usual = named.map((box) => box.value);
-const shownMaps = () => ordered.filter((map) => boxes.get(map).checked).map((map) => map.id).join();
-const [firstToken, firstMaps] = [chosen, shownMaps()];
+const shownIds = () => shownMaps().map((map) => map.id).join();
+const [firstToken, firstMaps] = [chosen, shownIds()];
 function write() {
-  XB.fragment.write(new Map([["token", chosen === firstToken ? "" : chosen], ["maps", shownMaps() === firstMaps ? "" : shownMaps()],
+  XB.fragment.write(new Map([["token", chosen === firstToken ? "" : chosen], ["maps", shownIds() === firstMaps ? "" : shownIds()],
     ...named.map((box, i) => [box.name, box.value === usual[i] ? "" : box.value])]));
 }
-function restore() {
+async function restore() {
   const given = XB.fragment.read();
+  const wanted = (given.get("maps") || firstMaps).split(",");
+  if (bundle.heads) for (const id of [...wanted, given.get("over"), given.get("minus")]) if (id?.startsWith("head-")) await showHead(id);
   named.forEach((box, i) => {
     box.value = given.get(box.name) ?? usual[i];
     if (box.value === "" && usual[i]) box.value = usual[i];
   });
-  const wanted = (given.get("maps") || firstMaps).split(",");
   for (const [map, box] of boxes) box.checked = wanted.includes(map.id);
-  redraw();
+  await redraw();
   const token = Number(given.get("token") ?? firstToken);
-  if (tokens.length && maps.length) choose(tokens[token] ? token : firstToken);
+  choose(tokens[token] ? token : firstToken);
+  host.dataset.ready = "";
 }
 addEventListener("hashchange", restore);
 
 // -- taking away what lies over the spectrogram, or everything
-const chosenMap = () => maps.find((map) => map.id === overlaid.value);
+const chosenMap = () => mapOf(overlaid.value);
 const picture = () => {
   const map = chosenMap();
   if (!bands.has(map)) { addBand(map); drawBand(map); }
@@ -303,18 +343,17 @@ const away = [
   ["CSV", () => save([["token", ...times(chosenMap())], ...values(chosenMap()).map((row, t) => [csvCell(tokens[t].text), ...row])].map((line) => line.join() + "\n").join(""), overlaid.value + ".csv", "text/csv")],
   ["JSON", () => save(JSON.stringify({ tokens, frame_seconds: bundle.frame_seconds, values: values(chosenMap()) }), overlaid.value + ".json", "application/json")],
   ["PNG", () => picture().toBlob((blob) => save(blob, overlaid.value + ".png", "image/png"))],
-  ["All maps", () => save(JSON.stringify(bundle), bundle.id + ".json", "application/json")],
+  ["All maps", async () => { await Promise.all([...maps, ...bundle.volumes].map(whole)); save(JSON.stringify(bundle), bundle.id + ".json", "application/json"); }],
 ];
 const key = el("canvas", { class: "key", role: "img", "aria-label": "From the least to the most relevance" });
 new MutationObserver(drawWave).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
 const words = tokens.filter(({ start, end }) => end > start).map(({ start }) => at(el("i", { class: "word" }), start / length));
-tracks.append(el("div", { class: "zoomed" }, track([bundle.peaks ? "Waveform" : "Loudness"], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
+tracks.append(el("div", { class: "zoomed" }, track([outline], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
   el("div", { class: "overlay", "aria-hidden": "true" }, ...words, span, head)));
-host.append(strip, live, controls, el("p", { class: "bar" }, picker, el("span", { class: "tools" }, "least ", key, " most"), readout), tracks,
+host.append(strip, live, controls, el("p", { class: "bar" }, picker, el("span", { class: "tools" }, "least ", key, " most"), readout), tracks, ...(heads ? [heads] : []),
   el("p", { class: "tools" }, "Download the map over the spectrogram: ", ...away.map(([text, act]) => button(text, act))));
 drawWave();
 drawSound();
 restore();
-host.dataset.ready = "";
 })();

@@ -25,15 +25,13 @@ function get(name) {
   return parsed.get(name);
 }
 
-// Load a data file that the page did not bring, once; entities tell where it lies.
-function load(name) {
-  if (get(name)) return Promise.resolve(get(name));
+// Load a data file that the page did not bring, once; entities tell where it lies, if its place is not given.
+function load(name, file = get("entities").files[name]) {
+  if (get(name) || !file) return Promise.resolve(get(name));
   if (!waiting.has(name)) {
     waiting.set(name, new Promise((done, fail) => {
-      const files = new Map(Object.entries(get("entities").files));
-      if (!files.has(name)) { done(undefined); return; }
-      const script = document.createElement("script");
-      script.src = policy.createScriptURL(root + files.get(name));
+      const script = el("script");
+      script.src = policy.createScriptURL(root + file);
       script.onload = () => done(get(name));
       script.onerror = () => fail(new Error(name + " could not be loaded"));
       document.head.append(script);
@@ -43,8 +41,8 @@ function load(name) {
 }
 
 // An element with attributes and children; texts stay texts.
-function el(tag, given, ...children) {
-  const made = document.createElement(tag);
+const maker = (create) => (tag, given, ...children) => {
+  const made = create(tag);
   for (const [name, value] of Object.entries(given || {})) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");
@@ -52,16 +50,11 @@ function el(tag, given, ...children) {
   }
   made.append(...children);
   return made;
-}
+};
+const el = maker((tag) => document.createElement(tag));
+const svg = maker((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
 
 const button = (text, onclick, more) => el("button", { type: "button", onclick, ...more }, text);
-
-function svg(tag, given, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
 
 // Numbers are written as the pages write them: an exact tie goes to the even digit, as in Python; true minus; a dash for none.
 function fixed(value, digits) {
@@ -116,6 +109,13 @@ async function copy(text, tell) {
   }
 }
 
+// A place that says what was done, and the button that is beside every table.
+function teller() {
+  const told = el("span", { role: "status", class: "told" });
+  const tell = (text) => { told.textContent = text; };
+  return { told, tell, link: button("Copy link", () => copy(location.href, tell)) };
+}
+
 function save(text, name, type) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   el("a", { href: address, download: name }).click();
@@ -141,5 +141,5 @@ for (const choice of document.querySelectorAll("select.goto")) {
   choice.addEventListener("change", () => { if (choice.value) location.href = choice.value; });
 }
 
-return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, csvCell, save, button, range, root };
+return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, csvCell, save, teller, button, range, root };
 })();

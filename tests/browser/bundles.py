@@ -46,9 +46,17 @@ def _map(id: str, kind: str, weight: Callable[[int, int], float], **more: Any) -
         "max": [round(x, 6) for x in high],
         "data": _packed(data),
         "row_reliability": [0.9] * len(WORDS) if kind == "reference" else None,
+        "path": [20 * t for t in range(len(WORDS))],
         "scores": {} if kind == "reference" else {"pearson@spes-encoder": 0.5},
         **more,
     }
+
+
+def _head(layer: int, head: int) -> dict[str, Any]:
+    made = _map("head", "method", lambda t, f: (f // 10 + t + layer + head) % 5)
+    kept = {name: made[name] for name in ("shape", "min", "max", "data")}
+    path = [20 * t for t in range(len(WORDS))]
+    return {"layer": layer, "head": head, **kept, "path": path, "scores": {"pearson": 0.25}}
 
 
 def bundle(
@@ -102,6 +110,7 @@ def bundle(
             _map("spes-encoder", "reference", lambda t, f: bump(t, f, 8)),
             _map("chefer", "method", lambda t, f: bump(t, f + 6, 12)),
             _map("uniform", "control", lambda t, f: 0.005),
+            _map("rollout", "method", lambda t, f: bump(t, f - 6, 12)),
         ],
         "volumes": [
             {
@@ -112,6 +121,7 @@ def bundle(
                 "data": _packed(VOLUME),
             }
         ],
+        "heads": [_head(layer, head) for layer in range(2) for head in range(3)],
         **more,
     }
 

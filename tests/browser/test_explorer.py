@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from harness import Site
+from synthetic import METHODS, result, write
+
+from xbench.claims import Findings
+from xbench.results.checked import FILE, Check, with_check
+from xbench.site import load
+from xbench.site.build import Options, build
 
 SLOW = pytest.mark.slow
 FOCUSED = """(() => {
@@ -104,6 +112,28 @@ def test_the_first_paint_is_the_sorted_state(explorer: Callable[..., Any], site:
         "r => r.map(x => x.textContent.replace(/\\s+/g, ' '))"
     )
     assert ours == python
+
+
+def test_a_row_that_others_checked_says_so(
+    tmp_path: Path, open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = (("pearson", "spes-encoder"),)
+    files = write(tmp_path / "results", [result(method=m, scores=scores) for m in METHODS[:2]])
+    sha256 = hashlib.sha256((files / "00000.json").read_bytes()).hexdigest()
+    check = Check(sha256, "sampled", 3, 400, "1.0", "2026-05-01")
+    (files / FILE).write_bytes(with_check(files / FILE, check))
+    monkeypatch.setattr(load, "examine", lambda result, **_: Findings((), (), ()))
+    place = build([files], tmp_path / "site", Options()).folder
+    page, _ = open_page((place / "results.html").as_uri() + "#cols=value,checked")
+    page.locator("html.ready").wait_for()
+    marks = page.locator("#results tbody tr").evaluate_all(
+        "rows => rows.map(r => r.querySelector('th .tag')?.textContent ?? '')"
+    )
+    assert sorted(zip(column(page, "checked"), marks, strict=True)) == [
+        ("sampled, 0.75 %", "sampled, 0.75 %"),
+        ("self-reported", ""),
+    ]
+    assert {r["checked"] for r in download(page)} == {"sampled, 0.75 %", "self-reported"}
 
 
 def test_nothing_shifts_while_the_page_comes_up(site: Site, open_page: Callable[..., Any]) -> None:

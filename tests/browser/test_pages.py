@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from harness import Site, page_types
@@ -44,3 +45,24 @@ def test_the_whole_matrix(site: Site, open_page: Callable[..., Any], how: str, j
     ):
         found += _problems(open_page, site, path, how, theme=theme, width=width, js=js)
     assert found == []
+
+
+@pytest.mark.parametrize("how", ["http", "sub-path"])
+def test_the_page_for_lost_readers_finds_the_top_of_the_site(
+    site: Site, browser: Any, how: str
+) -> None:
+    """A host shows it at the address that was asked for, here three folders down."""
+    context = browser.new_context()
+    page = context.new_page()
+    lost = (site.folder / "404.html").read_text("utf-8")
+    page.route(
+        "**/at/all.html", lambda r: r.fulfill(status=404, content_type="text/html", body=lost)
+    )
+    page.goto(site.url("deep/down/at/all.html", how))
+    top = site.url("index.html", how)
+    page.locator(f"a.brand[href='{urlsplit(top).path}']").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("getComputedStyle(document.body).margin") == "0px"  # the stylesheet's
+    page.get_by_role("link", name="Start from the first page").click()
+    assert page.url == top
+    context.close()

@@ -102,7 +102,12 @@ def test_the_difference_of_two_maps_is_a_band_of_its_own(viewer: Callable[..., A
 def test_a_scale_over_the_whole_map_keeps_rows_comparable(viewer: Callable[..., Any]) -> None:
     page = viewer()
     page.get_by_label("Colours").select_option("grey")
-    own = max(pixels(page, ".track.maps canvas >> nth=3")[0::4])
+    page.locator(".chooser summary").click()
+    page.get_by_label("uniform", exact=True).check()
+    constant = page.locator(".track.maps", has_text="uniform").locator("canvas")
+    constant.wait_for()
+    red = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 0)"
+    own = max(constant.evaluate(red))
     page.get_by_label("Scale").select_option("map")
     assert own == 255  # a constant row shows as nothing, not as everything
     shown = pixels(page, ".track.maps canvas >> nth=0")[0::4]
@@ -149,14 +154,14 @@ def test_explanations_can_be_taken_away_and_added(viewer: Callable[..., Any]) ->
         "spes-encoder",
         "mean-heads",
         "chefer",
-        "uniform",
+        "rollout",
     ]
     page.locator(".chooser summary").click()
     page.get_by_label("mean-heads", exact=True).uncheck()
     assert page.locator(".track.maps bdi").all_inner_texts() == [
         "spes-encoder",
         "chefer",
-        "uniform",
+        "rollout",
     ]
 
 
@@ -229,6 +234,63 @@ def test_a_scale_by_ranks_shows_how_many_frames_lie_below(viewer: Callable[..., 
     wanted = [255 * sum(other < level for other in row) / (FRAMES - 1) for level in row]
     shown = [255 - level for level in pixels(page, ".track.maps canvas >> nth=0")[0::4][:FRAMES]]
     assert all(abs(a - b) <= 1.01 for a, b in zip(shown, wanted, strict=True))
+
+
+@pytest.mark.parametrize("how", ["file", "http"])
+def test_a_map_that_did_not_come_with_the_page_is_loaded_when_it_is_asked_for(
+    viewer: Callable[..., Any], how: str
+) -> None:
+    page = viewer(how=how)
+    page.locator(".chooser summary").click()
+    box = page.get_by_label("uniform", exact=True)
+    assert not box.is_checked()
+    page.get_by_label("mean-heads", exact=True).uncheck()
+    box.check()
+    page.locator(".track.maps bdi", has_text="uniform").wait_for()
+    page.get_by_label("Over the spectrogram").select_option("uniform")
+    assert page.locator(".track.maps").count() == 4
+    assert page.watch.problems == []
+
+
+def test_a_head_opens_from_its_small_picture_and_stands_in_the_address(
+    viewer: Callable[..., Any],
+) -> None:
+    page = viewer()
+    page.locator("summary", has_text="Single heads").click()
+    openers = page.locator(".minis button")
+    openers.nth(4).wait_for()
+    assert openers.all_inner_texts() == [
+        f"layer {layer}, head {head}: 0.25" for layer in range(2) for head in range(3)
+    ]
+    openers.nth(4).click()
+    band = page.locator(".track.maps", has_text="layer 1, head 1")
+    band.wait_for()
+    page.get_by_label("Colours").select_option("grey")
+    data = base64.b64decode(bundle()["heads"][4]["data"])
+    shown = band.locator("canvas").evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+    assert shown[0::4] == [255 - level for level in data]
+    address = page.url
+    assert "head-1-1" in address
+    page.wait_for_load_state("networkidle")
+    page.goto("about:blank")
+    page.goto(address)
+    page.locator(".track.maps", has_text="layer 1, head 1").wait_for()
+    assert page.watch.problems == []
+
+
+def test_the_path_goes_through_each_map_and_can_be_hidden(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    lines = page.locator(".lane svg.path polyline")
+    assert lines.count() == page.locator(".track.maps").count()
+    points = lines.first.get_attribute("points").split()
+    ends = [*range(20, FRAMES, 20), FRAMES]
+    wanted = [(x, t + 0.5) for t, end in enumerate(ends) for x in (20 * t, end)]
+    assert [tuple(map(float, point.split(","))) for point in points] == wanted
+    page.get_by_label("Path").select_option("hidden")
+    assert not lines.first.is_visible()
+    assert "path=hidden" in page.url
 
 
 def test_values_are_read_by_keyboard(viewer: Callable[..., Any]) -> None:

@@ -199,6 +199,13 @@ def test_a_null_byte_in_the_name_of_a_clip_is_a_problem_of_its_line(folder: Path
     assert "this is no file name (embedded null byte)" in problem
 
 
+@pytest.mark.parametrize("audio", ["n" * 300, "n" * 300 + "/a.wav", "a\0b/c.wav"])
+def test_a_path_that_no_system_takes_is_a_problem_of_its_line(folder: Path, audio: str) -> None:
+    (problem,) = problems_of(write(folder, line("a"), line("odd", audio=audio)))
+    assert problem.startswith("line 2: audio of 'odd': ")
+    assert "cannot be read: " in problem
+
+
 def test_a_manifest_has_a_largest_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest_module, "MANIFEST_BYTES", 100)
     with pytest.raises(UsageError, match=r"cannot be read: .* MB are more than"):

@@ -18,6 +18,7 @@ from xbench.data.listening import make_listening
 from xbench.decisions.listening import (
     ClipSigns,
     _absent,
+    _reliability,
     _Truth,
     clip_signs,
     consistency,
@@ -56,6 +57,7 @@ def signs(name: str, construction: str | None, effects: list[float], **others) -
         name,
         construction,
         np.array(effects),
+        others.get("halves"),
         {("entropy", "m"): np.array(others.get("entropy", effects))},
         None if made_up is None else np.array(made_up),
         np.array(others.get("in_word", [True] * len(effects))),
@@ -92,6 +94,17 @@ def test_both_truths_and_each_construction_apart() -> None:
     cause = truth.of_effect(0)
     assert cause.effect is None
     assert cause.of["no-speech"].auroc.value == 1.0
+
+
+def test_effects_are_as_reliable_as_their_halves_agree() -> None:
+    def clip(first: list[float], second: list[float]) -> ClipSigns:
+        return signs("a", None, first, halves=(np.array(first), np.array(second)))
+
+    # Over both clips r of (1, 2, 3, 4) and (2, 1, 4, 3) is 0.6: 1.2 / 1.6.
+    clips = [clip([1.0, 2], [2.0, 1]), clip([3.0, 4], [4.0, 3])]
+    assert _reliability(clips) == pytest.approx(0.75)
+    assert _reliability([*clips, signs("b", None, [1.0])]) is None
+    assert _reliability([clip([1.0, 1], [1.0, 2])]) is None
 
 
 def test_tokens_of_one_effect_are_refused() -> None:
@@ -139,6 +152,7 @@ def test_a_run_of_the_task_has_every_detector_and_both_truths(run: Run, heard: M
     names = {row["name"] for row in report["rows"]}
     assert names >= {"entropy", "share", "consistency", "probability", "output-entropy", "effect"}
     assert report["absent"] == []
+    assert report["reliability"] < 1
     assert set(report["made_up"]) >= {"speech", "no-speech"}
     # Nothing can be heard in noise, so every word there is made up.
     assert report["made_up"]["no-speech"] == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,13 @@ from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.data.manifest import Manifest
 from xbench.decisions.heads import check_purpose, heads_for
 from xbench.decisions.tables import RunTables, mean_known
-from xbench.decisions.usefulness import correlations, over_models, usefulness, within_methods
+from xbench.decisions.usefulness import (
+    correlations,
+    over_models,
+    tau_of_models,
+    usefulness,
+    within_methods,
+)
 from xbench.errors import UsageError
 from xbench.results import load_results
 
@@ -37,7 +44,9 @@ def tables(model: str = "m", turned: bool = False) -> RunTables:
     sign = -1 if turned else 1
     use = {name: [None if v is None else sign * v for v in row] for name, row in judge.items()}
     heads = {"h0": (0, 0), "h1": (0, 1), "h2": (1, 0), "h3": (1, 1)}
-    return RunTables(model, "t", 0, CLUSTERS, kinds, heads, {"pearson": judge}, {"regret": use})
+    return RunTables(
+        model, "t", "asr", 0, CLUSTERS, kinds, heads, {"pearson": judge}, {"regret": use}
+    )
 
 
 def test_a_use_that_follows_its_judge_has_tau_one_and_one_that_is_turned_minus_one() -> None:
@@ -90,23 +99,68 @@ def test_clips_without_a_value_are_left_out_and_few_say_nothing() -> None:
     assert within_methods([[1.0] * 4], [[2.0] * 4], list("abcd")).reason == "all-tied"
 
 
-def test_three_models_have_an_order_and_two_have_none() -> None:
-    def run(model: str, add: float) -> RunTables:
-        own = tables(model)
-        more = {
-            name: [v + add for v in row if v is not None]
-            for name, row in own.judges["pearson"].items()
-        }
-        return RunTables(
-            "x" + model, "t", 0, CLUSTERS, own.kinds, own.heads, {"pearson": more}, {"regret": more}
-        )
+def moved(model: str, judged: float, used: float, kind: str = "asr") -> RunTables:
+    """The tables with what a model adds to judge and use of all methods."""
+    own = tables(model)
 
-    runs = [run("a", 0.0), run("b", 1.0), run("c", 2.0)]
+    def more(add: float) -> dict[str, list[float | None]]:
+        rows = own.judges["pearson"].items()
+        return {name: [v + add for v in row if v is not None] for name, row in rows}
+
+    return replace(own, kind=kind, judges={"pearson": more(judged)}, uses={"regret": more(used)})
+
+
+def test_three_models_have_an_order_and_two_have_none() -> None:
+    runs = [moved("a", 0.0, 0.0), moved("b", 1.0, 2.0), moved("c", 2.0, 1.0)]
     (row,) = over_models(runs)
-    assert (row.over, row.units, row.tau.value) == ("models", 3, 1.0)
+    assert (row.model, row.task, row.over, row.units) == ("all models", "asr", "models", 3)
+    # Two of three pairs are in order.
+    assert row.tau.value == pytest.approx(1 / 3)
+    assert (row.tau.low, row.tau.ci_reason) == (None, "fewer-than-5-models")
     (row,) = over_models(runs[:2])
-    assert row.tau.reason == "fewer-than-3-methods"
+    assert row.tau.reason == "fewer-than-3-models"
     assert over_models(runs[:1]) == []
+
+
+def test_a_model_counts_once_whatever_runs_it_has_and_translation_stands_apart() -> None:
+    twice = [
+        *(moved("a", 0.0, 0.0), moved("b", 1.0, 1.0), moved("c", 2.0, 2.0)),
+        # The mean of both runs of "c" puts it first by the judge, and leaves it last by the use.
+        *(moved("c", -6.0, 2.0), moved("a", 0.0, 0.0, "st"), moved("b", 1.0, 1.0, "st")),
+    ]
+    rows = {row.task: row.tau for row in over_models(twice)}
+    assert rows["asr"].value == pytest.approx(-1 / 3)
+    assert rows["asr"].n == 3
+    assert rows["st"].reason == "fewer-than-3-models"
+
+
+def test_over_models_only_what_all_runs_have_is_compared() -> None:
+    runs = [moved("a", 0.0, 0.0), moved("b", 1.0, 1.0), moved("c", 2.0, 2.0)]
+    # A method of one model alone, whose judge would turn the order round.
+    alone = {**runs[0].judges["pearson"], "m9": [99.0] * CLIPS}
+    kinds = {**runs[0].kinds, "m9": "method"}
+    used = {**runs[0].uses["regret"], "m9": [-99.0] * CLIPS}
+    more = replace(runs[0], kinds=kinds, judges={"pearson": alone}, uses={"regret": used})
+    (row,) = over_models([more, *runs[1:]])
+    assert row.tau.value == 1.0
+    # A run without a use says nothing of it: two models are left, then one.
+    (row,) = over_models([replace(runs[0], uses={}), *runs[1:]])
+    assert (row.units, row.tau.reason) == (2, "fewer-than-3-models")
+    assert over_models([*(replace(run, uses={}) for run in runs[:2]), runs[2]]) == []
+
+
+def test_an_interval_over_models_is_a_jackknife_from_five_on() -> None:
+    first, second = [1.0, 2, 3, 4, 5, 6, None], [1.0, 3, 2, 4, 6, 5, 7]
+    found = tau_of_models(first, second)
+    one, other = np.array(first[:6], dtype=float), np.array(second[:6], dtype=float)
+    left = np.array(
+        [kendalltau(np.delete(one, i), np.delete(other, i)).statistic for i in range(6)]
+    )
+    error = np.sqrt(5 / 6 * ((left - left.mean()) ** 2).sum())
+    value = kendalltau(one, other).statistic
+    assert found.n == 6
+    assert (found.value, found.low) == pytest.approx((value, value - 2.5706 * error), abs=1e-4)
+    assert tau_of_models([1.0] * 5, first[:5]).reason == "all-tied"
 
 
 def test_a_mean_is_over_what_is_known() -> None:

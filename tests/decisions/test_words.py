@@ -11,8 +11,17 @@ import pytest
 
 from command_line import Run
 from small_run import Made, made_in
+from xbench.audit.stored_maps import one_run
 from xbench.data.manifest import Utterance, Word
-from xbench.decisions.words import _judged, _Truth, _truth, boundaries, stops, word_times
+from xbench.decisions.words import (
+    _judged,
+    _Truth,
+    _truth,
+    boundaries,
+    stops,
+    timed_clips,
+    word_times,
+)
 from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout
 from xbench.methods.word_window import share_spoken
@@ -97,6 +106,17 @@ def test_words_that_nobody_said_are_counted_and_have_no_time() -> None:
     assert (truth.first, truth.covered, truth.inserted) == ([1, 2, 4], 1.0, 2)
 
 
+def test_where_nothing_was_written_or_a_loop_no_word_is_covered() -> None:
+    written = spoken_as((" hello", " hello"), " hello hello", HELLO)
+    looping = replace(written, decoded=replace(written.decoded, loops=True))
+    for spoken in (spoken_as((), "", HELLO), looping):
+        truth = _truth(spoken)
+        assert truth is not None
+        assert (truth.known, truth.covered, truth.inserted) == (3, 0.0, 0)
+        none = _judged(np.zeros(0), np.zeros(0), truth, 0.05)
+        assert (none.onset.size, none.f1) == (0, 0.0)
+
+
 def test_a_language_without_spaces_is_aligned_by_characters() -> None:
     words = (Word("妈妈", 0.0, 0.4), Word("喜欢", 0.4, 0.8), Word("苹果", 0.8, 1.2))
     truth = _truth(spoken_as(("妈", "妈", "欢", "苹果", "了"), "妈妈欢苹果了", words, "zh"))
@@ -140,6 +160,20 @@ def test_the_command_tells_every_method(run: Run, timed: Made) -> None:
         assert 0 <= row["f1"]["value"] <= 1
     shown = run("decisions", "words", str(timed.results), "--cache", str(timed.cache))
     assert "6 words in 6 clips of 6 speakers" in " ".join(shown.out.split())
+
+
+def test_a_clip_without_a_token_counts_against_coverage_and_has_no_error(timed: Made) -> None:
+    stored = one_run(timed.given, timed.store)
+    whole = timed_clips(stored, tolerance=0.05, point="run")
+    (first, spoken), *others = stored.spoken.items()
+    silent = replace(spoken.decoded, hypothesis=replace(spoken.decoded.hypothesis, content=()))
+    changed = {first: replace(spoken, decoded=silent), **dict(others)}
+    found = timed_clips(replace(stored, spoken=changed), tolerance=0.05, point="run")
+    assert (found.words, found.ids) == (whole.words, whole.ids)
+    assert found.covered == (0.0, *whole.covered[1:])
+    for name, (clip, *rest) in found.of_method.items():
+        assert (clip.onset.size, clip.f1) == (0, 0.0)
+        assert [c.f1 for c in rest] == [c.f1 for c in whole.of_method[name][1:]]
 
 
 def test_clips_whose_words_are_of_another_text_are_left_out_and_told(

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from composed_network import ALL, block, close, network
+from composed_network import ALL, block, close, layout, network
 
 from xbench.methods import rollout as module
-from xbench.methods.rollout import encoder_rollout, entropy_rollout, full_rollout, sharpness
+from xbench.methods.rollout import (
+    encoder_rollout,
+    entropy_rollout,
+    full_rollout,
+    prefix_rollout,
+    sharpness,
+)
+from xbench.trace import build_trace
 
 FIRST = block([[[0.5, 0.5], [0.0, 1.0]]])  # with the residual: .75 .25 / 0 1
 SECOND = block([[[1.0, 0.0], [1.0, 0.0]]])  # 1 0 / .5 .5
@@ -56,6 +63,24 @@ def test_full_rollout_by_hand() -> None:
         encoder=[FIRST, SECOND],
     )
     close(full_rollout(trace), [[0.5, 0.5], [0.40625, 0.59375]])
+
+
+def test_prefix_rollout_by_hand() -> None:
+    """Start, two audio positions, the request (which predicts the first token), the first token."""
+    stay = torch.eye(5)
+    first, one, other = stay.clone(), stay.clone(), stay.clone()
+    first[1] = torch.tensor([0.5, 0.5, 0, 0, 0])  # with the residual: .25 .75
+    first[2] = torch.tensor([0, 0.5, 0.5, 0, 0])  # 0 .25 .75
+    first[4] = torch.tensor([0.5, 0, 0, 0.5, 0])  # .25 0 0 .25 .5
+    one[3], other[3] = stay[1], stay[2]  # mean of both heads with the residual: 0 .25 .25 .5
+    one[4] = other[4] = stay[2]  # 0 0 .5 0 .5
+    below, above = torch.stack([first, first]), torch.stack([one, other])
+    stack = (block(below, causal=True), block(above, causal=True))
+    trace = build_trace(
+        {"self": stack}, layout(2, 2), 4, frozenset({"source-projections"}), slice(1, 3)
+    )
+    # Products: .0625 .25 .1875 .5 0 and .125 .125 .375 .125 .25; what is on text is cut off.
+    close(prefix_rollout(trace), [[4 / 7, 3 / 7], [0.25, 0.75]])
 
 
 def test_heads_weigh_by_their_entropy_by_hand() -> None:

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from xbench.errors import Unsupported
 from xbench.methods.attention import mean_heads
-from xbench.methods.sinks import frame_divided, frame_zscore, norm_chosen_heads, sinks_dropped
+from xbench.methods.sinks import (
+    doa,
+    frame_divided,
+    frame_zscore,
+    norm_chosen_heads,
+    sinks_dropped,
+)
 from xbench.trace import Trace
 
 MakeTrace = Callable[..., Trace]
@@ -135,6 +141,18 @@ def test_zscore_of_the_mean_is_what_pearson_paper_makes_of_mean_heads(
     mean = mean_heads(trace, layers="all").double()
     expected = (mean - mean.mean(0)) / mean.std(0, correction=0)
     torch.testing.assert_close(zscore(trace, per="mean"), expected.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_doa_by_hand(make_trace: MakeTrace) -> None:
+    """Heads are brought together before deviations are taken, of the upper layers, and end of text counts."""
+    flat = [[0.25] * 4] * 3
+    more, less = [[1.5, 0.5, -1, 0], [-1, 0, 0.5, 1.5]], [[-1.5, -0.5, 1, 0], [1, 0, -0.5, -1.5]]
+    first, second = (torch.tensor([*part, [0.0] * 4]) / 10 for part in (more, less))
+    upper = torch.stack([torch.tensor(SINK) + first, torch.tensor(SINK) + second])
+    trace = make_trace(torch.stack([torch.tensor([OTHER, flat]), upper]), CONTENT)
+    z = [[0.707107, 1.336306, -1.069045, -0.707107], [0.707107, -1.069045, 1.336306, -0.707107]]
+    check(doa(trace, layers="upper-half"), [*z, [-1.414214, -0.267261, -0.267261, 1.414214]])
+    assert not torch.allclose(doa(trace, layers="all"), doa(trace, layers="upper-half"))
 
 
 # -- sinks-dropped --------------------------------------------------------------------------------

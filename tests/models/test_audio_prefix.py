@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -22,7 +23,7 @@ from xbench.maps import Layout, pool
 from xbench.methods.compute import check_supported, compute_map
 from xbench.methods.gradient_attention import one_stack_row
 from xbench.models.audio_prefix import audio_span, for_batch
-from xbench.models.families import qwen3_asr
+from xbench.models.families import granite_speech, qwen3_asr
 from xbench.models.families.log_mel import filled, whole_windows
 from xbench.models.families.requests import widened
 from xbench.models.loading import load_model
@@ -35,9 +36,12 @@ from xbench.testing.references import check_reference
 from xbench.testing.small import write_small
 from xbench.trace import CAPTURES
 
-FAMILIES = ("glmasr", "qwen2_audio", "qwen3_asr", "voxtral")
+FAMILIES = ("glmasr", "granite_speech", "omniasr", "qwen2_audio", "qwen3_asr", "voxtral")
+# Of these, those whose prompt has text before the audio, which a position without its own key can attend to.
+BEHIND_TEXT = ("glmasr", "granite_speech", "qwen2_audio", "qwen3_asr", "voxtral")
 GREEDY = Decoding(beams=1, no_repeat_ngram=0, max_tokens=6)
 families = pytest.mark.parametrize("family", FAMILIES)
+behind_text = pytest.mark.parametrize("family", BEHIND_TEXT)
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -140,6 +144,30 @@ def test_qwen3_asr_has_thirteen_positions_a_second() -> None:
     ]
 
 
+def test_the_spectrogram_of_granite_speech_is_that_of_torchaudio() -> None:
+    """Values of transformers' own extractor with torchaudio 2.11, which is not needed here."""
+    found = granite_speech.Spectrogram()(noise(1600))
+    expected = [
+        [0.92975795, 1.13323236, 1.29608035],
+        [0.79786646, 0.98963034, 1.21589923],
+        [1.04081690, 1.16421068, 1.25756645],
+    ]
+    assert found.shape == (10, 80)
+    torch.testing.assert_close(
+        found[[0, 4, 8]][:, [0, 20, 79]], torch.tensor(expected), rtol=0, atol=1e-5
+    )
+    assert granite_speech.Spectrogram()(noise(256)).shape == (0, 80)
+
+
+def test_granite_speech_has_three_positions_a_window(load: Callable[[str], Any]) -> None:
+    loaded = load("granite_speech").loaded
+    found = [granite_speech._positions(loaded, n // 160 + 1) for n in (14000, 16000, 48000, 47900)]
+    assert found == [9, 12, 30, 30]
+    # The last window of 0.3 s is filled up: positions that begin behind the clip are not about it.
+    assert load("granite_speech").features(noise(48001)).frames == 30
+    assert load("granite_speech").features(noise(49600)).frames == 31
+
+
 def test_windows_of_a_fractional_stride_tile_the_time_axis() -> None:
     layout = Layout(
         (1,), ("a",), (0,), frames=26, melframes=200, stride=100 / 13, melframe_seconds=0.01
@@ -199,6 +227,11 @@ def test_prompts_hold_the_audio_and_the_request(load: Callable[[str], Any]) -> N
     asr, st = (prompt(load("qwen2_audio"), "de", target) for target in (None, "en"))
     assert asr.startswith(start)
     assert asr != st
+    granite = "<s><|user|><|audio|><|audio|><|audio|>can"
+    assert prompt(load("granite_speech"), "en", None).startswith(granite)
+    assert prompt(load("granite_speech"), "en", "de") != prompt(load("granite_speech"), "en", "fr")
+    omni = "<|audio|><|audio|><|audio|><|lang:ita_latn|><s>"
+    assert prompt(load("omniasr"), "it", None) == omni
     audio = "<s>[INST][BEGIN_AUDIO][AUDIO][AUDIO][AUDIO]"
     assert prompt(load("voxtral"), "en", None).startswith(f"{audio}[/INST]lang")
     assert prompt(load("voxtral"), "en", None).endswith("[TRANSCRIBE]")
@@ -212,6 +245,9 @@ def test_prompts_hold_the_audio_and_the_request(load: Callable[[str], Any]) -> N
         ("qwen3_asr", "en", "de", "it only transcribes"),
         ("glmasr", "de", None, "it knows en, yue, zh"),
         ("qwen2_audio", "en", "nl", "cannot translate into 'nl'"),
+        ("granite_speech", "de", "fr", "cannot translate into 'fr'"),
+        ("omniasr", "de", None, "it knows en, it"),
+        ("omniasr", "en", "it", "it only transcribes"),
         ("voxtral", "en", "en", "cannot translate into 'en'"),
     ],
 )
@@ -225,7 +261,7 @@ def test_languages_and_targets_that_a_family_does_not_know_are_refused(
 # -- hiding ---------------------------------------------------------------------------------------
 
 
-@families
+@behind_text
 def test_what_stands_at_a_position_without_a_key_does_not_matter(
     family: str, case_of: Callable[[str], Case]
 ) -> None:
@@ -285,7 +321,7 @@ def test_a_mask_costs_little_more_than_the_language_model_over_what_it_changes(
     assert own <= ours <= 1.3 * own
 
 
-@families
+@behind_text
 def test_spes_audio_has_three_neutral_values(family: str, case_of: Callable[[str], Case]) -> None:
     case = replace(case_of(family), trace=None)
     found = {
@@ -301,6 +337,17 @@ def test_spes_audio_has_three_neutral_values(family: str, case_of: Callable[[str
     assert not np.allclose(maps["zero"], maps["mean"])
     assert not np.allclose(maps["zero"], maps["key-removed"])
     assert len({reference.facts().neutral for reference in found.values()}) == 3
+
+
+def test_audio_that_comes_first_keeps_its_keys(case_of: Callable[[str], Case]) -> None:
+    """Nothing stands before the audio of OmniASR: two neutral values are left, and the third says why."""
+    case = replace(case_of("omniasr"), trace=None)
+    for neutral in ("zero", "mean"):
+        found = spes_audio(case, Sampling(), masks=12, p=0.5, neutral=neutral).mean()
+        assert np.isfinite(found).all()
+        assert found.max() > 0
+    with pytest.raises(Unsupported, match="nothing stands before the audio"):
+        spes_audio(case, Sampling(), masks=12, p=0.5, neutral="key-removed")
 
 
 @pytest.mark.parametrize("neutral", ["zero", "mean", "key-removed"])
@@ -346,6 +393,8 @@ def test_an_encoder_decoder_has_no_audio_positions(tmp_path: Path) -> None:
         "raw-attention:layer=1,head=3",
         "sinks-dropped:rows=all",
         "frame-zscore:per=mean,part=signed,rows=generated,layers=upper-half",
+        "doa",
+        "prefix-rollout",
         "value-norm",
         "value-norm:heads=separate",
         "grad-attention",
@@ -466,6 +515,29 @@ def test_a_template_without_a_slot_is_refused_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="has no slots for audio") as caught:
         model.decode(model.features(noise(14000)), "en", None, GREEDY)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_granite_speech_with_an_adapter_apart_says_how_to_merge_it(tmp_path: Path) -> None:
+    config = write_small("granite_speech", tmp_path) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"has_lora_adapter": True}))
+    with pytest.raises(UsageError, match="LoRA adapter beside the language model"):
+        load_model(f"granite_speech:{tmp_path}", device="cpu")
+
+
+def test_granite_speech_with_an_unknown_spectrogram_is_refused(tmp_path: Path) -> None:
+    file = write_small("granite_speech", tmp_path) / "preprocessor_config.json"
+    file.write_text(json.dumps({"melspec_kwargs": {"n_mels": 16, "power": 1}}))
+    with pytest.raises(UsageError, match=r"has melspec_kwargs .*'power'.*, and known are"):
+        load_model(f"granite_speech:{tmp_path}", device="cpu")
+
+
+def test_code_that_lies_beside_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    """Without the flag, the classes of transformers read what is there; see test_families.py for other networks."""
+    settings = write_small("qwen2_audio", tmp_path) / "tokenizer_config.json"
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | own))
+    (tmp_path / "own.py").write_text("raise SystemExit('the code of the checkpoint ran')")
+    assert load_model(f"qwen2_audio:{tmp_path}", device="cpu").info.remote_code is False
 
 
 def test_audio_stands_in_one_place() -> None:

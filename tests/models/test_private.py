@@ -94,6 +94,7 @@ def test_a_rotation_keeps_lengths_and_makes_products_depend_on_distance() -> Non
 def test_languages_are_codes() -> None:
     assert {"en", "de"} <= set(private.canary_languages())
     assert {"en", "de"} <= set(private.cohere_asr_languages())
+    assert private.omniasr_languages()["en"] == "eng_latn"
 
 
 def test_the_sdpa_pair_attends_as_its_mask_says() -> None:

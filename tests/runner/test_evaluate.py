@@ -22,6 +22,7 @@ from xbench.hiding import checks
 from xbench.models.families.whisper import WhisperModel
 from xbench.references import spes
 from xbench.results import Interval, read_result
+from xbench.runner import plan as planning
 from xbench.runner.plan import plan_tasks
 from xbench.runner.provenance import without_folders
 from xbench.runner.verify import plan_of
@@ -382,6 +383,63 @@ def test_bad_audio_is_counted_and_the_others_are_kept(
     assert result.utterances["id"] == ["good-1", "good-2"]
     assert all(score.n == 2 for score in result.scores)
     assert read_result(Path(options.output) / result.path()) == result
+
+
+NAMES_OF_NOTHING = {"gone": "gone.wav", "nul": "a\0b", "long": "n" * 300, "folder": "."}
+
+
+def with_unreadable(manifest: Path) -> None:
+    """Add a line for each kind of name under which no file can be read."""
+    with manifest.open("a", encoding="utf-8") as file:
+        for id_, audio in NAMES_OF_NOTHING.items():
+            line = {"id": id_, "audio": audio, "language": "en", "transcript": "Hello."}
+            file.write(json.dumps(line) + "\n")
+
+
+def test_a_clip_whose_file_cannot_be_read_fails_alone(
+    spec: RunSpec, options: ExecutionOptions, make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    manifest = make_manifest({"good": 0.6})
+    with_unreadable(manifest)
+    result = run(replace(spec, data=str(manifest)), options)
+    assert result.utterances["id"] == ["good"]
+    assert {f.id: f.reason for f in result.failures} == dict.fromkeys(
+        NAMES_OF_NOTHING, "missing-audio"
+    )
+    told = {f.id: f.message for f in result.failures}
+    assert all(str(tmp_path) not in message for message in told.values())
+    assert told["gone"] == "gone.wav: cannot be read: No such file or directory"
+    assert told["long"].endswith("cannot be read: File name too long")
+    assert "this is no file name" in told["nul"]
+
+
+def test_a_manifest_without_a_readable_clip_is_refused_before_the_run(
+    spec: RunSpec, options: ExecutionOptions, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "gone.jsonl"
+    with_unreadable(manifest)
+    with pytest.raises(UsageError) as refusal:
+        run(replace(spec, data=str(manifest)), options)
+    assert str(refusal.value).count("audio of '") == len(NAMES_OF_NOTHING)
+
+
+def test_a_clip_that_appears_during_the_run_is_stored_under_no_wrong_key(
+    spec: RunSpec,
+    options: ExecutionOptions,
+    make_manifest: MakeManifest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a network folder that comes back: what the clip is was not known when the keys were made."""
+    manifest = make_manifest({"good": 0.6, "late": 0.7})
+    late = manifest.parent / json.loads(manifest.read_text().splitlines()[1])["audio"]
+    original = planning.readable_sha256
+    monkeypatch.setattr(
+        planning, "readable_sha256", lambda path: "" if path == late else original(path)
+    )
+    result = run(replace(spec, data=str(manifest)), options)
+    ((failed, reason, message),) = [(f.id, f.reason, f.message) for f in result.failures]
+    assert (failed, reason) == ("late", "missing-audio")
+    assert message.endswith("could not be read when the run began; run again")
 
 
 def test_a_run_without_any_good_utterance_is_failed_but_valid(

@@ -5,7 +5,7 @@ import math
 import re
 import shutil
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from xbench.errors import UsageError
 from xbench.maps import on_encoder_grid
 from xbench.results import RunResult
 from xbench.runner import bench, compare
-from xbench.runner.examples import Options, export
+from xbench.runner.examples import Options, bundles, export
 from xbench.runner.examples.clips import rights
+from xbench.runner.examples.maps import path_starts, word_starts
 from xbench.runner.keys import map_key, reference_key
 from xbench.runner.record import find
 from xbench.runner.rescore import Change, stored_run
@@ -196,7 +197,6 @@ def test_the_order_of_maps(
     scores = {label: -math.inf if s is None else s for label, s in values.items()}
     assert results[0].task.headline == {"metric": "pearson", "reference": "spes-encoder"}
     controls = {r.method.label for r in results if r.method.kind == "control"}
-    best = max((s, label) for label, s in scores.items() if label not in controls)[1]
     shown = [str(Call.make(entry["method"], entry["params"])) for entry in exported["a"]["maps"]]
     assert [e["label"] for e in exported["a"]["maps"]][:2] == ["spes-encoder", "spes-input"]
     assert {e["label"] for e in exported["a"]["maps"]} >= {
@@ -208,13 +208,65 @@ def test_the_order_of_maps(
     }
     assert labels[:2] == [("reference", "spes-encoder"), ("reference", "spes-input")]
     mean, floor = "mean-heads:heads=all,layers=all", results[0].task.floor
-    head = [best, *(label for label in (mean, floor) if label != best)]
-    rest = sorted((label in controls, -s, label) for label, s in scores.items())
     kinds = {r.method.label: r.method.kind for r in results}
-    families = {kinds[label]: label for control, _, label in reversed(rest) if not control}
-    head += [label for *_, label in rest if label in families.values() and label not in head]
-    assert len(families) == 3
-    assert shown[2:] == [*head, *(label for *_, label in rest if label not in head)]
+    heads = {label for label in scores if label.startswith("raw-attention")}
+    rest = sorted((label in heads, label in controls, -s, label) for label, s in scores.items())
+    families: dict[str, str] = {}
+    for _, control, _, label in rest:
+        if not control and label not in heads:
+            families.setdefault(kinds[label], label)
+    assert set(families) == {"attention", "gradient", "perturbation"}
+    others = sorted((f for f in families if f != "attention"), key=lambda f: -scores[families[f]])
+    first = [mean, families["attention"], *(families[f] for f in others), floor]
+    first = list(dict.fromkeys(first))
+    assert shown[2:] == [*first, *(label for *_, label in rest if label not in first)]
+
+
+def test_single_heads_stand_apart(
+    made: tuple[list[RunResult], Store, Path],
+    exported: dict[str, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    results, store, _ = made
+    (file,) = export(results, store, tmp_path, Options(ids=("a",), maps=99, heads=True)).files
+    apart = read_bundle(file)
+    among = {m["params"]["head"]: m for m in exported["a"]["maps"] if "head" in m["params"]}
+    assert [(one["layer"], one["head"]) for one in apart["heads"]] == [(1, 0), (1, 1)]
+    for one in apart["heads"]:
+        assert {key: among[one["head"]][key] for key in ("data", "scores")} == {
+            key: one[key] for key in ("data", "scores")
+        }
+    assert not any("head" in entry["params"] for entry in apart["maps"])
+
+
+def test_the_path_follows_a_staircase() -> None:
+    steps = np.array([[9.0, 9, 1, 1, 1, 1], [1, 1, 9, 9, 1, 1], [1, 1, 1, 1, 9, 9]])
+    assert word_starts(steps, (0, 1, 2)) == [0, 2, 4]
+    # Every token looks mostly at the last frame: relative to each other the tokens still take turns.
+    assert word_starts(steps + np.array([0, 0, 0, 0, 0, 500.0]), (0, 1, 2)) == [0, 2, 4]
+    # -1 and 1 in place of 1 and 9: the path collects the ones.
+    assert path_starts(np.where(steps > 1, 1.0, -1.0)) == [0, 2, 4]
+
+
+def test_a_long_spectrogram_has_fewer_columns(
+    made: tuple[list[RunResult], Store, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, store, _ = made
+    whole, shorter = (
+        read_bundle(export(results, store, tmp_path / name, Options(ids=("a",))).files[0])
+        for name in _twice(monkeypatch)
+    )
+    assert whole["spectrogram"]["shape"] == [60, 80]
+    assert shorter["spectrogram"]["shape"] == [20, 80]
+    assert shorter["melframe_seconds"] == pytest.approx(3 * whole["melframe_seconds"])
+    picture, loudest = unpack(whole["spectrogram"]), unpack(shorter["spectrogram"])
+    assert loudest == pytest.approx(picture.reshape(20, 3, 80).max(axis=1), abs=0.05)
+
+
+def _twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    yield "whole"
+    monkeypatch.setattr(bundles, "_COLUMNS", 20)
+    yield "shorter"
 
 
 def test_bytes_depend_on_nothing_but_the_content(
@@ -240,7 +292,8 @@ def test_selections(made: tuple[list[RunResult], Store, Path], tmp_path: Path) -
     leading = results[0]
     for result in results:
         score, best = (r.score("pearson", "spes-encoder").value for r in (result, leading))
-        if result.method.kind != "control" and (score or -1) > (best or -1):
+        alone = result.method.label.startswith("raw-attention")
+        if result.method.kind != "control" and not alone and (score or -1) > (best or -1):
             leading = result
     values = leading.utterances["pearson@spes-encoder"]
     order = [name for _, name in sorted(zip(values, leading.utterances["id"], strict=True))]
@@ -277,7 +330,7 @@ def test_large_bundles_lose_their_last_maps(
     done = export(results, store, tmp_path, Options(ids=("a",), maps=99))
     assert read_bundle(done.files[0])["maps"] == whole["maps"][:-1]
     last = whole["maps"][-1]
-    assert last["kind"] == "control"
+    assert "head" in last["params"]  # single heads come last
     assert done.left_out[-1].split(": ")[1:3] == ["a", last["label"]]
     monkeypatch.setattr(bundle, "LARGEST", 1000)
     with pytest.raises(UsageError, match="nothing to export"):

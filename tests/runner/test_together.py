@@ -23,13 +23,13 @@ from xbench import Call, ExecutionOptions, RunResult, RunSpec, evaluate
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.results import Failure, load_results
 from xbench.runner.crew import Crew, Died
+from xbench.runner.desk import Answer, Desk, Told, Work, order_for
 from xbench.runner.outcome import Known
 from xbench.runner.plan import prepare
 from xbench.runner.processes import _shares
 from xbench.runner.progress import SILENT
 from xbench.runner.ray_actors import Needs, needs_of
 from xbench.runner.shard import run_shard
-from xbench.runner.worker import Answer, Desk, Told, Work, order_for
 from xbench.spec import Shard
 from xbench.store import Store
 

@@ -14,7 +14,7 @@ from xbench.bundle import pack
 from xbench.site.beside import correlation, with_tokens
 from xbench.site.charts import LEVELS, viridis
 from xbench.site.examples import Example
-from xbench.site.pages.example import glance
+from xbench.site.pages.example import Glance, glance, hardest
 from xbench.site.picture import picture
 from xbench.site.tables.tabulate import tabulate
 from xbench.site.thumbnail import HEIGHT, WIDTH, thumbnail
@@ -78,7 +78,12 @@ def test_a_glance_names_the_method_that_does_worst_on_the_clip() -> None:
     grid = np.eye(3)
     scores = {"a": 0.6, "b": 0.2, "c": 0.4}
     maps = [
-        {**entry("method", grid), "label": label, "scores": {"pearson@spes-encoder": value}}
+        {
+            **entry("method", grid),
+            "id": label,
+            "label": label,
+            "scores": {"pearson@spes-encoder": value},
+        }
         for label, value in scores.items()
     ]
     maps.append(
@@ -86,7 +91,23 @@ def test_a_glance_names_the_method_that_does_worst_on_the_clip() -> None:
     )
     example = Example("e", {"maps": maps, "task": "t"}, None)
     seen = glance(tabulate([]), example)
-    assert (seen.method, seen.value, seen.worst) == ("a", 0.6, ("b", 0.2))
+    assert (seen.method, seen.value, seen.worst, seen.share) == ("a", 0.6, ("b", 0.2), None)
+
+
+def test_the_hardest_clip_is_the_one_on_which_methods_beat_the_fewest_others() -> None:
+    maps = [
+        {**entry("method", np.eye(3)), "id": id, "label": id, "scores": {"pearson": 0.5}}
+        for id in "ab"
+    ]
+
+    def seen(name: str, a: int, b: int) -> Glance:
+        better = {"a": {"pearson": (a, 10)}, "b": {"pearson": (b, 5)}}
+        return glance(tabulate([]), Example(name, {"maps": maps, "task": "t"}, None, better))
+
+    easy, middle, hard = seen("easy", 10, 5), seen("middle", 4, 3), seen("hard", 3, 0)
+    assert [one.share for one in (easy, middle, hard)] == [1.0, 0.5, 0.15]
+    assert hardest([easy, hard, middle]) is hard
+    assert hardest([easy, middle]) is None
 
 
 def test_all_maps_of_a_clip_are_one_picture() -> None:

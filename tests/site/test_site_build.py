@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -174,7 +176,14 @@ def test_the_page_for_lost_readers_finds_its_way_from_any_depth(tmp_path: Path) 
     assert len(targets) > 10
     assert [t for t in targets if not t.startswith("https://example.org/board/")] == []
     build([inputs], tmp_path / "plain")
-    assert 'href="index.html"' in (tmp_path / "plain/404.html").read_text()
+    plain = (tmp_path / "plain/404.html").read_text()
+    assert 'href="index.html"' in plain
+    assert "<script>" not in text
+    # Without an address it looks for its top folder, by the one inline script that its policy allows.
+    (script,) = re.findall(r"<script>(.*?)</script>", plain, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"&#39;sha256-{digest}&#39;" in plain
+    assert problems(tmp_path / "plain") == []
 
 
 def test_a_build_that_was_killed_between_its_renames_loses_nothing(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_a_bundle_is_published_with_its_clip(tmp_path: Path, place: Place) -> No
     shown = script(tmp_path, "clip-1")
     for entry in shown["maps"]:
         assert (len(entry.pop("beside")), type(entry.pop("sinks"))) == (entry["shape"][0], list)
+    assert shown["outline"][0] == "Loudness"  # a header alone is no sound
     assert {key: shown[key] for key in BUNDLE} == {
         **BUNDLE,
         "id": "clip-1",
@@ -174,14 +175,18 @@ def test_the_page_says_how_the_clip_compares_with_the_others(tmp_path: Path, pla
 
 
 def test_models_and_their_examples_link_to_each_other(tmp_path: Path, place: Place) -> None:
-    place("clip-1", task="demo-asr-en", model="xbench-tiny")
-    bundles = place("clip-2", task="demo-asr-en", model="not-on-the-board")
+    here = {"task": "demo-asr-en", "utterance": "clip-0000"}
+    place("clip-1", model="xbench-tiny", **here)
+    place("clip-3", model="another", **{**here, "utterance": "of-other-clips"})
+    bundles = place("clip-2", model="not-on-the-board", **here)
     results = write(tmp_path / "results", [result(), result(model="another")])
     build([results], tmp_path / "site", Options(examples=bundles))
     models = {p.stem: p.read_text() for p in (tmp_path / "site/models").glob("*.html")}
     found = {stem: re.findall(r"examples/(clip-\d)\.html", text) for stem, text in models.items()}
-    assert found == {"index": [], "xbench-tiny": ["clip-1"], "another": []}
+    assert found == {"index": [], "xbench-tiny": ["clip-1"], "another": ["clip-3"]}
     for target in ("models/xbench-tiny.html", "tasks/demo-asr-en.html"):
         assert page(tmp_path, "clip-1").count(f'href="../{target}"') == 1
     assert 'href="../models/xbench-tiny' not in page(tmp_path, "clip-2")
+    # A task of the same name with other clips is another task.
+    assert 'href="../tasks/demo-asr-en' not in page(tmp_path, "clip-3")
     assert problems(tmp_path / "site") == []

@@ -10,7 +10,7 @@ from synthetic import METHODS, result, write
 from xbench.site.build import build
 from xbench.site.check import problems
 from xbench.site.load import Result
-from xbench.site.overall import overall
+from xbench.site.overall import over_all, overall
 from xbench.site.pages.home import LEADING, leading
 from xbench.site.pages.model import _lines_with_room
 from xbench.site.pages.purposes import Answer, choices
@@ -49,7 +49,7 @@ def tables(*results: dict[str, Any]) -> Tables:
 
 
 def answers(made: Tables, number: int = 0) -> dict[str, Answer]:
-    given = choices(made, [overall(made, *AGREEMENT), overall(made, *DELETION)])
+    given = choices(made, [over_all(made, *AGREEMENT), over_all(made, *DELETION)])
     return {answer.purpose: answer for answer in given[number].answers}
 
 
@@ -110,7 +110,34 @@ def test_another_model_has_another_answer(tmp_path: Path) -> None:
     assert problems(out) == []
     home = (out / "index.html").read_text()
     assert home.count('<details name="choice"') == 3
+    for choice in given[1:]:  # a model may have word times of one task and agreement of another
+        assert choice.task is not None
+        assert f"<bdi>{choice.task.title}</bdi></summary>" in home or (
+            f"<bdi>{choice.task.title}</bdi> <small" in home
+        )
     assert "100 ms" in home  # the smaller error of word starts is the answer
+
+
+def test_word_starts_are_answered_by_the_task_of_word_times_and_agreement_by_the_others() -> None:
+    good, bad = 0.1, 0.5
+    found = answers(
+        tables(
+            planted(MEAN, (good, 0.5, good)),
+            planted(ALIGNED, (bad, 0.5, bad)),
+            planted(MEAN, (bad, 0.5, bad), task="word-times"),
+            planted(ALIGNED, (good, 0.5, good), task="word-times"),
+        )
+    )
+    assert methods(found["word times"]) == {"alignment-heads"}
+    assert found["word times"].top.numbers.value == good
+    assert found["word times"].pairs == 1
+    assert found["every clip"].pairs == 1
+    # Where nothing else is scored, agreement is of these clips too.
+    alone = tables(
+        *(planted(m, (v, 0.5, v), task="word-times") for m, v in ((MEAN, 0.3), (ALIGNED, 0.6)))
+    )
+    table = over_all(alone, *AGREEMENT)
+    assert [s.config.method for s in table.standings] == ["alignment-heads", "mean-heads"]
 
 
 def test_too_few_speakers_are_said_and_nothing_is_called_best() -> None:

@@ -5,7 +5,9 @@ import io
 import struct
 import wave
 
-from xbench.site.waveform import STEPS, outline
+import numpy as np
+
+from xbench.site.waveform import STEPS, loudness, outline
 
 
 def clip(samples: list[int], width: int = 2) -> bytes:
@@ -30,6 +32,12 @@ def test_the_outline_is_the_loudest_sample_of_each_step() -> None:
     long[4] = -32768  # second step; the lowest sample has no positive twin in 16 bits
     long[8] = 16384
     assert levels(long) == [0, 255, 128, *[0] * (STEPS - 3)]
+
+
+def test_loudness_goes_from_the_softest_step_to_the_loudest() -> None:
+    picture = np.array([[-8.0, -8.0], [-4.0, -2.0], [-6.0, -4.0]])  # means -8, -3, -5
+    assert list(base64.b64decode(loudness(picture))) == [0, 255, 153]  # 3 / 5 of the way
+    assert list(base64.b64decode(loudness(np.zeros((2, 3))))) == [0, 0]
 
 
 def test_silence_stays_flat_and_other_formats_have_no_outline() -> None:

@@ -33,10 +33,11 @@ def examine(result: RunResult, *, recomputed: bool = False) -> Findings:
 
     recomputed: an examination of the same `edition` found its numbers right before, so they are not computed again.
     """
+    as_run = origin.task_as_run(result)
     problems = [
         *origin.status_problems(result),
         *origin.provenance_problems(result),
-        *origin.task_problems(result),
+        *origin.task_problems(result, as_run),
         *origin.clip_problems(result),
         *origin.described_problems(result),
         *origin.cost_problems(result),
@@ -50,7 +51,7 @@ def examine(result: RunResult, *, recomputed: bool = False) -> Findings:
     outdated = [*origin.outdated(result)]
     if origin.other_clips(result):
         outdated.append(f"dataset {result.task.dataset.name}: its clips here are others")
-    unchecked = (*origin.unchecked_origin(result), *scores.unchecked_scores(result))
+    unchecked = (*origin.unchecked_origin(result, as_run), *scores.unchecked_scores(result))
     return Findings(tuple(problems), tuple(outdated), tuple(dict.fromkeys(unchecked)))
 
 

@@ -204,22 +204,25 @@ def _task_differences(result: RunResult, task: TaskSpec) -> Iterator[str]:
             yield f"{score.metric} had {score.metric_params}, here it has {metrics[score.metric]}"
 
 
-def task_problems(result: RunResult) -> Iterator[str]:
-    """Yield where a result claims a task of today by its hash but is something else."""
+def task_as_run(result: RunResult) -> TaskSpec | None:
+    """Return the task here with the references, metrics and headline of a result, if its hash says that it is of it."""
     task = task_here(result.task.name, result.task.preset)
-    if task is not None and (as_run := _as_run(result, task)).is_of(result.task.hash):
-        for line in _task_differences(result, as_run):
-            yield f"task.hash: that of the task here, but {line}"
-
-
-def _as_run(result: RunResult, task: TaskSpec) -> TaskSpec:
-    """Return the task here with the references, metrics and headline that a result was given."""
-    return replace(
+    if task is None:
+        return None
+    as_run = replace(
         task,
         references=tuple(Call.make(r.name, r.params) for r in result.references),
         metrics=tuple(dict.fromkeys(Call.make(s.metric, s.metric_params) for s in result.scores)),
         headline=Headline(**result.task.headline),
     )
+    return as_run if as_run.is_of(result.task.hash) else None
+
+
+def task_problems(result: RunResult, as_run: TaskSpec | None) -> Iterator[str]:
+    """Yield where a result claims a task of today by its hash (`task_as_run`) but is something else."""
+    if as_run is not None:
+        for line in _task_differences(result, as_run):
+            yield f"task.hash: that of the task here, but {line}"
 
 
 def clip_problems(result: RunResult) -> Iterator[str]:
@@ -241,8 +244,8 @@ def clip_problems(result: RunResult) -> Iterator[str]:
         yield f"task.dataset.n: {result.task.dataset.n}, but {result.task.dataset.name} has {len(clusters)} clips"
 
 
-def unchecked_origin(result: RunResult) -> Iterator[str]:
-    """Yield what of the origin nothing on this machine can show."""
+def unchecked_origin(result: RunResult, as_run: TaskSpec | None) -> Iterator[str]:
+    """Yield what of the origin nothing on this machine can show; `as_run` as above."""
     clips = _clips(result)
     if clips is None:
         yield f"the clips of '{result.task.dataset.name}' are not on this machine: ids and clusters are as stated"
@@ -251,7 +254,7 @@ def unchecked_origin(result: RunResult) -> Iterator[str]:
     task = task_here(result.task.name, result.task.preset)
     if task is None:
         yield f"task '{result.task.name}' ({result.task.preset}) is not registered here: what it is, is as stated"
-    elif result.scores and not _as_run(result, task).is_of(result.task.hash):
+    elif result.scores and as_run is None:
         yield f"the hash of task '{task.name}' is not that of the task here: what of it is not in the file is as stated"
     if registered(registry.methods, result.method.name) is None:
         yield f"method '{result.method.name}' is not registered here: what it is, is as stated"

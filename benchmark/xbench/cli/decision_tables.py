@@ -87,9 +87,10 @@ def show_streaming(found: Streaming) -> None:
 def show_listening(found: Listening) -> None:
     """Print how well each detector finds tokens that need no audio."""
     kinds = [kind for kind in found.made_up if kind != "speech"]
+    sure = "" if found.reliability is None else f", reliability {found.reliability:.2f}"
     table = _table(
         f"{found.model}, {found.task}: {found.tokens} tokens of {found.clips} clips; not listened for: "
-        f"{found.reference} at most {found.threshold:.3g}, {100 * found.lowest:.0f} % of the tokens",
+        f"{found.reference} at most {found.threshold:.3g}, {100 * found.lowest:.0f} % of the tokens{sure}",
         "detector",
         ("effect AUROC", "PR-AUC", "made up AUROC", "PR-AUC", *kinds),
     )

@@ -33,6 +33,10 @@ def export_command(
         bool,
         Option("--spread", help="The best, the middle and the worst clip of the leading method."),
     ] = False,
+    heads: Annotated[
+        bool,
+        Option("--heads", help="The maps of all single heads in the results, for a grid of them."),
+    ] = False,
     cache: Cache = None,
 ) -> None:
     """Write a bundle per utterance from results and their store, for `leaderboard build --examples`."""
@@ -50,7 +54,7 @@ def export_command(
     from xbench.runner.examples import Options, export
 
     chosen = tuple(filter(None, (ids or "").split(",")))
-    wanted = Options(chosen, limit, data, clips, maps, licence, attribution, spread)
+    wanted = Options(chosen, limit, data, clips, maps, licence, attribution, spread, heads)
     exported = export(given, opened(cache), out, wanted)
     for text in exported.left_out:
         console.warn(f"left out: {text}")

@@ -1,5 +1,6 @@
 """`xbench eval` and what is done with its results: `score`, `compare-references`, `submit`."""
 
+import gc
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +117,7 @@ def evaluate_command(
     prepared = prepare(spec)  # every complaint about names and files comes before torch is loaded
     from xbench.runner.evaluate import carry_out
 
+    gc.freeze()  # what was imported stays: the collector need not walk through torch again and again
     if plan:
         from xbench.runner.estimate import estimate
 
@@ -194,6 +196,8 @@ def score_command(
 
     given = _some(load_results(*results), results)
     from xbench.runner.rescore import change_from, rescore
+
+    gc.freeze()  # as for `eval`
 
     change = change_from(metric or (), scoring or ())
     if maps is None:

@@ -62,6 +62,14 @@ def audio_sha256(path: Path) -> str:
         raise _missing(path, error) from None
 
 
+def readable_sha256(path: Path) -> str:
+    """Return what `audio_sha256` returns, and nothing for a file that cannot be read: its clip fails alone in a run."""
+    try:
+        return audio_sha256(path)
+    except UtteranceError:
+        return ""
+
+
 def check_audio(path: Path) -> None:
     """Decode a file and refuse it for what `read_audio` refuses; raises UtteranceError."""
     check_samples(path, *_decode(path, LONGEST_SECONDS))

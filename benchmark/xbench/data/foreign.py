@@ -96,12 +96,12 @@ def odd_language(code: str) -> str | None:
 
 def odd_path(audio: Path, written: str) -> str:
     """Return what may be meant by a path where nothing lies, after a semicolon; empty where nothing is near."""
-    if audio.exists():
-        return ""
-    if "\\" in written:
-        return "; write slashes between folders, not backslashes"
     try:
+        if audio.exists():
+            return ""
+        if "\\" in written:
+            return "; write slashes between folders, not backslashes"
         near = [p.name for p in audio.parent.iterdir() if p.name.lower() == audio.name.lower()]
-    except OSError:
+    except (OSError, ValueError):  # a folder that may not be listed, or no path at all
         return ""
     return f"; there is '{near[0]}'" if near else ""

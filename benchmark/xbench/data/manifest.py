@@ -122,8 +122,10 @@ def read_manifest(
     Ids are picked first, then clips in `languages` (empty: any) that have a translation into
     `target_language` (None: not needed), then the first `selection.limit` of those. The structure
     of every line is checked; audio files only of the utterances that are used. `hashed` gives the
-    SHA-256 of an audio file: who reads several manifests of the same clips may remember it. None
-    reads no audio: what the lines state counts, or nothing where they do not.
+    SHA-256 of an audio file: who reads several manifests of the same clips may remember it. It may
+    return nothing for a file that cannot be read (`readable_sha256`): then that clip alone has none,
+    and only a manifest without any readable clip is refused. None reads no audio: what the lines
+    state counts, or nothing where they do not.
 
     Raises:
         InvalidFile: with every problem as `line N: ...`.
@@ -346,6 +348,8 @@ def _with_audio(
                 meant = foreign.odd_path(audio, line.fields["audio"])
                 problems.append((line.number, f"audio of '{line.id}': {error}{meant}"))
                 continue
+        if not digests[audio]:
+            continue
         stated = line.fields.get("sha256")
         if stated and stated.lower() != digests[audio]:
             problems.append(
@@ -359,6 +363,8 @@ def _with_audio(
             problems.append((line.number, late))
     if problems:
         raise InvalidFile(str(path), _told_once(problems))
+    if not any(digests.values()):  # a wrong folder rather than bad clips: all are told at once
+        return _with_audio(path, lines, audio_sha256)
     audio_of = [path.parent / line.fields["audio"] for line in lines]
     return tuple(
         _utterance(line, audio, digests[audio]) for line, audio in zip(lines, audio_of, strict=True)

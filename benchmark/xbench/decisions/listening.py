@@ -36,6 +36,7 @@ from xbench.data.manifest import Word
 from xbench.errors import UsageError
 from xbench.methods.word_window import aligned_words
 from xbench.metrics.batch import Maps
+from xbench.references.reference import Relevance
 from xbench.results import RunResult
 from xbench.runner.compare import read_reference, token_effects
 from xbench.runner.keys import Spoken, map_key, reference_key
@@ -69,9 +70,10 @@ class Detected:
 class Listening:
     """All detectors of a run, best against the effect first.
 
-    tokens, clips: judged ones. made_up: the share of tokens that are made up by construction, per construction; empty
-    where no clip has one. lowest: the share of tokens that count as not listened for; threshold: their highest effect.
-    absent: why some detectors could not be read.
+    tokens, clips: judged ones. reliability: of the effects, from the two halves of the masks: 2 r / (1 + r), r their
+    correlation over all tokens; None where a reference has no halves. made_up: the share of tokens that are made up by
+    construction, per construction; empty where no clip has one. lowest: the share of tokens that count as not listened
+    for; threshold: their highest effect. absent: why some detectors could not be read.
     """
 
     task: str
@@ -81,6 +83,7 @@ class Listening:
     clips: int
     lowest: float
     threshold: float
+    reliability: float | None
     made_up: Mapping[str, float]
     rows: tuple[Detected, ...]
     absent: tuple[str, ...]
@@ -114,6 +117,7 @@ def listening(results: Sequence[RunResult], *, store: Store, lowest: float = LOW
         clips=len(clips),
         lowest=lowest,
         threshold=truth.threshold,
+        reliability=_reliability(clips),
         made_up=truth.shares(),
         rows=tuple(rows),
         absent=_absent(clips, common),
@@ -124,13 +128,15 @@ def listening(results: Sequence[RunResult], *, store: Store, lowest: float = LOW
 class ClipSigns:
     """What is read of one clip: per content token the effect and the score of every detector.
 
-    made_up: by construction; None for a clip without one. in_word: which tokens write a word.
+    halves: the effects from either half of the masks, None of a reference without halves. made_up: by construction;
+    None for a clip without one. in_word: which tokens write a word.
     """
 
     id: str
     cluster: str
     construction: str | None
     effects: Scores
+    halves: tuple[Scores, Scores] | None
     scores: Mapping[Detector, Scores]
     made_up: Bool[np.ndarray, " token"] | None
     in_word: Bool[np.ndarray, " token"]
@@ -142,7 +148,12 @@ def clip_signs(stored: Stored, spoken: Spoken) -> ClipSigns:
     name = stored.record.task.headline.reference
     call = next(c for c in spoken.job.task.references if c.name == name)
     artefact = stored.shelf.artefact(reference_key(stored.record.info, spoken, call))
-    effects = np.array(token_effects(read_reference(call, artefact).mean(), layout))
+    reference = read_reference(call, artefact)
+    halves = reference.halves()
+
+    def of(values: Relevance) -> np.ndarray:
+        return np.array(token_effects(values, layout))
+
     methods = list(stored.methods.values())
     maps = Maps.of([map_of(stored, spoken, method) for method in methods], layout)
     scores: dict[Detector, Scores] = dict(_of_output(spoken))
@@ -162,11 +173,24 @@ def clip_signs(stored: Stored, spoken: Spoken) -> ClipSigns:
         utterance.id,
         utterance.cluster,
         utterance.construction,
-        effects,
+        of(reference.mean()),
+        None if halves is None else (of(halves[0]), of(halves[1])),
         scores,
         made_up if utterance.construction is not None else None,
         np.array([token in words.in_words for token in content]),
     )
+
+
+def _reliability(clips: Sequence[ClipSigns]) -> float | None:
+    """Return the reliability of the effects over all tokens (Spearman and Brown); None without halves or variance."""
+    halves = [clip.halves for clip in clips if clip.halves is not None]
+    if len(halves) < len(clips):
+        return None
+    first, second = (np.concatenate(part) for part in zip(*halves, strict=True))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    r = float(np.corrcoef(first, second)[0, 1])
+    return 2 * r / (1 + r) if r > -1 else None
 
 
 def _audio_share(stored: Stored, spoken: Spoken) -> Scores | None:

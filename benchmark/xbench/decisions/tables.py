@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -43,12 +42,13 @@ Table = Mapping[str, Sequence[float | None]]
 class RunTables:
     """What judges and uses say of every method and clip of one run.
 
-    kinds: `method`, `head` (a single head), or `other` (controls, second estimates of the reference). heads: the
-    (layer, head) of each single head. judges, uses: by name, higher is better.
+    kind: of the task, `asr` or `st`. kinds: `method`, `head` (a single head), or `other` (controls, second estimates of
+    the reference). heads: the (layer, head) of each single head. judges, uses: by name, higher is better.
     """
 
     model: str
     task: str
+    kind: str
     seed: int
     clusters: tuple[str, ...]
     kinds: Mapping[str, str]
@@ -66,17 +66,20 @@ def run_tables(
     ids = [utterance.id for utterance in used]
     labels = {index: str(method.call) for index, method in stored.methods.items()}
     by_label = {labels[index]: results[index] for index in labels}
-    uses, absent = {}, []
-    for name in wanted:
+    where = f"{stored.record.info.name}, {stored.record.task.name}"
+    uses: dict[str, Table] = {}
+    absent = []
+    for names, read in _READ.items():
+        own = [name for name in names if name in wanted]
         try:
-            uses[name] = _READ[name](stored, ids)
+            found = read(stored, ids) if own else {}
+            uses |= {name: found[name] for name in own}
         except UsageError as problem:
-            absent.append(
-                f"{stored.record.info.name}, {stored.record.task.name}: {name}: {problem}"
-            )
+            absent += [f"{where}: {name}: {problem}" for name in own]
     return RunTables(
         model=stored.record.info.name,
         task=stored.record.task.name,
+        kind=stored.record.task.kind,
         seed=stored.record.spec.seed,
         clusters=tuple(utterance.cluster for utterance in used),
         kinds={label: _kind(result) for label, result in by_label.items()},
@@ -113,33 +116,33 @@ def _judges(results: Mapping[str, RunResult], ids: Sequence[str]) -> dict[str, T
     return {name: table for name, table in found.items() if len(table) == len(results)}
 
 
-def _of_words(stored: Stored, ids: Sequence[str]) -> Table:
+def _of_words(stored: Stored, ids: Sequence[str]) -> dict[str, Table]:
     clips = timed_clips(stored, tolerance=0.05, point="run")
     return {
-        label: _placed(
-            ids,
-            clips.ids,
-            [-float(np.abs(c.onset).mean()) if len(c.onset) else None for c in of_method],
-        )
-        for label, of_method in clips.of_method.items()
+        "word-times": {
+            label: _placed(
+                ids,
+                clips.ids,
+                [-float(np.abs(c.onset).mean()) if len(c.onset) else None for c in of_method],
+            )
+            for label, of_method in clips.of_method.items()
+        }
     }
 
 
-def _of_streaming(which: Literal["regret", "delay"]) -> Callable[[Stored, Sequence[str]], Table]:
-    def read(stored: Stored, ids: Sequence[str]) -> Table:
-        clips = advised_clips(stored, Policy())
-        found = {}
-        for (kind, label), of_map in clips.of_map.items():
-            values = [c.regret if which == "regret" else c.area for c in of_map]
-            if kind == "method":
-                turned = [None if value is None else -value for value in values]
-                found[label] = _placed(ids, clips.ids, turned)
-        return found
-
-    return read
+def _of_streaming(stored: Stored, ids: Sequence[str]) -> dict[str, Table]:
+    clips = advised_clips(stored, Policy())
+    regrets, delays = {}, {}
+    for (kind, label), own in clips.of_map.items():
+        if kind == "method":
+            areas = [clip.area for clip in own]
+            turned = [None if area is None else -area for area in areas]
+            regrets[label] = _placed(ids, clips.ids, [-clip.regret for clip in own])
+            delays[label] = _placed(ids, clips.ids, turned)
+    return {"regret": regrets, "delay": delays}
 
 
-def _of_detection(stored: Stored, ids: Sequence[str]) -> Table:
+def _of_detection(stored: Stored, ids: Sequence[str]) -> dict[str, Table]:
     found: dict[str, list[float | None]] = {}
     for spoken in explained(stored):
         signs = clip_signs(stored, spoken)
@@ -148,14 +151,14 @@ def _of_detection(stored: Stored, ids: Sequence[str]) -> Table:
             if name == "entropy" and method is not None:
                 area = detection(values, unheard, [signs.cluster] * len(values), seed=0).auroc
                 found.setdefault(method, []).append(area.value)
-    return found
+    return {"detection": found}
 
 
-_READ: Mapping[str, Callable[[Stored, Sequence[str]], Table]] = {
-    "word-times": _of_words,
-    "regret": _of_streaming("regret"),
-    "delay": _of_streaming("delay"),
-    "detection": _of_detection,
+# By the uses that one reading of the maps gives.
+_READ: Mapping[tuple[str, ...], Callable[[Stored, Sequence[str]], Mapping[str, Table]]] = {
+    ("word-times",): _of_words,
+    ("regret", "delay"): _of_streaming,
+    ("detection",): _of_detection,
 }
 
 

@@ -9,9 +9,10 @@ gives and the order that a use gives,
     layers    over means of the heads of each layer
     clips     over clips, within each method, then the mean over methods: does a map that is more faithful on one clip
               than on another also serve better there?
-    models    over the means of each model over the methods that all of them share; needs three models
+    models    over the means of each model over the methods that all of them share, whatever clips each was run on; of
+              transcription and of translation apart; needs three models
 
-Intervals: `stats.rank_agreement` over clusters (for models over methods); for clips by the jackknife over clusters.
+Intervals: `stats.rank_agreement` over clusters; for clips by the jackknife over clusters, for models over models.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -33,6 +35,7 @@ from xbench.results import RunResult
 from xbench.runner.rescore import grouped
 from xbench.store import Store
 
+_FEWEST_MODELS = 3
 Over = Literal["methods", "heads", "layers", "clips", "models"]
 
 
@@ -152,7 +155,8 @@ def within_methods(
     With tau_(-c) the value without cluster c, C clusters: se^2 = (C - 1) / C sum_c (tau_(-c) - mean of them)^2; the
     interval is value +- t se, t of C - 1 degrees of freedom, cut to [-1, 1].
     Shapes: first, second [method, clip]. `n` counts clips that all methods have both values of. Null:
-    `fewer-than-3-clips`, `all-tied`; of the interval `fewer-than-5-clusters`.
+    `fewer-than-3-clips`, `all-tied`; of the interval `fewer-than-5-clusters`, and
+    `unstable-ranking` where nothing is ordered without one of the clusters.
     """
     tables = [
         np.array([[math.nan if v is None else v for v in row] for row in rows], dtype=np.float64)
@@ -169,11 +173,18 @@ def within_methods(
         return stats.Estimate(None, None, None, n, len(unique), "all-tied")
     if len(unique) < stats.FEWEST_CLUSTERS:
         return stats.Estimate(value, None, None, n, len(unique), ci_reason="fewer-than-5-clusters")
-    left = np.array([_mean_tau(one[:, names != c], other[:, names != c]) for c in unique])
-    count = len(unique)
-    error = math.sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
+    left = [_mean_tau(one[:, names != c], other[:, names != c]) for c in unique]
+    return _jackknife(value, left, n, len(unique))
+
+
+def _jackknife(value: float, left: Sequence[float], n: int, count: int) -> stats.Estimate:
+    """Return a value with its interval from the values without one of `count` units, where all of these exist."""
+    known = np.array(left)
+    if np.isnan(known).any():
+        return stats.Estimate(value, None, None, n, count, ci_reason="unstable-ranking")
+    error = math.sqrt((count - 1) / count * float(((known - known.mean()) ** 2).sum()))
     reach = float(student.ppf(0.975, count - 1)) * error
-    return stats.Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0), n, len(unique))
+    return stats.Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0), n, count)
 
 
 def _mean_tau(
@@ -189,29 +200,61 @@ def _mean_tau(
 
 
 def over_models(runs: Sequence[RunTables]) -> list[Correlation]:
-    """Return the correlations over models: means over the methods that all runs of one task share."""
+    """Return the correlations over models, for transcription and for translation, where two models have both columns.
+
+    A model's value is the mean over its runs of the mean over the methods that all runs with this judge and this use
+    share.
+    """
     rows = []
-    for task in dict.fromkeys(run.task for run in runs):
-        own = [run for run in runs if run.task == task]
-        if len(own) < 2:
-            continue
-        methods = [
-            label
-            for label, kind in own[0].kinds.items()
-            if kind == "method" and all(label in run.kinds for run in own)
-        ]
-        for judge in own[0].judges:
-            for use in own[0].uses:
-                if methods and all(judge in run.judges and use in run.uses for run in own):
-                    one = [
-                        [mean_known(run.judges[judge][label]) for label in methods] for run in own
-                    ]
-                    other = [[mean_known(run.uses[use][label]) for label in methods] for run in own]
-                    tau = stats.rank_agreement(one, other, methods, seed=own[0].seed)
-                    rows.append(
-                        Correlation("all models", task, "models", judge, use, len(own), tau)
-                    )
+    for kind in sorted({run.kind for run in runs}):
+        own = [run for run in runs if run.kind == kind]
+        judges = dict.fromkeys(judge for run in own for judge in run.judges)
+        uses = dict.fromkeys(use for run in own for use in run.uses)
+        for judge, use in product(judges, uses):
+            known = [run for run in own if judge in run.judges and use in run.uses]
+            methods = [
+                label
+                for label in (known[0].kinds if known else ())
+                if all(run.kinds.get(label) == "method" for run in known)
+            ]
+            if len({run.model for run in known}) < 2 or not methods:
+                continue
+            judged = _means_of_models([(run.model, run.judges[judge]) for run in known], methods)
+            used = _means_of_models([(run.model, run.uses[use]) for run in known], methods)
+            tau = tau_of_models(judged, used)
+            rows.append(Correlation("all models", kind, "models", judge, use, tau.n, tau))
     return rows
+
+
+def _means_of_models(
+    tables: Sequence[tuple[str, Table]], methods: Sequence[str]
+) -> list[float | None]:
+    """Return the mean of every model over its runs and the methods; None where a method of a run has no value."""
+    values: dict[str, list[float | None]] = {}
+    for model, table in tables:
+        values.setdefault(model, []).extend(mean_known(table[label]) for label in methods)
+    return [None if None in own else mean_known(own) for own in values.values()]
+
+
+def tau_of_models(first: Sequence[float | None], second: Sequence[float | None]) -> stats.Estimate:
+    """Return Kendall's tau-b between two orders of models, with a jackknife interval over models.
+
+    Fewer than three models have no order, and of fewer than five nobody knows how far another choice of models would
+    move it. `n` counts the models that have both values. Null: `fewer-than-3-models`, `all-tied`; of the interval
+    `fewer-than-5-models`.
+    """
+    known = [pair for pair in zip(first, second, strict=True) if None not in pair]
+    n = len(known)
+    if n < _FEWEST_MODELS:
+        return stats.Estimate(None, None, None, n, n, "fewer-than-3-models")
+    one, other = np.array(known, dtype=np.float64).T
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return stats.Estimate(None, None, None, n, n, "all-tied")
+    value = _mean_tau(one[None], other[None])
+    if n < stats.FEWEST_CLUSTERS:
+        return stats.Estimate(value, None, None, n, n, ci_reason="fewer-than-5-models")
+    left = [_mean_tau(np.delete(one, i)[None], np.delete(other, i)[None]) for i in range(n)]
+    return _jackknife(value, left, n, n)
 
 
 def _means(run: RunTables) -> list[Means]:

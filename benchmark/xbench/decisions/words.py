@@ -11,7 +11,8 @@ the point:
 
 Words of the hypothesis are aligned with those of the manifest by edit distance. A known word that no token is aligned
 with is not covered; it counts against recall, and has no error. A word of the hypothesis that stands beside no known
-one is inserted; it counts against precision.
+one is inserted; it counts against precision. Where nothing was written, or a text that goes round in circles, no word
+of the clip is covered.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ def timed_clips(stored: Stored, *, tolerance: float, point: str) -> TimedClips:
     found: dict[str, list[TimedClip]] = {}
     used: list[tuple[Spoken, _Truth]] = []
     other_text = []
-    for spoken in explained(stored):
+    with_maps = {spoken.job.utterance.id for spoken in explained(stored)}
+    for spoken in stored.spoken.values():
         clip = _truth(spoken)
         if clip is None:
             continue
@@ -150,8 +152,10 @@ def timed_clips(stored: Stored, *, tolerance: float, point: str) -> TimedClips:
             other_text.append(spoken.job.utterance.id)
             continue
         used.append((spoken, clip))
-        grids = [map_of(stored, spoken, method) for method in stored.methods.values()]
-        onsets, ends = boundaries(Maps.of(grids, spoken.decoded.layout), point)
+        onsets = ends = np.zeros((len(stored.methods), 0))
+        if spoken.job.utterance.id in with_maps:
+            grids = [map_of(stored, spoken, method) for method in stored.methods.values()]
+            onsets, ends = boundaries(Maps.of(grids, spoken.decoded.layout), point)
         for index, method in enumerate(stored.methods.values()):
             judged = _judged(onsets[index], ends[index], clip, tolerance)
             found.setdefault(str(method.call), []).append(judged)
@@ -229,6 +233,8 @@ def _truth(spoken: Spoken) -> _Truth | None:
     words, decoded = spoken.job.words, spoken.decoded
     if not words:
         return None
+    if decoded.unexplained:
+        return _Truth([], [], np.zeros(0), np.zeros(0), len(words), 0)
     aligned = aligned_words(decoded.layout, decoded.hypothesis.text, words)
     rows: dict[int, list[int]] = {}
     for row, token in enumerate(decoded.layout.content):

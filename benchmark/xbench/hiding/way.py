@@ -13,6 +13,7 @@ from xbench.hiding.cells import Cells, SpectrogramCells
 from xbench.hiding.effect import Clean, Measure, Perturbed, Quantity, from_logits, from_states
 from xbench.hiding.twin import Twin, twin
 from xbench.models.device import Precision
+from xbench.models.optional import ReadsPrefix, offers
 from xbench.models.protocol import SpeechModel
 
 
@@ -66,7 +67,8 @@ def frozen_way(cells: SpectrogramCells, precision: Precision) -> Way | None:
 
 def _way(name: str, cells: Cells, precision: Precision, build: Build) -> Way | None:
     model, name, dtype = cells.case.model, f"{name}:{precision.name}", precision.dtype
-    found = twin(model, dtype)
+    own = getattr(torch, model.info.precision)
+    found = None if dtype != own and _starts_with_audio(cells) else twin(model, dtype)
     if found is not None:
         with found.clean_pass() as clean_products, precision.products():
             perturbed = build(found.model, dtype)
@@ -74,9 +76,19 @@ def _way(name: str, cells: Cells, precision: Precision, build: Build) -> Way | N
         if _fits(found, precision, states, cells.clean):
             beside = precision.within(found.beside(clean_products, perturbed))
             return Way(f"{name}:twin", precision, beside, found, states)
-    if dtype != getattr(torch, model.info.precision):
+    if dtype != own:
         return None
     return Way(name, precision, precision.within(build(model, dtype)))
+
+
+def _starts_with_audio(cells: Cells) -> bool:
+    """Say whether nothing stands before the audio of a decoder-only model.
+
+    Hidden positions at the start then stay zeros in every layer. Rounding makes them tiny vectors instead, which the
+    norms blow up to directions of their own: an error as large as the effect.
+    """
+    model = cells.case.model
+    return offers(model, ReadsPrefix) and model.audio_positions(cells.case.hypothesis).start == 0
 
 
 def _nothing(cells: Cells) -> Tensor:

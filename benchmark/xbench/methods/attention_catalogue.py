@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xbench.description import MethodDescription, Parameter
 
 _PAPI = "Papi et al. 2025, arXiv 2509.18010, section 2"
@@ -180,6 +182,18 @@ FRAME_ZSCORE = MethodDescription(
         _ROWS,
         _PER,
     ),
+    kind="attention",
+    signed=True,
+    distribution=False,
+    ignores=f"{_IGNORES}; how much a frame gets from all tokens together",
+)
+DOA = MethodDescription(
+    name="doa",
+    version="1",
+    summary="mean over the heads of chosen layers, standardised over the tokens of each frame",
+    source="Decoder-Only Attention, arXiv 2605.31432; code: hlt-mt/simulstream",
+    implementation="xbench.methods.sinks:doa",
+    parameters=(replace(_LAYERS, default="upper-half"),),
     kind="attention",
     signed=True,
     distribution=False,

@@ -166,3 +166,15 @@ VALUE_ZEROING = MethodDescription(
     cost="1 forward, and a feed-forward block per layer and group of frames",
     ignores="input convolutions, queries and keys, decoder self-attention; cross: all of the encoder",
 )
+PREFIX_ROLLOUT = MethodDescription(
+    name="prefix-rollout",
+    version="1",
+    summary="attention rollout through the one stack of a decoder-only model; the audio's part",
+    source="Abnar & Zuidema 2020, arXiv 2005.00928",
+    implementation="xbench.methods.rollout:prefix_rollout",
+    kind="attention",
+    distribution=True,
+    needs=_SOURCE,
+    kinds=("audio-prefix",),
+    ignores=_WEIGHTS_ONLY,
+)

@@ -42,7 +42,7 @@ def check_supported(description: MethodDescription, info: ModelInfo) -> None:
         raise Unsupported(f"it supports {', '.join(description.families)}, not {info.family}")
     if info.kind not in description.kinds:
         raise Unsupported(
-            f"it explains models of kind {', '.join(description.kinds)}; '{info.name}' is of kind {info.kind}"
+            f"it explains models of kind {', '.join(description.kinds)}; this model is of kind {info.kind}"
         )
     if description.space == "input" and not info.spectrogram:
         raise Unsupported(NO_SPECTROGRAM)

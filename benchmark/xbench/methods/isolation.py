@@ -2,8 +2,8 @@
 
 The method is lent a case of its own: the trace holds only what it asked for, in tensors that share memory until
 somebody writes into them (copy on write), so nothing that it writes reaches the others. Everything else is compared
-before and after: the networks (`models.kept_state`), the model's own attributes, and the settings of the process below.
-A method that changed any of it is `Unsupported`, and all is put back, also after an exception.
+after it with what it was: the networks (`models.kept_state`), the model's own attributes, and the settings of the
+process below. A method that changed any of it is `Unsupported`, and all is put back, also after an exception.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ all positions, padding included:
     encoder-rollout   R = E'_L ... E'_1,   E'_l = (E_l + I) / 2;   map = mean over layers of A_l, times R
     full-rollout      M_0 = 0,   M_l = (A_l R + S'_l M_(l-1)) / 2,   S'_l = (S_l + I) / 2;   map = M_L
 
+    prefix-rollout    R = S'_L ... S'_1 over the one stack of a decoder-only model; map = its audio columns
+
     entropy-rollout   the second, with weighted instead of plain means over heads:  w_h = mean over rows of
                       1 - H(row of head h) / log(n of the row), of all blocks, weights divided by their sum
 
@@ -54,6 +56,20 @@ def full_rollout(trace: Trace) -> Float[Tensor, "token frame"]:
         rows = (added if rows is None else added + mixed(own) @ rows) / 2
     assert rows is not None
     return trace.crop(_through_encoder(rows, trace))
+
+
+@torch.no_grad()
+def prefix_rollout(trace: Trace) -> Float[Tensor, "token frame"]:
+    """Roll out the self-attention of a decoder-only model and keep what comes from the audio positions."""
+    stack = trace.stack("self")
+    positions = stack[0].query.shape[1]
+    first = trace.prompt_length - 1
+    # From the tokens' side, so that only their rows are carried through the layers.
+    rows = torch.eye(positions, device=stack[0].query.device)[first:]
+    for block in reversed(stack):
+        rows = through(rows, block)
+    above = rows.new_zeros(first, positions)
+    return trace.crop(torch.cat([above, rows]))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ frames only, rows renormalised; sums, means and norms "over tokens" run over the
                         the square root of the sum of squares over tokens (by=norm)
     frame-zscore        mean over h of (A[h, i, j] - m[h, j]) / sd[h, j], mean and population deviation over tokens;
                         negative values become 0 unless part=signed
+    doa                 frame-zscore with part=signed, rows=generated, per=mean: one mean over heads is standardised
     sinks-dropped       N(mean over h of N(A[h] with 0 on the `frames` frames with the largest mean over tokens))
     norm-chosen-heads   the k heads with the largest  q[h] = sum over j |A[h, :, j]| + sum over i |A[h, i, :]|;
                         map: frame-divided (by=norm) over these, or their mean (divided=false)
@@ -77,6 +78,13 @@ def frame_zscore(
     z = over_tokens(chosen.weights.double().cpu().numpy(), chosen.counted, standardised)
     mean = chosen.generated(z).mean(0).float()
     return mean if part == "signed" else mean.clamp_min(0)
+
+
+def doa(trace: Trace, *, layers: str) -> Float[Tensor, "token frame"]:
+    """Return the mean over all heads of the chosen layers, in standard deviations over the tokens of each frame."""
+    return frame_zscore(
+        trace, layers=layers, heads="all", part="signed", rows="generated", per="mean"
+    )
 
 
 def sinks_dropped(

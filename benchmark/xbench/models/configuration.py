@@ -28,19 +28,22 @@ _DECODER_ONLY: Mapping[str, str] = {
     ),
     "gemma4": _INTERLEAVED,
     "gemma4_unified": _INTERLEAVED,
-    "granite_speech": _UNREAD,
     "granite_speech_plus": _UNREAD,
     "kyutai_speech_to_text": _STEP_BY_STEP,
     "musicflamingo": _UNREAD,
-    "omniasr": _UNREAD,
     "phi4_multimodal": (
-        "it is a decoder-only model with LoRA weights for audio alone, which xbench does not load yet"
+        "it is a decoder-only model whose weights for speech are a LoRA adapter that the architecture of transformers "
+        "does not hold, and whose queries, keys and values come out of one matrix, which xbench does not read apart yet"
     ),
     "qwen2_5_omni": _INTERLEAVED,
     "qwen3_omni_moe": _INTERLEAVED,
     "vibevoice_asr": _UNREAD,
     "voxtral_realtime": _STEP_BY_STEP,
 }
+_OWN_CODE = (
+    "its code comes with the checkpoint (auto_map): a family has to be written for it, and --trust-remote-code alone "
+    "would not tell what it attends to"
+)
 _TRANSDUCERS = ("ForTDT", "ForRNNT", "ForTransducer")
 
 
@@ -51,6 +54,8 @@ def check_config(location: Location, settings: Mapping[str, Any], model_type: st
         return
     known = found in registry.models.names()
     why = _unexplained(settings)
+    if model_type is not None and not known and "auto_map" in settings:
+        why = _OWN_CODE
     if why is None and model_type is None:
         return
     why = why or f"'{location.family}:' loads '{model_type}'"

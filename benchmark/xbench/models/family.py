@@ -118,7 +118,8 @@ class PrefixFamily:
     The members that `Family` has too mean the same. prompt: the tokens before the text, from spoken language, target
     language and the number of audio positions, with that many audio tokens one after the other where the audio stands.
     audio_token: the id of these. embed: from features [batch, melframe, mel] to what stands at the audio positions
-    [batch, position, dim].
+    [batch, position, dim]. parts: reads extractor, tokenizer and processor where the classes of transformers cannot,
+    from the checkpoint and the arguments of `from_pretrained`.
     """
 
     name: str
@@ -135,6 +136,7 @@ class PrefixFamily:
     spectrogram: bool = True
     padding: str = ""
     remote_code: bool = False
+    parts: Callable[[str, dict[str, Any]], tuple[Any, Any, Any]] | None = None
 
 
 def token_ids(stated: int | Collection[int] | None) -> frozenset[int]:

@@ -89,17 +89,16 @@ class Keeper:
         self._kept: dict[int, _Kept] = {}
 
     def keep(self, network: nn.Module) -> None:
-        """Take notes of a network as it is now; they stay valid until somebody changes it."""
+        """Take notes of a network, unless there are some: they stay valid until somebody writes into its weights.
+
+        Nothing else of it changes between two methods that are looked after: what runs there leaves it as it was.
+        """
         kept = self._kept.pop(id(network), None)
-        if kept is None or not kept.same:
-            if kept is not None and kept.untouched and kept.look.change() is None:
-                # It differs in what is no change, such as a remembered position.
-                kept = replace(kept, look=look(network))
-            else:
-                while len(self._kept) >= AT_MOST:
-                    del self._kept[next(iter(self._kept))]
-                kept = None  # its memory is free before the next copy is made
-                kept = _Kept.of(network)
+        if kept is None or not kept.look.marks.unwritten:
+            while len(self._kept) >= AT_MOST:
+                del self._kept[next(iter(self._kept))]
+            kept = None  # its memory is free before the next copy is made
+            kept = _Kept.of(network)
         self._kept[id(network)] = kept
 
     def change(self, network: nn.Module) -> str | None:
@@ -108,7 +107,11 @@ class Keeper:
         if kept.same:
             return None
         changed = kept.look.change()
-        return changed if changed or kept.untouched else kept.other_values()
+        if changed is None and not kept.untouched:
+            changed = kept.other_values()
+        if changed is None:  # it differs in what is no change, such as a remembered position
+            self._kept[id(network)] = replace(kept, look=look(network))
+        return changed
 
     def put_back(self, network: nn.Module) -> None:
         """Make a network what it was when it was kept."""

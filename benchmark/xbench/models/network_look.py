@@ -8,8 +8,8 @@
     weights     which tensors they are, where their values lie, how often torch wrote into them, and their gradients
 
 Left out are tensors that are attributes of a module without being weights, and all that is called cached: networks
-remember positions there. That nothing differs is told by a few calls (`_Quick`, `_Marks`), since it is asked before and
-after every method that is not ours; what differs is then found one by one.
+remember positions there. That nothing differs is told by a few calls (`_Quick`, `_Marks`), since it is asked after
+every method that is not ours; what differs is then found one by one.
 """
 
 from __future__ import annotations

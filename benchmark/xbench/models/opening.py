@@ -171,6 +171,8 @@ def _processor(
 ) -> tuple[Any, Any, Any]:
     import transformers
 
+    if isinstance(family, PrefixFamily) and family.parts is not None:
+        return family.parts(target, arguments)
     if family.processor:
         both = getattr(transformers, family.processor).from_pretrained(target, **arguments)
         return both.feature_extractor, both.tokenizer, both

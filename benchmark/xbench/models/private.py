@@ -11,7 +11,7 @@ Whisper's text normalisers, which `metrics.quality` imports where it uses them s
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -119,3 +119,14 @@ def cohere_asr_languages() -> Collection[str]:
     from transformers.models.cohere_asr.processing_cohere_asr import LANGUAGES
 
     return frozenset(LANGUAGES)
+
+
+def omniasr_languages() -> Mapping[str, str]:
+    """Return OmniASR's name (`eng_latn`) of every language with a code of two letters.
+
+    Since 5.24, the first with OmniASR. When it goes: write the table down; its names are ISO 639-3 and a script.
+    """
+    from transformers.models.omniasr.processing_omniasr import ISO_639_1_TO_LANGUAGE
+
+    names: Mapping[str, str] = ISO_639_1_TO_LANGUAGE
+    return names

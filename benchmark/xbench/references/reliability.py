@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -89,6 +90,8 @@ def _spearman_brown(r: float) -> float:
     return max(-1.0, 2 * r / (1 + r)) if r > -1 else -1.0
 
 
+# Asked for once by itself and once by each ceiling of a reference, one after the other.
+@lru_cache(maxsize=1)
 def utterance_reliability(half_a: GridMap, half_b: GridMap, layout: Layout) -> Reliability:
     """Return the mean over content rows of their reliability (not SB of the mean correlation).
 
@@ -147,8 +150,7 @@ def _mean_root(
     weights: Float[np.ndarray, " token"],
 ) -> Ceiling:
     reliability = utterance_reliability(half_a, half_b, layout)
-    # Two halves may cancel, so that their mean is constant: then nothing can be scored against it.
-    reason = reliability.reason or why_undefined(mean, mean, layout, content_rows(layout))
+    reason = reliability.reason or _why_nothing_correlates(mean, layout)
     if reason:
         return Ceiling(None, reason=reason)
     rows = [
@@ -160,6 +162,12 @@ def _mean_root(
     if total <= 0:
         return Ceiling(None, reason="no-weight")
     return Ceiling(max(0.0, math.fsum(weight * root for weight, root in rows) / total))
+
+
+@lru_cache(maxsize=1)  # as above
+def _why_nothing_correlates(mean: GridMap, layout: Layout) -> str | None:
+    """Say why nothing can be scored against a reference: its halves may cancel, so that their mean is constant."""
+    return why_undefined(mean, mean, layout, content_rows(layout))
 
 
 def ceiling_pearson_paper(

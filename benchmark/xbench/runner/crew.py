@@ -14,10 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from xbench.errors import EnvironmentProblem
 from xbench.results import Failure, RunResult, read_result
+from xbench.runner.desk import Answer, Told, Work
 from xbench.runner.outcome import Known
 from xbench.runner.plan import Plan, TaskPlan
 from xbench.runner.progress import Reporter
-from xbench.runner.worker import Answer, Told, Work
 from xbench.spec import Call
 
 
@@ -30,7 +30,7 @@ class Hand(Protocol):
     """One process that works for a run, as the run sees it."""
 
     def ask(self, question: str, *arguments: Any) -> Answer:
-        """Return the answer of `worker.Desk`; raises Died when the process died over it more than once."""
+        """Return the answer of `desk.Desk`; raises Died when the process died over it more than once."""
 
     def stop(self) -> None:
         """End the process; whoever waits for an answer gets Died."""

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from xbench import registry, stats
+from xbench.data.audio import readable_sha256
 from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.errors import UsageError
@@ -141,7 +142,9 @@ def heads_plan(spec: RunSpec, k: int) -> Plan:
         return prepare(narrow)
     plan = prepare(replace(narrow, selection=Selection(ids=test)))
     own = plan.tasks[0]
-    split = utterances_for(own.task, spec.data, Selection(ids=dev), own.task.dataset.split)
+    split = utterances_for(
+        own.task, spec.data, Selection(ids=dev), own.task.dataset.split, readable_sha256
+    )
     return replace(plan, tasks=(replace(own, dev=split),))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xbench import registry
-from xbench.data.audio import audio_sha256
+from xbench.data.audio import readable_sha256
 from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.description import MethodDescription
@@ -125,7 +125,7 @@ def prepare(spec: RunSpec) -> Plan:
 def plan_tasks(spec: RunSpec, *, fit: bool = False) -> tuple[TaskPlan, ...]:
     """Resolve every task with the run's overrides and read the manifests; raises UsageError."""
     plans = []
-    hashed = cache(audio_sha256)  # tasks may share clips
+    hashed = cache(readable_sha256)  # tasks may share clips
     for task in resolve_tasks(spec.tasks, spec.preset):
         changed = with_overrides(task, spec)
         manifest = utterances_for(changed, spec.data, spec.selection, changed.dataset.split, hashed)

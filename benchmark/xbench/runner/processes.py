@@ -15,7 +15,7 @@ import torch
 
 from xbench.errors import UsageError
 from xbench.runner.crew import Died
-from xbench.runner.worker import Answer, Desk, Order
+from xbench.runner.desk import Answer, Desk, Order
 from xbench.spec import ExecutionOptions
 
 _TRIES = 2

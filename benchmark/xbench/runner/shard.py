@@ -14,10 +14,11 @@ from pathlib import Path
 from xbench.data.manifest import Manifest
 from xbench.results import Failure
 from xbench.runner.bench import bench_of
+from xbench.runner.desk import Stage, Work
 from xbench.runner.estimate import within_reach
 from xbench.runner.plan import Plan, TaskPlan
 from xbench.runner.progress import Reporter
-from xbench.runner.worker import Stage, Work, Worker
+from xbench.runner.worker import Worker
 from xbench.spec import ExecutionOptions, Shard
 
 

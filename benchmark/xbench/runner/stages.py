@@ -19,7 +19,7 @@ from jaxtyping import Float32
 
 from xbench import registry
 from xbench.case import Case
-from xbench.data.audio import LONGEST_SECONDS, read_audio
+from xbench.data.audio import LONGEST_SECONDS, audio_sha256, read_audio
 from xbench.data.manifest import Utterance
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.batching import out_of_memory
@@ -76,14 +76,27 @@ def read_features(model: SpeechModel, utterance: Utterance) -> tuple[Features, f
 
 def decode(bench: Bench, job: Job) -> Decoded:
     """Return the stored hypothesis, or decode and store it; raises UtteranceError."""
-    key = hypothesis_key(bench.info, job)
     bench.model.check_language(job.utterance.language, job.task.target_language)
+    if not job.utterance.audio_sha256:
+        raise _unreadable(job.utterance)
+    key = hypothesis_key(bench.info, job)
     stored = bench.store.get(key)
     if stored is not None:
         return _decoded(stored.facts, job)
     facts = _written(bench.model, job, certainty=True)
     bench.store.put(key, {}, facts)
     return _decoded(facts, job)
+
+
+def _unreadable(utterance: Utterance) -> UtteranceError:
+    """Return why an utterance fails whose file could not be read when the run began: no key names what lies there."""
+    try:
+        audio_sha256(utterance.audio)
+    except UtteranceError as problem:
+        return problem
+    return UtteranceError(
+        "missing-audio", f"{utterance.audio}: could not be read when the run began; run again"
+    )
 
 
 def decode_once(model: SpeechModel, job: Job) -> Decoded:

@@ -80,6 +80,8 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
             return lambda v: type(v) not in (int, float) or v <= wanted
         case "minLength":
             return lambda v: type(v) is not str or len(v) >= wanted
+        case "maxLength":
+            return lambda v: type(v) is not str or len(v) <= wanted
         case "minItems":
             return lambda v: type(v) is not list or len(v) >= wanted
         case "maxItems":

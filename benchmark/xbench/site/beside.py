@@ -19,26 +19,32 @@ Grid = Float[np.ndarray, "token frame"]
 
 
 def with_tokens(bundle: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the bundle with `beside` and `sinks` in each of its maps.
+    """Return the bundle with `beside` and `sinks` in each of its maps and single heads.
 
     beside: per token, of a reference its reliability, of another map Pearson's r of its row with that of the first
     reference; None where there is none. sinks: frames that take `SINK_SHARE` or more of more than half of the rows.
     """
-    grids = [unpack(entry) for entry in bundle["maps"]]
-    reference = next(
-        (
-            grid
-            for grid, entry in zip(grids, bundle["maps"], strict=True)
-            if entry["kind"] == "reference"
-        ),
-        None,
-    )
+    reference = next((unpack(m) for m in bundle["maps"] if m["kind"] == "reference"), None)
     content = [token["content"] for token in bundle["tokens"]]
-    maps = [
-        {**entry, "beside": _beside(entry, grid, reference, content), "sinks": _sinks(entry, grid)}
-        for entry, grid in zip(bundle["maps"], grids, strict=True)
-    ]
-    return {**bundle, "maps": maps}
+
+    def told(entry: Mapping[str, Any]) -> dict[str, Any]:
+        grid = unpack(entry)
+        beside = _beside(entry, grid, reference, content)
+        return {**entry, "beside": beside, "sinks": _sinks(entry, grid)}
+
+    heads = [told({**as_map(head), **head}) for head in bundle.get("heads", ())]
+    return {**bundle, "maps": [told(entry) for entry in bundle["maps"]], "heads": heads}
+
+
+def as_map(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a single head lacks of a map: its name, and that it is no reference."""
+    layer, number = head["layer"], head["head"]
+    return {
+        "id": f"head-{layer}-{number}",
+        "label": f"layer {layer}, head {number}",
+        "kind": "method",
+        "row_reliability": None,
+    }
 
 
 def _beside(

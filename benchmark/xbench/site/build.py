@@ -45,6 +45,7 @@ from xbench.site.examples import (
 from xbench.site.feed import days, feed
 from xbench.site.history import turns
 from xbench.site.load import Refusal, Result, read_results
+from xbench.site.on_demand import with_the_page
 from xbench.site.overall import over_all
 from xbench.site.pages import all_pages
 from xbench.site.picture import picture
@@ -195,8 +196,9 @@ def site_files(
         if asset.suffix in (".js", ".css", ".svg"):
             add(f"assets/{asset.name}", slim(asset.name, asset.read_text("utf-8")))
 
-    def script(name: str, value: Any) -> None:
+    def script(name: str, value: Any) -> str:
         add(f"js/{name}.js", script_text(name, json_text(value)))
+        return names[f"js/{name}"]
 
     shown = shown_scores(tables)
     standings = [over_all(tables, *key) for key in shown]
@@ -208,9 +210,13 @@ def site_files(
         if (heads := head_file(tables, model)) is not None:
             files[f"data/heads/{model.slug}.json"] = (json_text(heads) + "\n").encode()
     for example in examples:
-        script(f"ex/{example.id}", example.bundle)
+        script(f"ex/{example.id}", with_the_page(example.bundle, script))
         files[f"pictures/{example.id}.svg"] = picture(example.bundle).encode()
-    lazy = {k.removeprefix("js/"): v for k, v in names.items() if re.match("js/(pairs|ex)/", k)}
+    lazy = {
+        k.removeprefix("js/"): v
+        for k, v in names.items()
+        if re.fullmatch(r"js/(pairs|ex)/[^.]+", k)
+    }
     script("entities", entities(tables, lazy, shown, comparable(tables, examples)))
 
     files["data/results.json"] = (json_text(results) + "\n").encode()

@@ -158,7 +158,8 @@ def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:
         array["data"] = text
     made = with_tokens(made)
     made["withheld"] = WITHHELD.get(made["audio_reason"])
-    made["score_names"] = sorted({name for entry in made["maps"] for name in entry["scores"]})
+    names = (name for entry in made["maps"] for name in entry["scores"])
+    made["score_names"] = list(dict.fromkeys(names))  # as results have them, the headline first
     return made
 
 
@@ -166,6 +167,7 @@ def _arrays(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield bundle["spectrogram"]
     yield from bundle["maps"]
     yield from bundle.get("volumes", ())
+    yield from bundle.get("heads", ())
 
 
 def _audio(folder: Path, bundle: Mapping[str, Any]) -> bytes | None:

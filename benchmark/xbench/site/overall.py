@@ -26,6 +26,9 @@ from xbench.site.tables.boards import OLDER_METRIC, Number, Row, rounded, uttera
 from xbench.site.tables.entries import Config, Model, Task
 from xbench.site.tables.tabulate import Tables
 
+# The task whose clips have word times, and the metric that reads them.
+WORD_TIMES, WORD_STARTS = "word-times", "onset-error"
+
 Cell = tuple[str, str]
 
 
@@ -181,11 +184,22 @@ def over_all(
     reference: str | None,
     wanted: Callable[[Config], bool] = lambda config: True,
 ) -> Overall:
-    """Compare methods over all tasks and models; where recorded speech is there, over recorded speech alone."""
+    """Compare methods over all tasks and models; where recorded speech is there, over recorded speech alone.
+
+    Clips of the task `word-times` are chosen for their word times: of word starts they answer alone, and of all else
+    the other tasks do, where there are others.
+    """
     scored = [board.task for board in tables.select(metric=metric, reference=reference)]
-    recorded = any(speech_of(task) == "recorded" for task in scored)
-    apart = frozenset(task.slug for task in scored if recorded and speech_of(task) != "recorded")
+    kept = _if_any(scored, lambda task: speech_of(task) == "recorded")
+    kept = _if_any(kept, lambda task: (task.name == WORD_TIMES) is (metric == WORD_STARTS))
+    names = {task.slug for task in kept}
+    apart = frozenset(task.slug for task in scored if task.slug not in names)
     return overall(tables, metric, reference, wanted, apart)
+
+
+def _if_any(tasks: Sequence[Task], wanted: Callable[[Task], bool]) -> Sequence[Task]:
+    """Return the tasks that are wanted; all where none is."""
+    return [task for task in tasks if wanted(task)] or tasks
 
 
 def _largest_block(covered: Mapping[str, frozenset[Cell]]) -> frozenset[Cell]:

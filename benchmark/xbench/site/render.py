@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -27,6 +29,12 @@ def leaderboard_folder() -> Path:
     """Return the templates and assets packed into the wheel, or else the checkout's `leaderboard/`."""
     packed = Path(__file__).parents[1] / "_leaderboard"
     return packed if packed.is_dir() else Path(__file__).parents[3] / "leaderboard"
+
+
+def allowed_script(template: str) -> str:
+    """Return the source by which a content security policy allows the text of this template as an inline script."""
+    text = (leaderboard_folder() / "templates" / template).read_bytes()
+    return f"sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode('ascii')}"
 
 
 def environment(site: Mapping[str, Any]) -> Environment:
@@ -60,6 +68,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
         query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),
         ramp=[charts.viridis(step) for step in range(charts.LEVELS)],
         csp=CSP,
+        allowed_script=allowed_script,
         **site,
     )
     return made

@@ -10,7 +10,8 @@ from xbench.site.tables.entries import Task
 
 # The clips that `scripts/real_clips.py` chooses; `packs/clips` has their sources.
 CLIP_SETS = frozenset(
-    f"real-speech-{track}" for track in ("asr-en", "asr-en-input", "asr-multi", "st-to-en")
+    f"real-speech-{track}"
+    for track in ("asr-en", "asr-en-input", "asr-multi", "st-to-en", "words-en", "words-multi")
 )
 
 Speech = Literal["recorded", "synthetic", "not stated"]

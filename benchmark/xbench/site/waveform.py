@@ -1,4 +1,7 @@
-"""The outline of a clip's waveform, small enough for a page: a browser cannot read samples from `file://`."""
+"""The outline of a clip, small enough for a page: a browser cannot read samples from `file://`.
+
+It is that of the waveform, and where the clip is withheld the loudness over time, which the spectrogram tells.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
+from xbench.bundle import unpack
 from xbench.site.examples import Example
 
 STEPS = 600
@@ -17,11 +22,24 @@ STEPS = 600
 
 
 def with_outlines(examples: Sequence[Example], media: Mapping[str, bytes]) -> tuple[Example, ...]:
-    """Return the examples, those with sound with `peaks` in their bundle."""
-    return tuple(
-        replace(e, bundle={**e.bundle, "peaks": outline(media[e.audio])}) if e.audio else e
-        for e in examples
-    )
+    """Return the examples with `outline` in their bundle: what it shows, and its levels as base64."""
+    return tuple(replace(e, bundle={**e.bundle, "outline": _outline(e, media)}) for e in examples)
+
+
+def _outline(example: Example, media: Mapping[str, bytes]) -> list[str]:
+    peaks = outline(media[example.audio]) if example.audio else None
+    if peaks is not None:
+        return ["Waveform", peaks]
+    return ["Loudness", loudness(unpack(example.bundle["spectrogram"]))]
+
+
+def loudness(spectrogram: Float[np.ndarray, "melframe mel"]) -> str:
+    """Return the mean log energy of each step, the softest = 0 and the loudest = 255, as base64."""
+    mean = spectrogram.mean(axis=1)
+    parts = np.array_split(mean, min(STEPS, mean.size))
+    steps = np.array([part.mean() for part in parts])
+    levels = np.rint(255 * (steps - steps.min()) / (np.ptp(steps) or 1)).astype(np.uint8)
+    return base64.b64encode(levels.tobytes()).decode("ascii")
 
 
 def outline(clip: bytes) -> str | None:

@@ -145,3 +145,15 @@ GLMASR = _family(
     "GLM-ASR: audio as a prefix of a Llama language model, 12.5 positions a second",
     "Z.ai 2025",
 )
+OMNIASR = _family(
+    "omniasr",
+    "OmniASRForConditionalGeneration",
+    "OmniASR: waveform as a prefix of a Llama language model, 50 positions a second; over 1600 languages",
+    "Omnilingual ASR team 2025",
+)
+GRANITE_SPEECH = _family(
+    "granite_speech",
+    "GraniteSpeechForConditionalGeneration",
+    "Granite Speech: audio as a prefix of a Granite language model, 10 positions a second; transcribes and translates",
+    "Saon et al. 2025, arXiv 2505.08699",
+)

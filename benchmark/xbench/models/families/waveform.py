@@ -26,6 +26,7 @@ def waveform_audio(
     def extract(loaded: Loaded, audio: np.ndarray) -> Float[Tensor, "piece sample"]:
         rate = loaded.extractor.sampling_rate
         found = loaded.extractor(audio, sampling_rate=rate, return_tensors="pt").input_values[0]
+        found = found.flatten()  # some extractors write the one channel as an axis
         missing = -len(found) % piece
         return torch.nn.functional.pad(found, (0, missing)).view(-1, piece)
 

@@ -3,13 +3,16 @@
 Which maps a bundle holds, in this order until `maps` of them or the largest size is reached:
 
     1. the references, the headline's first
-    2. the method with the best headline score
-    3. mean-heads over all layers and heads
-    4. the floor of the task (a control), whether or not its result is given
-    5. whisper-timing, then the best of each family of methods
-    6. the other methods, then the other controls, each by headline score, best first
+    2. mean-heads over all layers and heads
+    3. the best attention method by headline score: it reads the same weights in the same pass
+    4. the best of each other family of methods, best first
+    5. the floor of the task (a control), whether or not its result is given
+    6. whisper-timing
+    7. the other methods, then the other controls, each by headline score, best first; single heads come last
 
-Of the first maps in the input space the spectrogram cells are kept too (`volumes`), where there is room."""
+Single heads are never the best of a family, as on the boards: the best of a hundred is chosen by the score itself. With
+`heads` they stand apart (`heads`), all of them, for a grid of layers by heads. Of the first maps in the input space the
+spectrogram cells are kept too (`volumes`). What does not fit is left out from the end: cells, heads, then maps."""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from xbench.errors import UsageError, UtteranceError, XbenchError
 from xbench.results import RunResult
 from xbench.runner import compare
 from xbench.runner.examples.clips import clips_of, rights, wav
-from xbench.runner.examples.maps import draw, volume
+from xbench.runner.examples.maps import draw, single_heads, volume
 from xbench.runner.examples.runs import Run, check_ids, runs_of
 from xbench.runner.keys import Job, Spoken
 from xbench.store import Store, write_atomically
@@ -37,6 +40,10 @@ from xbench.store import Store, write_atomically
 Json = dict[str, Any]
 
 _VOLUMES = 2
+_LARGEST_VOLUME = 660_000  # bytes: what a file of the site may hold, less its frame
+_COLUMNS = (
+    1500  # of a spectrogram: 15 s at 10 ms; of longer clips two frames or more make one column
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Options:
     audio: `allow-list` publishes clips with a licence in `bundle.PUBLIC_LICENCES`.
     licence, attribution: of clips given with --data, stated by who exports them; a registered dataset states its own.
     spread: of each run the clips on which its leading method scores best, in the middle, and worst.
+    heads: the maps of all single heads that the results have, beside the others.
     """
 
     ids: tuple[str, ...] = ()
@@ -58,6 +66,7 @@ class Options:
     licence: str | None = None
     attribution: str | None = None
     spread: bool = False
+    heads: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,8 @@ def _bundle(
     except UtteranceError as problem:
         raise UsageError(f"audio of '{clip.id}': {problem}") from None
     try:
-        drawn, left_out = draw(run, spoken, options.maps)
+        drawn, left_out = draw(run, spoken, options.maps, options.heads)
+        heads = single_heads(run, spoken) if options.heads else []
     except UsageError:
         raise
     except XbenchError as problem:
@@ -116,11 +126,20 @@ def _bundle(
     maps = [one.entry for one in drawn]
     stride = spoken.decoded.layout.stride
     volumes = [volume(one, stride) for one in drawn if one.cells is not None][:_VOLUMES]
+    for large in [v for v in volumes if len(v["data"]) > _LARGEST_VOLUME]:
+        volumes.remove(large)
+        cells = f"the spectrogram cells of {large['map']}"
+        left_out.append(f"{run.place(spoken.job)}: {cells}: they would be too large for a page")
     made = {**_facts(run, spoken, samples, options), "maps": maps, "volumes": volumes}
+    if heads:
+        made["heads"] = heads
     while maps and len(bundle.to_json(made).encode()) > bundle.LARGEST:
-        lost = (
-            "the spectrogram cells of " + volumes.pop()["map"] if volumes else maps.pop()["label"]
-        )
+        if volumes:
+            lost = "the spectrogram cells of " + volumes.pop()["map"]
+        elif made.pop("heads", None):
+            lost = "the single heads"
+        else:
+            lost = maps.pop()["label"]
         left_out.append(f"{run.place(spoken.job)}: {lost}: the bundle would be too large")
     sound = wav(samples) if made["audio"] is not None else b""
     return ((made, sound) if maps else None), left_out
@@ -146,7 +165,7 @@ def _facts(
     licence, attribution, withheld = rights(
         record, options.audio, options.licence, options.attribution
     )
-    picture, melframe_seconds = log_mel(samples)
+    picture, melframe_seconds = _short(*log_mel(samples))
     packed = bundle.pack(picture.reshape(1, -1))
     spans = compare.word_spans(spoken) or [None] * len(axes.tokens)
     return {
@@ -185,6 +204,14 @@ def _facts(
             "data": packed["data"],
         },
     }
+
+
+def _short(
+    picture: Float[np.ndarray, "melframe mel"], seconds: float
+) -> tuple[Float[np.ndarray, "column mel"], float]:
+    """Return the spectrogram with at most 1,500 columns, each the loudest of its frames, and their distance."""
+    step = -(-len(picture) // _COLUMNS)
+    return np.maximum.reduceat(picture, np.arange(0, len(picture), step)), step * seconds
 
 
 def _quality(run: Run, job: Job) -> float | None:

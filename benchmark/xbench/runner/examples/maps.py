@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from xbench import bundle
 from xbench.maps import on_encoder_grid
+from xbench.methods.timing import cheapest_path, over_tokens
 from xbench.references.reliability import utterance_reliability
 from xbench.runner import compare
 from xbench.runner.bench import Shelf
@@ -31,10 +32,10 @@ class Drawn:
     cells: Float[np.ndarray, "token melframe mel"] | None
 
 
-def draw(run: Run, spoken: Spoken, most: int) -> tuple[list[Drawn], list[str]]:
+def draw(run: Run, spoken: Spoken, most: int, apart: bool) -> tuple[list[Drawn], list[str]]:
     """Return the first `most` maps, as they are scored, and say which cannot be drawn.
 
-    Raises XbenchError for one that is gone from the store.
+    apart: without single heads, which then stand apart. Raises XbenchError for one that is gone from the store.
     """
     job = spoken.job
     found: list[Drawn] = []
@@ -47,7 +48,7 @@ def draw(run: Run, spoken: Spoken, most: int) -> tuple[list[Drawn], list[str]]:
         scores = explained.scores(job.utterance.id)
         if len(found) >= most:
             break
-        if scores is None:
+        if scores is None or (apart and explained.head is not None):
             continue
         drawn = _method(run, spoken, explained, scores)
         if drawn is None:
@@ -55,6 +56,29 @@ def draw(run: Run, spoken: Spoken, most: int) -> tuple[list[Drawn], list[str]]:
         else:
             found.append(drawn)
     return found, left_out
+
+
+def single_heads(run: Run, spoken: Spoken) -> list[Json]:
+    """Return the map of each single head that the results have, by layer and head, with its scores.
+
+    Raises XbenchError for one that is gone from the store.
+    """
+    found = []
+    for explained in run.ordered:
+        scores = explained.scores(spoken.job.utterance.id)
+        if explained.head is None or scores is None:
+            continue
+        drawn = _method(run, spoken, explained, scores)
+        if drawn is not None:
+            kept = {
+                name: drawn.entry[name]
+                for name in ("shape", "min", "max", "data", "path", "scores")
+            }
+            found.append((explained.head, kept))
+    return [
+        {"layer": layer, "head": head, **entry}
+        for (layer, head), entry in sorted(found, key=lambda one: one[0])
+    ]
 
 
 def _reference(shelf: Shelf, spoken: Spoken, call: Call) -> Drawn:
@@ -71,6 +95,7 @@ def _reference(shelf: Shelf, spoken: Spoken, call: Call) -> Drawn:
     entry = {
         **_named("reference", str(call), call.name, call, call.name),
         **_values(mean.values),
+        "path": word_starts(mean.values, axes.content),
         "row_reliability": reliability,
         "scores": {},
     }
@@ -91,14 +116,34 @@ def _method(
         return None
     signed = method.description.signed
     grid = method.on_grid(values, spoken.decoded.layout, spoken.job.task.scoring)
+    content = spoken.decoded.layout.content
+    # An attention map only has a sign where it is relative to other tokens already.
+    if signed and values.ndim == 2 and not method.description.uses_gradients:
+        starts = path_starts(values[:, : grid.values.shape[1]])
+    else:
+        starts = word_starts(grid.values, content)
     kind = "control" if explained.control else "method"
     entry = {
         **_named(kind, label, run.short[label], method.call, None),
         **_values(grid.values),
+        "path": starts,
         "row_reliability": None,
         "scores": dict(scores),
     }
     return Drawn(entry, (np.abs(values) if signed else values) if values.ndim == 3 else None)
+
+
+def word_starts(values: Float[np.ndarray, "token frame"], content: Sequence[int]) -> list[int]:
+    """Return the first frame of each token on the path by which Whisper times words, here through this map.
+
+    The map is taken relative to the tokens of each frame, as `whisper-timing` takes its heads.
+    """
+    return path_starts(over_tokens(values[None].astype(np.float64), content)[0])
+
+
+def path_starts(relative: Float[np.ndarray, "token frame"]) -> list[int]:
+    """Return the first frame of each token on the path that collects most of a map."""
+    return [int(row.argmax()) for row in cheapest_path(-relative.astype(np.float64))]
 
 
 def volume(drawn: Drawn, stride: float) -> Json:

@@ -56,7 +56,7 @@ class Run:
 
     def spread(self, chosen: Sequence[Spoken]) -> list[Spoken]:
         """Return the utterances on which the leading method scores best, in the middle and worst."""
-        leading = self.ordered[0]
+        leading = min(self.ordered, key=lambda e: (e.control, e.head is not None, e.rank, e.label))
         scored = [
             (value, spoken)
             for spoken in chosen
@@ -83,15 +83,19 @@ class Run:
             scored = [e.result for e in methods.values()]
             most = max(scored, key=lambda r: len(r.utterances.get("id", ())))
             methods[floor] = Explained(floor, self.stored.floor, most, "floor:")
-        by_score = sorted(methods.values(), key=lambda e: (e.control, e.rank, e.label))
+        by_score = sorted(
+            methods.values(), key=lambda e: (e.head is not None, e.control, e.rank, e.label)
+        )
         mean = str(registry.methods.resolve(Call("mean-heads"))[1])
-        timing = [e for e in by_score if e.method.call.name == "whisper-timing"][:1]
-        families = {e.family: e for e in reversed(by_score) if not e.control}
+        best: dict[str, Explained] = {}
+        for e in by_score:
+            if not e.control and e.head is None:
+                best.setdefault(e.family, e)
         first = [
-            *(e for e in by_score[:1] if not e.control),
-            *(methods[label] for label in (mean, floor) if label in methods),
-            *timing,
-            *(e for e in by_score if families.get(e.family) is e),
+            *(methods[label] for label in (mean,) if label in methods),
+            *sorted(best.values(), key=lambda e: e.family != "attention"),
+            *(methods[label] for label in (floor,) if label in methods),
+            *(e for e in by_score if e.method.call.name == "whisper-timing"),
         ]
         return list(dict.fromkeys([*first, *by_score]))
 
@@ -123,6 +127,12 @@ class Explained:
     def control(self) -> bool:
         """True for what no explanation should lose against."""
         return self.method.description.kind == "control"
+
+    @property
+    def head(self) -> tuple[int, int] | None:
+        """Layer and head where the method is the attention of one single head."""
+        layer, head = (self.method.call.given.get(name) for name in ("layer", "head"))
+        return (layer, head) if type(layer) is int and type(head) is int else None
 
     @property
     def family(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from xbench.site.examples import Example
 from xbench.site.overall import Overall, Standing
-from xbench.site.pages.example import Glance, glance, recorded_first
+from xbench.site.pages.example import Glance, glance, hardest, recorded_first
 from xbench.site.pages.forests import Forest, forest_of_standings
 from xbench.site.pages.fronts import CostFront, cheapest_first, cost_fronts
 from xbench.site.pages.page import Page
@@ -51,6 +51,7 @@ class HomePage(Page):
     pareto: CostFront | None
     latest: Sequence[Submission]
     clip: Glance | None
+    hard: Glance | None
     main: Overall | None
     rests: Rests | None
 
@@ -60,7 +61,8 @@ def home_page(
 ) -> HomePage:
     """Return the first page; standings: methods over all tasks and models on each score shown."""
     main = standings[0] if standings else None
-    clip = next(iter(recorded_first(tables, examples)), None)
+    clips = [glance(tables, example) for example in recorded_first(tables, examples)]
+    alike = [c for c in clips if c.example.bundle["model"] == clips[0].example.bundle["model"]]
     return HomePage(
         path="index.html",
         advice=advice(standings),
@@ -69,7 +71,8 @@ def home_page(
         metrics=tables.metrics,
         pareto=cost_fronts(main, small=True)[0] if main else None,
         latest=tables.submissions[:6],
-        clip=glance(tables, clip) if clip else None,
+        clip=next(iter(clips), None),
+        hard=hardest(alike),
         main=main,
         rests=rests_of(tables, main) if main else None,
     )

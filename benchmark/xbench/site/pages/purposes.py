@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xbench.site.costs import passes_per_utterance, seconds_per_audio_second
-from xbench.site.overall import Overall, Standing, over_all
+from xbench.site.overall import WORD_STARTS, Overall, Standing, over_all
 from xbench.site.speech import speech_of
 from xbench.site.tables.boards import OLDER_METRIC, Board, Number, Row
 from xbench.site.tables.entries import Config, Model, ScoreKey, Task
 from xbench.site.tables.tabulate import Tables
 
-WORD_TIMES = "onset-error"
 TIMING = "whisper-timing"
 CHEAP_PASSES = 1.0  # per utterance: the pass that follows the text is enough
 MOST_CHOICES = 12
@@ -119,7 +118,7 @@ def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
 
 def _times_key(tables: Tables, main: ScoreKey) -> ScoreKey | None:
     """Return the score of word times, that beside the main reference where there are several."""
-    found = [(b.metric, b.reference) for b in tables.boards if b.metric == WORD_TIMES]
+    found = [(b.metric, b.reference) for b in tables.boards if b.metric == WORD_STARTS]
     return next((key for key in found if key[1] == main[1]), next(iter(found), None))
 
 
@@ -154,7 +153,7 @@ def _of_board(board: Board) -> _Scored:
 
 def _answers(found: Sequence[_Scored], shown: Sequence[ScoreKey]) -> tuple[Answer, ...]:
     scored = [one for one in found if one.contenders]
-    times = next((one for one in scored if one.key[0] == WORD_TIMES), None)
+    times = next((one for one in scored if one.key[0] == WORD_STARTS), None)
     main = next((one for one in scored if one.key == shown[0]), None)
     second = next((one for one in scored if one.key in shown[1:]), None)
     answers = []

@@ -13,6 +13,46 @@ FIRST_ROWS = 50  # that stand in the page itself; the script adds the rest of it
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of the explorer. hint: what it says, on pointing at it; first: shown before anybody chooses."""
+
+    name: str
+    label: str
+    hint: str | None = None
+    number: bool = False
+    first: bool = True
+
+
+COLUMNS = (
+    Column("config", "Method", "With the parameters that differ from its defaults"),
+    Column("value", "Score", number=True),
+    Column("rank", "Rank", number=True),
+    Column("skill", "Skill", number=True),
+    Column("model", "Model"),
+    Column("task", "Task"),
+    Column("metric", "Metric"),
+    Column("reference", "Reference", "The map that agreement is measured against"),
+    Column("position", "Position", "Place in this view, no rank", number=True),
+    Column("floor", "Floor", number=True),
+    Column("ceiling", "Ceiling", number=True),
+    Column("n", "n", "Utterances with a score", number=True),
+    Column("seconds", "Cost", "Seconds per second of audio, on the device of the run", number=True),
+    Column("date", "Date"),
+    Column("family", "Family", first=False),
+    Column("dataset", "Dataset", first=False),
+    Column("clusters", "Clusters", "Speakers or talks behind the interval", first=False),
+    Column("disattenuated", "Disattenuated", "Mean score / mean ceiling", first=False),
+    Column("passes", "Passes", "Forward and backward passes per utterance", first=False),
+    Column("memory", "Memory, MB", first=False),
+    Column("device", "Device", first=False),
+    Column("status", "Status", first=False),
+    Column("checked", "Checked", "How others checked it", first=False),
+    Column("reason", "Why missing", first=False),
+    Column("row", "Row", first=False),
+)
+
+
+@dataclass(frozen=True)
 class ResultsPage(Page):
     """`results.html`; the other fields are what the filters offer."""
 
@@ -20,6 +60,7 @@ class ResultsPage(Page):
 
     rows: Sequence[Row]
     total: int
+    columns: Sequence[Column]
     references: list[str]
     families: list[str]
     statuses: list[str]
@@ -31,6 +72,7 @@ def results_page(tables: Tables) -> ResultsPage:
         path="results.html",
         rows=tables.rows[:FIRST_ROWS],
         total=len(tables.rows),
+        columns=COLUMNS,
         references=sorted({row.reference for row in tables.rows if row.reference}),
         families=sorted({c.family for c in tables.configs}),
         statuses=sorted({run.data["status"] for run in tables.runs}),

@@ -15,7 +15,14 @@ import torch
 from xbench.testing.small import audio_prefix, spectrogram, waveform
 
 _SPECIAL = {"seamless_m4t": 7, "seamless_m4t_v2": 7, "canary": 14, "cohere_asr": 14}
-_SPECIAL |= {"qwen3_asr": 10, "qwen2_audio": 10, "voxtral": 9, "glmasr": 10}  # default: 4
+_SPECIAL |= {
+    "qwen3_asr": 10,
+    "qwen2_audio": 10,
+    "voxtral": 9,
+    "glmasr": 10,
+    "omniasr": 7,
+    "granite_speech": 6,
+}  # default: 4
 
 
 def write_small(family: str, folder: Path, seed: int = 0) -> Path:
@@ -52,4 +59,6 @@ WRITERS: Mapping[str, Callable[[Path], Any]] = {
     "qwen2_audio": audio_prefix.qwen2_audio,
     "voxtral": audio_prefix.voxtral,
     "glmasr": audio_prefix.glmasr,
+    "omniasr": audio_prefix.omniasr,
+    "granite_speech": audio_prefix.granite_speech,
 }

@@ -1,4 +1,4 @@
-"""Decoder-only families that read audio as a prefix: Qwen3-ASR, Qwen2-Audio, Voxtral, GLM-ASR."""
+"""Decoder-only families that read audio as a prefix: Qwen3-ASR, Qwen2-Audio, Voxtral, GLM-ASR, OmniASR, Granite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench.testing.small.sizes import MELS, WIDTH
-from xbench.testing.small.tokenizers import letters, numbered
+from xbench.testing.small.tokenizers import letters, numbered, write_settings
 
 _PIECES = ("<unk>", "<pad>", "<s>", "</s>")
 _NAMED = {
@@ -22,6 +22,12 @@ TEMPLATE = (
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'audio' %}<|begin|><|audio|><|end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %}<|assistant|>"
+)
+# One that asks by a token for each language and closes with the start of the text, as that of OmniASR does.
+_BY_TOKEN = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'audio' %}<|audio|>{% else %}<|lang:{{ part['language'] }}|>{% endif %}"
+    "{% endfor %}{% endfor %}<s>"
 )
 _WINDOW = 6  # seconds; of windows that are encoded with their padding, to save time
 _ENCODER: dict[str, Any] = {
@@ -157,6 +163,87 @@ def glmasr(folder: Path) -> Any:
             },
             text_config=_text("llama", size, 128),
             audio_token_id=tokenizer.convert_tokens_to_ids("<|audio|>"),
+            tie_word_embeddings=False,
+        )
+    )
+
+
+def omniasr(folder: Path) -> Any:
+    """Write what belongs beside an OmniASR network, and return the network."""
+    from transformers import (
+        AutoTokenizer,
+        OmniASRConfig,
+        OmniASRFeatureExtractor,
+        OmniASRForConditionalGeneration,
+        OmniASRProcessor,
+    )
+
+    special = numbered(*_PIECES, "<|audio|>", "<|lang:eng_latn|>", "<|lang:ita_latn|>")
+    size = letters(folder, special, **_NAMED)
+    OmniASRProcessor(
+        OmniASRFeatureExtractor(),
+        AutoTokenizer.from_pretrained(folder),
+        chat_template=_BY_TOKEN,
+        audio_token="<|audio|>",
+    ).save_pretrained(folder)
+    return OmniASRForConditionalGeneration(
+        OmniASRConfig(
+            audio_config={
+                "hidden_size": WIDTH,
+                "conv_dim": (8,) * 7,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "intermediate_size": 48,
+                "num_conv_pos_embeddings": 16,
+                "num_conv_pos_embedding_groups": 2,
+            },
+            text_config=_text("llama", size, 304),
+            audio_token_id=special["<|audio|>"],
+            bos_token_id=2,
+            pad_token_id=1,
+            eos_token_id=3,
+        )
+    )
+
+
+def granite_speech(folder: Path) -> Any:
+    """Write what belongs beside a Granite Speech network, and return the network."""
+    from transformers import GraniteSpeechConfig, GraniteSpeechForConditionalGeneration
+
+    special = numbered(*_PIECES, "<|audio|>", "<|user|>")
+    size = letters(folder, special, **_NAMED)
+    (folder / "chat_template.jinja").write_text(
+        "<s>{% for message in messages %}<|user|>{{ message['content'] }}{% endfor %}"
+    )
+    write_settings(
+        folder,
+        "preprocessor_config.json",
+        feature_extractor_type="GraniteSpeechFeatureExtractor",
+        melspec_kwargs={"sample_rate": 16000, "n_fft": 512, "hop_length": 160, "n_mels": MELS},
+    )
+    return GraniteSpeechForConditionalGeneration(
+        GraniteSpeechConfig(
+            encoder_config={
+                "input_dim": 2 * MELS,
+                "num_layers": 2,
+                "hidden_dim": WIDTH,
+                "num_heads": 2,
+                "output_dim": 8,
+                "context_size": 20,
+                "max_pos_emb": 40,
+            },
+            projector_config={
+                "model_type": "blip_2_qformer",
+                "hidden_size": WIDTH,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 48,
+                "encoder_hidden_size": WIDTH,
+                "vocab_size": 8,
+            },
+            text_config=_text("granite", size, 160),
+            audio_token_index=special["<|audio|>"],
+            has_lora_adapter=False,
             tie_word_embeddings=False,
         )
     )
