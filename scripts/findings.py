@@ -12,10 +12,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scipy.stats import kendalltau
-
 from findings_architectures import WORDS as ARCHITECTURES
 from findings_architectures import architectures
+from findings_decisions import LISTENING_WORDS, listening, timing, word_times
 from findings_heads import WORDS as HEADS
 from findings_heads import heads
 from findings_languages import WORDS as OF_LANGUAGES
@@ -217,39 +216,6 @@ def both_references(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def timing(runs: Sequence[Run]) -> list[str]:
-    """Put agreement beside word starts, where word times are known."""
-    lines: list[str] = []
-    for run in runs:
-        rows, pairs = [], []
-        for label in run.judged():
-            result = run.results[label]
-            if not any(s.metric == "onset-error" for s in result.scores):
-                continue
-            late, own = result.score("onset-error"), result.score("pearson")
-            if late.value is None or own.value is None:
-                continue
-            pairs.append((own.value, -late.value))
-            rows.append(
-                (
-                    late.value,
-                    [f"`{label}`", interval(late.value, late.ci), interval(own.value, own.ci)],
-                )
-            )
-        if not rows:
-            continue
-        n = next(iter(run.results.values())).score("onset-error").n
-        tau = kendalltau(*zip(*pairs, strict=True)).statistic
-        lines += [f"{run.name}, {n} clips with word times; the eight that time words best:", ""]
-        head = ["method", "onset error in s", "agreement per token"]
-        lines += table(head, [cells for _, cells in sorted(rows, key=lambda row: row[0])[:8]])
-        lines += [
-            f"Over {len(pairs)} methods, Kendall's tau of agreement with exactness of onsets is {tau:.2f}.",
-            "",
-        ]
-    return lines
-
-
 _HEAD = """# Findings on real Whisper and real speech
 
 This page is made by `python scripts/findings.py` from the result files under `submissions/`; no number on it
@@ -287,9 +253,13 @@ simultaneous interval, so a method closer to the first than this may well be as 
 
 On a few of the shortest English clips, each of another speaker, both references were estimated to a reliability
 of 0.9; padding is not computed again under a mask of the spectrogram (`padding=frozen`).""",
-    "timing": """## (d) Agreement and word starts
+    "timing": """## (d) Agreement and word times
 
-Word times are machine-made by an aligner and off by tens of milliseconds themselves.""",
+Clips with word times, English (`words-en`) and other (`words-multi`); of a model without these runs, the few clips of
+its other ones that have them. Times of natural speech are machine-made by an
+aligner and off by tens of milliseconds themselves; those of joined recordings of single words (digits) are exact, but
+nobody speaks so. Intervals are over speakers. References there stop at a reliability of 0.8 or 2,000 masks.""",
+    "listening": LISTENING_WORDS,
     "heads": HEADS,
     "usefulness": USEFULNESS,
     "architectures": ARCHITECTURES,
@@ -316,7 +286,9 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
 def page(every: Sequence[Run], demo: Sequence[RunResult], sibling: Sequence[RunResult]) -> str:
     """Write the whole page."""
     parts = [_HEAD]
-    runs = [run for run in every if len(run.any.references) == 1]
+    timed = [run for run in every if run.any.task.name == "word-times"]
+    runs = [run for run in every if len(run.any.references) == 1 and run not in timed]
+    untimed = [run for run in runs if run.model not in {one.model for one in timed}]
     both = [run for run in every if len(run.any.references) > 1]
     cross, own = demo_run(demo), demo_run(sibling)
     for name, body in (
@@ -327,7 +299,8 @@ def page(every: Sequence[Run], demo: Sequence[RunResult], sibling: Sequence[RunR
         ("languages", by_language(runs)),
         *([("references", both_references(both))] if both else []),
         ("heads", heads()),
-        ("timing", timing(runs)),
+        ("timing", [*timing([*timed, *untimed]), *word_times()]),
+        ("listening", listening()),
         ("usefulness", usefulness()),
         *([("architectures", architectures(cross, own))] if cross and own else []),
         ("unknown", []),

@@ -19,9 +19,11 @@ USES = {
 WORDS = """## Usefulness
 
 Does a map that is more faithful also serve better? Kendall's tau between the order by a score and the order by a
-use, both turned so that higher is better: over methods, over single heads, over layers, and over clips within each
-method ([decisions.md](decisions.md) says what each use is; `xbench decisions usefulness` computes it from the store of
-the runs). In brackets the 95 % interval over speakers; where there is none, too few speakers have word times."""
+use, both turned so that higher is better: over methods, over single heads, over layers, over clips within each method,
+and over models ([decisions.md](decisions.md) says what each use is; `xbench decisions usefulness` computes it from the
+store of the runs). In brackets the 95 % interval over speakers; where there is none, too few speakers have word times.
+Runs of the task `word-times` are of the clips with word times alone."""
+MODELS = "all models"
 
 
 def usefulness(file: Path = FILE) -> list[str]:
@@ -41,7 +43,7 @@ def usefulness(file: Path = FILE) -> list[str]:
             units = max(row["units"] for row in of.values())
             cells = [cell(of[use]["tau"]) if use in of else "–" for use in USES]
             lines.append(f"| `{name}` | {units} {over} | {' | '.join(cells)} |")
-        lines += ["", in_short(own), ""]
+        lines += ["", of_models(own) if model == MODELS else in_short(own), ""]
     return lines
 
 
@@ -54,6 +56,22 @@ def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
         if known:
             parts.append(f"over {over} between {min(known):.2f} and {max(known):.2f}")
     return f"In short: tau of `{SHOWN[0]}` with these uses lies {', '.join(parts)}."
+
+
+def of_models(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say what an order of so few models is worth."""
+    n = max(row["units"] for row in rows)
+    few = any(row["tau"]["low"] is None for row in rows)
+    told = (
+        f"Each model is a mean over the methods that all {n} share, on the clips that it was run on. Clips differ, and "
+        "so do sizes and training: this says whether a model whose maps are more faithful also has more useful ones, "
+        "not why."
+    )
+    return (
+        f"{told} Of {n} models there is no interval: others may turn the order round."
+        if few
+        else told
+    )
 
 
 def judge(row: Mapping[str, Any]) -> str:

@@ -88,14 +88,17 @@ def test_the_start_is_one_half_judged_by_the_other(made: Made) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--metric", "deletion-auc"), "needs new passes of the model"),
+        (("--metric", "deletion-auc", "--metric", "emd"), "needs new passes of the model"),
+        (("--metric", "deletion-auc-free"), "under forced decoding"),
+        (("--metric", "deletion-auc-input"), "under forced decoding"),
+        (("--metric", "deletion-auc", "--start", "mean-heads"), "start from the reference"),
         (("--metric", "pearsn"), "did you mean"),
         (("--start", "max-heads"), "not among the results"),
         (("--start", "refrence"), "did you mean"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(
-    run: Run, made: Made, options: tuple[str, str], message: str
+    run: Run, made: Made, options: tuple[str, ...], message: str
 ) -> None:
     done = run("audit", "metrics", made.results, "--cache", made.cache, *options)
     assert done.code == 2

@@ -138,7 +138,7 @@ def test_masks_and_estimators_do_not_make_another_reference() -> None:
     pixels = registry.references.resolve(Call.parse("spes-input:masks=200"))[1]
     assert "rates" in pixels.given
     assert label(pixels) == "spes-input:p=0.5"
-    coarse = registry.references.resolve(Call.parse("spes-input:compactness=0.2"))[1]
+    coarse = registry.references.resolve(Call.parse("spes-input:compactness=0.2,masks=200"))[1]
     assert label(coarse) == "spes-input:compactness=0.2,p=0.5"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -57,3 +58,8 @@ def test_a_page_of_a_run_shows_what_tokens_weighted_by_effect_score(tmp_path: Pa
     assert len(rows) == 1
     for number in (f"{score['value']:.3f}", f"{score['skill']['value']:.2f}"):
         assert number in rows[0]
+    # The task's table has it as a column; a file from before it was kept has a dash there.
+    table = (site / "tasks/demo-asr-en.html").read_text("utf-8").partition(">By effect</th>")[2]
+    rows = table.partition("<tbody>")[2].partition("</tbody>")[0].split("</tr>")[:-1]
+    cells = [re.findall(r'<td class="n wide[^"]*">([^<]*)</td>', row) for row in rows]
+    assert sorted(own[0] for own in cells) == sorted([f"{score['value']:.3f}", "–"])

@@ -14,6 +14,7 @@ from xbench import registry
 from xbench.audit.ladders import LADDERS, Ladder, on_frames, worsened
 from xbench.audit.stored_maps import explained, map_of, one_run, references_of
 from xbench.errors import UsageError, nearest
+from xbench.maps import GridMap
 from xbench.metrics.batch import Maps, batches, score_all
 from xbench.results import RunResult
 from xbench.runner.compare import word_spans
@@ -93,6 +94,22 @@ def ladders_of(spoken: Spoken) -> list[Ladder]:
     return [on_frames(ladder, layout.stride * layout.melframe_seconds) for ladder in LADDERS]
 
 
+def rungs_of(
+    first: GridMap, spoken: Spoken, ladders: Sequence[Ladder]
+) -> list[tuple[tuple[str, ...], GridMap]]:
+    """Return the map as it was, which begins every ladder, and each step of each, with the ladders it belongs to."""
+    layout, seed, clip = spoken.decoded.layout, spoken.job.seed, spoken.job.utterance.id
+    every = tuple(ladder.name for ladder in ladders)
+    return [
+        (every, first),
+        *(
+            ((ladder.name,), worsened(first, ladder, size, layout, seed=seed, clip=clip))
+            for ladder in ladders
+            for size in ladder.sizes
+        ),
+    ]
+
+
 def _calls(metrics: Sequence[str]) -> tuple[Call, ...]:
     """Return complete calls of metrics; raises UsageError for one that takes no reference."""
     takes = [d.name for d in registry.metrics.descriptions() if d.takes == "reference"]
@@ -100,8 +117,8 @@ def _calls(metrics: Sequence[str]) -> tuple[Call, ...]:
         name = Call.parse(text).name
         if registry.metrics.get(name).takes != "reference":
             raise UsageError(
-                f"--metric {text}: '{name}' needs new passes of the model, and an audit makes none; "
-                f"it takes {', '.join(takes)}"
+                f"--metric {text}: '{name}' needs new passes of the model; name it alone, or with others of its kind; "
+                f"without passes are {', '.join(takes)}"
             )
     return tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics or takes)
 
@@ -130,7 +147,7 @@ def _of_utterance(
 ) -> Mapping[tuple[str, Call, str, str], list[float | None]]:
     """Return the values of every (start, metric, reference, ladder), the map as it was first."""
     layout, task = spoken.decoded.layout, spoken.job.task
-    spans, id_ = word_spans(spoken), spoken.job.utterance.id
+    spans = word_spans(spoken)
     found: dict[tuple[str, Call, str, str], list[float | None]] = {}
     for reference in references_of(stored, spoken):
         for start in starts:
@@ -139,11 +156,7 @@ def _of_utterance(
                 first, judge = reference.halves or (reference.mean, reference.mean)
             else:
                 first, judge = map_of(stored, spoken, start), reference.mean
-            rungs = [(None, first)] + [
-                (ladder.name, worsened(first, ladder, size, layout, seed=spoken.job.seed, clip=id_))
-                for ladder in ladders
-                for size in ladder.sizes
-            ]
+            rungs = rungs_of(first, spoken, ladders)
             target = Maps.of([judge], layout)
             grids = [grid for _, grid in rungs]
             for batch in batches(grids, layout):
@@ -154,13 +167,7 @@ def _of_utterance(
                         description, metric.given, together, target, task.scoring, spans
                     )
                     for index, score in zip(batch, judged.scores, strict=True):
-                        of_ladder = rungs[index][0]
-                        into = (
-                            [ladder.name for ladder in ladders]
-                            if of_ladder is None
-                            else [of_ladder]
-                        )
-                        for ladder in into:
+                        for ladder in rungs[index][0]:
                             key = (name, metric, reference.call.name, ladder)
                             found.setdefault(key, []).append(score.value)
     return found

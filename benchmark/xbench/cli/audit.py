@@ -25,17 +25,42 @@ def metrics_command(
         Texts,
         Option(help="Map to make worse: reference (default), or a method of the results."),
     ] = None,
+    sample: Annotated[
+        int | None, Option(min=1, help="By intervention: only so many utterances.")
+    ] = None,
+    model: Annotated[str | None, Option(help="By intervention: where a local model is.")] = None,
+    data: Annotated[str | None, Option(metavar="MANIFEST", help="Its clips.")] = None,
+    device: Device = "auto",
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make maps worse in known steps, and say which of the steps each metric tells apart."""
+    """Make maps worse in known steps, and say which of the steps each metric tells apart.
+
+    Metrics by intervention (--metric deletion-auc) run the model; all others need the store alone.
+    """
     from xbench.cli import audit_tables, console
+    from xbench.spec import ExecutionOptions
 
     given = _given(results)
     from xbench.audit.findings import findings
+    from xbench.audit.heard import by_intervention, heard
     from xbench.audit.judged import REFERENCE, judged
 
-    found = judged(given, metrics=metric or (), starts=start or (REFERENCE,), store=opened(cache))
+    if by_intervention(metric or ()):
+        if start and start != [REFERENCE]:
+            raise UsageError("--start: metrics by intervention start from the reference")
+        found = heard(
+            given,
+            metrics=metric or (),
+            options=ExecutionOptions(cache=cache, device=device),
+            sample=sample,
+            model=model,
+            data=data,
+        )
+    else:
+        found = judged(
+            given, metrics=metric or (), starts=start or (REFERENCE,), store=opened(cache)
+        )
     rows = findings(found)
     if as_json:
         console.emit_json(

@@ -56,6 +56,8 @@ from xbench.runner.ranked import (
 )
 from xbench.spec import Call
 
+Measured = tuple[dict[str, np.ndarray], dict[str, Any]]
+
 
 def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
     """Run the model for every measurement that the task's metrics need and the store lacks.
@@ -76,7 +78,14 @@ def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
             if store.get(key) is not None:
                 continue
             hearing = hearing or Hearing(model, spoken.job, spoken.decoded, bench.batch_size)
-            store.put(key, *_MEASURES[metric.takes](hearing, metric, call, ranked))
+            store.put(key, *measured(hearing, metric, call, ranked))
+
+
+def measured(
+    hearing: Hearing, metric: MetricDescription, call: Call, ranked: RankedMap
+) -> Measured:
+    """Run the model with cells hidden in the order of a map; return arrays and facts, as the store keeps them."""
+    return _MEASURES[metric.takes](hearing, metric, call, ranked)
 
 
 def most_passes(job: Job, methods: int, tokens: int) -> int:
@@ -169,28 +178,25 @@ class Hearing:
         return torch.from_numpy(hidden).reshape(len(hidden), *cells.shape).to(cells.values.device)
 
 
-Measured = tuple[dict[str, np.ndarray], dict[str, Any]]
-
-
 def _curves(hearing: Hearing, metric: MetricDescription, call: Call, ranked: RankedMap) -> Measured:
     order = order_of(metric, call, ranked)
     cells = order.shape[1]
     taken, step = np.unique(counts(cells), return_inverse=True)
-    measured = partial(hearing.log_probabilities, metric.space)
+    heard = partial(hearing.log_probabilities, metric.space)
     content = list(ranked.layout.content)
     # Methods that say the same for every token need one set of masks, not one per token.
     orders, group = np.unique(order, axis=0, return_inverse=True)
     deleted = np.empty((len(content), len(taken)))
     inserted = np.empty((len(content), len(taken)))
     ends = np.array([0, cells])[:, None] > orders[:1]  # nothing hidden, all hidden
-    clean, silent = measured(ends)[:, content]
+    clean, silent = heard(ends)[:, content]
     deleted[:, 0], deleted[:, -1] = clean, silent
     inserted[:, 0], inserted[:, -1] = silent, clean
     for index, one in enumerate(orders):  # one order at a time bounds the memory of its masks
         rows = np.flatnonzero(group.ravel() == index)
         first = one[None] < taken[1:-1, None]
         if len(first):
-            found = measured(np.concatenate([first, ~first]))[:, content][:, rows]
+            found = heard(np.concatenate([first, ~first]))[:, content][:, rows]
             deleted[rows, 1:-1] = found[: len(first)].T
             inserted[rows, 1:-1] = found[len(first) :].T
     passes = 2 + 2 * len(orders) * max(len(taken) - 2, 0)

@@ -67,18 +67,28 @@ def _score(
     reason = why_not(metric, call, ranked)
     if reason:
         return Score(None, reason), {}
-    compute = metric.load()
-    params = {k: value for k, value in call.given.items() if k not in metric.measured}
     if metric.takes == "map":
-        return compute(ranked.rows(metric.space), **params), {}
+        return metric.load()(ranked.rows(metric.space), **_own(metric, call)), {}
     stored = store.get(measurement_key(metric, call, ranked))
     if stored is None:
         return Score(None, absent), {}
-    computation = stored.facts.get("computation", {})
-    given = _given(metric, call, ranked, stored)
+    return judged(metric, call, ranked, stored), stored.facts.get("computation", {})
+
+
+def judged(
+    metric: MetricDescription, call: Call, ranked: RankedMap, measurement: Artefact
+) -> Score:
+    """Return the score that follows from what the model said while the cells of a map were hidden."""
+    given = _given(metric, call, ranked, measurement)
     if given is None:
-        return Score(None, "no-target-text"), computation
-    return compute(given, **params), computation
+        return Score(None, "no-target-text")
+    score: Score = metric.load()(given, **_own(metric, call))
+    return score
+
+
+def _own(metric: MetricDescription, call: Call) -> dict[str, Any]:
+    """Return the parameters of the metric itself: not those that say what is measured."""
+    return {k: value for k, value in call.given.items() if k not in metric.measured}
 
 
 def _given(

@@ -37,7 +37,8 @@ class ForestLine:
 class Forest:
     """A forest plot. grouped: whether a band shows the leading group; span: axis of differences.
 
-    resolution: how far from the best a method must lie to be told apart from it.
+    resolution: how far from the best a method must lie to be told apart from it. by_effect: whether some line has a
+    score with tokens weighted by their effect.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class Forest:
     grouped: bool
     span: str | None
     resolution: float | None
+    by_effect: bool
 
 
 _Numbers = tuple[Row | Standing, Config, Row | None]
@@ -109,6 +111,7 @@ def _forest(
         grouped=bool(led),
         span=charts.axis(span) if found else None,
         resolution=power,
+        by_effect=any(row is not None and row.weighted is not None for _, _, row in lines),
     )
 
 

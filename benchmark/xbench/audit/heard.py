@@ -1,0 +1,157 @@
+"""What metrics by intervention say of every step of every ladder. Loads the model.
+
+Each step that ranks the frames in another order is a map of its own: its frames are hidden in that order, and the model
+is run. Steps that keep the order (powers) share their passes with the map as it was, and random sets of frames are the
+same for all. A ladder starts from one half of a reference, as in `audit.judged`; no reference judges, the model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from xbench import registry
+from xbench.audit.judged import REFERENCE, Judgement, Steps, ladders_of, rungs_of
+from xbench.audit.ladders import Ladder
+from xbench.audit.stored_maps import explained, one_run, references_of
+from xbench.description import MethodDescription, MetricDescription
+from xbench.errors import UsageError
+from xbench.maps import GridMap
+from xbench.results import RunResult
+from xbench.runner.bench import Bench, bench_of
+from xbench.runner.hearing import Hearing, measured
+from xbench.runner.intervene import judged
+from xbench.runner.keys import Spoken
+from xbench.runner.plan import Method, Plan
+from xbench.runner.ranked import RankedMap, measurement_key, why_not
+from xbench.runner.rescore import Stored
+from xbench.runner.verify import plan_of
+from xbench.spec import Call, ExecutionOptions
+from xbench.store import Artefact
+
+_TAKES = ("curves", "effects")
+# Steps of ladders are maps that no method makes.
+_WORSE = Method(
+    MethodDescription(
+        name="worsened",
+        version="1",
+        summary="a step of a ladder",
+        source="",
+        implementation="",
+        kind="control",
+        space="encoder",
+        distribution=False,
+    ),
+    Call("worsened"),
+    "",
+)
+
+Key = tuple[Call, str, str]
+
+
+def by_intervention(metrics: Sequence[str]) -> bool:
+    """Say whether every one of these metrics hides cells in the order of a map."""
+    names = [Call.parse(text).name for text in metrics]
+    return bool(names) and all(registry.metrics.get(name).takes != "reference" for name in names)
+
+
+def heard(
+    results: Sequence[RunResult],
+    *,
+    metrics: Sequence[str],
+    options: ExecutionOptions,
+    sample: int | None = None,
+    model: str | None = None,
+    data: str | None = None,
+) -> Judgement:
+    """Score every step of every ladder, from half of each reference of a run, with metrics by intervention.
+
+    sample, model, data: as for `xbench verify`. Raises UsageError for metrics that hide cells of the spectrogram or
+    need the model to write anew, for results of several runs, and where the store lacks the run.
+    """
+    calls = calls_of(metrics)
+    plan = plan_of(results[0], sample=sample, model=model, data=data)
+    bench = bench_of(plan, options)
+    stored = one_run(results, bench.store)
+    spoken = spoken_here(stored, plan)
+    rows: dict[Key, list[list[float | None]]] = {}
+    ladders = ladders_of(spoken[0])
+    for one in spoken:
+        hearing = Hearing(bench.model, one.job, one.decoded, bench.batch_size)
+        of_clip: dict[Key, list[float | None]] = {}
+        for reference in references_of(stored, one):
+            first = reference.halves[0] if reference.halves else reference.mean
+            for (metric, ladder), value in values_of_steps(
+                bench, hearing, one, first, ladders, calls
+            ):
+                of_clip.setdefault((metric, reference.call.name, ladder), []).append(value)
+        for key, values in of_clip.items():
+            rows.setdefault(key, []).append(values)
+    by_name = {ladder.name: ladder for ladder in ladders}
+    return Judgement(
+        task=stored.record.task.name,
+        model=stored.record.info.name,
+        seed=stored.record.spec.seed,
+        ids=tuple(one.job.utterance.id for one in spoken),
+        clusters=tuple(one.job.utterance.cluster for one in spoken),
+        steps=tuple(
+            Steps(REFERENCE, metric, reference, by_name[name], tuple(zip(*values, strict=True)))
+            for (metric, reference, name), values in rows.items()
+        ),
+    )
+
+
+def spoken_here(stored: Stored, plan: Plan) -> list[Spoken]:
+    """Return the utterances of a plan with what the store holds of them.
+
+    A record says which clips a run had; where they lie on this machine, the plan says.
+    """
+    clips = {utterance.id: utterance for utterance in plan.tasks[0].manifest.utterances}
+    return [
+        replace(one, job=replace(one.job, utterance=clips[id_]))
+        for one in explained(stored)
+        if (id_ := one.job.utterance.id) in clips
+    ]
+
+
+def calls_of(metrics: Sequence[str]) -> tuple[Call, ...]:
+    """Return complete calls of metrics; raises UsageError for one that cannot judge maps of encoder frames."""
+    calls = tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics)
+    for call in calls:
+        metric = registry.metrics.get(call.name)
+        if metric.takes not in _TAKES or metric.space != "encoder":
+            can = [d.name for d in registry.metrics.descriptions() if _can(d)]
+            raise UsageError(
+                f"--metric {call}: ladders are maps of encoder frames under forced decoding; they can be judged by "
+                f"{', '.join(can)}"
+            )
+    return calls
+
+
+def _can(metric: MetricDescription) -> bool:
+    return metric.takes in _TAKES and metric.space == "encoder"
+
+
+def values_of_steps(
+    bench: Bench,
+    hearing: Hearing,
+    spoken: Spoken,
+    first: GridMap,
+    ladders: Sequence[Ladder],
+    calls: Sequence[Call],
+) -> Iterator[tuple[tuple[Call, str], float | None]]:
+    """Yield the value of every metric for every step of the ladders of one map, the map as it was first."""
+    # Steps keep what lies above the smallest value of each row, and so does the map as it was: less is no evidence.
+    low = first.values.min(axis=1, keepdims=True)
+    measurements: dict[str, Artefact] = {}
+    for names, grid in rungs_of(replace(first, values=first.values - low), spoken, ladders):
+        ranked = RankedMap(bench.info, spoken, _WORSE, grid.values)
+        for call in calls:
+            metric, value = registry.metrics.get(call.name), None
+            if why_not(metric, call, ranked) is None:
+                key = measurement_key(metric, call, ranked).digest
+                if key not in measurements:
+                    measurements[key] = Artefact(*measured(hearing, metric, call, ranked))
+                value = judged(metric, call, ranked, measurements[key]).value
+            for name in names:
+                yield (call, name), value

@@ -1,0 +1,84 @@
+"""Ladders judged by the model itself: the scores are those of a run, and orders that are kept cost nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from command_line import Run
+from small_run import Made
+from xbench import Call, ExecutionOptions, RunSpec, evaluate
+from xbench.audit import heard
+from xbench.audit.judged import ladders_of
+from xbench.audit.stored_maps import map_of, one_run
+from xbench.results import load_results
+from xbench.runner.bench import bench_of
+from xbench.runner.hearing import Hearing
+from xbench.runner.verify import plan_of
+
+# All tokens count, also those that the small model with random weights would write without the audio.
+METRICS = ("deletion-auc:smallest_drop=0", "comprehensiveness", "sensitivity-n:smallest_drop=0")
+
+
+def test_the_command_judges_every_ladder_by_passes(run: Run, made: Made) -> None:
+    where = ("--cache", made.cache, "--model", made.model, "--data", made.folder / "clips.jsonl")
+    asked = [part for name in METRICS for part in ("--metric", name)]
+    sample = ("--sample", 2, "--device", "cpu", "--json")
+    done = run("audit", "metrics", made.results, *where, *asked, *sample)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["clips"] == 2
+    assert len(told["findings"]) == 3 * 2 * 7  # metrics, references, ladders
+    blind = {
+        (row["metric"].partition(":")[0], row["ladder"]) for row in told["findings"] if row["blind"]
+    }
+    # A power keeps the order of the frames, which is all that hiding them in order looks at.
+    assert {("deletion-auc", "sharpen"), ("comprehensiveness", "sharpen")} <= blind
+    assert ("sensitivity-n", "sharpen") not in blind
+
+
+def test_a_map_as_it_was_has_the_score_of_its_result(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = RunSpec(
+        model=made.model,
+        methods=(Call("mean-heads"),),
+        tasks=("asr",),
+        data=str(made.folder / "clips.jsonl"),
+        masks=24,
+        references=(Call.parse("spes-encoder"),),
+        metrics=tuple(map(Call.parse, METRICS)),
+    )
+    evaluate(spec, ExecutionOptions(str(tmp_path), str(made.cache), "cpu"))
+    (result,) = load_results(tmp_path)
+    stored = one_run([result], made.store)
+    (method,) = (m for m in stored.methods.values() if m.call.name == "mean-heads")
+    plan = plan_of(result, sample=None, model=made.model, data=spec.data)
+    bench = bench_of(plan, ExecutionOptions(cache=str(made.cache), device="cpu"))
+    spoken = heard.spoken_here(stored, plan)[0]
+    passes: list[str] = []
+    measured = heard.measured
+    monkeypatch.setattr(
+        heard, "measured", lambda *given: passes.append(given[1].name) or measured(*given)
+    )
+    calls = heard.calls_of(METRICS)
+    ladders = ladders_of(spoken)
+    found: dict[tuple[str, str], list[float | None]] = {}
+    hearing = Hearing(bench.model, spoken.job, spoken.decoded, bench.batch_size)
+    first = map_of(stored, spoken, method)
+    for (call, ladder), value in heard.values_of_steps(
+        bench, hearing, spoken, first, ladders, calls
+    ):
+        found.setdefault((call.name, ladder), []).append(value)
+    row = result.utterances["id"].index(spoken.job.utterance.id)
+    for (name, ladder), values in found.items():
+        sizes = next(one.sizes for one in ladders if one.name == ladder)
+        assert len(values) == 1 + len(sizes)
+        assert values[0] == pytest.approx(result.utterances[name][row], abs=1e-6)
+    # Random sets are measured once; curves once per order of the frames, which powers keep, for both of their metrics.
+    assert passes.count("sensitivity-n") == 1
+    steps = sum(len(one.sizes) for one in ladders if one.name != "sharpen")
+    assert passes.count("comprehensiveness") == 0
+    assert passes.count("deletion-auc") <= 1 + steps
