@@ -105,6 +105,12 @@ def test_valid_frames_are_those_of_the_encoder_for_any_length(
         if family == "voxtral":  # a window, all of which it attends to
             assert len(features.values) == 600
             return
+        if (
+            family == "granite_speech"
+        ):  # pairs of melframes; a last window of three positions, filled up
+            assert len(features.values) == (1 + samples // 160) // 2 * 2
+            assert made - features.frames <= 2
+            return
         filled_up = family == "qwen3_asr" and samples < RATE // 2
         margin = 3 if family in {"qwen2_audio", "glmasr"} else 0
         assert len(features.values) == (50 if filled_up else features.melframes + margin)

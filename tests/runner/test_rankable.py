@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xbench import ExecutionOptions, RunSpec, Selection, registry
-from xbench.runner import evaluate, execute
+from xbench.runner import bench, evaluate
 from xbench.runner.plan import prepare
 from xbench.runner.progress import Silent
 from xbench.runner.rankable import unranked
@@ -86,7 +86,7 @@ def test_it_is_said_when_the_run_starts(tmp_path: Path, monkeypatch: pytest.Monk
     told: list[str] = []
     reporter = Silent()
     monkeypatch.setattr(reporter, "note", told.append, raising=False)
-    monkeypatch.setattr(execute, "bench_of", load)
+    monkeypatch.setattr(bench, "bench_of", load)
     spec = RunSpec("xbench-tiny", ("mean-heads",), "demo-asr-en", selection=Selection(limit=1))
     with pytest.raises(Started):
         evaluate.evaluate(spec, ExecutionOptions(str(tmp_path)), reporter)
