@@ -1,6 +1,6 @@
 """Where maps say that words start, and where Whisper itself says it, beside the times in a manifest.
 
-    python perf/onsets.py CHECKPOINT     a folder with Whisper weights; writes perf/onsets.md and .json
+    python perf/onsets.py CHECKPOINT     a folder with Whisper weights; adds its part to perf/onsets.md and .json
 
 Of five natural English clips with word times in the shared audio: `onset-error` of three maps for each `point`, and
 the error of Whisper's own word starts, read off its path as openai/whisper's `find_alignment` does (a word starts in
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from subjects import SHARED
 
 HERE = Path(__file__).parent
+FILE = HERE / "onsets.json"
 CLIPS = 5
 POINTS = ("start", "peak", "centroid")
 
@@ -84,26 +85,33 @@ def measure(checkpoint: Path) -> list[dict[str, float | str]]:
     return entries
 
 
-def render(entries: list[dict[str, float | str]], checkpoint: Path) -> str:
+def render(measured: dict[str, list[dict[str, float | str]]]) -> str:
     """Return the report as Markdown."""
-    names = [name for name in entries[0] if name != "clip" and not name.endswith("offset")]
     lines = [
         "# Where maps say that words start",
         "",
-        f"Made by `python perf/onsets.py {checkpoint.name}`: `onset-error` in seconds (signed offset), and the error",
-        "of Whisper's own word starts, read off its path. Word times are those of the shared clips, machine-made.",
-        "",
-        "| map, point | " + " | ".join(str(e["clip"]) for e in entries) + " | mean |",
-        "|---|" + "---|" * (len(entries) + 1),
+        "`onset-error` in seconds (signed offset), and the error of Whisper's own word starts, read off its path.",
+        "Word times are those of the shared clips, machine-made.",
     ]
-    for name in names:
-        values = [float(e[name]) for e in entries]
-        offsets = [e.get(f"{name}, offset") for e in entries]
-        cells = [
-            f"{v:.3f}" + (f" ({float(o):+.3f})" if o is not None else "")
-            for v, o in zip(values, offsets, strict=True)
+    for checkpoint, entries in measured.items():
+        names = [name for name in entries[0] if name != "clip" and not name.endswith("offset")]
+        lines += [
+            "",
+            f"## {checkpoint}",
+            "",
+            f"Made by `python perf/onsets.py {checkpoint}`.",
+            "",
+            "| map, point | " + " | ".join(str(e["clip"]) for e in entries) + " | mean |",
+            "|---|" + "---|" * (len(entries) + 1),
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {np.mean(values):.3f} |")
+        for name in names:
+            values = [float(e[name]) for e in entries]
+            offsets = [e.get(f"{name}, offset") for e in entries]
+            cells = [
+                f"{v:.3f}" + (f" ({float(o):+.3f})" if o is not None else "")
+                for v, o in zip(values, offsets, strict=True)
+            ]
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {np.mean(values):.3f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -112,11 +120,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     checkpoint = parser.parse_args().checkpoint
-    entries = measure(checkpoint)
-    text = render(entries, checkpoint)
+    measured = json.loads(FILE.read_text("utf-8")) if FILE.is_file() else {}
+    measured[checkpoint.name] = measure(checkpoint)
+    text = render(measured)
     print(text)
-    (HERE / "onsets.md").write_text(text)
-    (HERE / "onsets.json").write_text(json.dumps(entries, indent=1) + "\n")
+    (HERE / "onsets.md").write_text(text, "utf-8")
+    FILE.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
