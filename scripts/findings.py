@@ -256,9 +256,10 @@ of 0.9; padding is not computed again under a mask of the spectrogram (`padding=
     "timing": """## (d) Agreement and word times
 
 Clips with word times, English (`words-en`) and other (`words-multi`); of a model without these runs, the few clips of
-its other ones that have them. Times of natural speech are machine-made by an
-aligner and off by tens of milliseconds themselves; those of joined recordings of single words (digits) are exact, but
-nobody speaks so. Intervals are over speakers. References there stop at a reliability of 0.8 or 2,000 masks.""",
+its other ones that have them. Times of natural speech are machine-made by an aligner and off by tens of milliseconds
+themselves; those of joined recordings of single words (digits) are exact, but nobody speaks so. Intervals are over
+speakers, of whom seven are few: one that reaches below zero, which no error does, says that the mean is hardly known.
+References there stop at a reliability of 0.8 or 2,000 masks.""",
     "listening": LISTENING_WORDS,
     "heads": HEADS,
     "usefulness": USEFULNESS,
