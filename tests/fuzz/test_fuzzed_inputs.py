@@ -58,7 +58,7 @@ def test_of_3000_broken_manifests_each_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_of_1500_broken_bundles_each_is_told(tmp_path: Path) -> None:
     generator = random.Random(3)
-    (example,) = (ROOT / "docs" / "examples").glob("demo-asr-en-*/bundle.json")
+    example = min((ROOT / "docs" / "examples").glob("demo-asr-en-*/bundle.json"))
     bundle = json.loads(example.read_text("utf-8"))
     folder = tmp_path / example.parent.name
     folder.mkdir()

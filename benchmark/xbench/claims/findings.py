@@ -9,7 +9,7 @@ from importlib import resources
 import numpy as np
 
 from xbench import registry
-from xbench.claims import origin, references, scores
+from xbench.claims import names, origin, references, scores
 from xbench.results import RunResult
 from xbench.spec import content_hash
 
@@ -35,6 +35,7 @@ def examine(result: RunResult, *, recomputed: bool = False) -> Findings:
     """
     as_run = origin.task_as_run(result)
     problems = [
+        *names.name_problems(result),
         *origin.status_problems(result),
         *origin.provenance_problems(result),
         *origin.task_problems(result, as_run),

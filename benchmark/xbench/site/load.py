@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from xbench.results import parse_result
 from xbench.results.checked import FILE, SELF_REPORTED, Check, read_checks, strongest
 from xbench.schemas import InvalidFile
 from xbench.site.identity import contradict, identity, measured
-from xbench.site.text import LONGEST, harmless, readable
+from xbench.site.text import harmless, readable
 
 MOST_SCORES = 1000
 
@@ -108,11 +108,6 @@ def _read(file: str, path: Path, known: frozenset[str]) -> Result:
     result = parse_result(data, path.name)
     if len(result.scores) > MOST_SCORES:
         raise UsageError(f"scores: more than {MOST_SCORES}")
-    for what, name in _names(data):
-        if not name.strip():
-            raise UsageError(f"{what}: is blank")
-        if len(name) > LONGEST:
-            raise UsageError(f"{what}: has {len(name)} characters, more than {LONGEST}")
     findings = examine(result, recomputed=sha256 in known)
     if findings.problems:
         raise InvalidFile(path.name, findings.problems)
@@ -122,17 +117,6 @@ def _read(file: str, path: Path, known: frozenset[str]) -> Result:
     )
     local = tuple(readable(o.what) for o in obstacles(result, findings) if o.kind == "local")
     return Result(file, sha256, shown, outdated, unchecked, local)
-
-
-def _names(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield every name under which something would stand on a page, and where the file states it."""
-    for part in ("task", "model", "method"):
-        yield f"{part}.name", data[part]["name"]
-    yield "task.dataset.name", data["task"]["dataset"]["name"]
-    for i, score in enumerate(data["scores"]):
-        yield f"scores[{i}].metric", score["metric"]
-        if score["reference"] is not None:
-            yield f"scores[{i}].reference", score["reference"]
 
 
 def _reason(problem: Exception, path: Path) -> str:

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xbench.authorship import papers
+from xbench.claims.names import LONGEST
 from xbench.inputs import visible
 
-LONGEST = 200
 LONGEST_MESSAGE = 1000
 DEEPEST = 40
 
