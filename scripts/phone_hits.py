@@ -29,21 +29,16 @@ import numpy as np
 import soundfile
 
 from espeak_speech import Phone, Synthesiser
+from known_truth import METHODS, maps, needs
 from make_demo_data import DEMO, Clip, packaged_clips
 from xbench import stats
 from xbench.audit.word_times import TOP, hit_rate
 from xbench.case import Case
-from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
-from xbench.references.drop import spes_encoder_drop
-from xbench.references.estimation import Sampling
-from xbench.references.spes import spes_encoder
-from xbench.runner.plan import Method
-from xbench.spec import Decoding, Scoring
+from xbench.spec import Decoding
 
-METHODS = ("mean-heads", "value-norm-resln", "chefer", "energy", "diagonal:width=0.2")
-MASKS, DEPENDS = 2000, 0.05
+DEPENDS = 0.05
 # What stands for one phone in Italian: gli, sci, ci, gi before a vowel; gn, ch, gh, sc before e and i; double letters.
 SPELLING = re.compile(
     r"gli(?=[aeou])|sci(?=[aou])|(?:cc|gg|c|g)i(?=[aou])|gn|cch|ggh|[cg]h|sc(?=[ei])|(\w)\1|\w"
@@ -124,7 +119,6 @@ def spoken_clips(model: SpeechModel, most: int | None) -> Iterator[Spoken]:
     """Yield the Italian clips whose text the model writes as it was said."""
     synthesiser = Synthesiser()
     made = [named for split in ("test", "dev") for named in packaged_clips(split, synthesiser)]
-    needs = frozenset[str]().union(*(Method.of(name).description.needs for name in METHODS))
     for name, clip in [each for each in made if each[1].language == "it"][:most]:
         packaged, _ = soundfile.read(DEMO / "audio" / f"{name}.flac", dtype="float32")
         if len(packaged) != len(clip.samples) or np.abs(packaged - clip.samples).max() > 2**-15:
@@ -134,25 +128,10 @@ def spoken_clips(model: SpeechModel, most: int | None) -> Iterator[Spoken]:
         if hypothesis.text != clip.transcript:
             print(f"left out, for it is not written as it was said: {name}", file=sys.stderr)
             continue
-        trace = model.trace(features, hypothesis, needs)
+        trace = model.trace(features, hypothesis, needs())
         case = Case(model, features, hypothesis, f"phones:{name}", trace)
         texts = [hypothesis.texts[i] for i in hypothesis.content]
         yield Spoken(case, clip.voice, *times_of_tokens(texts, clip))
-
-
-def maps(case: Case) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the content rows of every reference and method."""
-    content = list(case.hypothesis.content)
-    for name, estimate in (
-        ("spes-encoder", spes_encoder),
-        ("spes-encoder-drop", spes_encoder_drop),
-    ):
-        yield name, np.asarray(estimate(case, Sampling(), masks=MASKS, p=0.7).mean())[content]
-    for name in METHODS:
-        method = Method.of(name)
-        values = compute_map(method.description, method.call, case)
-        yield name, method.on_grid(values, case.layout, Scoring()).values[content]
-    yield "chance", np.zeros((len(content), case.features.frames))
 
 
 def main() -> None:
@@ -169,6 +148,7 @@ def main() -> None:
         tokens, known = tokens + len(both), known + int(both.sum())
         lengths += list(phones[both].sum(axis=1) * step)
         rows_of = dict(maps(spoken.case))
+        rows_of["chance"] = np.zeros_like(rows_of[METHODS[0]])
         effect = rows_of["spes-encoder"].mean(axis=1)
         audible = both & (effect >= DEPENDS * effect.max())
         for name, rows in rows_of.items():

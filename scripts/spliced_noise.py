@@ -16,21 +16,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from known_truth import maps, needs
 from xbench.case import Case
 from xbench.data.audio import read_audio
 from xbench.data.demo import demo_manifest
 from xbench.data.manifest import Utterance, read_manifest
-from xbench.methods.compute import compute_map
 from xbench.models.loading import load_model
 from xbench.models.protocol import SpeechModel
-from xbench.references.drop import spes_encoder_drop
-from xbench.references.estimation import Sampling
-from xbench.references.spes import spes_encoder
-from xbench.runner.plan import Method
-from xbench.spec import Decoding, Scoring, Selection
+from xbench.spec import Decoding, Selection
 
-METHODS = ("mean-heads", "value-norm-resln", "chefer", "energy", "diagonal:width=0.2")
-MASKS, SECONDS, BELOW, TOP = 2000, 0.5, 20, 3
+SECONDS, BELOW, TOP = 0.5, 20, 3
 
 
 def spliced(speech: np.ndarray, rate: int, seed: int) -> np.ndarray:
@@ -51,25 +46,10 @@ def cases(model: SpeechModel, clips: list[Utterance]) -> Iterator[tuple[Case, np
         if hypothesis.tokens != said.tokens:
             print(f"left out, for its text changed: {utterance.id}", file=sys.stderr)
             continue
-        needs = frozenset[str]().union(*(Method.of(name).description.needs for name in METHODS))
-        trace = model.trace(features, hypothesis, needs)
+        trace = model.trace(features, hypothesis, needs())
         case = Case(model, features, hypothesis, f"spliced:{utterance.audio_sha256}", trace)
         centres = (np.arange(features.frames) + 0.5) * features.stride * features.melframe_seconds
         yield case, (centres >= SECONDS) & (centres < SECONDS + len(speech) / rate)
-
-
-def maps(case: Case) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the content rows of every reference and method."""
-    content = list(case.hypothesis.content)
-    for name, estimate in (
-        ("spes-encoder", spes_encoder),
-        ("spes-encoder-drop", spes_encoder_drop),
-    ):
-        yield name, np.asarray(estimate(case, Sampling(), masks=MASKS, p=0.7).mean())[content]
-    for name in METHODS:
-        method = Method.of(name)
-        values = compute_map(method.description, method.call, case)
-        yield name, method.on_grid(values, case.layout, Scoring()).values[content]
 
 
 def shares(rows: np.ndarray, speech: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from xbench import registry
-from xbench.audit.judged import REFERENCE, Judgement, Steps, ladders_of, rungs_of
+from xbench.audit.judged import (
+    REFERENCE,
+    Judgement,
+    StepsOf,
+    judgement_of,
+    ladders_of,
+    rungs_of,
+)
 from xbench.audit.ladders import Ladder
 from xbench.audit.stored_maps import explained, one_run, references_of
 from xbench.description import MethodDescription, MetricDescription
@@ -46,8 +53,6 @@ _WORSE = Method(
     "",
 )
 
-Key = tuple[Call, str, str]
-
 
 def by_intervention(metrics: Sequence[str]) -> bool:
     """Say whether every one of these metrics hides cells in the order of a map."""
@@ -74,31 +79,22 @@ def heard(
     bench = bench_of(plan, options)
     stored = one_run(results, bench.store)
     spoken = spoken_here(stored, plan)
-    rows: dict[Key, list[list[float | None]]] = {}
+    rows: dict[StepsOf, list[list[float | None]]] = {}
     ladders = ladders_of(spoken[0])
     for one in spoken:
         hearing = Hearing(bench.model, one.job, one.decoded, bench.batch_size)
-        of_clip: dict[Key, list[float | None]] = {}
+        of_clip: dict[StepsOf, list[float | None]] = {}
         for reference in references_of(stored, one):
             first = reference.halves[0] if reference.halves else reference.mean
             for (metric, ladder), value in values_of_steps(
                 bench, hearing, one, first, ladders, calls
             ):
-                of_clip.setdefault((metric, reference.call.name, ladder), []).append(value)
+                of_clip.setdefault((REFERENCE, metric, reference.call.name, ladder), []).append(
+                    value
+                )
         for key, values in of_clip.items():
             rows.setdefault(key, []).append(values)
-    by_name = {ladder.name: ladder for ladder in ladders}
-    return Judgement(
-        task=stored.record.task.name,
-        model=stored.record.info.name,
-        seed=stored.record.spec.seed,
-        ids=tuple(one.job.utterance.id for one in spoken),
-        clusters=tuple(one.job.utterance.cluster for one in spoken),
-        steps=tuple(
-            Steps(REFERENCE, metric, reference, by_name[name], tuple(zip(*values, strict=True)))
-            for (metric, reference, name), values in rows.items()
-        ),
-    )
+    return judgement_of(stored, spoken, rows, ladders)
 
 
 def spoken_here(stored: Stored, plan: Plan) -> list[Spoken]:

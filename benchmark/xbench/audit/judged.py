@@ -25,6 +25,8 @@ from xbench.spec import Call
 from xbench.store import Store
 
 REFERENCE = "reference"  # the start that is half of the reference itself
+# What steps are scored for: start, metric, reference, name of the ladder.
+StepsOf = tuple[str, Call, str, str]
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,21 @@ def judged(
     stored = one_run(results, store, Change(calls))
     given = [_start(start, stored) for start in starts]
     spoken = explained(stored)
-    rows: dict[tuple[str, Call, str, str], list[list[float | None]]] = {}
+    rows: dict[StepsOf, list[list[float | None]]] = {}
     ladders = ladders_of(spoken[0])
     for one in spoken:
         for key, values in _of_utterance(stored, one, given, ladders, calls).items():
             rows.setdefault(key, []).append(values)
+    return judgement_of(stored, spoken, rows, ladders)
+
+
+def judgement_of(
+    stored: Stored,
+    spoken: Sequence[Spoken],
+    rows: Mapping[StepsOf, Sequence[Sequence[float | None]]],
+    ladders: Sequence[Ladder],
+) -> Judgement:
+    """Put together what was scored: a row of values, one per step, for each utterance."""
     by_name = {ladder.name: ladder for ladder in ladders}
     return Judgement(
         task=stored.record.task.name,
