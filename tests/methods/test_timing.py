@@ -73,6 +73,24 @@ def block(scores: Tensor) -> AttentionBlock:
     )
 
 
+def reading(case: Case, weights: list[list[float]]) -> tuple[Case, list[tuple[int, ...]]]:
+    """Let the model of a case attend with these weights [position][frame] when it traces; also return what it read.
+
+    All positions of the decoder's input have a row.
+    """
+    asked = []
+
+    class Reading(type(case.model)):  # type: ignore[misc]
+        def trace(self, features: Features, hypothesis: Hypothesis, needs: Any) -> Any:
+            asked.append(hypothesis.tokens)
+            scores = torch.full((1, len(weights), case.layout.frames + PADDING), 30.0)
+            scores[:, :, : case.layout.frames] = torch.tensor(weights).log()
+            axes = replace(case, hypothesis=hypothesis).layout
+            return build_trace({"cross": (block(scores),)}, axes, PROMPT, needs)
+
+    return replace(case, model=Reading()), asked
+
+
 def check(values: Tensor, expected: list[list[float]]) -> None:
     torch.testing.assert_close(values, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
@@ -150,6 +168,41 @@ def test_end_of_text_stands_over_content_and_itself_and_moves_no_content_row(
     # Column 0 of end of text: 0.2 among (0.6, 0.2, 0.2): -(2/15) / (0.4 sqrt(2) / 3) = -1/sqrt(2).
     low, high = -(0.5**0.5), 2**0.5
     check(found, [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [low, low, high]])
+
+
+def test_the_rule_of_openai_counts_every_position(timed: Callable[..., Case]) -> None:
+    """Two rows of the prompt look at the first frame; end of text, as input, at the last."""
+    case = timed([[[*FIRST, [0.2, 0.2, 0.6]]]], ((0, 0),), content=(0, 1))
+    read = [[0.6, 0.2, 0.2], [0.6, 0.2, 0.2], *FIRST, [0.2, 0.2, 0.6], [0.2, 0.2, 0.6]]
+    case, asked = reading(case, read)
+    # Of six positions three have the high weight in frame 0, one in frame 1, two in frame 2. Where p of n are high,
+    # they lie sqrt((n - p) / p) deviations above the mean, the others sqrt(p / (n - p)) below.
+    of_five, of_two = 5**0.5, 2**0.5
+    expected = [
+        [1.0, -1 / of_five, -1 / of_two],
+        [-1.0, of_five, -1 / of_two],
+        [-1.0, -1 / of_five, of_two],
+    ]
+    check(whisper_timing(case, filter_width=1, rows="all"), expected)
+    path = torch.from_numpy(cheapest_path(-np.array(expected))).float()
+    assert torch.equal(dtw_path(case, filter_width=1, rows="all"), path)
+    # The text as it was written, and one token behind it that nothing reads.
+    assert {tokens[:-1] for tokens in asked} == {(0, 1, 2)}
+
+
+def test_a_text_that_was_cut_off_has_no_end_to_read(timed: Callable[..., Case]) -> None:
+    read = [[0.6, 0.2, 0.2], [0.6, 0.2, 0.2], *FIRST]
+    case, asked = reading(timed([[FIRST]], ((0, 0),)), read)
+    spoken = replace(case.hypothesis, truncated=True)
+    trace = case.model.trace(case.features, spoken, {"cross-projections"})
+    asked.clear()
+    found = whisper_timing(
+        replace(case, hypothesis=spoken, trace=trace), filter_width=1, rows="all"
+    )
+    # Of four positions three are high in frame 0 and one in frame 1; in frame 2 all are alike.
+    third = 3**-0.5
+    check(found, [[third, -third, 0.0], [-(3**0.5), 3**0.5, 0.0]])
+    assert not asked
 
 
 def test_a_single_content_token_has_nothing_to_stand_out_from(timed: Callable[..., Case]) -> None:

@@ -25,6 +25,13 @@ _TIMING = "Radford et al. 2023, arXiv 2212.04356; openai/whisper timing.py"
 _FILTER_WIDTH = Parameter(
     "filter_width", "int", "frames of the median filter, odd; 1 = none", default=7, minimum=1
 )
+_EVERY_ROW = Parameter(
+    "rows",
+    "str",
+    "rows that standardising counts: all, as openai/whisper does (the prompt and end of text too; one forward pass "
+    "more); content tokens where it is not given",
+    choices=("all",),
+)
 _SINKS = "Xiao et al. 2024, arXiv 2309.17453"
 _ROWS = Parameter(
     "rows",
@@ -119,7 +126,7 @@ WHISPER_TIMING = MethodDescription(
     summary="alignment heads standardised over tokens and median-filtered over frames",
     source=_TIMING,
     implementation="xbench.methods.timing:whisper_timing",
-    parameters=(_FILTER_WIDTH,),
+    parameters=(_FILTER_WIDTH, _EVERY_ROW),
     kind="attention",
     signed=True,
     distribution=False,
@@ -133,7 +140,7 @@ DTW_PATH = MethodDescription(
     summary="monotonic path through the negated whisper-timing matrix: 1 on it, 0 elsewhere",
     source=f"{_TIMING}; Sakoe and Chiba 1978",
     implementation="xbench.methods.timing:dtw_path",
-    parameters=(_FILTER_WIDTH,),
+    parameters=(_FILTER_WIDTH, _EVERY_ROW),
     kind="attention",
     distribution=False,
     takes="case",

@@ -8,9 +8,13 @@ A_k = softmax over the valid frames of the scores q k^T / sqrt(d): the scores ar
 weights, so a head that looks at padding loses nothing to rounding. Mean and population standard
 deviation run over the tokens of one frame, for content tokens over the content rows. End of text
 and other special tokens do not enter these; such a row is standardised over the content rows and
-itself. (In openai/whisper every position enters, the prompt too.) A frame that all tokens weigh
-alike is 0. The median filter runs over frames, reflecting at both ends without repeating the
-edge. M is signed: below 0 a frame gets less weight from this token than from others.
+itself. A frame that all tokens weigh alike is 0. The median filter runs over frames, reflecting at
+both ends without repeating the edge. M is signed: below 0 a frame gets less weight from this token
+than from others.
+
+rows=all is the rule of openai/whisper to the letter: mean and deviation run over every position of the decoder's input,
+from the first of the prompt to end of text. At end of text nothing more is predicted, so no trace holds that position,
+and the model runs once more. A text that was cut off has no end: its trace has every position there is.
 
 The path goes over all generated rows, end of text last, and takes the silence that follows the
 last word there. It starts in the first frame of the first row, ends in the last frame of the
@@ -24,6 +28,8 @@ Sources: Radford et al. 2023 (arXiv 2212.04356) and openai/whisper `timing.py` (
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +43,8 @@ from xbench.errors import Unsupported
 from xbench.maps import CONSTANT
 from xbench.trace import Trace
 
+# What standardising counts; None counts the content tokens.
+Rows = Literal["all"]
 # Rows of some heads to the same rows, each frame scaled by how its weights are spread over them.
 Scale = Callable[[Float[np.ndarray, "head token frame"]], Float[np.ndarray, "head token frame"]]
 
@@ -47,36 +55,62 @@ def alignment_heads(case: Case) -> Float[Tensor, "token frame"]:
     return torch.stack([trace.source_attention[pair] for pair in _published(case)]).mean(0)
 
 
-def whisper_timing(case: Case, *, filter_width: int) -> Float[Tensor, "token frame"]:
+def whisper_timing(
+    case: Case, *, filter_width: int, rows: Rows | None = None
+) -> Float[Tensor, "token frame"]:
     """Return the token-standardised, median-filtered mean of the alignment heads."""
-    return torch.from_numpy(_timing(case, filter_width)).float()
+    return torch.from_numpy(_timing(case, filter_width, rows)).float()
 
 
-def dtw_path(case: Case, *, filter_width: int) -> Float[Tensor, "token frame"]:
+def dtw_path(
+    case: Case, *, filter_width: int, rows: Rows | None = None
+) -> Float[Tensor, "token frame"]:
     """Return the cells of the cheapest monotonic path through the negated timing matrix."""
-    return torch.from_numpy(cheapest_path(-_timing(case, filter_width))).float()
+    return torch.from_numpy(cheapest_path(-_timing(case, filter_width, rows))).float()
 
 
-def _timing(case: Case, filter_width: int) -> Float[np.ndarray, "token frame"]:
+def _timing(case: Case, filter_width: int, rows: Rows | None) -> Float[np.ndarray, "token frame"]:
     if filter_width % 2 == 0:
         raise Unsupported(f"filter_width {filter_width} is even: a median filter has a middle")
-    weights = _attention(case).double().cpu().numpy()
-    relative = over_tokens(weights, case.layout.content)
+    trace = _trace(case)
+    first = trace.prompt_length - 1
+    generated = slice(first, first + len(case.layout.tokens))
+    if rows == "all":
+        weights = _attention(case, _with_the_end(case, trace), slice(None))
+        relative = standardised(weights)[:, generated]
+    else:
+        weights = _attention(case, trace, generated)
+        relative = over_tokens(weights, case.layout.content)
     filtered = ndimage.median_filter(relative, size=(1, 1, filter_width), mode="mirror")
     mean: Float[np.ndarray, "token frame"] = filtered.mean(0)
     return mean
 
 
-def _attention(case: Case) -> Float[Tensor, "head token frame"]:
-    """Softmax over the valid frames of the alignment heads' scores, generated rows only."""
-    trace, axes = _trace(case), case.layout
-    rows = slice(trace.prompt_length - 1, trace.prompt_length - 1 + len(axes.tokens))
+def _attention(
+    case: Case, trace: Trace, positions: slice
+) -> Float[np.ndarray, "head position frame"]:
+    """Softmax over the valid frames of the alignment heads' scores, at these positions of the decoder's input."""
     weights = []
     for layer, head in _published(case):
         block = trace.stack("cross")[layer]
-        query, key = block.query[head, rows].float(), block.key[head, : axes.frames].float()
+        query = block.query[head, positions].float()
+        key = block.key[head, : case.layout.frames].float()
         weights.append((block.scale * query @ key.T).softmax(-1))
-    return torch.stack(weights)
+    return torch.stack(weights).double().cpu().numpy()
+
+
+def _with_the_end(case: Case, trace: Trace) -> Trace:
+    """Trace once more, with end of text as the last input; a text that was cut off has none."""
+    spoken = case.hypothesis
+    if spoken.truncated:
+        return trace
+    # The last token of a hypothesis is only predicted. One more behind it, whichever, lets it be read.
+    longer = replace(
+        spoken,
+        tokens=(*spoken.tokens, spoken.tokens[-1]),
+        texts=(*spoken.texts, spoken.texts[-1]),
+    )
+    return case.model.trace(case.features, longer, {"cross-projections"})
 
 
 def standardised(
