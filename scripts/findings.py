@@ -257,9 +257,10 @@ of 0.9; padding is not computed again under a mask of the spectrogram (`padding=
 
 Clips with word times, English (`words-en`) and other (`words-multi`); of a model without these runs, the few clips of
 its other ones that have them. Times of natural speech are machine-made by an aligner and off by tens of milliseconds
-themselves; those of joined recordings of single words (digits) are exact, but nobody speaks so. Intervals are over
-speakers, of whom seven are few: one that reaches below zero, which no error does, says that the mean is hardly known.
-References there stop at a reliability of 0.8 or 2,000 masks.""",
+themselves; those of joined recordings of single words (digits, Mandarin words) are exact, but nobody speaks so; those
+of Hebrew yes and no are read from energy. Intervals are over speakers, of whom seven or ten are few: one of an error
+that begins at 0, where it is cut, says that the mean is hardly known. References there stop at a reliability of 0.8 or
+2,000 masks.""",
     "listening": LISTENING_WORDS,
     "heads": HEADS,
     "usefulness": USEFULNESS,

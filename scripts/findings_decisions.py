@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from real_clips import JOINED
+from xbench.registry import metrics
+from xbench.stats import Estimate
 from xbench.stats.ranking import rank_agreement
 
 if TYPE_CHECKING:
@@ -87,9 +89,10 @@ def mean_where(values: Sequence[float | None], marked: Sequence[bool], mark: boo
 
 
 def scored(score: ScoreRecord) -> str:
-    """Write the score of a result with its interval."""
-    low, high = score.ci or (None, None)
-    return of({"value": score.value, "low": low, "high": high})
+    """Write the score of a result with its interval, cut to the metric's range."""
+    ends = score.ci or (None, None)
+    found = Estimate(score.value, *ends, score.n, score.n_clusters)
+    return of(asdict(found.cut_to(*metrics.get(score.metric).range)))
 
 
 def word_times(file: Path = WORD_TIMES) -> list[str]:
@@ -115,8 +118,35 @@ def word_times(file: Path = WORD_TIMES) -> list[str]:
                 *(ms(row["end"]), of(row["f1"])),
             ]
             lines.append(f"| `{row['method']}` | {' | '.join(cells)} |")
-        lines.append("")
+        lines += ["", *by_language(run)]
     return lines
+
+
+def by_language(run: Mapping[str, Any]) -> list[str]:
+    """Write a row per language: how much speech there is, and onset errors of the methods that are always shown."""
+    if not run["languages"]:
+        return []
+    first = run["languages"][0]["onset"]
+    named = [m for start in TIMING for m in first if m.partition(":")[0] == start]
+    names = [method.partition(":")[0] for method in named]
+    titles = zip(names, named, strict=True)
+    lines = [
+        "Mean onset error in ms by language; of so few speakers there is no interval, so this says what happened on "
+        "these clips and nothing of a language:",
+        "",
+        "| language | clips | speakers | words | in the hypotheses | "
+        + " | ".join(f"`{name if names.count(name) == 1 else method}`" for name, method in titles)
+        + " |",
+        "|" + "---|" * (5 + len(named)),
+    ]
+    for part in run["languages"]:
+        cells = [
+            *(part["language"], str(part["n"]), str(part["speakers"]), str(part["words"])),
+            f"{100 * part['covered']:.0f} %",
+            *(ms(part["onset"][method]) for method in named),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

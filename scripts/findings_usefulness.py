@@ -21,8 +21,8 @@ WORDS = """## Usefulness
 Does a map that is more faithful also serve better? Kendall's tau between the order by a score and the order by a
 use, both turned so that higher is better: over methods, over single heads, over layers, over clips within each method,
 and over models ([decisions.md](decisions.md) says what each use is; `xbench decisions usefulness` computes it from the
-store of the runs). In brackets the 95 % interval over speakers; where there is none, too few speakers have word times.
-Runs of the task `word-times` are of the clips with word times alone."""
+store of the runs). In brackets the 95 % interval over speakers (over models where models are ordered); where there is
+none, too few speakers have word times. Runs of the task `word-times` are of the clips with word times alone."""
 MODELS = "all models"
 
 
@@ -30,21 +30,28 @@ def usefulness(file: Path = FILE) -> list[str]:
     """Write a table per model, a row per judge and what is ordered."""
     told = json.loads(file.read_text("utf-8"))
     lines = []
-    for model, task in dict.fromkeys((row["model"], row["task"]) for row in told["rows"]):
-        own = [
-            row
-            for row in told["rows"]
-            if (row["model"], row["task"]) == (model, task) and judge(row) in SHOWN
+    for name in dict.fromkeys(map(run_of, told["rows"])):
+        own = [row for row in told["rows"] if run_of(row) == name and judge(row) in SHOWN]
+        model, task, data = name
+        clips = f" ({data.removeprefix('real-speech-')})" if data else ""
+        lines += [
+            f"### {model}, {task}{clips}",
+            "",
+            f"| score | over | {' | '.join(USES.values())} |",
         ]
-        lines += [f"### {model}, {task}", "", f"| score | over | {' | '.join(USES.values())} |"]
         lines.append("|" + "---|" * (2 + len(USES)))
         for name, over in dict.fromkeys((judge(row), row["over"]) for row in own):
             of = {r["use"]: r for r in own if (judge(r), r["over"]) == (name, over)}
             units = max(row["units"] for row in of.values())
             cells = [cell(of[use]["tau"]) if use in of else "–" for use in USES]
             lines.append(f"| `{name}` | {units} {over} | {' | '.join(cells)} |")
-        lines += ["", of_models(own) if model == MODELS else in_short(own), ""]
+        lines += ["", of_models(own, told["models"]) if model == MODELS else in_short(own), ""]
     return lines
+
+
+def run_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the model, the task and the clips of a correlation."""
+    return row["model"], row["task"], row["data"]
 
 
 def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -58,19 +65,22 @@ def in_short(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"In short: tau of `{SHOWN[0]}` with these uses lies {', '.join(parts)}."
 
 
-def of_models(rows: Sequence[Mapping[str, Any]]) -> str:
+def of_models(rows: Sequence[Mapping[str, Any]], models: Sequence[str]) -> str:
     """Say what an order of so few models is worth."""
     n = max(row["units"] for row in rows)
-    few = any(row["tau"]["low"] is None for row in rows)
     told = (
-        f"Each model is a mean over the methods that all {n} share, on the clips that it was run on. Clips differ, and "
-        "so do sizes and training: this says whether a model whose maps are more faithful also has more useful ones, "
-        "not why."
+        f"Each model ({', '.join(f'`{name}`' for name in models)}) is a mean over the methods that all {n} share, on "
+        "the clips that it was run on. Clips differ, and so do sizes and training: this says whether a model whose "
+        "maps are more faithful also has more useful ones, not why."
     )
+    if any(row["tau"]["low"] is None for row in rows):
+        return f"{told} Of {n} models there is no interval: others may turn the order round."
+    sure = sum(not row["tau"]["low"] <= 0 <= row["tau"]["high"] for row in rows)
     return (
-        f"{told} Of {n} models there is no interval: others may turn the order round."
-        if few
-        else told
+        f"{told} The intervals are by the jackknife over models, and {sure} of {len(rows)} leave out 0. {n} models are "
+        "few, and three of them are tiny: two heard synthetic speech of one grammar, with exact word times, one heard "
+        "single words, joined; only the two of OpenAI heard natural speech. So an order over models is that of these, "
+        "no law."
     )
 
 

@@ -54,8 +54,12 @@ LEARNED = {"best-head", "corpus-mean", "greedy-heads", "top-k-heads"}
 
 
 def calls(kinds: Sequence[str], left_out: Sequence[str] = ()) -> tuple[Call, ...]:
-    """Return every registered method of these kinds that needs no dev split, and every single head."""
+    """Return every registered method of these kinds that needs no dev split, and every single head.
+
+    Also Whisper's rule for word times to the letter, which is not what `dtw-path` does without being told.
+    """
     found = [Call.parse("raw-attention:layer=*,head=*"), Call.parse("mean-layers:head=*")]
+    found.append(Call.parse("dtw-path:rows=all"))
     for description in registry.methods.descriptions():
         needed = any(parameter.required for parameter in description.parameters)
         if (

@@ -45,7 +45,7 @@ def tables(model: str = "m", turned: bool = False) -> RunTables:
     use = {name: [None if v is None else sign * v for v in row] for name, row in judge.items()}
     heads = {"h0": (0, 0), "h1": (0, 1), "h2": (1, 0), "h3": (1, 1)}
     return RunTables(
-        model, "t", "asr", 0, CLUSTERS, kinds, heads, {"pearson": judge}, {"regret": use}
+        model, "t", "clips", "asr", 0, CLUSTERS, kinds, heads, {"pearson": judge}, {"regret": use}
     )
 
 
@@ -132,6 +132,12 @@ def test_a_model_counts_once_whatever_runs_it_has_and_translation_stands_apart()
     assert rows["asr"].value == pytest.approx(-1 / 3)
     assert rows["asr"].n == 3
     assert rows["st"].reason == "fewer-than-3-models"
+
+
+def test_a_correlation_names_its_clips_unless_models_are_ordered() -> None:
+    assert {row.data for row in correlations(tables())} == {"clips"}
+    (row,) = over_models([tables(model) for model in "abc"])
+    assert row.data == ""
 
 
 def test_over_models_only_what_all_runs_have_is_compared() -> None:

@@ -13,7 +13,10 @@ from command_line import Run
 from small_run import Made, made_in
 from xbench.audit.stored_maps import one_run
 from xbench.data.manifest import Utterance, Word
+from xbench.decisions import words as words_module
 from xbench.decisions.words import (
+    TimedClip,
+    TimedClips,
     _judged,
     _Truth,
     _truth,
@@ -185,6 +188,44 @@ def test_clips_whose_words_are_of_another_text_are_left_out_and_told(
         word_times(made.given, tolerance=0.05, store=made.store)
     refused = run("decisions", "words", str(made.results), "--cache", str(made.cache))
     assert refused.code == 2
+
+
+def test_one_language_of_a_run_can_be_judged_alone(timed: Made) -> None:
+    stored = one_run(timed.given, timed.store)
+    (first, spoken), *others = stored.spoken.items()
+    own = replace(spoken.job.utterance, language="xx")
+    changed = {first: replace(spoken, job=replace(spoken.job, utterance=own)), **dict(others)}
+    both = replace(stored, spoken=changed)
+    kept = {"tolerance": 0.05, "point": "run"}
+    whole = timed_clips(both, **kept)
+    alone = timed_clips(both, **kept, language="xx")
+    assert alone.ids == (own.id,)
+    rest = timed_clips(both, **kept, language=others[0][1].job.utterance.language)
+    assert (*alone.ids, *rest.ids) == whole.ids
+    assert alone.words + rest.words == whole.words
+    with pytest.raises(UsageError, match=r"no clip of the run is in 'yy'; its clips are in .*xx"):
+        timed_clips(both, **kept, language="yy")
+
+
+def test_an_interval_ends_where_no_mean_can_be(
+    timed: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Six speakers with errors of 10 ms and one with 1.2 s: the interval of the mean would begin below 0.
+    late = [np.array([0.01])] * 6 + [np.array([1.2])]
+    clips = tuple(TimedClip(each, each, 0.3 if each > 1 else 1.0) for each in late)
+    seven = tuple("abcdefg")
+    skewed = TimedClips(seven, seven, (1.0,) * 6 + (0.3,), 7, 0, (), {"m": clips})
+    monkeypatch.setattr(words_module, "timed_clips", lambda *_, **__: skewed)
+    found = word_times(timed.given, tolerance=0.05, store=timed.store)
+    (row,) = found.rows
+    assert (row.onset.low, row.end.low) == (0.0, 0.0)
+    assert row.onset.high is not None
+    assert row.onset.high > 1
+    assert (row.f1.high, found.covered.high) == (1.0, 1.0)
+    # Six of seven onsets are right: a share is cut at 1, a signed error nowhere.
+    assert row.within["0.05"].high == 1.0
+    assert row.onset_bias.low is not None
+    assert row.onset_bias.low < 0
 
 
 def test_points_and_tolerances_that_are_none_are_refused(timed: Made) -> None:

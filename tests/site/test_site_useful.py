@@ -14,7 +14,8 @@ from xbench.site.useful import SHOWN, USES, read_usefulness
 def row(judge: str, over: str, use: str, value: float | None, **tau: Any) -> dict[str, Any]:
     estimate = {"value": value, "low": None, "high": None, "n": 9, "n_clusters": 9, "reason": None}
     return {
-        **{"model": "m", "task": "t", "over": over, "judge": judge, "use": use, "units": 5},
+        **{"model": "m", "task": "t", "data": "c", "over": over},
+        **{"judge": judge, "use": use, "units": 5},
         "tau": {**estimate, **tau},
     }
 
@@ -27,7 +28,7 @@ def test_lines_are_those_of_the_judges_shown_by_use_with_a_picture_each(tmp_path
     ]
     (tmp_path / "usefulness.json").write_text(json.dumps({"absent": [], "rows": rows}))
     (part,) = read_usefulness(tmp_path)
-    assert (part.model, part.task) == ("m", "t")
+    assert (part.model, part.task, part.data) == ("m", "t", "c")
     first, second = part.lines
     assert (first.judge, first.use, first.tau) == ("sensitivity-n", "word times", None)
     assert first.reason == "fewer-than-3-methods"
@@ -36,6 +37,14 @@ def test_lines_are_those_of_the_judges_shown_by_use_with_a_picture_each(tmp_path
     # From -1 to 1 with a margin of the axis: 0.4 lies right of the middle, and so does its interval.
     assert second.svg.count("<circle") == 1
     assert "zero" in part.axis
+
+
+def test_runs_of_one_model_and_task_on_other_clips_stand_apart(tmp_path: Path) -> None:
+    rows = [row("pearson", "methods", "regret", value) for value in (0.1, 0.2)]
+    rows[1]["data"] = "others"
+    (tmp_path / "usefulness.json").write_text(json.dumps({"absent": [], "rows": rows}))
+    parts = read_usefulness(tmp_path)
+    assert [(part.data, part.lines[0].tau) for part in parts] == [("c", 0.1), ("others", 0.2)]
 
 
 def test_the_committed_correlations_are_complete() -> None:
@@ -52,7 +61,9 @@ def test_the_findings_say_the_same() -> None:
     page = (Path(__file__).parents[2] / "docs" / "findings.md").read_text("utf-8")
     section = page.partition("\n## Usefulness\n")[2].partition("\n## ")[0]
     for part in read_usefulness(leaderboard_folder()):
-        own_part = section.partition(f"\n### {part.model}, {part.task}\n")[2].partition("\n### ")[0]
+        clips = f" ({part.data.removeprefix('real-speech-')})" if part.data else ""
+        heading = f"\n### {part.model}, {part.task}{clips}\n"
+        own_part = section.partition(heading)[2].partition("\n### ")[0]
         for line in part.lines:
             named = re.compile(rf"\| `{line.judge}` \| \d+ {line.over} \|")
             own = [row for row in own_part.splitlines() if named.match(row)]

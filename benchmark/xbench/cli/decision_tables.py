@@ -111,9 +111,9 @@ def show_listening(found: Listening) -> None:
 def show_usefulness(found: Usefulness) -> None:
     """Print how far judges of faithfulness foresee uses, a row per judge and what is ordered."""
     uses = list(dict.fromkeys(row.use for row in found.rows))
-    for model, task in dict.fromkeys((row.model, row.task) for row in found.rows):
-        own = [row for row in found.rows if (row.model, row.task) == (model, task)]
-        table = _table(f"{model}, {task}", "judge", ("over", "units", *uses))
+    for name in dict.fromkeys((row.model, row.task, row.data) for row in found.rows):
+        own = [row for row in found.rows if (row.model, row.task, row.data) == name]
+        table = _table(", ".join(filter(None, name)), "judge", ("over", "units", *uses))
         for judge, over in dict.fromkeys((row.judge, row.over) for row in own):
             cells = {r.use: r for r in own if (r.judge, r.over) == (judge, over)}
             taus = [_plain(cells[use].tau, 2) if use in cells else "–" for use in uses]

@@ -27,6 +27,9 @@ def words_command(
     point: Annotated[
         str, Option(help="Of a row: run (its highest run of frames), peak or centroid.")
     ] = "run",
+    language: Annotated[
+        str | None, Option(metavar="CODE", help="Only clips in this language, such as de.")
+    ] = None,
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +39,9 @@ def words_command(
     given = _given(results)
     from xbench.decisions.words import word_times
 
-    found = word_times(given, tolerance=tolerance, point=point, store=opened(cache))
+    found = word_times(
+        given, tolerance=tolerance, point=point, language=language, store=opened(cache)
+    )
     console.emit_json(asdict(found)) if as_json else decision_tables.show_words(found)
 
 

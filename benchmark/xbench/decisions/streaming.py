@@ -160,13 +160,13 @@ def _row(
     return Advice(
         kind,
         label,
-        mean([clip.regret for clip in clips]),
+        mean([clip.regret for clip in clips]).cut_to(0, 1),
         mean([clip.delay for clip in clips]),
         mean([clip.delay_at(accepted) for clip in clips]),
         mean([clip.area for clip in clips]),
         tuple((lag, x, y) for lag, (x, y) in zip((*LAGS[:-1], None), points, strict=True)),
-        None if by is None else mean([clip.written for clip in clips]),
-        None if by is None else mean([clip.regret_by for clip in clips]),
+        None if by is None else mean([clip.written for clip in clips]).cut_to(0, 1),
+        None if by is None else mean([clip.regret_by for clip in clips]).cut_to(0, 1),
     )
 
 

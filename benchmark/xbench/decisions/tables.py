@@ -42,12 +42,14 @@ Table = Mapping[str, Sequence[float | None]]
 class RunTables:
     """What judges and uses say of every method and clip of one run.
 
-    kind: of the task, `asr` or `st`. kinds: `method`, `head` (a single head), or `other` (controls, second estimates of
-    the reference). heads: the (layer, head) of each single head. judges, uses: by name, higher is better.
+    data: the name of the clips. kind: of the task, `asr` or `st`. kinds: `method`, `head` (a single head), or `other`
+    (controls, second estimates of the reference). heads: the (layer, head) of each single head. judges, uses: by name,
+    higher is better.
     """
 
     model: str
     task: str
+    data: str
     kind: str
     seed: int
     clusters: tuple[str, ...]
@@ -66,7 +68,9 @@ def run_tables(
     ids = [utterance.id for utterance in used]
     labels = {index: str(method.call) for index, method in stored.methods.items()}
     by_label = {labels[index]: results[index] for index in labels}
-    where = f"{stored.record.info.name}, {stored.record.task.name}"
+    task = stored.record.task
+    data = results[0].task.dataset.name
+    where = f"{stored.record.info.name}, {task.name}, {data}"
     uses: dict[str, Table] = {}
     absent = []
     for names, read in _READ.items():
@@ -78,8 +82,9 @@ def run_tables(
             absent += [f"{where}: {name}: {problem}" for name in own]
     return RunTables(
         model=stored.record.info.name,
-        task=stored.record.task.name,
-        kind=stored.record.task.kind,
+        task=task.name,
+        data=data,
+        kind=task.kind,
         seed=stored.record.spec.seed,
         clusters=tuple(utterance.cluster for utterance in used),
         kinds={label: _kind(result) for label, result in by_label.items()},

@@ -41,10 +41,15 @@ Over = Literal["methods", "heads", "layers", "clips", "models"]
 
 @dataclass(frozen=True)
 class Correlation:
-    """How far a judge and a use order alike; units: how many are ordered (methods, heads, layers, clips or models)."""
+    """How far a judge and a use order alike.
+
+    data: the name of the clips; empty over models, whose clips differ. units: how many are ordered (methods, heads,
+    layers, clips or models).
+    """
 
     model: str
     task: str
+    data: str
     over: Over
     judge: str
     use: str
@@ -71,6 +76,7 @@ class Means:
 
     model: str
     task: str
+    data: str
     method: str
     kind: str
     values: Mapping[str, float | None]
@@ -98,20 +104,21 @@ def usefulness(results: Sequence[RunResult], *, store: Store) -> Usefulness:
 def correlations(run: RunTables) -> list[Correlation]:
     """Return the correlations of one run: over methods, heads, layers and clips."""
     rows = []
+    name = (run.model, run.task, run.data)
     for judge, first in run.judges.items():
         for use, second in run.uses.items():
             for over, (one, other) in _units(run, first, second).items():
                 tau = stats.rank_agreement(
                     list(one.values()), list(other.values()), run.clusters, seed=run.seed
                 )
-                rows.append(Correlation(run.model, run.task, over, judge, use, len(one), tau))
+                rows.append(Correlation(*name, over, judge, use, len(one), tau))
             chosen = [label for label, kind in run.kinds.items() if kind == "method"]
             tau = within_methods(
                 [first[label] for label in chosen],
                 [second[label] for label in chosen],
                 run.clusters,
             )
-            rows.append(Correlation(run.model, run.task, "clips", judge, use, tau.n, tau))
+            rows.append(Correlation(*name, "clips", judge, use, tau.n, tau))
     return rows
 
 
@@ -222,7 +229,7 @@ def over_models(runs: Sequence[RunTables]) -> list[Correlation]:
             judged = _means_of_models([(run.model, run.judges[judge]) for run in known], methods)
             used = _means_of_models([(run.model, run.uses[use]) for run in known], methods)
             tau = tau_of_models(judged, used)
-            rows.append(Correlation("all models", kind, "models", judge, use, tau.n, tau))
+            rows.append(Correlation("all models", kind, "", "models", judge, use, tau.n, tau))
     return rows
 
 
@@ -263,6 +270,7 @@ def _means(run: RunTables) -> list[Means]:
         Means(
             run.model,
             run.task,
+            run.data,
             label,
             kind,
             {name: mean_known(table[label]) for name, table in tables.items()},

@@ -40,7 +40,10 @@ QUANTILES = (0.5, 0.9, 0.95)
 # Word times of which the transcript holds fewer of its words are those of another text.
 _SAME_TEXT = 0.5
 _ROUNDING = 1e-9
-Mean = Callable[[Sequence[float | None]], stats.Estimate]
+# What the mean of an absolute error, of a signed one, and of a share can be.
+_Range = tuple[float | None, float | None]
+_ERROR, _SIGNED, _SHARE = (0.0, None), (None, None), (0.0, 1.0)
+Mean = Callable[[Sequence[float | None], _Range], stats.Estimate]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class WordTimes:
     onset, end: absolute errors. onset_bias, end_bias: signed, above 0 where the map is late. within, end_within: the
     share of onsets and of ends at most so far off. f1: of word boundaries (onsets and ends), right where at most
     `tolerance` off. onset_quantiles, end_quantiles: of the absolute errors of all words; None where no word is covered.
+    No interval goes beyond what can be: below 0 of an absolute error, out of 0 to 1 of a share.
     """
 
     method: str
@@ -83,26 +87,31 @@ class Timed:
 
 
 def word_times(
-    results: Sequence[RunResult], *, tolerance: float, store: Store, point: str = "run"
+    results: Sequence[RunResult],
+    *,
+    tolerance: float,
+    store: Store,
+    point: str = "run",
+    language: str | None = None,
 ) -> Timed:
     """Return how well each method of a run times words; loads no model.
 
-    tolerance: of a right boundary, in seconds. Raises UsageError for results of several runs, and where no clip has
-    word times of what was said.
+    tolerance: of a right boundary, in seconds. language: only clips in which this one is spoken. Raises UsageError for
+    results of several runs, and where no clip has word times of what was said.
     """
     stored = one_run(results, store)
-    clips = timed_clips(stored, tolerance=tolerance, point=point)
+    clips = timed_clips(stored, tolerance=tolerance, point=point, language=language)
     seed = stored.record.spec.seed
 
-    def mean(values: Sequence[float | None]) -> stats.Estimate:
-        return stats.mean_estimate(values, clips.clusters, seed=seed)
+    def mean(values: Sequence[float | None], possible: _Range) -> stats.Estimate:
+        return stats.mean_estimate(values, clips.clusters, seed=seed).cut_to(*possible)
 
     rows = [_row(name, of_method, mean) for name, of_method in clips.of_method.items()]
     rows.sort(key=lambda row: row.onset.value if row.onset.value is not None else np.inf)
     return Timed(
         tuple(rows),
         clips.words,
-        mean(clips.covered),
+        mean(clips.covered, _SHARE),
         clips.inserted,
         clips.other_text,
         tolerance,
@@ -132,7 +141,9 @@ class TimedClips:
     of_method: Mapping[str, Sequence[TimedClip]]
 
 
-def timed_clips(stored: Stored, *, tolerance: float, point: str) -> TimedClips:
+def timed_clips(
+    stored: Stored, *, tolerance: float, point: str, language: str | None = None
+) -> TimedClips:
     """Hold the times that every method gives to the words of every clip against the known ones; raises UsageError."""
     if tolerance < 0:
         raise UsageError(f"a tolerance is seconds from 0, not {tolerance:g}")
@@ -140,13 +151,18 @@ def timed_clips(stored: Stored, *, tolerance: float, point: str) -> TimedClips:
         raise UsageError(
             f"'{point}' is no point of a row; use {', '.join(POINTS)}{nearest(point, POINTS)}"
         )
+    spoken_in = sorted({each.job.utterance.language for each in stored.spoken.values()})
+    if language is not None and language not in spoken_in:
+        raise UsageError(
+            f"no clip of the run is in '{language}'; its clips are in {', '.join(spoken_in)}"
+        )
     found: dict[str, list[TimedClip]] = {}
     used: list[tuple[Spoken, _Truth]] = []
     other_text = []
     with_maps = {spoken.job.utterance.id for spoken in explained(stored)}
     for spoken in stored.spoken.values():
         clip = _truth(spoken)
-        if clip is None:
+        if clip is None or language not in (None, spoken.job.utterance.language):
             continue
         if share_spoken(spoken.job.utterance.transcript, spoken.job.words or ()) < _SAME_TEXT:
             other_text.append(spoken.job.utterance.id)
@@ -265,25 +281,27 @@ def _judged(
 
 
 def _row(name: str, clips: Sequence[TimedClip], mean: Mean) -> WordTimes:
-    def over(values: Sequence[Float[np.ndarray, " word"]]) -> stats.Estimate:
-        return mean([float(each.mean()) if len(each) else None for each in values])
+    def over(values: Sequence[Float[np.ndarray, " word"]], possible: _Range) -> stats.Estimate:
+        return mean([float(each.mean()) if len(each) else None for each in values], possible)
 
     def within(errors: Sequence[Float[np.ndarray, " word"]]) -> dict[str, stats.Estimate]:
         return {
-            f"{bound:g}": over([(error <= bound + _ROUNDING).astype(float) for error in errors])
+            f"{bound:g}": over(
+                [(error <= bound + _ROUNDING).astype(float) for error in errors], _SHARE
+            )
             for bound in WITHIN
         }
 
     onsets, ends = ([np.abs(each) for each in part] for part in _parts(clips))
     return WordTimes(
         name,
-        onset=over(onsets),
-        onset_bias=over([clip.onset for clip in clips]),
-        end=over(ends),
-        end_bias=over([clip.end for clip in clips]),
+        onset=over(onsets, _ERROR),
+        onset_bias=over([clip.onset for clip in clips], _SIGNED),
+        end=over(ends, _ERROR),
+        end_bias=over([clip.end for clip in clips], _SIGNED),
         within=within(onsets),
         end_within=within(ends),
-        f1=mean([clip.f1 for clip in clips]),
+        f1=mean([clip.f1 for clip in clips], _SHARE),
         onset_quantiles=_quantiles(onsets),
         end_quantiles=_quantiles(ends),
     )

@@ -96,7 +96,8 @@ def _attention(
         query = block.query[head, positions].float()
         key = block.key[head, : case.layout.frames].float()
         weights.append((block.scale * query @ key.T).softmax(-1))
-    return torch.stack(weights).double().cpu().numpy()
+    stacked: Float[np.ndarray, "head position frame"] = torch.stack(weights).double().cpu().numpy()
+    return stacked
 
 
 def _with_the_end(case: Case, trace: Trace) -> Trace:

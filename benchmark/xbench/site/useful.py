@@ -43,25 +43,30 @@ class UsefulLine:
 
 @dataclass(frozen=True)
 class Useful:
-    """All correlations of one model and task, and their axis."""
+    """All correlations of one model, task and set of clips (empty for all models), and their axis."""
 
     model: str
     task: str
+    data: str
     axis: str
     lines: tuple[UsefulLine, ...]
 
 
 def read_usefulness(folder: Path) -> tuple[Useful, ...]:
-    """Read the correlations in the folder of the templates, a part per model and task."""
+    """Read the correlations in the folder of the templates, a part per model, task and set of clips."""
     rows = json.loads((folder / USEFULNESS).read_text("utf-8"))["rows"]
-    runs = dict.fromkeys((row["model"], row["task"]) for row in rows)
+    runs = dict.fromkeys(map(_run_of, rows))
     return tuple(
-        _part(model, task, number, [r for r in rows if (r["model"], r["task"]) == (model, task)])
-        for number, (model, task) in enumerate(runs)
+        _part(run, number, [row for row in rows if _run_of(row) == run])
+        for number, run in enumerate(runs)
     )
 
 
-def _part(model: str, task: str, number: int, rows: list[dict[str, Any]]) -> Useful:
+def _run_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["model"], row["task"], row["data"]
+
+
+def _part(run: tuple[str, str, str], number: int, rows: list[dict[str, Any]]) -> Useful:
     shown = [row for row in rows if row["judge"].partition("@")[0] in SHOWN]
     shown.sort(key=lambda row: (list(USES).index(row["use"]), row["over"]))
     # The ends of the axis are those of a correlation, whatever is found.
@@ -86,4 +91,4 @@ def _part(model: str, task: str, number: int, rows: list[dict[str, Any]]) -> Use
         )
         for row, svg in zip(shown, pictures, strict=True)
     )
-    return Useful(model, task, axis, lines)
+    return Useful(*run, axis, lines)

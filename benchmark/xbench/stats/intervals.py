@@ -43,7 +43,7 @@ whose denominator is not positive, interval null `unstable-ratio`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -84,6 +84,18 @@ class Estimate:
     def above_one(self) -> bool:
         """True for a disattenuated score beyond 1: kept, and shown with a flag."""
         return self.value is not None and self.value > 1
+
+    def cut_to(self, lowest: float | None, highest: float | None) -> Estimate:
+        """Return the estimate with no end of its interval beyond what can be; None where there is no bound.
+
+        Such values are certainly not the mean, so the interval covers it as often as before.
+        """
+        low, high = self.low, self.high
+        if low is not None and lowest is not None:
+            low = max(low, lowest)
+        if high is not None and highest is not None:
+            high = min(high, highest)
+        return replace(self, low=low, high=high)
 
 
 @dataclass(frozen=True)
