@@ -22,7 +22,7 @@ from findings_languages import by_language
 from findings_runs import Run, interval, runs_of, table
 from findings_usefulness import WORDS as USEFULNESS
 from findings_usefulness import usefulness
-from xbench.results import RunResult, load_results, short_labels
+from xbench.results import Interval, RunResult, load_results, short_labels
 from xbench.stats.intervals import Estimate
 from xbench.stats.ranking import rank_agreement, rank_agreement_apart
 
@@ -81,19 +81,26 @@ def half(runs: Sequence[Run]) -> list[str]:
                     f"`{label}`",
                     interval(own.value, own.ci),
                     interval(own.disattenuated.value, own.disattenuated.ci),
+                    by_effect(own.weighted),
                     interval(paper.value, paper.ci),
                     interval(paper.disattenuated.value, paper.disattenuated.ci),
                 ]
             )
         one = run.any
-        own, paper = one.score("pearson").ceiling, one.score("pearson-paper").ceiling
-        rows.append(
-            ["*ceiling*", interval(own.value, own.ci), "1", interval(paper.value, paper.ci), "1"]
-        )
+        own, paper = one.score("pearson"), one.score("pearson-paper").ceiling
+        ceilings = interval(own.ceiling.value, own.ceiling.ci), interval(paper.value, paper.ci)
+        all_weighted = (r.score("pearson").weighted_ceiling for r in run.results.values())
+        weighted = by_effect(next(filter(None, all_weighted), None))
+        rows.append(["*ceiling*", ceilings[0], "1", weighted, ceilings[1], "1"])
         lines += [f"### {run.name}", ""]
-        head = ["method", "per token", "of the ceiling", "paper's, per frame", "of the ceiling"]
-        lines += table(head, rows)
+        head = ["method", "per token", "of the ceiling", "by effect", "paper's, per frame"]
+        lines += table([*head, "of the ceiling"], rows)
     return lines
+
+
+def by_effect(score: Interval | None) -> str:
+    """Write a value with tokens weighted by their effect; a dash in results older than it."""
+    return "–" if score is None else interval(score.value, score.ci)
 
 
 def sinks(runs: Sequence[Run]) -> list[str]:
@@ -144,9 +151,15 @@ def agreement(runs: Sequence[Run], demo: Run | None) -> list[str]:
     rows = []
     for run in runs:
         labels = run.judged()
-        columns = [[run.column(label, m) for label in labels] for m in ("pearson", "pearson-paper")]
-        tau = rank_agreement(*columns, run.clusters, seed=0)
-        rows.append([f"{run.name}: per token against the paper's", f"{len(labels)}", _tau(tau)])
+        own = [run.column(label, "pearson") for label in labels]
+        weighted = [run.by_effect(label) for label in labels]
+        known = [column for column in weighted if column is not None]
+        others = {"the paper's": [run.column(label, "pearson-paper") for label in labels]}
+        if len(known) == len(labels):
+            others["by effect"] = known
+        for name, other in others.items():
+            tau = rank_agreement(own, other, run.clusters, seed=0)
+            rows.append([f"{run.name}: per token against {name}", f"{len(labels)}", _tau(tau)])
     pairs = [(a, b) for index, a in enumerate(runs) for b in runs[index + 1 :]]
     for one, other in [*pairs, *((run, demo) for run in runs if demo is not None)]:
         labels = [label for label in one.judged() if label in other.judged()]
@@ -238,7 +251,9 @@ out.""",
 The paper (arXiv 2509.18010) reports correlations of 0.52 to 0.75 with the encoder reference for the best
 aggregate of heads, with each *frame* of the attention standardised over the tokens first. `pearson-paper` is
 that protocol; `pearson` compares each token's row as it is. Beside each score stands its share of what noise
-in the reference, and under the paper's protocol the protocol itself, lets any map reach.""",
+in the reference, and under the paper's protocol the protocol itself, lets any map reach. *By effect*: per
+token, each token weighted by how much hiding audio changes it, so that one which the text alone decides hardly
+counts.""",
     "sinks": """## (b) Sinks
 
 A sink is a frame that takes attention from every token, whatever it says. The table gives the share of

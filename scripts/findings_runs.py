@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from real_clips import LANGUAGES
-from xbench.results import RunResult, short_labels
+from xbench.results import RunResult, column_name, short_labels
 from xbench.stats.comparison import Comparison, compare
 
 SECOND_ESTIMATES = {"spes", "spes-encoder"}
@@ -41,6 +41,11 @@ class Run:
         reference = self.results[label].score(metric, reference).reference
         name = metric if reference is None else f"{metric}@{reference}"
         return self.results[label].utterances[name]
+
+    def by_effect(self, label: str) -> list[float | None] | None:
+        """Return what a method scores per utterance with tokens weighted by their effect; None in older results."""
+        reference = self.results[label].score("pearson").reference
+        return self.results[label].utterances.get(f"weighted:{column_name('pearson', reference)}")
 
     def judged(self) -> list[str]:
         """Return the methods that are judged: no controls, single heads, or what learned from the test clips."""
