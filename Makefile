@@ -98,6 +98,7 @@ bench: $(STAMP)  ## measure costs as ratios, the short ones first; writes perf/*
 	$(BIN)/python perf/metrics.py
 	$(BIN)/python perf/methods.py
 	$(BIN)/python perf/isolation.py
+	$(BIN)/python perf/prefix.py
 	$(BIN)/python perf/reference_speed.py
 	$(BIN)/python perf/reference_speed.py --time-to-reliability
 	$(BIN)/python perf/reference_time.py

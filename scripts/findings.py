@@ -191,6 +191,19 @@ def _tau(found: Estimate) -> str:
     )
 
 
+def sibling_runs(demo: Path, sibling: Path) -> list[tuple[Run, Run]]:
+    """Return the runs of both packaged models on the demo's other tasks, where both have results."""
+    found = []
+    for task in ("demo-asr-multi", "demo-st-multi"):
+        folders = (place.parents[1] / task / place.name for place in (demo, sibling))
+        cross, own = (
+            demo_run(load_results(folder)) if folder.is_dir() else None for folder in folders
+        )
+        if cross and own:
+            found.append((cross, own))
+    return found
+
+
 def demo_run(demo: Sequence[RunResult]) -> Run | None:
     """Return the demo's results as a run of its own."""
     scored = [r for r in demo if r.status in ("complete", "partial")]
@@ -300,8 +313,13 @@ The first table has them per clip: what a reliability of 0.9 took with the `wind
 }
 
 
-def page(every: Sequence[Run], demo: Sequence[RunResult], sibling: Sequence[RunResult]) -> str:
-    """Write the whole page."""
+def page(
+    every: Sequence[Run],
+    demo: Sequence[RunResult],
+    sibling: Sequence[RunResult],
+    others: Sequence[tuple[Run, Run]],
+) -> str:
+    """Write the whole page. others: both packaged models on the demo's other tasks."""
     parts = [_HEAD]
     timed = [run for run in every if run.any.task.name == "word-times"]
     runs = [run for run in every if len(run.any.references) == 1 and run not in timed]
@@ -319,7 +337,7 @@ def page(every: Sequence[Run], demo: Sequence[RunResult], sibling: Sequence[RunR
         ("timing", [*timing([*timed, *untimed]), *word_times()]),
         ("listening", listening()),
         ("usefulness", usefulness()),
-        *([("architectures", architectures(cross, own))] if cross and own else []),
+        *([("architectures", architectures(cross, own, others))] if cross and own else []),
         ("unknown", []),
     ):
         parts += [_WORDS[name], "", *body]
@@ -339,7 +357,9 @@ def main() -> None:
     runs = runs_of(load_results(given.results))
     if not runs:
         raise SystemExit(f"{given.results} holds no results on clips called real-speech-...")
-    given.out.write_text(page(runs, load_results(given.demo), load_results(given.sibling)), "utf-8")
+    others = sibling_runs(given.demo, given.sibling)
+    written = page(runs, load_results(given.demo), load_results(given.sibling), others)
+    given.out.write_text(written, "utf-8")
 
 
 if __name__ == "__main__":

@@ -71,18 +71,11 @@ class Settings:
     seed: int
 
 
-def request(language: str, target: str | None) -> str:
-    """Return the request that the family makes for a language and a task."""
-    content = qwen2_audio.conversation(language, target)[0]["content"]
-    text: str = content[1]["text"]
-    return text
-
-
 def requests() -> dict[tuple[str, str | None], str]:
     """Return all requests: each language transcribed, each but English translated into English."""
     tasks = [(language, None) for language in LANGUAGES]
     tasks += [(language, "en") for language in LANGUAGES if language != "en"]
-    return {task: request(*task) for task in tasks}
+    return {task: qwen2_audio.request(*task) for task in tasks}
 
 
 def write_processor(texts: list[str], folder: Path) -> Any:

@@ -13,6 +13,7 @@ import torch
 from xbench.data.audio import read_audio
 from xbench.data.demo import demo_manifest
 from xbench.data.manifest import Utterance, read_manifest
+from xbench.errors import UtteranceError
 from xbench.metrics.quality import corpus_quality
 from xbench.models.loading import load_model
 from xbench.spec import Decoding, Quality, Selection
@@ -80,8 +81,18 @@ def test_it_loads_by_name_and_knows_what_it_cannot_do(tiny: Any) -> None:
     assert tiny.info.name in ("xbench-tiny", "xbench-tiny-lm")
     for language in LANGUAGES:
         tiny.check_language(language, None)
-    with pytest.raises(Exception, match="does not know the language 'pl'"):
-        tiny.check_language("pl", None)
+    # Spanish: the published models of both families know it.
+    for language in ("pl", "es"):
+        with pytest.raises(
+            UtteranceError,
+            match=f"model '{tiny.info.name}' does not know the language '{language}'; it knows de, en, fr, it$",
+        ):
+            tiny.check_language(language, None)
+    tiny.check_language("it", "en")
+    with pytest.raises(UtteranceError, match="cannot translate into 'fr'"):
+        tiny.check_language("it", "fr")
+    with pytest.raises(UtteranceError, match="cannot translate into 'de'"):
+        tiny.check_language("en", "de")
 
 
 def test_both_models_are_small_files_and_hear_the_same() -> None:

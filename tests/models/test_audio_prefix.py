@@ -22,7 +22,7 @@ from xbench.hiding.cells import AudioPositions
 from xbench.maps import Layout, pool
 from xbench.methods.compute import check_supported, compute_map
 from xbench.methods.gradient_attention import one_stack_row
-from xbench.models.audio_prefix import audio_span, for_batch
+from xbench.models.audio_prefix import audio_span, for_batch, language_model
 from xbench.models.families import granite_speech, qwen3_asr
 from xbench.models.families.log_mel import filled, whole_windows
 from xbench.models.families.requests import widened
@@ -36,9 +36,12 @@ from xbench.testing.references import check_reference
 from xbench.testing.small import write_small
 from xbench.trace import CAPTURES
 
-FAMILIES = ("glmasr", "granite_speech", "omniasr", "qwen2_audio", "qwen3_asr", "voxtral")
+FAMILIES = (
+    *("glmasr", "granite_speech", "omniasr", "phi4_multimodal", "qwen2_audio"),
+    *("qwen3_asr", "voxtral"),
+)
 # Of these, those whose prompt has text before the audio, which a position without its own key can attend to.
-BEHIND_TEXT = ("glmasr", "granite_speech", "qwen2_audio", "qwen3_asr", "voxtral")
+BEHIND_TEXT = tuple(family for family in FAMILIES if family != "omniasr")
 GREEDY = Decoding(beams=1, no_repeat_ngram=0, max_tokens=6)
 families = pytest.mark.parametrize("family", FAMILIES)
 behind_text = pytest.mark.parametrize("family", BEHIND_TEXT)
@@ -75,6 +78,22 @@ def case_of(load: Callable[[str], Any]) -> Callable[[str], Case]:
 def encoded(case: Case) -> torch.Tensor:
     with torch.no_grad():
         return case.model.encode(case.features.values[None])
+
+
+@families
+def test_a_family_loads_from_the_hub_and_has_registered_names(
+    family: str, hub_cache: Callable[[str], Path]
+) -> None:
+    snapshot = hub_cache("nobody/small")
+    write_small(family, snapshot)
+    if family == "phi4_multimodal":  # the hub has said that there is no adapter
+        nowhere = snapshot.parents[1] / ".no_exist" / snapshot.name / "speech-lora"
+        nowhere.mkdir(parents=True)
+        (nowhere / "adapter_config.json").touch()
+        (nowhere / "adapter_model.safetensors").touch()
+    model = load_model(f"{family}:nobody/small", device="cpu")
+    assert (model.info.source, model.info.revision) == ("nobody/small", snapshot.name)
+    assert any(each.hub_id for each in registry.models.get(family).checkpoints)
 
 
 # -- where audio stands ---------------------------------------------------------------------------
@@ -168,6 +187,18 @@ def test_granite_speech_has_three_positions_a_window(load: Callable[[str], Any])
     assert load("granite_speech").features(noise(49600)).frames == 31
 
 
+def test_phi4_multimodal_has_a_position_for_eight_melframes(load: Callable[[str], Any]) -> None:
+    features = load("phi4_multimodal").features
+    # A melframe of 400 samples for every 160; what does not fill one is not heard.
+    found = [features(noise(n)) for n in (400, 400 + 7 * 160, 400 + 8 * 160, 14_000)]
+    assert [len(f.values) for f in found] == [1, 8, 9, 86]
+    assert [f.frames for f in found] == [1, 1, 2, 11]
+    with pytest.raises(UtteranceError, match=r"gives model .* no encoder frame"):
+        features(noise(399))
+    with pytest.raises(UtteranceError, match="is longer than the 40 s"):
+        features(noise(40 * 16_000 + 1))
+
+
 def test_windows_of_a_fractional_stride_tile_the_time_axis() -> None:
     layout = Layout(
         (1,), ("a",), (0,), frames=26, melframes=200, stride=100 / 13, melframe_seconds=0.01
@@ -230,6 +261,11 @@ def test_prompts_hold_the_audio_and_the_request(load: Callable[[str], Any]) -> N
     granite = "<s><|user|><|audio|><|audio|><|audio|>can"
     assert prompt(load("granite_speech"), "en", None).startswith(granite)
     assert prompt(load("granite_speech"), "en", "de") != prompt(load("granite_speech"), "en", "fr")
+    phi = "<s><|user|><|audio|><|audio|><|audio|><unk>ranscribe"
+    assert prompt(load("phi4_multimodal"), "en", None).startswith(phi)
+    assert prompt(load("phi4_multimodal"), "en", "de") != prompt(
+        load("phi4_multimodal"), "en", "fr"
+    )
     omni = "<|audio|><|audio|><|audio|><|lang:ita_latn|><s>"
     assert prompt(load("omniasr"), "it", None) == omni
     audio = "<s>[INST][BEGIN_AUDIO][AUDIO][AUDIO][AUDIO]"
@@ -246,6 +282,8 @@ def test_prompts_hold_the_audio_and_the_request(load: Callable[[str], Any]) -> N
         ("glmasr", "de", None, "it knows en, yue, zh"),
         ("qwen2_audio", "en", "nl", "cannot translate into 'nl'"),
         ("granite_speech", "de", "fr", "cannot translate into 'fr'"),
+        ("phi4_multimodal", "de", "fr", "cannot translate into 'fr'; it translates 'de' into en"),
+        ("phi4_multimodal", "en", "ko", "cannot translate into 'ko'"),
         ("omniasr", "de", None, "it knows en, it"),
         ("omniasr", "en", "it", "it only transcribes"),
         ("voxtral", "en", "en", "cannot translate into 'en'"),
@@ -315,7 +353,7 @@ def test_a_mask_costs_little_more_than_the_language_model_over_what_it_changes(
 
     ours = operations(lambda: reading(audio, None))
     states = torch.zeros(batch, changing, audio.shape[-1])
-    own = operations(lambda: network.model.language_model(inputs_embeds=states, use_cache=False))
+    own = operations(lambda: language_model(network)(inputs_embeds=states, use_cache=False))
     read = torch.zeros(batch, len(case.hypothesis.tokens), audio.shape[-1])
     own += operations(lambda: network.lm_head(read))
     assert own <= ours <= 1.3 * own
@@ -515,13 +553,6 @@ def test_a_template_without_a_slot_is_refused_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="has no slots for audio") as caught:
         model.decode(model.features(noise(14000)), "en", None, GREEDY)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_granite_speech_with_an_adapter_apart_says_how_to_merge_it(tmp_path: Path) -> None:
-    config = write_small("granite_speech", tmp_path) / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"has_lora_adapter": True}))
-    with pytest.raises(UsageError, match="LoRA adapter beside the language model"):
-        load_model(f"granite_speech:{tmp_path}", device="cpu")
 
 
 def test_granite_speech_with_an_unknown_spectrogram_is_refused(tmp_path: Path) -> None:

@@ -19,20 +19,18 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, GenerationMixin
 
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.models.capture import Stack, captured_trace
-from xbench.models.derived import reinitialised
-from xbench.models.family import Loaded, PrefixFamily, token_ids
-from xbench.models.opening import audio_features
+from xbench.models.family import PrefixFamily, token_ids
+from xbench.models.opening import FamilyModel
 from xbench.models.private import cache_keyword
 from xbench.models.protocol import (
     AudioReading,
@@ -40,7 +38,6 @@ from xbench.models.protocol import (
     Hypothesis,
     Keep,
     MaskedLogits,
-    ModelInfo,
     layout,
 )
 from xbench.models.rotary import self_attention
@@ -54,28 +51,10 @@ _MOST_TOKENS = 448
 
 
 @dataclass(frozen=True, eq=False)  # a model equals only itself
-class AudioPrefixModel:
+class AudioPrefixModel(FamilyModel[PrefixFamily]):
     """A loaded checkpoint; see `xbench.models.protocol.SpeechModel` for every method."""
 
-    family: PrefixFamily
-    loaded: Loaded
-    info: ModelInfo
-
-    @property
-    def network(self) -> Any:
-        """The transformers model."""
-        return self.loaded.network
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer of the checkpoint."""
-        return self.loaded.tokenizer
-
     # -- text ---------------------------------------------------------------------------------
-
-    def check_language(self, source: str, target: str | None) -> None:
-        """Refuse languages that the checkpoint does not know."""
-        self.family.languages(self.loaded).check(self.info.name, source, target)
 
     @torch.inference_mode()
     def decode(
@@ -131,24 +110,13 @@ class AudioPrefixModel:
                 return ends
         return token_ids(self.tokenizer.eos_token_id)
 
-    def written(self, tokens: Sequence[int]) -> str:
-        """Return what these tokens write together."""
-        text: str = self.tokenizer.decode(list(tokens))
-        return text
-
-    # -- audio --------------------------------------------------------------------------------
-
-    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
-        """Compute the features of a clip; a position is valid where its first melframe carries audio."""
-        return audio_features(self.family.audio(self.loaded), self.loaded, self.info, audio)
+    # -- network ------------------------------------------------------------------------------
 
     def encode(
         self, values: Float[Tensor, "batch melframe mel"]
     ) -> Float[Tensor, "batch frame dim"]:
         """Run audio encoder and projector: what stands at the audio positions."""
         return self.family.embed(self.loaded, values.to(self.network.dtype))
-
-    # -- network ------------------------------------------------------------------------------
 
     def logits(
         self, encoded: Float[Tensor, "batch frame dim"], hypothesis: Hypothesis
@@ -266,14 +234,6 @@ class AudioPrefixModel:
         mask[:, span] = keys.long()
         return mask
 
-    def with_network(self, network: Any) -> AudioPrefixModel:
-        """Return the same model around another network."""
-        return replace(self, loaded=replace(self.loaded, network=network))
-
-    def randomised(self, seed: int) -> AudioPrefixModel:
-        """Initialise the architecture anew, as transformers does before training."""
-        return self.with_network(reinitialised(self.network, seed))
-
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Read queries, keys and values by hooks and rebuild the attention to the audio positions."""
         with torch.inference_mode():
@@ -330,8 +290,11 @@ def for_batch(shared: DynamicCache, batch: int) -> DynamicCache:
 
 
 def language_model(network: Any) -> Any:
-    """Return the stack that mixes text and audio, from embeddings to last states."""
-    return network.model.language_model
+    """Return the stack that mixes text and audio, from embeddings to last states.
+
+    In some networks it holds the audio encoder, in most both stand side by side.
+    """
+    return getattr(network.model, "language_model", network.model)
 
 
 def audio_span(prompt: Sequence[int], audio_token: int, name: str) -> slice:

@@ -59,7 +59,8 @@ class Stack:
     causal: a position attends to itself and earlier ones only. output: name of the output projection.
     streams: the LayerNorms around each module, where layers are pre-LN; None elsewhere.
     positions: how relative or rotary positions enter queries, keys and scores; None where they do not.
-    also: names of further submodules whose output `positions` needs.
+    also: names of further submodules whose output `positions` needs. joint: name of the projection that makes queries,
+    keys and values, one behind the other, where there is one for all.
     """
 
     modules: Sequence[nn.Module]
@@ -69,11 +70,22 @@ class Stack:
     streams: Sequence[PreNorm] | None = None
     positions: Positions | None = None
     also: tuple[str, ...] = ()
+    joint: str = ""
 
     @property
     def read(self) -> tuple[str, ...]:
         """The submodules whose output is kept."""
-        return ("q_proj", "k_proj", "v_proj", self.output, *self.also)
+        projections = (self.joint,) if self.joint else ("q_proj", "k_proj", "v_proj")
+        return (*projections, self.output, *self.also)
+
+    def projected(self, module: Any, seen: Seen) -> Sequence[Tensor]:
+        """Return what the projections of one module made: queries, keys and values [position, dim]."""
+        if not self.joint:
+            return seen["q_proj"], seen["k_proj"], seen["v_proj"]
+        queries = self.heads * module.head_dim
+        rest = (seen[self.joint].shape[-1] - queries) // 2
+        parts: Sequence[Tensor] = seen[self.joint].split([queries, rest, rest], -1)
+        return parts
 
 
 @contextmanager
@@ -158,11 +170,12 @@ def _keep_input(states: dict[nn.Module, Tensor], module: nn.Module, inputs: Any)
 def _block(
     module: Any, stack: Stack, seen: Seen, layer: PreNorm | None, states: dict[nn.Module, Tensor]
 ) -> AttentionBlock:
-    def heads(projection: str) -> Tensor:
-        split = seen[projection].unflatten(-1, (-1, module.head_dim)).transpose(0, 1)
+    def heads(projected: Tensor) -> Tensor:
+        split = projected.unflatten(-1, (-1, module.head_dim)).transpose(0, 1)
         return split.repeat_interleave(stack.heads // len(split), dim=0)
 
-    query, key, bias = heads("q_proj"), heads("k_proj"), None
+    query, key, value = map(heads, stack.projected(module, seen))
+    bias = None
     if stack.positions:
         query, key, bias = stack.positions(module, query, key, seen)
     projection = getattr(module, stack.output)
@@ -170,7 +183,7 @@ def _block(
     return AttentionBlock(
         query=query,
         key=key,
-        value=heads("v_proj"),
+        value=value,
         output=seen[stack.output],
         output_weight=weight,
         output_bias=torch.zeros_like(weight[:, 0]) if projection.bias is None else projection.bias,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,23 @@ from typing import Any
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.models.checkpoint_files import INDEX, WHOLE, check_settings, combined_revision, shards
 from xbench.models.configuration import check_config
-from xbench.models.formats.peft_adapter import ADAPTER_CONFIG, Adapter, merged, read_adapter
+from xbench.models.formats.peft_adapter import (
+    ADAPTER_CONFIG,
+    NOT_BY_TRANSFORMERS,
+    WEIGHTS,
+    Adapter,
+    merged,
+    own_adapter,
+    read_adapter,
+)
 from xbench.models.formats.recognised import (
     PEFT,
     TRANSFORMERS,
     Recognised,
+    adapter_beside,
     check_files,
     recognise,
+    under_adapter,
 )
 from xbench.models.loading import Location, explained, on_hub
 
@@ -26,7 +37,8 @@ class Checkpoint:
     """A checkpoint that was found and whose files were looked at.
 
     location: on the hub with the commit for a revision, so that all its files are of one commit. local: its files,
-    where it lies on this machine. adapter, base: where it is an adapter, what it says and the checkpoint it changes.
+    where it lies on this machine. adapter, base: where it is an adapter, what it says and the checkpoint it changes,
+    which may lie in the same place.
     """
 
     location: Location
@@ -37,6 +49,8 @@ class Checkpoint:
     @property
     def format(self) -> str:
         """One of the names in `xbench.models.formats.recognised`."""
+        if self.adapter is not None:
+            return PEFT
         return self.local.format if self.local else TRANSFORMERS
 
     @property
@@ -48,18 +62,26 @@ class Checkpoint:
     def revision(self) -> str:
         """What it is exactly: its commit on the hub, or a hash of its files and of its base."""
         own = self.local.revision if self.local else str(self.location.revision)
-        return combined_revision(own, self.base.revision) if self.base else own
+        if self.base is None or self.base.location == self.location:
+            return own  # it covers all that lies in its place
+        return combined_revision(own, self.base.revision)
 
     @property
     def base_name(self) -> str:
         """Where the base of an adapter is from, with its revision; empty where there is none."""
         return f"{self.base.location.source}@{self.base.revision}" if self.base else ""
 
-    def with_adapters(self, network: Any) -> Any:
-        """Merge the adapters into the network of the base, the innermost first."""
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What `from_pretrained` has to be told besides where the weights are."""
+        return NOT_BY_TRANSFORMERS if self.adapter else {}
+
+    def with_adapters(self, network: Any, older: Mapping[str, str]) -> Any:
+        """Merge the adapters into the network of the base, the innermost first; `older` as in `merged`."""
         if self.base is None or self.adapter is None:
             return network
-        return merged(self.location.name, self.base.with_adapters(network), self.adapter)
+        base = self.base.with_adapters(network, older)
+        return merged(self.location.name, base, self.adapter, older)
 
 
 def checked(
@@ -73,30 +95,41 @@ def checked(
     if location.path is None:
         return _checked_on_hub(location, model_type)
     local = recognise(location.name, location.family, location.path)
+    config = location.path / "config.json"
     if local.format == PEFT:
+        if (beside := adapter_beside(location.path)) is not None:
+            _check_settings(location, config, model_type)
+            check_files(location.name, location.path)
+            adapter = read_adapter(location.name, beside, beside=True)
+            return Checkpoint(location, local, adapter, Checkpoint(location, under_adapter(local)))
         adapter = read_adapter(location.name, location.path)
         adapters += (location.path.resolve(),)
         base = _checked_base(location, adapter, model_type, adapters)
         return Checkpoint(location, local, adapter, base)
     if local.format == TRANSFORMERS:
-        _check_settings(location, location.path / "config.json", model_type)
+        _check_settings(location, config, model_type)
         check_files(location.name, location.path)
     return Checkpoint(location, local)
 
 
 def _checked_on_hub(location: Location, model_type: str | None) -> Checkpoint:
     config = _config_on_hub(location)
-    _check_settings(location, config, model_type)
+    settings = _check_settings(location, config, model_type)
     location = replace(location, revision=config.parent.name)
     if (index := _index_on_hub(location)) is not None:
         shards(location.name, index)
-    return Checkpoint(location, None)
+    base = Checkpoint(location, None)
+    own = own_adapter(settings)
+    if own is None or (folder := _adapter_on_hub(location, own)) is None:
+        return base
+    return replace(base, adapter=read_adapter(location.name, folder, beside=True), base=base)
 
 
 def _checked_base(
     location: Location, adapter: Adapter, model_type: str | None, adapters: tuple[Path, ...]
 ) -> Checkpoint:
     """Find the base of an adapter: a path (also one seen from the adapter's folder), or a checkpoint on the hub."""
+    assert adapter.base is not None, "of an adapter beside its base it is known"
     for path in (Path(adapter.base).expanduser(), adapter.folder / adapter.base):
         if path.exists():
             if path.resolve() in adapters:
@@ -122,10 +155,11 @@ def _checked_base(
         ) from None
 
 
-def _check_settings(location: Location, config: Path, model_type: str | None) -> None:
+def _check_settings(location: Location, config: Path, model_type: str | None) -> dict[str, Any]:
     settings = _settings(location, config)
     check_config(location, settings, model_type)
     check_settings(location.name, settings)
+    return settings
 
 
 def _config_on_hub(location: Location) -> Path:
@@ -170,6 +204,28 @@ def _index_on_hub(location: Location) -> Path | None:
             return Path(hf_hub_download(location.target, INDEX, revision=location.revision))
         except EntryNotFoundError:
             return None
+
+
+def _adapter_on_hub(location: Location, own: str) -> Path | None:
+    """Return the folder of the cache with the adapter that is on the hub beside its base; None where there is none."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    found: list[Path] = []
+    with explained(location):
+        for name in (ADAPTER_CONFIG, WEIGHTS):
+            file = name if own == "." else f"{own}/{name}"
+            cached = try_to_load_from_cache(location.target, file, revision=location.revision)
+            if cached is not None and not isinstance(cached, str):
+                continue  # a sign that the hub, when it could be reached, had no such file
+            try:
+                path = hf_hub_download(location.target, file, revision=location.revision)
+            except LocalEntryNotFoundError:  # whether there is one cannot be told
+                raise
+            except EntryNotFoundError:  # of lost weights `read_adapter` tells
+                continue
+            found.append(Path(path))
+    return found[0].parent if found else None
 
 
 def _settings(location: Location, config: Path) -> dict[str, Any]:

@@ -31,10 +31,6 @@ _DECODER_ONLY: Mapping[str, str] = {
     "granite_speech_plus": _UNREAD,
     "kyutai_speech_to_text": _STEP_BY_STEP,
     "musicflamingo": _UNREAD,
-    "phi4_multimodal": (
-        "it is a decoder-only model whose weights for speech are a LoRA adapter that the architecture of transformers "
-        "does not hold, and whose queries, keys and values come out of one matrix, which xbench does not read apart yet"
-    ),
     "qwen2_5_omni": _INTERLEAVED,
     "qwen3_omni_moe": _INTERLEAVED,
     "vibevoice_asr": _UNREAD,

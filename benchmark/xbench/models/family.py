@@ -51,7 +51,7 @@ class Languages:
         if self.spoken is not None:
             check_source(name, source, self.spoken)
         if target is not None and (known := self.targets(source)) is not None:
-            check_target(name, target, known)
+            check_target(name, source, target, known)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Family:
     spectrogram: false where the network reads the raw waveform.
     lacking: from the name of a stack that `stacks` may leave out to the reason.
     padding: why an utterance has other logits in the network's own padded batches than alone; empty if it has not.
-    remote_code: the network's code comes with the checkpoint.
+    remote_code: the network's code comes with the checkpoint. older_names: how names of weights began when adapters
+    were saved by older transformers, and how the same begin now.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Family:
     lacking: Mapping[str, str] = field(default_factory=dict)
     padding: str = ""
     remote_code: bool = False
+    older_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class PrefixFamily:
     spectrogram: bool = True
     padding: str = ""
     remote_code: bool = False
+    older_names: Mapping[str, str] = field(default_factory=dict)
     parts: Callable[[str, dict[str, Any]], tuple[Any, Any, Any]] | None = None
 
 

@@ -1,14 +1,15 @@
 """A checkpoint of transformers in memory: what loading it has in common for all families that are records.
 
-Opening the files, stating what was found in them, features of a clip, and the checks that need the loaded network.
+Opening the files, stating what was found in them, features of a clip, and the checks that need the loaded network; and
+what a model does alike whatever its kind, once it is made of a record and a checkpoint.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +17,52 @@ from jaxtyping import Float32
 
 from xbench.errors import UsageError, UtteranceError
 from xbench.models.checkpoint import checked
+from xbench.models.derived import reinitialised
 from xbench.models.family import Audio, Family, Loaded, PrefixFamily
 from xbench.models.loading import Location, check_finite, check_weights, explained
 from xbench.models.protocol import Features, Kind, ModelInfo, SpeechModel
+
+Record = TypeVar("Record", Family, PrefixFamily)
+
+
+@dataclass(frozen=True, eq=False)  # a model equals only itself
+class FamilyModel(Generic[Record]):
+    """A model made of a family's record and a checkpoint; see `xbench.models.protocol.SpeechModel` for every method."""
+
+    family: Record
+    loaded: Loaded
+    info: ModelInfo
+
+    @property
+    def network(self) -> Any:
+        """The transformers model."""
+        return self.loaded.network
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the checkpoint."""
+        return self.loaded.tokenizer
+
+    def check_language(self, source: str, target: str | None) -> None:
+        """Refuse languages that the checkpoint does not know."""
+        self.family.languages(self.loaded).check(self.info.name, source, target)
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """Return what these tokens write together."""
+        text: str = self.tokenizer.decode(list(tokens))
+        return text
+
+    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
+        """Compute the features of a clip; a frame is valid where its first melframe carries audio."""
+        return audio_features(self.family.audio(self.loaded), self.loaded, self.info, audio)
+
+    def with_network(self, network: Any) -> Any:
+        """Return the same model around another network."""
+        return replace(self, loaded=replace(self.loaded, network=network))
+
+    def randomised(self, seed: int) -> Any:
+        """Initialise the architecture anew, as transformers does before training."""
+        return self.with_network(reinitialised(self.network, seed))
 
 
 @dataclass(frozen=True)
@@ -61,10 +105,11 @@ def open_checkpoint(
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # `check_weights` refuses them, and names one
+            **found.arguments,
             **arguments,
         )
         extractor, tokenizer, both = _processor(family, weights.target, arguments)
-        network = found.with_adapters(network)
+        network = found.with_adapters(network, family.older_names)
     check_weights(location, loading)
     check_finite(location, network)
     network = network.to(device).eval().requires_grad_(False)
@@ -189,6 +234,7 @@ def encoder_layers(config: Any) -> int:
         (getattr(config, "encoder_config", None), "num_hidden_layers"),
         (getattr(config, "encoder", None), "num_hidden_layers"),
         (getattr(config, "audio_config", None), "num_hidden_layers"),
+        (getattr(config, "audio_config", None), "num_blocks"),
     ):
         found = getattr(owner, name, None)
         if isinstance(found, int):

@@ -18,7 +18,9 @@ from xbench.errors import UsageError
 from xbench.models.capture import Seen, Stack
 
 # Language models whose attention is read here, by the `model_type` of their configuration.
-KNOWN = frozenset({"granite", "llama", "ministral", "mistral", "qwen2", "qwen3"})
+KNOWN = frozenset({"granite", "llama", "ministral", "mistral", "phi4_multimodal", "qwen2", "qwen3"})
+# Of these, those with one projection for queries, keys and values.
+_JOINT = {"phi4_multimodal": "qkv_proj"}
 
 
 def self_attention(model: Any) -> Stack:
@@ -34,6 +36,7 @@ def self_attention(model: Any) -> Stack:
         causal=True,
         output="o_proj",
         positions=rotated,
+        joint=_JOINT.get(kind, ""),
     )
 
 

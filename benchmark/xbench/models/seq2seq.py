@@ -11,27 +11,24 @@ utterance only. So nothing here depends on how a network treats padding. The net
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationMixin
 
 from xbench.errors import UsageError
 from xbench.models.capture import Stack, captured_trace
-from xbench.models.derived import reinitialised
-from xbench.models.family import Family, Loaded, token_ids
+from xbench.models.family import Family, token_ids
 from xbench.models.loading import Location
-from xbench.models.opening import audio_features, check_features, open_checkpoint, stated
+from xbench.models.opening import FamilyModel, check_features, open_checkpoint, stated
 from xbench.models.protocol import (
     Features,
     Hypothesis,
     Keep,
     MaskedLogits,
-    ModelInfo,
     layout,
 )
 from xbench.models.text import (
@@ -44,28 +41,10 @@ from xbench.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)  # a model equals only itself
-class Seq2SeqModel:
+class Seq2SeqModel(FamilyModel[Family]):
     """A loaded checkpoint; see `xbench.models.protocol.SpeechModel` for every method."""
 
-    family: Family
-    loaded: Loaded
-    info: ModelInfo
-
-    @property
-    def network(self) -> Any:
-        """The transformers model."""
-        return self.loaded.network
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer of the checkpoint."""
-        return self.loaded.tokenizer
-
     # -- text ---------------------------------------------------------------------------------
-
-    def check_language(self, source: str, target: str | None) -> None:
-        """Refuse languages that the checkpoint does not know."""
-        self.family.languages(self.loaded).check(self.info.name, source, target)
 
     @torch.inference_mode()
     def decode(
@@ -108,17 +87,6 @@ class Seq2SeqModel:
     def _ends(self) -> frozenset[int]:
         return token_ids(self.network.generation_config.eos_token_id)
 
-    def written(self, tokens: Sequence[int]) -> str:
-        """Return what these tokens write together."""
-        text: str = self.tokenizer.decode(list(tokens))
-        return text
-
-    # -- audio --------------------------------------------------------------------------------
-
-    def features(self, audio: Float32[np.ndarray, " sample"]) -> Features:
-        """Compute features as long as the audio; an encoder frame is valid where its first melframe exists."""
-        return audio_features(self.family.audio(self.loaded), self.loaded, self.info, audio)
-
     # -- network ------------------------------------------------------------------------------
 
     def encode(
@@ -144,14 +112,6 @@ class Seq2SeqModel:
             return self.logits(encoded * keep.to(encoded.dtype)[..., None], hypothesis)
 
         return masked_logits
-
-    def with_network(self, network: Any) -> Seq2SeqModel:
-        """Return the same model around another network."""
-        return replace(self, loaded=replace(self.loaded, network=network))
-
-    def randomised(self, seed: int) -> Seq2SeqModel:
-        """Initialise the architecture anew, as transformers does before training."""
-        return self.with_network(reinitialised(self.network, seed))
 
     def trace(self, features: Features, hypothesis: Hypothesis, needs: Set[str]) -> Trace:
         """Read queries, keys and values by hooks and rebuild the attention, whichever kernel computed it."""

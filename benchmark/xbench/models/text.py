@@ -27,10 +27,14 @@ def check_source(name: str, source: str, known: Collection[str]) -> None:
         )
 
 
-def check_target(name: str, target: str, known: Collection[str]) -> None:
-    """Raise UtteranceError `unsupported-language` when the model does not translate into a language."""
+def check_target(name: str, source: str, target: str, known: Collection[str]) -> None:
+    """Raise UtteranceError `unsupported-language` when the model does not translate one language into another."""
     if target not in known:
-        why = f"it translates into {_listed(known)}" if known else "it only transcribes"
+        why = (
+            f"it translates '{source}' into {_listed(known)}"
+            if known
+            else f"it only transcribes '{source}'"
+        )
         raise UtteranceError(
             "unsupported-language", f"model '{name}' cannot translate into '{target}'; {why}"
         )

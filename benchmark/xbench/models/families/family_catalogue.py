@@ -157,3 +157,10 @@ GRANITE_SPEECH = _family(
     "Granite Speech: audio as a prefix of a Granite language model, 10 positions a second; transcribes and translates",
     "Saon et al. 2025, arXiv 2505.08699",
 )
+PHI4_MULTIMODAL = _family(
+    "phi4_multimodal",
+    "Phi4MultimodalForCausalLM",
+    "Phi-4-multimodal: audio as a prefix of a Phi-4-mini language model, 12.5 positions a second; transcribes and "
+    "translates",
+    "Microsoft 2025, arXiv 2503.01743",
+)

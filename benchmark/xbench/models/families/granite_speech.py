@@ -4,6 +4,8 @@
 window. They are taken as evenly spaced, so a position may be told up to 0.2 s beside what it heard. The last window is
 filled up behind the encoder; positions that begin behind the clip are padding.
 
+Up to 3.3 the checkpoints keep a LoRA adapter beside their weights, which is on whenever there is audio: it is merged.
+
 The spectrogram is computed here: the extractor of transformers needs torchaudio for it.
 
 Source: IBM 2025, arXiv 2505.08699, in the implementation of transformers.
@@ -27,8 +29,9 @@ from transformers.utils import cached_file
 
 from xbench.errors import UsageError
 from xbench.models.audio_prefix import AudioPrefixModel
-from xbench.models.families.requests import chat_prompt, named
-from xbench.models.family import Audio, Languages, Loaded, PrefixFamily
+from xbench.models.families.requests import chat_prompt, into_or_from_english, named
+from xbench.models.family import Audio, Loaded, PrefixFamily
+from xbench.models.formats.peft_adapter import ADAPTER_CONFIG, WEIGHTS
 from xbench.models.loading import Location
 from xbench.models.prefix_loading import load_prefix_family
 
@@ -133,13 +136,6 @@ def _inputs(
     return {"input_features": _stacked(values), "input_features_mask": whole < own[:, None]}
 
 
-def _languages(loaded: Loaded) -> Languages:
-    def targets(source: str) -> list[str]:
-        return [code for code in _SPOKEN if code != "en"] if source == "en" else ["en"]
-
-    return Languages(_SPOKEN, targets)
-
-
 def _prompt(loaded: Loaded, source: str, target: str | None, positions: int) -> tuple[int, ...]:
     token = loaded.network.config.audio_token_id
     request = (
@@ -156,24 +152,29 @@ FAMILY = PrefixFamily(
     name="granite_speech",
     architecture="GraniteSpeechForConditionalGeneration",
     processor="",
-    languages=_languages,
+    languages=lambda loaded: into_or_from_english(_SPOKEN),
     prompt=_prompt,
     audio_token=lambda loaded: loaded.network.config.audio_token_id,
     audio=_audio,
     embed=_embed,
     inputs=_inputs,
     padding="its encoder reads the padding of a batch row as audio",
+    older_names={
+        "language_model.lm_head.": "lm_head.",
+        "language_model.model.": "model.language_model.",
+        "encoder.": "model.encoder.",
+        "projector.": "model.projector.",
+    },
     parts=_parts,
 )
 
 
 def load(location: Location, **options: Any) -> AudioPrefixModel:
-    """Load a Granite Speech checkpoint from a folder or the hub; raises UsageError for one with an adapter apart."""
+    """Load a Granite Speech checkpoint from a folder or the hub; raises UsageError where its adapter is missing."""
     model = load_prefix_family(FAMILY, location, **options)
-    if model.network.config.has_lora_adapter:
+    if model.network.config.has_lora_adapter and not model.info.base:
         raise UsageError(
             f"model '{location.name}': its weights for audio are a LoRA adapter beside the language model "
-            "(has_lora_adapter); merge it (peft: merge_and_unload), save the model with has_lora_adapter false, and "
-            "load that folder"
+            f"(has_lora_adapter), and none lies there; copy {ADAPTER_CONFIG} and {WEIGHTS} of the same checkpoint too"
         )
     return model

@@ -17,7 +17,7 @@ from torch.nn.functional import gelu
 from xbench.models.audio_prefix import AudioPrefixModel
 from xbench.models.families.log_mel import MARGIN, filled, log_mel, window_of
 from xbench.models.families.requests import AUDIO, Conversation, chat_prompt, named, translating
-from xbench.models.family import Loaded, PrefixFamily, valid_mask
+from xbench.models.family import Languages, Loaded, PrefixFamily, valid_mask
 from xbench.models.loading import Location
 from xbench.models.prefix_loading import load_prefix_family
 
@@ -66,14 +66,33 @@ def _inputs(
     }
 
 
-def conversation(source: str, target: str | None) -> Conversation:
+def request(source: str, target: str | None) -> str:
     """Return what the model is asked for a language and a task."""
-    request = (
+    return (
         f"Transcribe the {named(source)} speech into text without any explanation."
         if target is None
         else f"Translate the {named(source)} speech into {named(target)} without any explanation."
     )
-    return [{"role": "user", "content": [AUDIO, {"type": "text", "text": request}]}]
+
+
+def conversation(source: str, target: str | None) -> Conversation:
+    """Return the request behind a slot for audio."""
+    text = {"type": "text", "text": request(source, target)}
+    return [{"role": "user", "content": [AUDIO, text]}]
+
+
+def _languages(loaded: Loaded) -> Languages:
+    """Return those of the published models; where whole requests are tokens, those that these name.
+
+    A tokenizer holds a whole request as one token where the model learned no other, as xbench-tiny-lm did.
+    """
+    tokens = loaded.tokenizer.get_added_vocab()
+
+    def asked(source: str) -> list[str]:
+        return [code for code in _TARGETS if request(source, code) in tokens]
+
+    spoken = [code for code in _SPOKEN if request(code, None) in tokens]
+    return Languages(spoken, asked) if spoken else translating(_SPOKEN, _TARGETS)
 
 
 def _prompt(loaded: Loaded, source: str, target: str | None, positions: int) -> tuple[int, ...]:
@@ -89,7 +108,7 @@ FAMILY = PrefixFamily(
     name="qwen2_audio",
     architecture="Qwen2AudioForConditionalGeneration",
     processor="AutoProcessor",
-    languages=lambda loaded: translating(_SPOKEN, _TARGETS),
+    languages=_languages,
     prompt=_prompt,
     audio_token=_token,
     audio=log_mel(4, _positions, lambda loaded: loaded.extractor.n_samples),

@@ -38,6 +38,12 @@ def translating(spoken: Collection[str], targets: Collection[str]) -> Languages:
     return Languages(spoken, lambda source: [code for code in targets if code != source])
 
 
+def into_or_from_english(spoken: Collection[str]) -> Languages:
+    """Return languages of which each is translated into English, and English into each of the others."""
+    others = [code for code in spoken if code != "en"]
+    return Languages(spoken, lambda source: others if source == "en" else ["en"])
+
+
 def chat_prompt(
     loaded: Loaded, conversation: Conversation, audio_token: int, positions: int, answer: str = ""
 ) -> tuple[int, ...]:

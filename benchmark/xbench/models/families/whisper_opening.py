@@ -50,7 +50,7 @@ def open_checkpoint(found: Checkpoint, precision: str, *, trust_remote_code: boo
     with explained(weights.location):
         opened = _READERS[weights.format](weights, dtype, trust_remote_code)
         tokenizer = _own_tokenizer(found) or opened.tokenizer
-        network = found.with_adapters(opened.network)
+        network = found.with_adapters(opened.network, {})
     return Opened(network, opened.extractor, tokenizer)
 
 

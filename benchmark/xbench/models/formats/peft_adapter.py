@@ -1,6 +1,7 @@
 """Adapters of PEFT (LoRA and its relatives): which base they belong to, and merging them into it.
 
-What is explained is the merged network: base weights plus the change that the adapter makes to them.
+What is explained is the merged network: base weights plus the change that the adapter makes to them. Some checkpoints
+hold both: their adapter lies beside their weights, or in a folder below, and changes these, whatever base it names.
 
 Source: Hu et al. 2021, arXiv 2106.09685; `peft` of Hugging Face, `merge_and_unload`.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,26 +20,47 @@ from xbench.errors import EnvironmentProblem, UsageError
 ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PICKLE = "adapter_model.bin"
+_INNER = "base_model.model."  # with what peft begins the names of all weights of an adapter
+# Where peft is installed, transformers loads an adapter that lies beside weights by itself, and then tells of missing
+# weights of the adapter alone. So it is told to look for one where none is, and merging is done here.
+NOT_BY_TRANSFORMERS: Mapping[str, Any] = {"adapter_kwargs": {"subfolder": "no-adapter"}}
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A folder with an adapter. base: folder or hub id of the model that it changes, with a revision where stated."""
+    """A folder with an adapter.
+
+    base: folder or hub id of the model that it changes, None for the weights beside it. revision: of the base, where
+    one is stated.
+    """
 
     folder: Path
-    base: str
+    base: str | None
     revision: str | None
 
 
-def read_adapter(name: str, folder: Path) -> Adapter:
-    """Read which base an adapter belongs to; no torch. Raises UsageError, or EnvironmentProblem without peft."""
+def own_adapter(settings: Mapping[str, Any]) -> str | None:
+    """Return where the adapter of a checkpoint lies that holds its base too, seen from its config.json; None: nowhere.
+
+    Granite Speech says whether it has one; the adapters of Phi-4-multimodal lie in a folder for each modality.
+    """
+    if settings.get("has_lora_adapter") is True:
+        return "."
+    return "speech-lora" if settings.get("model_type") == "phi4_multimodal" else None
+
+
+def read_adapter(name: str, folder: Path, *, beside: bool = False) -> Adapter:
+    """Read which base an adapter belongs to; no torch. Raises UsageError, or EnvironmentProblem without peft.
+
+    beside: it belongs to the weights that lie beside it.
+    """
     file = folder / ADAPTER_CONFIG
     try:
         stated = json.loads(file.read_text("utf-8"))
         base, revision = stated.get("base_model_name_or_path"), stated.get("revision")
     except (ValueError, AttributeError) as problem:
         raise UsageError(f"model '{name}': {ADAPTER_CONFIG} is not valid: {problem}") from None
-    if not isinstance(base, str) or not base:
+    if not beside and not (isinstance(base, str) and base):
         raise UsageError(
             f"model '{name}': {ADAPTER_CONFIG} names no base; set base_model_name_or_path to the folder or the hub "
             "id of the model that the adapter was trained on"
@@ -54,15 +77,21 @@ def read_adapter(name: str, folder: Path) -> Adapter:
         raise EnvironmentProblem(
             f"model '{name}' is an adapter, and merging it needs the package peft: pip install 'xbench[peft]'"
         )
+    if beside:
+        return Adapter(folder, None, None)
     return Adapter(folder, base, revision if isinstance(revision, str) else None)
 
 
-def merged(name: str, network: Any, adapter: Adapter) -> Any:
-    """Return the network with the adapter merged into its weights; raises UsageError where it does not fit."""
+def merged(name: str, network: Any, adapter: Adapter, older: Mapping[str, str]) -> Any:
+    """Return the network with the adapter merged into its weights; raises UsageError where it does not fit.
+
+    older: how names of weights began when adapters were saved by older transformers, and how the same begin now.
+    """
     import peft
     from safetensors.torch import load_file
 
-    weights = load_file(adapter.folder / WEIGHTS)
+    stored = load_file(adapter.folder / WEIGHTS)
+    weights = {_renamed(key, older): weight for key, weight in stored.items()}
     try:
         config = peft.PeftConfig.from_pretrained(str(adapter.folder), inference_mode=True)
         changed = peft.PeftModel(network, config)
@@ -86,7 +115,18 @@ def merged(name: str, network: Any, adapter: Adapter) -> Any:
     return changed.merge_and_unload()
 
 
+def _renamed(key: str, older: Mapping[str, str]) -> str:
+    name = key.removeprefix(_INNER)
+    begin = next((begin for begin in older if name.startswith(begin)), None)
+    return key if begin is None else f"{_INNER}{older[begin]}{name.removeprefix(begin)}"
+
+
 def _unfit(name: str, adapter: Adapter, why: str) -> UsageError:
+    if adapter.base is None:
+        return UsageError(
+            f"model '{name}': the adapter does not fit the weights beside it: {why}; copy {ADAPTER_CONFIG} and "
+            f"{WEIGHTS} of the same revision as the weights"
+        )
     return UsageError(
         f"model '{name}': the adapter does not fit its base '{adapter.base}': {why}; set base_model_name_or_path in "
         f"{ADAPTER_CONFIG} to the model that it was trained on"

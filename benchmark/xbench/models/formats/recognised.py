@@ -19,7 +19,12 @@ from xbench.models.checkpoint_files import (
     refuse_pointers,
 )
 from xbench.models.formats.ctranslate2_file import MODEL_BIN, read_header
-from xbench.models.formats.peft_adapter import ADAPTER_CONFIG, WEIGHTS, read_adapter
+from xbench.models.formats.peft_adapter import (
+    ADAPTER_CONFIG,
+    WEIGHTS,
+    own_adapter,
+    read_adapter,
+)
 
 TRANSFORMERS = "transformers"
 OPENAI = "openai-whisper"
@@ -55,6 +60,9 @@ def recognise(name: str, family: str, path: Path) -> Recognised:
         raise UsageError(f"model '{name}': {path} is a link to something that is not there")
     if not path.is_dir():
         found = _file(name, path)
+    elif (beside := adapter_beside(path)) is not None:
+        below = () if beside == path else folder_files(beside)
+        found = Recognised(PEFT, path, (*folder_files(path), *below))
     elif (path / ADAPTER_CONFIG).is_file():
         found = Recognised(PEFT, path, folder_files(path))
     elif (path / MODEL_BIN).is_file() and _model_type(path) is None:
@@ -68,7 +76,8 @@ def recognise(name: str, family: str, path: Path) -> Recognised:
         )
     refuse_pointers(name, _read(found))
     if found.format == PEFT:
-        read_adapter(name, path)
+        beside = adapter_beside(path)
+        read_adapter(name, beside or path, beside=beside is not None)
     elif found.format == CTRANSLATE2:
         read_header(name, path / MODEL_BIN)
     elif not (path / "config.json").is_file() and found.format == TRANSFORMERS:
@@ -88,13 +97,34 @@ def _file(name: str, path: Path) -> Recognised:
     return Recognised(OPENAI, path, (path, *(file for file in beside if file.is_file())))
 
 
+def _stated(folder: Path) -> dict[str, Any]:
+    """Return what config.json of a folder says; nothing where there is none, or no valid one."""
+    try:
+        found = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _model_type(folder: Path) -> str | None:
     """Return which architecture of transformers a folder states, None where it states none."""
-    try:
-        found = json.loads((folder / "config.json").read_bytes()).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
+    found = _stated(folder).get("model_type")
     return found if isinstance(found, str) else None
+
+
+def adapter_beside(folder: Path) -> Path | None:
+    """Return the folder of the adapter of a checkpoint that holds its base too; None where it has none."""
+    own = own_adapter(_stated(folder))
+    if own is None or not (folder / own / ADAPTER_CONFIG).is_file():
+        return None
+    return folder / own
+
+
+def under_adapter(found: Recognised) -> Recognised:
+    """Return the checkpoint of transformers that holds an adapter, without that."""
+    own = (file for file in found.files if file.parent == found.path)
+    kept = tuple(file for file in own if file.name not in (ADAPTER_CONFIG, WEIGHTS))
+    return Recognised(TRANSFORMERS, found.path, kept)
 
 
 def _read(found: Recognised) -> Iterable[Path]:

@@ -22,6 +22,7 @@ _SPECIAL |= {
     "glmasr": 10,
     "omniasr": 7,
     "granite_speech": 6,
+    "phi4_multimodal": 6,
 }  # default: 4
 
 
@@ -61,4 +62,5 @@ WRITERS: Mapping[str, Callable[[Path], Any]] = {
     "glmasr": audio_prefix.glmasr,
     "omniasr": audio_prefix.omniasr,
     "granite_speech": audio_prefix.granite_speech,
+    "phi4_multimodal": audio_prefix.phi4_multimodal,
 }

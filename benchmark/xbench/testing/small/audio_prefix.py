@@ -1,4 +1,7 @@
-"""Decoder-only families that read audio as a prefix: Qwen3-ASR, Qwen2-Audio, Voxtral, GLM-ASR, OmniASR, Granite."""
+"""Decoder-only families that read audio as a prefix.
+
+Qwen3-ASR, Qwen2-Audio, Voxtral, GLM-ASR, OmniASR, Granite Speech and Phi-4-multimodal.
+"""
 
 from __future__ import annotations
 
@@ -245,5 +248,55 @@ def granite_speech(folder: Path) -> Any:
             audio_token_index=special["<|audio|>"],
             has_lora_adapter=False,
             tie_word_embeddings=False,
+        )
+    )
+
+
+def phi4_multimodal(folder: Path) -> Any:
+    """Write what belongs beside a Phi-4-multimodal network, and return the network."""
+    from transformers import (
+        Phi4MultimodalConfig,
+        Phi4MultimodalFeatureExtractor,
+        Phi4MultimodalForCausalLM,
+    )
+
+    special = numbered(*_PIECES, "<|audio|>", "<|user|>")
+    size = letters(folder, special, **_NAMED)
+    (folder / "chat_template.jinja").write_text(
+        "{% for message in messages %}<s><|user|>{{ message['content'] }}{% endfor %}"
+    )
+    Phi4MultimodalFeatureExtractor(feature_size=MELS).save_pretrained(folder)
+    text = {k: v for k, v in _text("", size, 160).items() if k not in ("model_type", "head_dim")}
+    return Phi4MultimodalForCausalLM(
+        Phi4MultimodalConfig(
+            **text,
+            original_max_position_embeddings=160,
+            # A quarter of each head is not turned, as in the published models.
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "partial_rotary_factor": 0.75,
+            },
+            audio_config={
+                "hidden_size": WIDTH,
+                "intermediate_size": 48,
+                "num_blocks": 2,
+                "num_attention_heads": 2,
+                "input_size": MELS,
+                "ext_pw_out_channel": WIDTH,
+                "depthwise_separable_out_channel": WIDTH,
+                "bias_max_distance": 20,
+                "nemo_conv_channels": 8,
+                "audio_token_id": special["<|audio|>"],
+            },
+            vision_config={
+                "hidden_size": 8,
+                "intermediate_size": 8,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 1,
+                "image_size": 28,
+                "crop_size": 28,
+                "image_token_id": special["<unk>"],
+            },
         )
     )
