@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from xbench import registry
 from xbench.site.audited import read_audit
 from xbench.site.render import leaderboard_folder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from audit_page import kept, table_of_rivals
+import audit_page
+from audit_page import BY_INTERVENTION, kept, lines_of, put, table_of_rivals
 
 SIZES = (0.1, 0.2)
 
@@ -39,7 +42,8 @@ def finding(ladder: str, **changes: Any) -> dict[str, Any]:
 
 def cells(folder: Path, *findings: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of the one row that these findings make."""
-    told = {"task": "t", "model": "m", "seed": 0, "clips": 3, "clusters": 2, "findings": findings}
+    told = {"task": "t", "model": "m", "seed": 0, "clips": 3, "clusters": 2}
+    told |= {"findings": findings, "interventions": []}
     (folder / "audit.json").write_text(json.dumps(told))
     (folder / "rivals.json").write_text("[]")
     (table,) = read_audit(folder).tables
@@ -82,6 +86,51 @@ def test_the_page_of_the_documentation_says_the_same() -> None:
                 row = shown[name]
                 assert float(f"{row.intact:.3f}") == float(intact.split()[0])
                 assert [told(cell) for cell in row.cells] == [told(cell) for cell in steps]
+
+
+def test_the_committed_audit_covers_every_metric_by_intervention_that_can_judge_a_ladder() -> None:
+    can = {
+        d.name
+        for d in registry.metrics.descriptions()
+        if d.takes in ("curves", "effects") and d.space == "encoder"
+    }
+    (table,) = read_audit(leaderboard_folder()).interventions
+    assert {row.metric.partition(":")[0] for row in table.rows} == can
+    assert table.ladders == read_audit(leaderboard_folder()).tables[0].ladders
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    assert "\n".join(lines_of(table, BY_INTERVENTION)) in page
+
+
+def test_a_table_takes_the_place_of_the_one_with_its_head() -> None:
+    table = ["| a | b |", "|---|---|", "| new | 1 |", "| newer | 2 |"]
+    page = (
+        "text\n\n| x | b |\n|---|---|\n| kept | 0 |\n\n| a | b |\n|---|---|\n| old | 0 |\n\nend\n"
+    )
+    assert put(page, table) == (
+        "text\n\n| x | b |\n|---|---|\n| kept | 0 |\n\n"
+        "| a | b |\n|---|---|\n| new | 1 |\n| newer | 2 |\n\nend\n"
+    )
+    with pytest.raises(SystemExit, match=r"no table with the head \| a \| b \|"):
+        put("text\n", table)
+
+
+def test_both_parts_of_an_audit_are_of_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_page, "FILE", tmp_path / "audit.json")
+    run = {"task": "t", "model": "m", "seed": 0, "clips": 3, "clusters": 2}
+    (tmp_path / "audit.json").write_text(json.dumps({**run, "findings": [], "interventions": []}))
+    (tmp_path / "rivals.json").write_text("[]")
+    audit_page.write_audit({**run, "findings": [finding("noise")]}, "findings")
+    hidden = finding("noise", metric="deletion-auc")
+    audit_page.write_audit({**run, "findings": [hidden]}, "interventions")
+    audit = read_audit(tmp_path)
+    assert [row.metric for row in audit.tables[0].rows] == ["pearson"]
+    assert [row.metric for row in audit.interventions[0].rows] == ["deletion-auc"]
+    with pytest.raises(SystemExit, match="make both of one run"):
+        audit_page.write_audit({**run, "clips": 4, "findings": [hidden]}, "interventions")
+    audit_page.write_audit({**run, "clips": 4, "findings": [finding("noise")]}, "findings")
+    assert not read_audit(tmp_path).interventions
 
 
 def told(cell: str) -> tuple[str, list[str], list[float]]:

@@ -137,7 +137,7 @@ def values_of_steps(
     calls: Sequence[Call],
 ) -> Iterator[tuple[tuple[Call, str], float | None]]:
     """Yield the value of every metric for every step of the ladders of one map, the map as it was first."""
-    # Steps keep what lies above the smallest value of each row, and so does the map as it was: less is no evidence.
+    # A baseline under all frames of a row is no evidence, but sums over random sets of frames would count it.
     low = first.values.min(axis=1, keepdims=True)
     measurements: dict[str, Artefact] = {}
     for names, grid in rungs_of(replace(first, values=first.values - low), spoken, ladders):

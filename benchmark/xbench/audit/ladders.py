@@ -1,19 +1,19 @@
 """Ladders of degradation: maps made worse in known steps.
 
-With m the mass of a row (its values, less their minimum where the map is not a distribution) and T the sum of m, a
-step of size x gives
+With v the values of a row, b their smallest, m = v - b the mass above it and T the sum of m, a step of size x gives
 
-    noise     (1 - x) m + x m'          m': the same values in a random order of the frames
-    shift     m moved later by x ms; what leaves the end comes in at the start
-    blur      m smoothed by a Gaussian with a standard deviation of x ms, mirrored at both ends
+    noise     (1 - x) v + x v'          v': the same values in a random order of the frames
+    shift     v moved later by x ms; what leaves the end comes in at the start
+    blur      v smoothed by a Gaussian with a standard deviation of x ms, mirrored at both ends
     swap      a share x of the tokens hand their rows on to one another
     shuffle   a share x of the rows has its frames in a random order
-    sink      (1 - x) m + x T on one frame, the same frame for all tokens
-    sharpen   m^x, scaled to the sum T
+    sink      b + (1 - x) m + x T on one frame, the same frame for all tokens
+    sharpen   b + m^x, scaled to the sum T
 
-Every step keeps the sum of each row, so that a distribution remains one. What is drawn at random follows from the
-seed, the clip and the ladder, and is the same for all steps of a ladder: each step does what the step before it did,
-and more.
+The baseline b stays, so that a step differs from the map as it was by what its formula says and by nothing else. Every
+step keeps the sum of each row (a swap that of all rows), so that a distribution remains one. What is drawn at random
+follows from the seed, the clip and the ladder, and is the same for all steps of a ladder: each step does what the step
+before it did, and more.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Footing:
 
 
 def noise(rows: Rows, size: float, footing: Footing) -> Rows:
-    """Blend every row with its own values in a random order: (1 - x) m + x m'."""
+    """Blend every row with its own values in a random order: (1 - x) v + x v'."""
     other = footing.generator().permuted(rows, axis=1)
     return (1 - size) * rows + size * other
 
@@ -84,19 +84,23 @@ def shuffle(rows: Rows, size: float, footing: Footing) -> Rows:
 
 
 def sink(rows: Rows, size: float, footing: Footing) -> Rows:
-    """Move a share of every row's mass to one frame, the same for all tokens: (1 - x) m + x T."""
-    sunk: Rows = (1 - size) * rows
-    sunk[:, footing.generator().integers(rows.shape[1])] += size * rows.sum(axis=1)
+    """Move a share of every row's mass to one frame, the same for all tokens: b + (1 - x) m + x T."""
+    low = rows.min(axis=1, keepdims=True)
+    mass = rows - low
+    sunk: Rows = low + (1 - size) * mass
+    sunk[:, footing.generator().integers(rows.shape[1])] += size * mass.sum(axis=1)
     return sunk
 
 
 def sharpen(rows: Rows, size: float, footing: Footing) -> Rows:
-    """Raise the mass of every row to a power and scale it to its old sum."""
-    highest = rows.max(axis=1, keepdims=True)
-    power = (rows / np.where(highest > 0, highest, 1.0)) ** size
+    """Raise the mass of every row to a power and scale it to its old sum: b + m^x, scaled to T."""
+    low = rows.min(axis=1, keepdims=True)
+    mass = rows - low
+    highest = mass.max(axis=1, keepdims=True)
+    power = (mass / np.where(highest > 0, highest, 1.0)) ** size
     total = power.sum(axis=1, keepdims=True)
-    scaled: Rows = power * (rows.sum(axis=1, keepdims=True) / np.where(total > 0, total, 1.0))
-    return scaled
+    sharper: Rows = low + power * mass.sum(axis=1, keepdims=True) / np.where(total > 0, total, 1.0)
+    return sharper
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,9 @@ def worsened(
 
     Rows that are not judged (special tokens) change only where a step changes every row alike.
     """
-    low = grid.values.min(axis=1, keepdims=True)
     footing = Footing(
         content=np.asarray(layout.content, dtype=np.intp),
         frame_seconds=layout.stride * layout.melframe_seconds,
         key=mask_key(seed, f"audit:{ladder.name}:{clip}"),
     )
-    return replace(grid, values=ladder.worsen(grid.values - low, size, footing))
+    return replace(grid, values=ladder.worsen(grid.values, size, footing))

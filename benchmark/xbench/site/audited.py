@@ -1,7 +1,8 @@
 """How far metrics and references can be trusted, from audits that lie beside the templates.
 
 `leaderboard/audit.json` is what `xbench audit metrics --json` prints (its records are `xbench.audit.findings.Finding`),
-of the run that docs/audit.md describes; `leaderboard/rivals.json` what `xbench audit references --json` prints (records
+of the run that docs/audit.md describes; `interventions` has those of metrics that hide frames in the order of the map.
+`leaderboard/rivals.json` what `xbench audit references --json` prints (records
 `xbench.audit.rivals.Rivalry`), of the runs of docs/validity.md.
 """
 
@@ -73,27 +74,42 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was audited, the tables, and the references that were judged by each other, on each set of clips."""
+    """What was audited, the tables, and the references that were judged by each other, on each set of clips.
+
+    tables: of metrics that compare with a reference. interventions: of those that run the model, which judges.
+    """
 
     task: str
     model: str
     clips: int
     clusters: int
     tables: tuple[AuditTable, ...]
+    interventions: tuple[AuditTable, ...]
     rivals: tuple[Rivals, ...]
 
 
 def read_audit(folder: Path) -> Audit:
     """Read the audit in the folder of the templates."""
     told = json.loads((folder / AUDIT).read_text("utf-8"))
-    found = told["findings"]
+    rivals = tuple(map(_rivals, json.loads((folder / RIVALS).read_text("utf-8"))))
+    return Audit(
+        told["task"],
+        told["model"],
+        told["clips"],
+        told["clusters"],
+        tables_of(told["findings"]),
+        tables_of(told["interventions"]),
+        rivals,
+    )
+
+
+def tables_of(found: Sequence[Mapping[str, Any]]) -> tuple[AuditTable, ...]:
+    """Put findings into tables, one for each map that is made worse and reference."""
     kinds = dict.fromkeys((row["start"], row["reference"]) for row in found)
-    tables = tuple(
+    return tuple(
         _table(*kind, [row for row in found if (row["start"], row["reference"]) == kind])
         for kind in kinds
     )
-    rivals = tuple(map(_rivals, json.loads((folder / RIVALS).read_text("utf-8"))))
-    return Audit(told["task"], told["model"], told["clips"], told["clusters"], tables, rivals)
 
 
 def _rivals(told: Mapping[str, Any]) -> Rivals:
