@@ -477,6 +477,16 @@ def test_a_method_of_two_stacks_is_refused_with_the_reason(
         check_supported(registry.methods.get(method), load("qwen2_audio").info)
 
 
+def test_deeplift_is_refused_where_one_activation_stands_in_several_places(
+    case_of: Callable[[str], Case],
+) -> None:
+    """Phi-4-multimodal has one ReLU behind all convolutions of its audio encoder."""
+    case = case_of("phi4_multimodal")
+    with pytest.raises(Unsupported, match="stands in several places"):
+        method_map(case, "deeplift")
+    assert np.isfinite(method_map(case, "deeplift-encoder")).all()
+
+
 def method_map(case: Case, name: str) -> np.ndarray:
     description, call = registry.methods.resolve(Call.parse(name))
     return compute_map(description, call, case)

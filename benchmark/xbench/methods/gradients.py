@@ -140,7 +140,15 @@ def deeplift(case: Case, *, space: Space, target: str, baseline: str) -> Map:
         warnings.filterwarnings("ignore", message=r"Setting forward, backward hooks")
         for tokens in rows.split(_COPIES):
             point = scores.point.repeat(len(tokens), 1, 1).requires_grad_()
-            attributions = method.attribute(point, neutral.expand_as(point), target=tokens)
+            try:
+                attributions = method.attribute(point, neutral.expand_as(point), target=tokens)
+            except RuntimeError as problem:
+                if "used only once" not in str(problem):
+                    raise
+                raise Unsupported(
+                    "one activation module of its network stands in several places, and DeepLIFT's rule holds for a "
+                    "module that stands in one"
+                ) from None
             parts.append(attributions.detach())
     return scores.to_map(torch.cat(parts))
 
