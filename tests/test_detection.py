@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from xbench.stats.detection import DRAWS, detection
-from xbench.stats.intervals import drawn_counts
+from xbench.stats.draws import drawn_counts
 
 
 def test_areas_by_hand() -> None:

@@ -8,11 +8,14 @@ import pytest
 from scipy import optimize
 from scipy import stats as scipy_stats
 
+import xbench.stats.draws
 import xbench.stats.intervals
 from xbench.errors import UsageError
 from xbench.stats import (
+    Column,
     Estimate,
     disattenuated,
+    estimates,
     mean_estimate,
     noise_free,
     pareto_front,
@@ -179,8 +182,34 @@ def test_forty_clusters_bootstrap_and_thirty_nine_do_not(monkeypatch: pytest.Mon
 def test_draws_are_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(3).exponential(size=50).tolist()
     whole = mean_estimate(values, names(50), seed=0)
-    monkeypatch.setattr(xbench.stats.intervals, "_CELLS_AT_ONCE", 7 * 50)
+    monkeypatch.setattr(xbench.stats.draws, "_CELLS_AT_ONCE", 7 * 50)
     assert mean_estimate(values, names(50), seed=0) == whole
+
+
+@pytest.mark.parametrize("count", [3, 8, 45])
+def test_many_columns_at_once_are_what_each_is_alone(count: int) -> None:
+    rng = np.random.default_rng(5)
+    clusters = [*names(count, each=2), "a"]
+    columns: list[tuple[Column, Column, Column]] = []
+    for number in range(6):
+        score, floor, ceiling = (
+            rng.normal(mean, 0.05, len(clusters)).tolist() for mean in (0.5, 0.1, 0.9)
+        )
+        score[:number] = [None] * number  # other clusters, or fewer of them
+        columns.append((score, floor, ceiling if number else floor))
+    columns.append(([None] * len(clusters), floor, ceiling))
+    columns.append(([0.5] * len(clusters), [0.0] * len(clusters), [1.0] * len(clusters)))
+    ratios = [(score, ceiling) for score, _, ceiling in columns]
+    found = estimates(
+        clusters,
+        seed=0,
+        means=[score for score, _, _ in columns],
+        skills=columns,
+        disattenuated=ratios,
+    )
+    assert found.means == [mean_estimate(score, clusters, seed=0) for score, _, _ in columns]
+    assert found.skills == [skill(*three, clusters, seed=0) for three in columns]
+    assert found.disattenuated == [disattenuated(*pair, clusters, seed=0) for pair in ratios]
 
 
 @pytest.mark.parametrize("count", [6, 45])

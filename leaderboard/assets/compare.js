@@ -11,6 +11,8 @@ if (!form || !names || !data || form.elements.a.options.length < 2) {
   said.textContent = "Fewer than two methods to compare.";
   return;
 }
+const columns = (table) => Object.fromEntries(Object.entries(table).map(([name, column]) => [name, reader(column)]));
+const [runs, cols] = [data.runs, data.cols].map(columns);
 const configs = new Map(Object.entries(names.configs));
 const LEVEL = 0.05;
 const bdi = (slug) => el("bdi", null, configs.get(slug)?.label ?? names.models[slug].title);
@@ -40,7 +42,7 @@ function readState() {
 
 // Where the pair was compared on a metric: better, worse, or not told apart, from the point of view of a.
 function sections(pairs, b) {
-  const read = Object.fromEntries(Object.keys(pairs).map((name) => [name, reader(pairs[name])]));
+  const read = columns(pairs);
   const found = new Map();
   for (let i = 0; i < pairs.n.v.length; i++) {
     if (read.other(i) !== b) continue;
@@ -59,15 +61,12 @@ function sections(pairs, b) {
 function scoresOf(slug) {
   const values = new Map();
   const costs = new Map();
-  const column = (table, name) => reader(data[table][name]);
-  const [config, task, model, seconds, device] = ["config", "task", "model", "seconds", "device"].map((name) => column("runs", name));
-  const [run, metric, reference, value, unranked] = ["run", "metric", "reference", "value", "rank_reason"].map((name) => column("cols", name));
   for (let i = 0; i < data.n; i++) {
-    const r = run(i);
-    if (config(r) !== slug || unranked(i) === "superseded") continue;
-    const where = task(r) + "\0" + model(r);
-    if (value(i) !== null) values.set([where, metric(i), reference(i) ?? ""].join("\0"), value(i));
-    if (seconds(r) > 0) costs.set(where + "\0" + device(r), seconds(r));
+    const r = cols.run(i);
+    if (runs.config(r) !== slug || cols.rank_reason(i) === "superseded") continue;
+    const where = runs.task(r) + "\0" + runs.model(r);
+    if (cols.value(i) !== null) values.set([where, cols.metric(i), cols.reference(i) ?? ""].join("\0"), [cols.value(i), cols.weighted(i) ?? NaN]);
+    if (runs.seconds(r) > 0) costs.set(where + "\0" + runs.device(r), runs.seconds(r));
   }
   return { values, costs };
 }
@@ -101,13 +100,12 @@ function plot(lines, a, b) {
     el("table", { class: "forest pairs" }, el("caption", null, caption),
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
         el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
-        el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")), el("th", { scope: "col", class: "n wide" }, "p, adjusted"),
-        el("th", { scope: "col", class: "n wide" }, "n"), el("th", { scope: "col", class: "wide" }, "First is"))),
+        el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")),
+        ...["p, adjusted", "By effect", "n"].map((name) => el("th", { scope: "col", class: "n wide" }, name)), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
         el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),
-        el("td", { class: "n wide" }, line.p === null ? "–" : line.p < 0.001 ? "< 0.001" : number(line.p, 3)),
-        el("td", { class: "n wide" }, String(line.n)), el("td", { class: "wide d-" + line.outcome }, word(line.outcome)))))));
+        ...[line.p < 0.001 && line.p !== null ? "< 0.001" : number(line.p, 3), number(line.effect, 3), number(line.n, 0)].map((text) => el("td", { class: "n wide" }, text)), el("td", { class: "wide d-" + line.outcome }, word(line.outcome)))))));
 }
 
 function scatter(points, a, b, what) {
@@ -118,8 +116,7 @@ function scatter(points, a, b, what) {
   const X = (value) => (40 + 250 * (value - least) / (most - least)).toFixed(1);
   const Y = (value) => (260 - 250 * (value - least) / (most - least)).toFixed(1);
   const ticks = [0, 1, 2, 3].map((k) => least + (most - least) * (k + 0.5) / 4);
-  const text = `${points.length} points; above the diagonal the first has the larger ${what}`;
-  const figure = svg("svg", { class: "scatter", viewBox: "0 0 300 300", role: "img", "aria-label": text },
+  const figure = svg("svg", { class: "scatter", viewBox: "0 0 300 300", role: "img", "aria-label": count(points.length, "point") },
     ...ticks.flatMap((v) => [
       svg("line", { class: "grid", x1: 40, x2: 290, y1: Y(v), y2: Y(v) }), svg("line", { class: "grid", x1: X(v), x2: X(v), y1: 10, y2: 260 }),
       svg("text", { class: "ylab", x: 35, y: Y(v), dy: 4 }, number(v)), svg("text", { class: "xlab", x: X(v), y: 276 }, number(v))]),
@@ -133,7 +130,8 @@ function price(a, b, of) {
   const both = [...of.a.costs.keys()].filter((where) => of.b.costs.has(where));
   if (!both.length) return "No cost of both is recorded on the same model, task and device.";
   const ratios = both.map((where) => of.a.costs.get(where) / of.b.costs.get(where)).sort((x, y) => x - y);
-  const middle = (ratios[Math.floor((ratios.length - 1) / 2)] + ratios[Math.ceil((ratios.length - 1) / 2)]) / 2;
+  const half = (ratios.length - 1) / 2;
+  const middle = (ratios[Math.floor(half)] + ratios[Math.ceil(half)]) / 2;
   const range = ratios.length > 1 ? ` (from ${cost(ratios[0])} to ${cost(ratios.at(-1))})` : "";
   return `The first takes ${cost(middle)} times the seconds of the second: the median over ${count(both.length, "model-task pair")}${range}.`;
 }
@@ -152,13 +150,15 @@ async function showMethods(a, b, current) {
   said.replaceChildren(...verdicts, el("p", { class: "note" }, price(a, b, of)));
   for (const lines of found) {
     const { metric, reference } = lines[0];
-    const direction = names.metrics[metric].higher ? "Higher is better: to the right of the dashed line the first is ahead." : "Lower is better: to the left of the dashed line the first is ahead.";
+    const [better, side] = names.metrics[metric].higher ? ["Higher", "right"] : ["Lower", "left"];
     const points = lines.map((line) => {
       const key = [line.task, line.model, line.metric, line.reference ?? ""].join("\0");
-      return { of: `${names.tasks[line.task].title}, ${names.models[line.model].title}`, outcome: line.outcome, x: of.b.values.get(key), y: of.a.values.get(key) };
+      const [[x, one], [y, other]] = [of.b, of.a].map(({ values }) => values.get(key) ?? []);
+      line.effect = other - one;
+      return { of: `${names.tasks[line.task].title}, ${names.models[line.model].title}`, outcome: line.outcome, x, y };
     }).filter(({ x, y }) => x !== undefined && y !== undefined);
     detail.append(el("section", null, heading(metric, reference),
-      el("p", null, direction + ` A pair counts as better or worse where the adjusted p is below ${LEVEL}.`),
+      el("p", null, `${better} is better: to the ${side} of the dashed line the first is ahead. A pair counts as better or worse where the adjusted p is below ${LEVEL}.`),
       el("div", { class: "split" }, el("div", null, plot(lines, a, b)), el("div", null, ...scatter(points, a, b, "score")))));
   }
   examples(a, b, current);
@@ -190,15 +190,13 @@ function examples(a, b, current) {
       el("div", { class: "tracks" }, ...tracks, track(["First − second"], "maps", one)));
   };
   box.addEventListener("change", draw);
-  detail.append(el("section", null, el("h2", null, "On one utterance"), el("p", null, "Tokens downwards, time to the right, each token on its own scale. In the difference, orange is where the first is larger, blue where the second is."),
+  detail.append(el("section", null, el("h2", null, "On one utterance"), el("p", null, "Tokens downwards, time to the right, each token on its own scale. In the difference: orange where the first is larger, blue where the second is."),
     el("p", null, el("label", null, "Example ", box)), place));
   draw();
 }
 
 // Two models: the same methods on each. Their references differ, so no difference of scores is tested.
 function showModels(a, b) {
-  const read = (table) => Object.fromEntries(Object.keys(data[table]).map((name) => [name, reader(data[table][name])]));
-  const [runs, cols] = [read("runs"), read("cols")];
   const found = new Map();
   for (let i = 0; i < data.n; i++) {
     const r = cols.run(i);
@@ -215,22 +213,21 @@ function showModels(a, b) {
   for (const { task, metric, reference, lines } of found.values()) {
     const both = [...lines].filter(([, [x, y]]) => x !== undefined && y !== undefined);
     if (!both.length) continue;
-    const leads = (side) => both.filter(([, line]) => cols.best(line[side])).map(([slug]) => slug);
+    const leads = (side) => both.filter(([, line]) => cols.rank(line[side]) === 1).map(([slug]) => slug);
     const shared = leads(0).filter((slug) => leads(1).includes(slug));
     const known = leads(0).length && leads(1).length;
     sentences.push(el("p", null, el("bdi", null, names.tasks[task].title), ", ", el("bdi", null, metric), ": ",
       ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "too few clusters to say who leads"]), "."));
     const cell = (i) => el("td", { class: "n" }, number(cols.value(i), 3), ...XB.range(cols.low(i), cols.high(i)));
-    const columns = ["Score", "Skill", "Rank"];
     const skilled = both.every(([, line]) => line.every((i) => cols.skill(i) !== null));
     const points = both.map(([slug, [x, y]]) => ({ of: configs.get(slug).label, outcome: "tied", ...(skilled ? { x: cols.skill(y), y: cols.skill(x) } : { x: cols.value(y), y: cols.value(x) }) }));
     const label = `Methods on ${names.tasks[task].title}, ${metric}`;
     detail.append(el("section", null, heading(metric, reference), el("div", { class: "split" },
       el("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, el("table", { class: "models" }, el("caption", null, label),
-        el("thead", null, el("tr", null, el("th", { scope: "col", rowspan: 2 }, "Method"), ...[a, b].map((slug) => el("th", { scope: "colgroup", colspan: 3 }, bdi(slug)))),
-          el("tr", null, ...[...columns, ...columns].map((name) => el("th", { scope: "col", class: "n" }, name)))),
+        el("thead", null, el("tr", null, el("th", { scope: "col", rowspan: 2 }, "Method"), ...[a, b].map((slug) => el("th", { scope: "colgroup", colspan: 4 }, bdi(slug)))),
+          el("tr", null, ...[a, b].flatMap(() => ["Score", "By effect", "Skill", "Rank"]).map((name) => el("th", { scope: "col", class: "n" }, name)))),
         el("tbody", null, ...both.map(([slug, line]) => el("tr", null, el("th", { scope: "row" }, bdi(slug)),
-          ...line.flatMap((i) => [cell(i), el("td", { class: "n" }, number(cols.skill(i))), el("td", { class: cols.best(i) ? "n lead" : "n" }, cols.rank(i) === null ? "–" : String(cols.rank(i)))])))))),
+          ...line.flatMap((i) => [cell(i), ...[number(cols.weighted(i), 3), number(cols.skill(i))].map((text) => el("td", { class: "n" }, text)), el("td", { class: cols.rank(i) === 1 ? "n lead" : "n" }, number(cols.rank(i), 0))])))))),
       el("div", null, ...scatter(points, a, b, skilled ? "skill" : "score")))));
   }
   said.replaceChildren(...sentences, el("p", sentences.length ? { class: "note" } : null, sentences.length

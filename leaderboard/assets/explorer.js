@@ -30,7 +30,7 @@ const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "
 const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
 const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
 const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
-const [rank, rankLow, rankHigh, rankReason] = ["rank", "rank_low", "rank_high", "rank_reason"].map(col);
+const [rank, rankHigh, rankReason] = ["rank", "rank_high", "rank_reason"].map(col);
 const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
 const checked = perRun("checked");
 const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
@@ -44,6 +44,7 @@ const COLUMNS = new Map(Object.entries({
   value: { key: value, n: true, down: true },
   rank: { key: rank, n: true },
   skill: numeric(col("skill"), 2),
+  weighted: numeric(col("weighted"), 3),
   model: plain((i) => model(i).title),
   task: plain((i) => task(i).title),
   metric: plain(metric),
@@ -90,7 +91,7 @@ function cell(name, i, position) {
     if (rank(i) === null) td.append(...none(rankReason(i)));
     else {
       td.append(String(rank(i)));
-      if (rankLow(i) !== rankHigh(i)) td.append(" ", el("small", null, `(${rankLow(i)}–${rankHigh(i)})`));
+      if (rank(i) !== rankHigh(i)) td.append(" ", el("small", null, `(${rank(i)}–${rankHigh(i)})`));
     }
   } else if (name === "position") td.append(String(position));
   else if (name === "date") td.append(el("a", { href: `runs/${submission(i)}.html` }, date(i)));
@@ -239,7 +240,7 @@ function fill(part, first, shown, from) {
     }
   };
   const make = (i, position) => {
-    const row = el("tr", { "data-row": rowName(i), class: data.cols.best.v[i] ? "lead" : null }, ...shown.map((name) => cell(name, i, position)));
+    const row = el("tr", { "data-row": rowName(i), class: rank(i) === 1 ? "lead" : null }, ...shown.map((name) => cell(name, i, position)));
     bar(row, i);
     return row;
   };
@@ -317,7 +318,7 @@ function ticks() {
 const same = (name) => [name, COLUMNS.get(name).key];
 const CSV = [
   same("row"), ["method", (i) => config(i).method], ...["config", "family", "model", "task", "dataset", "metric", "reference", "value"].map(same),
-  ...["low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "rank", "rank_low", "rank_high", "best", "rank_reason"].map((name) => [name, col(name)]),
+  ...["low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated", "weighted", "rank", "rank_high", "rank_reason"].map((name) => [name, col(name)]),
   same("status"), same("checked"), same("reason"), ["seconds_per_audio_second", seconds], ["passes_per_utterance", passes],
   ["peak_memory_mb", memory], ["device", perRun("device")], ["date", date], ["submission", submission],
 ];

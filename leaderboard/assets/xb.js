@@ -66,13 +66,13 @@ function fixed(value, digits) {
 }
 
 function number(value, digits = 2) {
-  if (value === null || value === undefined) return "–";
+  if (!Number.isFinite(value)) return "–";
   const text = fixed(value, digits);
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
 }
 
 function cost(value) {
-  if (value === null || value === undefined) return "–";
+  if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value)))));
   return fixed(value, digits).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");

@@ -100,7 +100,8 @@ def made(folder: Path, name: str, results: Any, examples: Path | None = None) ->
 
 def page_types(folder: Path) -> list[str]:
     """Return one page of every type."""
-    plain = ["index", "heads", "cost", "compare", "results", "about", "downloads", "changes", "404"]
+    plain = ["index", "standings", "heads", "cost", "compare", "results", "search"]
+    plain += ["trust", "about", "downloads", "changes", "404"]
     found = [f"{name}.html" for name in plain]
     for kind in ("tasks", "models", "methods", "examples", "runs"):
         names = sorted(p.name for p in (folder / kind).glob("*.html"))

@@ -236,10 +236,10 @@ def test_two_models_show_the_scores_of_both_and_who_leads_on_both(
         }
         assert {line[0] for line in shown} == wanted
         for line in shown:
-            for at, title in ((1, titles[0]), (4, titles[1])):
+            for at, title in ((1, titles[0]), (5, titles[1])):
                 row = rows[task, "pearson", title, line[0]]
                 assert line[at].startswith(f"{float(row['value']):.3f}".replace("-", "−"))
-                assert line[at + 2] == (row["rank"] or "–")
+                assert line[at + 3] == (row["rank"] or "–")
         shared = sum(
             all(rows[task, "pearson", title, name]["best"] == "1" for title in titles)
             for name in wanted

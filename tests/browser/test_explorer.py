@@ -33,8 +33,8 @@ NUMBERS = (
     "floor",
     "ceiling",
     "skill",
+    "weighted",
     "rank",
-    "rank_low",
     "rank_high",
 )
 

@@ -14,7 +14,7 @@ from xbench.bundle import pack
 from xbench.site.beside import correlation, with_tokens
 from xbench.site.charts import LEVELS, viridis
 from xbench.site.examples import Example
-from xbench.site.pages.example import Glance, glance, hardest
+from xbench.site.pages.example import Glance, failing, glance, hardest
 from xbench.site.picture import picture
 from xbench.site.tables.tabulate import tabulate
 from xbench.site.thumbnail import HEIGHT, WIDTH, thumbnail
@@ -108,6 +108,25 @@ def test_the_hardest_clip_is_the_one_on_which_methods_beat_the_fewest_others() -
     assert [one.share for one in (easy, middle, hard)] == [1.0, 0.5, 0.15]
     assert hardest([easy, hard, middle]) is hard
     assert hardest([easy, middle]) is None
+
+
+def test_a_method_fails_on_the_clip_on_which_it_beats_the_fewest_others() -> None:
+    maps = [
+        {**entry("method", np.eye(3)), "id": id, "label": id, "scores": {"pearson": 0.5}}
+        for id in "ab"
+    ]
+
+    def clip(name: str, model: str, a: int, b: int) -> Example:
+        better = {"a": {"pearson": (a, 10)}, "b": {"pearson": (b, 10)}}
+        return Example(name, {"maps": maps, "task": "t", "model": model}, None, better)
+
+    clips = [clip("one", "m", 4, 5), clip("two", "m", 1, 9), clip("three", "n", 0, 9)]
+    found = failing(tabulate([]), clips)
+    assert {key: (f.example.id, f.beaten, f.others) for key, f in found.items()} == {
+        ("m", "a"): ("two", 1, 10),
+        (None, "a"): ("two", 1, 10),  # of the model that the first clip is of
+        ("n", "a"): ("three", 0, 10),
+    }
 
 
 def test_all_maps_of_a_clip_are_one_picture() -> None:

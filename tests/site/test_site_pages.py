@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -58,8 +59,12 @@ def test_a_page_of_a_run_shows_what_tokens_weighted_by_effect_score(tmp_path: Pa
     assert len(rows) == 1
     for number in (f"{score['value']:.3f}", f"{score['skill']['value']:.2f}"):
         assert number in rows[0]
-    # The task's table has it as a column; a file from before it was kept has a dash there.
-    table = (site / "tasks/demo-asr-en.html").read_text("utf-8").partition(">By effect</th>")[2]
-    rows = table.partition("<tbody>")[2].partition("</tbody>")[0].split("</tr>")[:-1]
-    cells = [re.findall(r'<td class="n wide[^"]*">([^<]*)</td>', row) for row in rows]
-    assert sorted(own[0] for own in cells) == sorted([f"{score['value']:.3f}", "–"])
+    # Tables have it as a column; a file from before it was kept has a dash there.
+    for path in ("tasks/demo-asr-en.html", "standings.html", "index.html"):
+        table = (site / path).read_text("utf-8").partition(">By effect</button>")[2]
+        rows = table.partition("<tbody>")[2].partition("</tbody>")[0].split("</tr>")[:-1]
+        cells = [re.findall(r'<td class="n wide[^"]*">([^<]*)</td>', row) for row in rows]
+        assert sorted(own[0] for own in cells) == sorted([f"{score['value']:.3f}", "–"])
+    found = json.loads((site / "data/results.json").read_text("utf-8"))["cols"]["weighted"]["v"]
+    assert sorted(filter(None, found)) == [round(score["value"], 4)]
+    assert set(found) == {None, round(score["value"], 4)}

@@ -80,6 +80,16 @@ def test_each_purpose_has_its_own_answer() -> None:
     assert found["every clip"].group == ()
 
 
+def test_whispers_own_timing_answers_where_nothing_is_found_better() -> None:
+    same = (0.5, 0.5, 0.2)
+    found = answers(tables(*(planted(method, same) for method in (MEAN, ALIGNED, TIMING))))
+    answer = found["word times"]
+    assert answer.top.config.method == "whisper-timing"
+    assert answer.beside is not None
+    assert answer.beside.config.method == "alignment-heads"
+    assert len(methods(answer)) == 3
+
+
 def test_among_equals_the_cheapest_is_named() -> None:
     same = (0.5, 0.5, 0.2)
     found = answers(tables(planted(MEAN, same, seconds=0.5), planted(ALIGNED, same, seconds=0.1)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from xbench import registry, stats
 from xbench.claims.compared import (
@@ -30,19 +29,26 @@ ROWS_SHOWN = 3
 """Cells of a column that are named before the rest is counted."""
 
 
+Metrics = Mapping[str, MetricDescription | None]  # None for one that is not registered here
+
+
 def score_problems(result: RunResult) -> list[str]:
     """Return what is wrong with the scores, as "place: message"."""
     found = []
     names = [(score.metric, score.reference) for score in result.scores]
     references = {reference.name for reference in result.references}
+    metrics = {name: registered(registry.metrics, name) for name, _ in names}
+    recomputed = _recomputed(result, metrics)
     for index, score in enumerate(result.scores):
         if names.index(names[index]) < index:
             found.append(f"scores[{index}]: {column_name(*names[index])} stands twice")
         elif score.reference is not None and score.reference not in references:
             found.append(f"scores[{index}].reference: '{score.reference}' is not among references")
         else:
-            found += [f"scores[{index}].{line}" for line in _one(result, score)]
-            found += _beyond_range(result, score)
+            metric = metrics[score.metric]
+            lines = _one(result, score, metric, recomputed[names[index]])
+            found += [f"scores[{index}].{line}" for line in lines]
+            found += _beyond_range(result, score, metric) if metric else []
     return found
 
 
@@ -56,26 +62,87 @@ def unchecked_scores(result: RunResult) -> Iterator[str]:
             yield f"the floor of {score.metric} is as stated: its sums are not in the file"
 
 
-def _one(result: RunResult, score: ScoreRecord) -> Iterator[str]:
-    metric = registered(registry.metrics, score.metric)
-    yield from _value(result, score, metric)
-    yield from _floor_and_ceiling(result, score, metric)
-    yield from _weighted(result, score)
+Key = tuple[str, str | None]  # metric and reference
+Recomputed = Mapping[str, stats.Estimate]
+"""What the columns give, by the names of a score's parts."""
+
+
+def _recomputed(result: RunResult, metrics: Metrics) -> Mapping[Key, Recomputed]:
+    """Return what the columns give of every score; all of a kind at once, which takes a fraction of the time."""
+    columns, clusters, seed = result.utterances, _clusters(result), result.provenance.seed
+    found: dict[Key, dict[str, stats.Estimate]] = {}
+    means: list[tuple[Key, str, stats.Column]] = []
+    skills: list[tuple[Key, str, tuple[stats.Column, stats.Column, stats.Column]]] = []
+    ratios: list[tuple[Key, str, tuple[stats.Column, stats.Column]]] = []
+
+    def ask(key: Key, prefix: str, *three: stats.Column | None) -> None:
+        own, floors, ceilings = three
+        if ceilings is None:
+            return
+        found[key][f"{prefix}ceiling"] = mean_of(ceilings, clusters, seed)
+        if own is not None:
+            ratios.append((key, f"{prefix}disattenuated", (own, ceilings)))
+            if floors is not None:
+                skills.append((key, f"{prefix}skill", (own, floors, ceilings)))
+
+    for score in result.scores:
+        key, name = (score.metric, score.reference), column_name(score.metric, score.reference)
+        parts = found[key] = {}
+        metric = metrics[score.metric]
+        own, floors = columns.get(name, []), columns.get(f"floor:{name}", [])
+        if score.reference is None and f"{score.metric}:{STATISTICS}" in columns:
+            if (value := _of_sums(result, score, metric)) is not None:
+                parts["value"] = value
+        else:
+            means.append((key, "value", own))
+        if metric is None or metric.corpus is None:
+            parts["floor"] = mean_of(floors, clusters, seed)
+        ask(key, "", own, floors, columns.get(f"ceiling:{name}"))
+        # Older files have some or none of these.
+        weighted, low, high = (
+            columns.get(f"{part}:{name}")
+            for part in ("weighted", "weighted-floor", "weighted-ceiling")
+        )
+        if weighted is not None:
+            means.append((key, "weighted", weighted))
+        if low is not None:
+            parts["weighted_floor"] = mean_of(low, clusters, seed)
+        ask(key, "weighted_", weighted, low, high)
+    computed = stats.estimates(
+        clusters,
+        seed=seed,
+        means=[column for *_, column in means],
+        skills=[three for *_, three in skills],
+        disattenuated=[pair for *_, pair in ratios],
+    )
+    places = [(key, part) for key, part, _ in (*means, *skills, *ratios)]
+    estimates = (*computed.means, *computed.skills, *computed.disattenuated)
+    for (key, part), estimate in zip(places, estimates, strict=True):
+        found[key][part] = estimate
+    return found
+
+
+def _one(
+    result: RunResult,
+    score: ScoreRecord,
+    metric: MetricDescription | None,
+    recomputed: Recomputed,
+) -> Iterator[str]:
+    yield from _value(result, score, recomputed.get("value"))
+    yield from _floor_and_ceiling(result, score, recomputed)
+    yield from _weighted(result, score, recomputed)
     yield from _assumed(result, score)
     yield from _left_out(result, score)
     if metric is not None:
         yield from _as_described(score, metric)
 
 
-def _value(
-    result: RunResult, score: ScoreRecord, metric: MetricDescription | None
-) -> Iterator[str]:
+def _value(result: RunResult, score: ScoreRecord, estimate: stats.Estimate | None) -> Iterator[str]:
     name = column_name(score.metric, score.reference)
-    own = result.utterances.get(name, [])
-    undefined, missing = sum(score.undefined.values()), own.count(None)
+    undefined = sum(score.undefined.values())
+    missing = result.utterances.get(name, []).count(None)
     if undefined != missing:
         yield f"undefined: counts {undefined} values, utterances.{name} misses {missing}"
-    estimate = _estimate(result, score, metric, own)
     if estimate is None:
         return
     yield from differing_estimate("", score, estimate, list(score.undefined), now=as_now(result))
@@ -84,63 +151,37 @@ def _value(
 
 
 def _floor_and_ceiling(
-    result: RunResult, score: ScoreRecord, metric: MetricDescription | None
+    result: RunResult, score: ScoreRecord, recomputed: Recomputed
 ) -> Iterator[str]:
-    name = column_name(score.metric, score.reference)
-    columns, clusters, seed = result.utterances, _clusters(result), result.provenance.seed
-    own, floors = columns.get(name, []), columns.get(f"floor:{name}", [])
-    ceilings = columns.get(f"ceiling:{name}")
-    if metric is not None and metric.corpus is not None:
-        yield from unordered("floor.ci", score.floor.ci, score.floor.value)
+    if "floor" in recomputed:
+        yield from differing_estimate(
+            "floor.", score.floor, recomputed["floor"], now=as_now(result)
+        )
     else:
-        floor = mean_of(floors, clusters, seed)
-        yield from differing_estimate("floor.", score.floor, floor, now=as_now(result))
-    if ceilings is None:
-        for part in ("ceiling", "skill", "disattenuated"):
-            yield from nothing_stated(f"{part}.", getattr(score, part))
-        return
-    # Why a metric has no ceiling, only the metric knows.
-    own_reasons = [score.ceiling.reason] if score.ceiling.reason else []
-    ceiling = mean_of(ceilings, clusters, seed)
-    yield from differing_estimate(
-        "ceiling.", score.ceiling, ceiling, own_reasons, now=as_now(result)
-    )
-    skill = stats.skill(own, floors, ceilings, clusters, seed=seed)
-    yield from differing_estimate("skill.", score.skill, skill, now=as_now(result))
-    ratio = stats.disattenuated(own, ceilings, clusters, seed=seed)
-    yield from differing_estimate("disattenuated.", score.disattenuated, ratio, now=as_now(result))
+        yield from unordered("floor.ci", score.floor.ci, score.floor.value)
+    for part in ("ceiling", "skill", "disattenuated"):
+        stated = getattr(score, part)
+        if part not in recomputed:
+            yield from nothing_stated(f"{part}.", stated)
+            continue
+        # Why a metric has no ceiling, only the metric knows.
+        own = [stated.reason] if part == "ceiling" and stated.reason else []
+        yield from differing_estimate(f"{part}.", stated, recomputed[part], own, now=as_now(result))
 
 
-def _weighted(result: RunResult, score: ScoreRecord) -> Iterator[str]:
-    """Yield what the score with weighted tokens claims beyond its columns; older files have some or none of them."""
-    name = column_name(score.metric, score.reference)
-    clusters, seed = _clusters(result), result.provenance.seed
-    own, floors, ceilings = (
-        result.utterances.get(f"{part}:{name}")
-        for part in ("weighted", "weighted-floor", "weighted-ceiling")
-    )
-    expected: dict[str, stats.Estimate] = {}
-    if own is not None:
-        expected["weighted"] = mean_of(own, clusters, seed)
-    if floors is not None:
-        expected["weighted_floor"] = mean_of(floors, clusters, seed)
-    if ceilings is not None:
-        expected["weighted_ceiling"] = mean_of(ceilings, clusters, seed)
-    if own is not None and ceilings is not None:
-        expected["weighted_disattenuated"] = stats.disattenuated(own, ceilings, clusters, seed=seed)
-        if floors is not None:
-            expected["weighted_skill"] = stats.skill(own, floors, ceilings, clusters, seed=seed)
+def _weighted(result: RunResult, score: ScoreRecord, recomputed: Recomputed) -> Iterator[str]:
+    """Yield what the score with weighted tokens claims beyond its columns."""
     for part in _WEIGHTED:
         stated: Interval | None = getattr(score, part)
         if stated is None:
             continue
-        if part not in expected:
+        if part not in recomputed:
             yield from nothing_stated(f"{part}.", stated)
             continue
         # Why a metric has no ceiling, only the metric knows.
         reasons = [stated.reason] if part == "weighted_ceiling" and stated.reason else []
         yield from differing_estimate(
-            f"{part}.", stated, expected[part], reasons, now=as_now(result)
+            f"{part}.", stated, recomputed[part], reasons, now=as_now(result)
         )
 
 
@@ -148,22 +189,23 @@ def _clusters(result: RunResult) -> list[str]:
     return result.utterances.get("cluster", [])
 
 
-def _estimate(
-    result: RunResult, score: ScoreRecord, metric: MetricDescription | None, own: Sequence[Any]
+def _of_sums(
+    result: RunResult, score: ScoreRecord, metric: MetricDescription | None
 ) -> stats.Estimate | None:
-    """Return the value that the columns give; None where only the metric's own package could say."""
-    clusters, seed = _clusters(result), result.provenance.seed
-    statistics = result.utterances.get(f"{score.metric}:{STATISTICS}")
-    if score.reference is None and statistics is not None:
-        if metric is None or metric.corpus is None:
-            return None
-        quality = Quality(result.quality.metric, result.quality.poor_threshold)  # type: ignore[arg-type]  # the schema allows no other
-        summed = [s if v is not None else None for s, v in zip(statistics, own, strict=True)]
-        try:
-            return corpus_estimate(load_object(metric.corpus), summed, clusters, quality, seed)
-        except (ValueError, TypeError, LookupError, ArithmeticError):  # sums of another shape
-            return stats.Estimate(None, None, None, 0, 0, "sums-not-usable")
-    return stats.mean_estimate(own, clusters, seed=seed)
+    """Return the value that the sums give; None where only the metric's own package could say."""
+    if metric is None or metric.corpus is None:
+        return None
+    columns, seed = result.utterances, result.provenance.seed
+    quality = Quality(result.quality.metric, result.quality.poor_threshold)  # type: ignore[arg-type]  # the schema allows no other
+    own = columns.get(score.metric, [])
+    summed = [
+        s if v is not None else None
+        for s, v in zip(columns[f"{score.metric}:{STATISTICS}"], own, strict=True)
+    ]
+    try:
+        return corpus_estimate(load_object(metric.corpus), summed, _clusters(result), quality, seed)
+    except (ValueError, TypeError, LookupError, ArithmeticError):  # sums of another shape
+        return stats.Estimate(None, None, None, 0, 0, "sums-not-usable")
 
 
 def _assumed(result: RunResult, score: ScoreRecord) -> Iterator[str]:
@@ -200,16 +242,17 @@ def _as_described(score: ScoreRecord, metric: MetricDescription) -> Iterator[str
                 yield f"metric_params: incomplete; {metric.name} takes {resolved}"
 
 
-def _beyond_range(result: RunResult, score: ScoreRecord) -> Iterator[str]:
+def _beyond_range(
+    result: RunResult, score: ScoreRecord, metric: MetricDescription
+) -> Iterator[str]:
     """Yield cells that the metric can never give."""
-    metric, name = (
-        registered(registry.metrics, score.metric),
-        column_name(score.metric, score.reference),
-    )
-    if metric is None:
-        return
+    name = column_name(score.metric, score.reference)
     for prefix in ("", "floor:", "ceiling:", "weighted:", "weighted-floor:", "weighted-ceiling:"):
         column = result.utterances.get(f"{prefix}{name}", [])
+        known = [value for value in column if value is not None]
+        ends = (min(known), max(known)) if known else ()
+        if not any(line for end in ends for line in outside("", end, metric.range)):
+            continue
         found = [
             line
             for row, value in enumerate(column)

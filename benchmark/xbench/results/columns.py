@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xbench.results.records import column_name, rival_column
@@ -18,11 +18,15 @@ from xbench.schemas import shown
 
 @dataclass(frozen=True)
 class Column:
-    """What the cells of one column are: a test of one cell, and its meaning in words. needed: a file must have it."""
+    """What the cells of one column are: a test of one cell, and its meaning in words. needed: a file must have it.
+
+    kinds: types of which every finite value passes the test; a column of them alone is right without looking at each.
+    """
 
     holds: Callable[[Any], bool]
     meaning: str
     needed: bool = True
+    kinds: frozenset[type] = frozenset()
 
 
 def is_number(value: Any) -> bool:
@@ -39,15 +43,29 @@ def _or_null(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_or_null(is_number), value))
+    return isinstance(value, list) and (
+        _of_kinds(value, _NUMBER_KINDS) or all(map(_or_null(is_number), value))
+    )
 
 
-_TEXT = Column(lambda value: isinstance(value, str), "a text")
-_FLAG = Column(lambda value: isinstance(value, bool), "true or false")
+def _of_kinds(cells: list[Any], kinds: frozenset[type]) -> bool:
+    """Say whether all cells are of these types and finite."""
+    found = set(map(type, cells))
+    return found <= kinds and (float not in found or all(map(math.isfinite, filter(None, cells))))
+
+
+_NUMBER_KINDS = frozenset[type]([int, float, type(None)])
+_TEXT = Column(lambda value: isinstance(value, str), "a text", kinds=frozenset[type]([str]))
+_FLAG = Column(
+    lambda value: isinstance(value, bool), "true or false", kinds=frozenset[type]([bool])
+)
 _COUNT = Column(_is_count, "a whole number from 0")
 _COUNT_OR_NULL = Column(_or_null(_is_count), "a whole number from 0, or null")
-_NUMBER_OR_NULL = Column(_or_null(is_number), "a number or null")
-_TEXT_OR_NULL = Column(_or_null(_TEXT.holds), "a text or null")
+_NUMBER_OR_NULL = Column(_or_null(is_number), "a number or null", kinds=_NUMBER_KINDS)
+_TEXT_OR_NULL = Column(
+    _or_null(_TEXT.holds), "a text or null", kinds=frozenset[type]([str, type(None)])
+)
+_OPTIONAL_NUMBER = replace(_NUMBER_OR_NULL, needed=False)
 _ROWS = Column(_or_null(_is_rows), "a list with a number or null per token, or null")
 
 _OF_UTTERANCES: Mapping[str, Column] = {
@@ -79,14 +97,10 @@ def columns_of(result: RunResult) -> dict[str, Column]:
         name = column_name(score.metric, score.reference)
         named |= {name: _NUMBER_OR_NULL, f"floor:{name}": _NUMBER_OR_NULL}
         with_ceiling = score.reference is not None
-        named[f"ceiling:{name}"] = Column(
-            _NUMBER_OR_NULL.holds, _NUMBER_OR_NULL.meaning, needed=with_ceiling
-        )
+        named[f"ceiling:{name}"] = _NUMBER_OR_NULL if with_ceiling else _OPTIONAL_NUMBER
         # Files made before it was kept do not have it.
         for part in ("weighted", "weighted-floor", "weighted-ceiling"):
-            named[f"{part}:{name}"] = Column(
-                _NUMBER_OR_NULL.holds, _NUMBER_OR_NULL.meaning, needed=False
-            )
+            named[f"{part}:{name}"] = _OPTIONAL_NUMBER
     return named
 
 
@@ -112,6 +126,8 @@ def column_problems(result: RunResult) -> list[str]:
 def _cell_problems(name: str, cells: list[Any], column: Column | None) -> Iterator[str]:
     """Yield the first cell of a column that is not what it must be."""
     test = column.holds if column else _finite
+    if column and _of_kinds(cells, column.kinds):
+        return
     for row, cell in enumerate(cells):
         if not test(cell):
             expected = column.meaning if column else "finite numbers"

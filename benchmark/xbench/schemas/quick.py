@@ -69,6 +69,8 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
         case "type":
             names = [wanted] if isinstance(wanted, str) else wanted
             kinds = frozenset[type]().union(*(_TYPES[name] for name in names))
+            if float not in kinds:
+                return lambda v: type(v) in kinds
             return lambda v: type(v) in kinds and (type(v) is not float or math.isfinite(v))
         case "enum":
             return lambda v: type(v) is str and v in wanted
@@ -106,6 +108,14 @@ def _members(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts
         for pattern, r in rule.get("patternProperties", {}).items()
     ]
 
+    def plain(value: Any) -> bool:
+        if type(value) is not dict:
+            return True
+        for key, member in value.items():  # noqa: SIM110  # runs for every mapping of every file
+            if not known.get(key, other)(member):
+                return False
+        return True
+
     def test(value: Any) -> bool:
         if type(value) is not dict:
             return True
@@ -116,4 +126,4 @@ def _members(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts
                 return False
         return True
 
-    return test
+    return test if named else plain

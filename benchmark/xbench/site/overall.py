@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from xbench import stats
+from xbench import registry, stats
 from xbench.site.costs import pooled_cost
 from xbench.site.ranking import SEED, RankedPair, Values, rank
 from xbench.site.shared import Shared, shared
@@ -36,6 +36,7 @@ Cell = tuple[str, str]
 class Standing:
     """One configured method over all cells of the block; devices: where its seconds were measured.
 
+    weighted: the score with each token weighted by its effect; None where a run of the block does not have it.
     seconds_range: the least and the most that a single run took, where several were timed.
     """
 
@@ -50,6 +51,7 @@ class Standing:
     skill: Number
     skill_low: Number
     skill_high: Number
+    weighted: Number
     seconds: Number
     seconds_range: tuple[float, float] | None
     passes: Number
@@ -252,13 +254,20 @@ def _cell_of(name: str) -> str:
     return name.rpartition("\0")[0]
 
 
+def owner_of(task: Task) -> str:
+    """Return the dataset that a task's speakers are of; files of one's own count as one dataset."""
+    dataset: str = task.facts["dataset"]["name"]
+    return dataset if dataset in registry.datasets.names() else ""
+
+
 def _values(rows: Sequence[Row], prefix: str = "") -> Values:
     """Return the values of all cells; one speaker is one cluster in every task of a dataset."""
+    owners = {row.run.task.slug: owner_of(row.run.task) for row in rows}
     values = {}
     for row in rows:
         run = row.run
         where = f"{run.task.slug}\0{run.model.slug}"
-        dataset = run.task.facts["dataset"]["name"]
+        dataset = owners[run.task.slug]
         found = utterance_values(run, row.metric, row.reference, prefix)
         for utterance, (value, cluster) in found.items():
             values[f"{where}\0{utterance}"] = (value, f"{dataset}\0{cluster}")
@@ -293,6 +302,10 @@ def _standing(
         [value for value, _ in balanced({n: side[n] for n in whole}).values()] for side in sides
     )
     skill = stats.skill(values, floors, ceilings, [scores[n][1] for n in whole], seed=SEED)
+    weighted = None
+    if all(row.weighted is not None for row in rows):
+        by_effect = balanced(_values(rows, "weighted:")).values()
+        weighted = fmean(value for value, _ in by_effect if value is not None)
     seconds, passes = pooled_cost([(row.run.cost, row.run.utterances) for row in rows])
     rates = [r for row in rows if (r := row.run.cost["seconds_per_audio_second"]) is not None]
     rank_at, low, high, best = place
@@ -308,6 +321,7 @@ def _standing(
         skill=rounded(skill.value),
         skill_low=rounded(skill.low),
         skill_high=rounded(skill.high),
+        weighted=rounded(weighted),
         seconds=seconds,
         seconds_range=(min(rates), max(rates)) if len(rates) > 1 else None,
         passes=passes,

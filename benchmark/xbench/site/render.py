@@ -62,6 +62,9 @@ def environment(site: Mapping[str, Any]) -> Environment:
         short=lambda value: charts.number(value).replace("0.", "."),
         cost=charts.cost,
         significant=significant,
+        above_zero=lambda low: (
+            None if low is None else max(0.0, low)
+        ),  # of errors, which are amounts
         millions=_millions,
         first_ranked=lambda table: next(s.config for s in table.standings if s.rank is not None),
         score_name=lambda of: column_name(of.metric, of.reference),

@@ -11,8 +11,10 @@ from xbench.stats.attenuation import noise_free, signed_root
 from xbench.stats.comparison import Comparison, Pair, compare
 from xbench.stats.intervals import (
     FEWEST_CLUSTERS,
+    Column,
     Estimate,
     disattenuated,
+    estimates,
     mean_estimate,
     skill,
 )
@@ -21,11 +23,13 @@ from xbench.stats.ranking import rank_agreement
 
 __all__ = [
     "FEWEST_CLUSTERS",
+    "Column",
     "Comparison",
     "Estimate",
     "Pair",
     "compare",
     "disattenuated",
+    "estimates",
     "mean_estimate",
     "noise_free",
     "pareto_front",

@@ -38,6 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from statistics import median
 
@@ -212,7 +213,7 @@ class _PairSums:
     differences: Float[np.ndarray, "cluster pair"]
     sizes: Float[np.ndarray, "cluster pair"]
 
-    @property
+    @cached_property
     def statistics(self) -> Float[np.ndarray, " pair"]:
         """T corrected for skewness."""
         n, k = self.counts, self.skewness
@@ -226,13 +227,13 @@ class _PairSums:
         )
         return corrected
 
-    @property
+    @cached_property
     def counts(self) -> Int[np.ndarray, " pair"]:
         """The number of clusters of each pair."""
         counts: Int[np.ndarray, " pair"] = (self.sizes > 0).sum(axis=0)
         return counts
 
-    @property
+    @cached_property
     def residual(self) -> Float[np.ndarray, "cluster pair"]:
         """d_c less the mean difference times the size of the cluster."""
         n = self.sizes.sum(axis=0)
@@ -240,7 +241,7 @@ class _PairSums:
         residual: Float[np.ndarray, "cluster pair"] = self.differences - mean * self.sizes
         return residual
 
-    @property
+    @cached_property
     def skewness(self) -> Float[np.ndarray, " pair"]:
         """k of each pair; 0 where its clusters do not vary."""
         residual = self.residual
@@ -249,7 +250,7 @@ class _PairSums:
         k: Float[np.ndarray, " pair"] = np.where(varying, skewness(residual, self.counts), 0.0)
         return k
 
-    @property
+    @cached_property
     def scaled(self) -> Float[np.ndarray, "cluster pair"]:
         """d_c / sqrt(sum d^2), which flips leave as it is; 0 for a pair that never differs."""
         norm = np.sqrt((self.differences**2).sum(axis=0))

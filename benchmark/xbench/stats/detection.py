@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from xbench.stats.intervals import FEWEST_CLUSTERS, LEVEL, Estimate, drawn_counts
+from xbench.stats.draws import drawn_counts
+from xbench.stats.intervals import FEWEST_CLUSTERS, LEVEL, Estimate
 
 DRAWS = 1000
 # Of so large a share of draws an area must exist for an interval.

@@ -42,24 +42,23 @@ whose denominator is not positive, interval null `unstable-ratio`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt16
+from jaxtyping import Float, Int
 from scipy.special import ndtr, stdtrit
 
 from xbench.errors import UsageError
+from xbench.stats.draws import DRAWS, drawn_ratios
 
 FEWEST_CLUSTERS = 5
 BOOTSTRAP_CLUSTERS = 40
-DRAWS = 10_000
 LEVEL = 0.95
 SMALLEST_RANGE = 0.1
 
-_CELLS_AT_ONCE = 1 << 21
-_CELLS_IN_CACHE = 1 << 16
 _ROUNDING = 1e-12
 
 
@@ -98,6 +97,10 @@ class Estimate:
         return replace(self, low=low, high=high)
 
 
+Column = Sequence[float | None]
+"""A value per utterance, None where there is none."""
+
+
 @dataclass(frozen=True)
 class _Sums:
     """Numerator and denominator summed per cluster, in the order of the cluster names."""
@@ -114,37 +117,21 @@ class _Sums:
     def n_clusters(self) -> int:
         return len(self.numerator)
 
-    @cached_property
-    def ratio(self) -> float:
-        return float(self.numerator.sum() / self.denominator.sum())
 
-    @cached_property
-    def residual(self) -> Float[np.ndarray, " cluster"]:
-        """What each cluster contributes to the error of the ratio, a_c - R b_c; it sums to zero."""
-        return self.numerator - self.ratio * self.denominator
+_Asked = _Sums | Estimate  # an estimate where there is nothing to compute it from
 
 
-def mean_estimate(
-    values: Sequence[float | None], clusters: Sequence[str], *, seed: int
-) -> Estimate:
+def mean_estimate(values: Column, clusters: Sequence[str], *, seed: int) -> Estimate:
     """Return the mean of the defined values with its interval.
 
     mean = sum_u x_u / n, a_c = sum of cluster c, b_c = its number of values. A cluster counts if it
     has a defined value. Null: `no-defined-value`. Source: scoring section 5.
     """
-    kept, names = _complete([values], clusters)
-    if not names:
-        return _nothing("no-defined-value")
-    return _estimate(_sum_by_cluster(kept[0], np.ones(len(names)), names), seed)
+    return estimates(clusters, seed=seed, means=[values]).means[0]
 
 
 def skill(
-    scores: Sequence[float | None],
-    floors: Sequence[float | None],
-    ceilings: Sequence[float | None],
-    clusters: Sequence[str],
-    *,
-    seed: int,
+    scores: Column, floors: Column, ceilings: Column, clusters: Sequence[str], *, seed: int
 ) -> Estimate:
     """Return how far the scores go from the floor towards the ceiling, as a ratio of means.
 
@@ -153,47 +140,106 @@ def skill(
     C - F is below 0.1; `fewer-than-5-clusters` where that limit cannot be computed. Where C - F is
     the same in every cluster it is its own limit. Source: scoring section 4.
     """
-    kept, names = _complete([scores, floors, ceilings], clusters)
-    if not names:
-        return _nothing("no-defined-value")
+    return estimates(clusters, seed=seed, skills=[(scores, floors, ceilings)]).skills[0]
+
+
+def _skill(
+    kept: list[Float[np.ndarray, " utterance"]], names: Sequence[str], available: Estimate
+) -> _Asked:
+    """Return the sums of a skill, or why there is none; available: the mean of ceiling less floor."""
+    if available.value is None:
+        return available
     score, floor, ceiling = kept
-    available = _estimate(_sum_by_cluster(ceiling - floor, np.ones(len(names)), names), seed)
-    n_clusters = available.n_clusters
-    if n_clusters < FEWEST_CLUSTERS:
-        return Estimate(None, None, None, len(names), n_clusters, available.ci_reason)
+    if available.n_clusters < FEWEST_CLUSTERS:
+        return _null(available, available.ci_reason)
     limit = available.value if available.low is None else available.low
-    if limit is None or limit < SMALLEST_RANGE:
-        return Estimate(None, None, None, len(names), n_clusters, "ceiling-not-above-floor")
-    return _estimate(_sum_by_cluster(score - floor, ceiling - floor, names), seed)
+    if limit < SMALLEST_RANGE:
+        return _null(available, "ceiling-not-above-floor")
+    return _sum_by_cluster(score - floor, ceiling - floor, names)
 
 
 def disattenuated(
-    scores: Sequence[float | None],
-    ceilings: Sequence[float | None],
-    clusters: Sequence[str],
-    *,
-    seed: int,
+    scores: Column, ceilings: Column, clusters: Sequence[str], *, seed: int
 ) -> Estimate:
     """Return the scores corrected for the noise of the reference, as a ratio of means.
 
     mean S / mean C over the utterances where both exist; above 1 it stays, with `above_one`.
     Null: `no-defined-value`; `ceiling-not-positive` where mean C <= 0. Source: scoring section 4.
     """
-    kept, names = _complete([scores, ceilings], clusters)
+    asked = [(scores, ceilings)]
+    return estimates(clusters, seed=seed, disattenuated=asked).disattenuated[0]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What `estimates` returns, each in the order in which it was asked for."""
+
+    means: list[Estimate]
+    skills: list[Estimate]
+    disattenuated: list[Estimate]
+
+
+def estimates(
+    clusters: Sequence[str],
+    *,
+    seed: int,
+    means: Sequence[Column] = (),
+    skills: Sequence[tuple[Column, Column, Column]] = (),
+    disattenuated: Sequence[tuple[Column, Column]] = (),
+) -> Estimates:
+    """Return many estimates over the same utterances: of each column its `mean_estimate`, and so on.
+
+    skills: scores, floors, ceilings. disattenuated: scores, ceilings. The numbers are those of the functions for one in
+    a fraction of the time: with few clusters the calls take longer than the arithmetic.
+    """
+    single = [_complete([column], clusters) for column in means]
+    threes = [_complete(three, clusters) for three in skills]
+    pairs = [_complete(pair, clusters) for pair in disattenuated]
+    plain = _estimates(
+        [
+            *(_mean(values, names) for (values,), names in single),
+            *(_mean(kept[2] - kept[1], names) for kept, names in threes),
+        ],
+        seed,
+    )
+    ranges = plain[len(single) :]
+    ratios = _estimates(
+        [
+            *(_skill(*three, room) for three, room in zip(threes, ranges, strict=True)),
+            *(_ratio(s, c, names) for (s, c), names in pairs),
+        ],
+        seed,
+    )
+    return Estimates(plain[: len(single)], ratios[: len(threes)], ratios[len(threes) :])
+
+
+def _ratio(
+    scores: Float[np.ndarray, " utterance"],
+    ceilings: Float[np.ndarray, " utterance"],
+    names: Sequence[str],
+) -> _Asked:
     if not names:
         return _nothing("no-defined-value")
-    sums = _sum_by_cluster(kept[0], kept[1], names)
+    sums = _sum_by_cluster(scores, ceilings, names)
     if sums.denominator.sum() <= 0:
         return Estimate(None, None, None, sums.n, sums.n_clusters, "ceiling-not-positive")
-    return _estimate(sums, seed)
+    return sums
+
+
+def _mean(values: Float[np.ndarray, " utterance"], names: Sequence[str]) -> _Asked:
+    return _sum_by_cluster(values, None, names) if names else _nothing("no-defined-value")
 
 
 def _nothing(reason: str) -> Estimate:
     return Estimate(None, None, None, 0, 0, reason)
 
 
+def _null(of: Estimate, reason: str | None) -> Estimate:
+    return Estimate(None, None, None, of.n, of.n_clusters, reason)
+
+
 def _complete(
-    series: Sequence[Sequence[float | None]], clusters: Sequence[str]
+    series: Sequence[Column], clusters: Sequence[str]
 ) -> tuple[list[Float[np.ndarray, " utterance"]], list[str]]:
     """Keep the utterances where every series has a value, with their cluster names."""
     if all(
@@ -219,82 +265,112 @@ def _check_finite(values: Float[np.ndarray, "series utterance"]) -> None:
 
 def _sum_by_cluster(
     numerator: Float[np.ndarray, " utterance"],
-    denominator: Float[np.ndarray, " utterance"],
+    denominator: Float[np.ndarray, " utterance"] | None,
     names: Sequence[str],
 ) -> _Sums:
-    size, index = _places(tuple(names))
+    """Return the sums of the clusters; without a denominator it is the number of utterances."""
+    index, sizes = _places(tuple(names))
     return _Sums(
-        np.bincount(index, weights=numerator, minlength=size),
-        np.bincount(index, weights=denominator, minlength=size),
-        np.bincount(index, minlength=size).astype(np.float64),
+        np.bincount(index, weights=numerator, minlength=len(sizes)),
+        sizes
+        if denominator is None
+        else np.bincount(index, weights=denominator, minlength=len(sizes)),
+        sizes,
     )
 
 
 @lru_cache(maxsize=64)
-def _places(names: tuple[str, ...]) -> tuple[int, Int[np.ndarray, " utterance"]]:
-    """Return how many clusters there are, and the place of each utterance's own; all scores of a run share them."""
+def _places(
+    names: tuple[str, ...],
+) -> tuple[Int[np.ndarray, " utterance"], Float[np.ndarray, " cluster"]]:
+    """Return the place of each utterance's own cluster, and the sizes of clusters; all scores of a run share them."""
     # Sorted names: the draws of a seed do not depend on the order of the utterances.
     unique, index = np.unique(np.asarray(names), return_inverse=True)
-    return len(unique), index
+    return index, np.bincount(index, minlength=len(unique)).astype(np.float64)
 
 
-def _estimate(sums: _Sums, seed: int) -> Estimate:
-    value, clusters = sums.ratio, sums.n_clusters
-    magnitude = np.abs(sums.numerator) + np.abs(value * sums.denominator)
+def _estimates(asked: Sequence[_Asked], seed: int) -> list[Estimate]:
+    """Return the estimate of each; those whose clusters have the same sizes are computed together."""
+    found = {place: each for place, each in enumerate(asked) if isinstance(each, Estimate)}
+    together: dict[bytes, dict[int, _Sums]] = defaultdict(dict)
+    for place, each in enumerate(asked):
+        if isinstance(each, _Sums):
+            together[each.sizes.tobytes()][place] = each
+    for group in together.values():
+        found.update(zip(group, _of_equal_sizes(list(group.values()), seed), strict=True))
+    return [found[place] for place in range(len(asked))]
+
+
+def _of_equal_sizes(group: Sequence[_Sums], seed: int) -> list[Estimate]:
+    sizes, n, clusters = group[0].sizes, group[0].n, group[0].n_clusters
+    numerator = np.stack([sums.numerator for sums in group])
+    denominator = np.stack([sums.denominator for sums in group])
+    ratio = numerator.sum(axis=1) / denominator.sum(axis=1)
+    values = ratio.tolist()
     if clusters < FEWEST_CLUSTERS:
-        return Estimate(value, None, None, sums.n, clusters, ci_reason="fewer-than-5-clusters")
-    if (np.abs(sums.residual) <= _ROUNDING * magnitude).all():
-        return Estimate(
-            value, None, None, sums.n, clusters, ci_reason="no-variation-between-clusters"
-        )
-    error = _standard_error(sums)
-    k = float(skewness(sums.residual[:, None], np.array([clusters]))[0])
+        why = "fewer-than-5-clusters"
+        return [Estimate(value, None, None, n, clusters, ci_reason=why) for value in values]
+    expected = ratio[:, None] * denominator
+    # What each cluster contributes to the error of the ratio, a_c - R b_c; it sums to zero.
+    residual = numerator - expected
+    rounding = _ROUNDING * (np.abs(numerator) + np.abs(expected))
+    constant = (np.abs(residual) <= rounding).all(axis=1).tolist()
+    error = _standard_error(denominator, residual, sizes)
+    k = skewness(residual.T, np.full(len(group), clusters))
     below, above = (
-        error.value * max(error.quantile, float(end * unskewed(end * error.quantile, np.array(k))))
+        error.value * np.maximum(error.quantile, end * unskewed(end * error.quantile, k))
         for end in (1, -1)
     )
-    low, high = value - below, value + above
-    if clusters < BOOTSTRAP_CLUSTERS:
-        return Estimate(value, low, high, sums.n, clusters)
-    draws = _bootstrap(sums, seed)
-    if draws is None:
-        return Estimate(value, None, None, sums.n, clusters, ci_reason="unstable-ratio")
-    alpha = float(ndtr(-error.quantile * error.value / error.plain))
-    first, last = np.quantile(draws, [alpha, 1 - alpha]).tolist()
-    return Estimate(
-        value,
-        min(low, first),
-        max(high, last),
-        sums.n,
-        clusters,
-        bootstrap=(first, last),
-    )
+    alphas = ndtr(-error.quantile * error.value / np.where(constant, 1.0, error.plain))
+    ends = zip((ratio - below).tolist(), (ratio + above).tolist(), alphas.tolist(), strict=True)
+    found = []
+    for value, still, (low, high, alpha), sums in zip(values, constant, ends, group, strict=True):
+        if still:
+            why = "no-variation-between-clusters"
+            found.append(Estimate(value, None, None, n, clusters, ci_reason=why))
+        elif clusters < BOOTSTRAP_CLUSTERS:
+            found.append(Estimate(value, low, high, n, clusters))
+        elif (draws := _drawn(sums, seed)) is None:
+            found.append(Estimate(value, None, None, n, clusters, ci_reason="unstable-ratio"))
+        else:
+            first, last = np.quantile(draws, [alpha, 1 - alpha]).tolist()
+            low, high = min(low, first), max(high, last)
+            found.append(Estimate(value, low, high, n, clusters, bootstrap=(first, last)))
+    return found
+
+
+def _drawn(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
+    return drawn_ratios(sums.numerator, sums.denominator, seed, DRAWS)
 
 
 @dataclass(frozen=True)
 class _StandardError:
-    """sqrt(v), sqrt(v0) and the 97.5 % quantile of t(df), as the module says them."""
+    """sqrt(v), sqrt(v0) and the 97.5 % quantile of t(df) of every ratio, as the module says them."""
 
-    value: float
-    plain: float
-    quantile: float
+    value: Float[np.ndarray, " ratio"]
+    plain: Float[np.ndarray, " ratio"]
+    quantile: Float[np.ndarray, " ratio"]
 
 
-def _standard_error(sums: _Sums) -> _StandardError:
-    sizes, total = sums.sizes, float(sums.denominator.sum())
-    share = sums.denominator / total
+def _standard_error(
+    denominator: Float[np.ndarray, "ratio cluster"],
+    residual: Float[np.ndarray, "ratio cluster"],
+    sizes: Float[np.ndarray, " cluster"],
+) -> _StandardError:
+    total = denominator.sum(axis=1)
+    share = denominator / total[:, None]
     n = float(sizes.sum())
     m_cc = sizes - 2 * sizes * share + n * share**2
     weight = sizes / m_cc
-    squares = sums.residual**2
+    squares = residual**2
     # Sum of n_c n_d / (m_cc m_dd) m_cd^2 in one pass: m is diagonal less a matrix of rank two.
-    p, q, x = (float((weight * v).sum()) for v in (sizes**2, share**2, sizes * share))
-    own = float((weight**2 * sizes * (2 * m_cc - sizes)).sum())
+    p, q, x = ((weight * v).sum(axis=1) for v in (sizes**2, share**2, sizes * share))
+    own = (weight**2 * sizes * (2 * m_cc - sizes)).sum(axis=1)
     freedom = n**2 / (own + 2 * p * q + n**2 * q**2 + 2 * x**2 - 4 * n * x * q)
     return _StandardError(
-        value=float(np.sqrt((weight * squares).sum())) / total,
-        plain=float(np.sqrt(squares.sum())) / total,
-        quantile=float(stdtrit(freedom, (1 + LEVEL) / 2)),
+        value=np.sqrt((weight * squares).sum(axis=1)) / total,
+        plain=np.sqrt(squares.sum(axis=1)) / total,
+        quantile=stdtrit(freedom, (1 + LEVEL) / 2),
     )
 
 
@@ -319,45 +395,3 @@ def unskewed(
     safe = np.where(k == 0, 1.0, k)
     moved = 3 / safe * (np.cbrt(1 + safe * (quantile - safe / 6)) - 1)
     return np.where(k == 0, quantile, moved)
-
-
-def _bootstrap(sums: _Sums, seed: int) -> Float[np.ndarray, " draw"] | None:
-    """Draw clusters with replacement; return the ratio of every draw, None if one has no ratio."""
-    numerator, denominator = (
-        _drawn_sum(seed, DRAWS, values.tobytes()) for values in (sums.numerator, sums.denominator)
-    )
-    if (denominator <= 0).any():
-        return None
-    ratios: Float[np.ndarray, " draw"] = numerator / denominator
-    return ratios
-
-
-@lru_cache(maxsize=64)  # the floor and the ceiling are the same for every method of a task
-def _drawn_sum(seed: int, draws: int, values: bytes) -> Float[np.ndarray, " draw"]:
-    """Return the sum over the clusters of every draw; values: float64, one per cluster."""
-    per_cluster = np.frombuffer(values, dtype=np.float64)
-    counts = drawn_counts(seed, len(per_cluster), draws)
-    block = max(1, _CELLS_IN_CACHE // len(per_cluster))
-    # einsum, not BLAS: the last digits must not depend on the number of threads.
-    return np.concatenate(
-        [
-            np.einsum("dc,c->d", counts[first : first + block].astype(np.float64), per_cluster)
-            for first in range(0, draws, block)
-        ]
-    )
-
-
-@lru_cache(maxsize=1)  # all scores of a task draw the same clusters
-def drawn_counts(seed: int, clusters: int, draws: int) -> UInt16[np.ndarray, "draw cluster"]:
-    """Return how often each draw takes each cluster."""
-    generator = np.random.default_rng(seed)
-    counts = np.empty((draws, clusters), dtype=np.uint16)
-    block = max(1, _CELLS_AT_ONCE // clusters)  # bounds memory however many clusters there are
-    for first in range(0, draws, block):
-        rows = min(block, draws - first)
-        drawn = generator.integers(clusters, size=(rows, clusters))
-        flat = (drawn + clusters * np.arange(rows)[:, None]).ravel()
-        counts[first : first + rows] = np.bincount(flat, minlength=rows * clusters).reshape(
-            rows, clusters
-        )
-    return counts

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from xbench.errors import UsageError
-from xbench.stats.intervals import DRAWS, FEWEST_CLUSTERS, LEVEL, Estimate, drawn_counts
+from xbench.stats.draws import DRAWS, drawn_counts
+from xbench.stats.intervals import FEWEST_CLUSTERS, LEVEL, Estimate
 
 FEWEST_METHODS = 3
 

@@ -8,7 +8,7 @@
 
     runs: id, task, model, config, status, seconds, passes, memory, device, date, submission
     cols: run (index into runs), metric, reference, value, low, high, n, clusters, floor, ceiling,
-          skill, disattenuated, rank, rank_low, rank_high, best, reason, rank_reason
+          skill, disattenuated, weighted, rank, rank_high, reason, rank_reason
 
 A column is `{"v": [...]}`, or `{"dict": [...], "ix": [...]}` where few texts repeat; an index of -1 is
 null. Rows stand in the order in which the pages show them: task, model, metric, reference, best first.

@@ -38,7 +38,6 @@ def flat(row: Row) -> dict[str, Any]:
         "metric": row.metric,
         "reference": row.reference,
         **row_numbers(row),
-        "weighted": row.weighted,
         "weighted_floor": row.weighted_floor,
         "weighted_ceiling": row.weighted_ceiling,
         "weighted_skill": row.weighted_skill,

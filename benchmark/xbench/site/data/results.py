@@ -12,7 +12,7 @@ from xbench.site.tables.tabulate import Tables
 SCHEMA = "xbench.site/1"
 _ROW_NUMBERS = (
     *("value", "low", "high", "n", "clusters", "floor", "ceiling", "skill", "disattenuated"),
-    *("rank", "rank_low", "rank_high", "best"),
+    *("weighted", "rank", "rank_high"),  # rank_low is rank, and the best are those of rank 1
 )
 
 
@@ -25,8 +25,9 @@ def results_table(tables: Tables) -> dict[str, Any]:
     rows = tables.rows
     numbers: dict[str, list[Any]] = {name: [] for name in _ROW_NUMBERS}
     for row in rows:
-        for name, value in row_numbers(row).items():
-            numbers[name].append(value)
+        told = row_numbers(row)
+        for name, values in numbers.items():
+            values.append(told[name])
     return {
         "schema": SCHEMA,
         "n": len(rows),
@@ -67,6 +68,7 @@ def row_numbers(row: Row) -> dict[str, float | int | None]:
         "ceiling": row.ceiling,
         "skill": row.skill,
         "disattenuated": row.disattenuated,
+        "weighted": row.weighted,
         "rank": row.rank,
         "rank_low": row.rank_low,
         "rank_high": row.rank_high,
@@ -88,6 +90,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
     "title": "results of the xbench leaderboard",
     "description": "Columns of two tables: runs, and scores (cols) that point to runs. A column is {v: values} "
     "or {dict: sorted texts, ix: indices into it, -1 for null}. Missing numbers are null; `reason` says why. "
+    "The best rank left open is `rank` itself, and the leading group has rank 1. "
     "Texts are as submitted, in NFC, with control and reordering characters written as escapes.",
     "type": "object",
     "required": ["schema", "n", "runs", "cols"],

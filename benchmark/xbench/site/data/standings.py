@@ -35,6 +35,7 @@ def _numbers(standing: Standing) -> dict[str, Any]:
         "floor": standing.floor,
         "ceiling": standing.ceiling,
         "skill": standing.skill,
+        "weighted": standing.weighted,
         "rank": standing.rank,
         "rank_low": standing.rank_low,
         "rank_high": standing.rank_high,

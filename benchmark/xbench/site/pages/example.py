@@ -33,6 +33,16 @@ class Glance:
 
 
 @dataclass(frozen=True)
+class Failing:
+    """The example on which a method does worst: by score, better than on so many of the other clips."""
+
+    example: Example
+    score: str
+    beaten: int
+    others: int
+
+
+@dataclass(frozen=True)
 class ExamplesPage(Page):
     """`examples/index.html`, clips that people are known to have spoken first."""
 
@@ -115,6 +125,31 @@ def glance(tables: Tables, example: Example) -> Glance:
     share = fmean(fewer / others for fewer, others in beaten) if beaten else None
     value = best["scores"][score]
     return Glance(example, best["label"], thumbnail(best), score, value, worst, share)
+
+
+def failing(tables: Tables, examples: Sequence[Example]) -> dict[tuple[str | None, str], Failing]:
+    """Return where each method fails, by model and its label, and over all models under None.
+
+    Over all models clips that people are known to have spoken come first. A method that does better on all its
+    examples than on half of the other clips is left out.
+    """
+    found: dict[tuple[str | None, str], Failing] = {}
+    for example in recorded_first(tables, examples):
+        model = example.bundle["model"]
+        for entry in example.bundle["maps"]:
+            score = next((n for n, v in entry["scores"].items() if v is not None), None)
+            than = example.better.get(entry["id"], {}).get(score) if score else None
+            if score is None or than is None or 2 * than[0] >= than[1]:
+                continue
+            here = Failing(example, score, *than)
+            for key in ((model, entry["label"]), (None, entry["label"])):
+                known = found.get(key)
+                other = known is not None and known.example.bundle["model"] != model
+                if known is None or (
+                    not other and here.beaten * known.others < known.beaten * here.others
+                ):
+                    found[key] = here
+    return found
 
 
 def hardest(glances: Iterable[Glance]) -> Glance | None:

@@ -111,7 +111,7 @@ def _forest(
         grouped=bool(led),
         span=charts.axis(span) if found else None,
         resolution=power,
-        by_effect=any(row is not None and row.weighted is not None for _, _, row in lines),
+        by_effect=any(numbers.weighted is not None for numbers, _, _ in lines),
     )
 
 

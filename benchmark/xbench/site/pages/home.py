@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from xbench.site.examples import Example
 from xbench.site.overall import Overall, Standing
-from xbench.site.pages.example import Glance, glance, hardest, recorded_first
+from xbench.site.pages.example import (
+    Failing,
+    Glance,
+    failing,
+    glance,
+    hardest,
+    recorded_first,
+)
 from xbench.site.pages.forests import Forest, forest_of_standings
 from xbench.site.pages.fronts import CostFront, cheapest_first, cost_fronts
 from xbench.site.pages.page import Page
@@ -40,7 +47,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class HomePage(Page):
-    """`index.html`; forest: the methods that lead, the others stand on `standings.html`."""
+    """`index.html`; forest: the methods that lead, the others stand on `standings.html`. fails: `failing`."""
 
     template = "home.html"
 
@@ -52,6 +59,7 @@ class HomePage(Page):
     latest: Sequence[Submission]
     clip: Glance | None
     hard: Glance | None
+    fails: Mapping[tuple[str | None, str], Failing]
     main: Overall | None
     rests: Rests | None
 
@@ -73,6 +81,7 @@ def home_page(
         latest=tables.submissions[:6],
         clip=next(iter(clips), None),
         hard=hardest(alike),
+        fails=failing(tables, examples),
         main=main,
         rests=rests_of(tables, main) if main else None,
     )

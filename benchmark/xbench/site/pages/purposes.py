@@ -49,8 +49,8 @@ class Answer:
     """An answer to one purpose: what leads, the one whose numbers are shown, and what that is held against.
 
     group: all that cannot be told apart from the best; empty where nothing can be told apart, and reason says why.
-    beside: whisper-timing for word times, the same method under intervention for interpreting. pairs: of task and model
-    that the numbers are means of; a clip counts in each.
+    beside: for word times the best mean, or whisper-timing where that is not among the best; for interpreting the same
+    method under intervention. pairs: of task and model that the numbers are means of; a clip counts in each.
     """
 
     purpose: Purpose
@@ -158,8 +158,7 @@ def _answers(found: Sequence[_Scored], shown: Sequence[ScoreKey]) -> tuple[Answe
     second = next((one for one in scored if one.key in shown[1:]), None)
     answers = []
     if times:
-        timing = next((c for c in times.contenders if c.config.method == TIMING), None)
-        answers.append(_answer("word times", times, times.leading, timing))
+        answers.append(_word_times(times))
     if main:
         answers.append(_interpreting(main, second))
         cheap = [c for c in main.contenders if c.passes and c.passes <= CHEAP_PASSES]
@@ -167,6 +166,15 @@ def _answers(found: Sequence[_Scored], shown: Sequence[ScoreKey]) -> tuple[Answe
             group = [c for c in cheap if c.numbers.best]
             answers.append(_answer("every clip", main, group, None, cheapest(group) or cheap[0]))
     return tuple(answers)
+
+
+def _word_times(times: _Scored) -> Answer:
+    """Answer with Whisper's own way where none is found better: it is what people have; else with the best mean."""
+    timing = next((c for c in times.contenders if c.config.method == TIMING), None)
+    first = times.contenders[0]
+    if timing is not None and (timing.numbers.best or not times.leading):
+        return _answer("word times", times, times.leading, first, timing)
+    return _answer("word times", times, times.leading, timing)
 
 
 def _interpreting(main: _Scored, second: _Scored | None) -> Answer:

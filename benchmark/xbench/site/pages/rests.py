@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xbench import registry
-from xbench.site.overall import Overall
+from xbench.site.overall import Overall, owner_of
 from xbench.site.speech import Speech, speech_of
 from xbench.site.tables.entries import ListedRun, Model, Task
 from xbench.site.tables.tabulate import Tables
@@ -92,8 +91,7 @@ def _runs(tables: Tables, table: Overall, task: Task, model: Model) -> Sequence[
 
 
 def _clips(run: ListedRun) -> list[tuple[str, str, str]]:
-    """Return dataset, speaker and id of each clip; files of one's own count as one dataset."""
-    dataset = run.task.facts["dataset"]["name"]
-    owner = dataset if dataset in registry.datasets.names() else ""
+    """Return dataset, speaker and id of each clip."""
+    owner = owner_of(run.task)
     columns = run.data["utterances"]
     return [(owner, s, id) for id, s in zip(columns["id"], columns["cluster"], strict=True)]

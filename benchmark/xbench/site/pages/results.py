@@ -28,6 +28,7 @@ COLUMNS = (
     Column("value", "Score", number=True),
     Column("rank", "Rank", number=True),
     Column("skill", "Skill", number=True),
+    Column("weighted", "By effect", "Each token counts as much as hiding audio changes it", True),
     Column("model", "Model"),
     Column("task", "Task"),
     Column("metric", "Metric"),

@@ -9,7 +9,7 @@ from typing import Any
 from xbench.results import column_name
 from xbench.site import charts
 from xbench.site.differences import Difference, base_of, differences
-from xbench.site.overall import overall
+from xbench.site.overall import WORD_STARTS, WORD_TIMES, overall
 from xbench.site.pages.forests import Forest, forest_of_board, forest_of_standings
 from xbench.site.pages.local import Local, local_of
 from xbench.site.pages.page import Page
@@ -72,8 +72,9 @@ class TaskPage(Page):
 
 def task_page(tables: Tables, task: Task, shown: Sequence[ScoreKey]) -> TaskPage:
     """Return the page of a task; shown: the headline of each family of scores."""
-    keys = list(dict.fromkeys([task.headline, *shown]))
     boards = {(b.model.slug, b.metric, b.reference): b for b in tables.select(task=task)}
+    times = [(WORD_STARTS, task.headline[1])] if task.name == WORD_TIMES else []
+    keys = list(dict.fromkeys([*times, task.headline, *shown]))
     models = list({b.model.slug: b.model for b in boards.values()}.values())
     present = [key for key in keys if any((m.slug, *key) in boards for m in models)]
     runs = [run for run in tables.runs if run.task is task]

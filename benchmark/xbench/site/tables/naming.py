@@ -118,8 +118,10 @@ def _titles(uses: Mapping[tuple[str, str, str], int], variant: Any) -> dict[Any,
     for name, keys in by_name.items():
         main, *others = sorted(keys, key=lambda key: (-uses[key], key))
         titles[main] = name
+        twice = Counter(map(variant, others))
         for key in others:
-            titles[key] = f"{name} ({variant(key)}, {digest(repr(key), 6)})"
+            hashed = f", {digest(repr(key), 6)}" if twice[variant(key)] > 1 else ""
+            titles[key] = f"{name} ({variant(key)}{hashed})"
     return titles
 
 
