@@ -91,8 +91,8 @@ def render(measured: dict[str, list[dict[str, float | str]]]) -> str:
         "# Where maps say that words start",
         "",
         "`onset-error` in seconds (signed offset), and the error of Whisper's own word starts, read off its path.",
-        "Word times are those of the shared clips, machine-made. `published_whisper.md` says how far `dtw-path` lies from",
-        "OpenAI's own code.",
+        "Word times are those of the shared clips, machine-made. `published_whisper.md` says how far `dtw-path` lies",
+        "from OpenAI's own code.",
     ]
     for checkpoint, entries in measured.items():
         names = [name for name in entries[0] if name != "clip" and not name.endswith("offset")]
