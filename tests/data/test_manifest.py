@@ -142,6 +142,9 @@ BAD_LINES = {
     ): (
         "words[1]: it starts at 1.8, before the word before it ends at 2; give each word its own time"
     ),
+    json.dumps(line(words=[{"word": " ", "start": 1, "end": 2}])): (
+        "words[0]: it is blank; leave out what is no word, such as silence"
+    ),
     json.dumps(line(words=[{"word": "a", "start": 1}])): "words[0]: missing key 'end'",
     json.dumps(line(words=[{"word": "a", "start": -1, "end": 1}])): (
         "words[0].start: must be at least 0, found the number -1"

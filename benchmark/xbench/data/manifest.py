@@ -265,12 +265,14 @@ def _line_problems(fields: Any) -> list[str]:
 
 
 def _odd_words(words: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say which words end before they begin, begin before the one before them, or overlap it by more than rounding."""
+    """Say which words are blank, end before they begin, begin before the one before, or overlap it beyond rounding."""
     found = []
     for index, word in enumerate(words):
         start, end = word["start"], word["end"]
         before = words[index - 1] if index else None
-        if end < start:
+        if not word["word"].strip():
+            found.append(f"words[{index}]: it is blank; leave out what is no word, such as silence")
+        elif end < start:
             found.append(f"words[{index}]: end {end} is before start {start}")
         elif before is not None and start < before["start"]:
             found.append(
