@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.random import mtrand
 
 import xbench
 from xbench.case import Case
@@ -140,6 +141,11 @@ def patch_model(case: Case) -> None:
     vars(model.measured)["encode"] = lambda values: torch.zeros(1)
 
 
+def lose_network(case: Case) -> None:
+    model: Any = case.model
+    del vars(model.measured)["network"]
+
+
 BEGUN: list[Any] = []  # a context manager that is thrown away ends
 
 
@@ -165,6 +171,7 @@ CHANGES: dict[str, tuple[Callable[[Case], Any], str]] = {
     "configuration": (choose_kernel, "of the WhisperConfig"),
     "generation": (search_wider, "'num_beams' of the GenerationConfig"),
     "model object": (patch_model, "'encode' of the model"),
+    "attribute of the model": (lose_network, "'network' of the model"),
     "default dtype": (lambda case: torch.set_default_dtype(torch.float64), "default dtype"),
     "default device": (lambda case: torch.set_default_device("meta"), "default device"),
     "gradient mode": (lambda case: torch.set_grad_enabled(False), "the gradient mode"),
@@ -173,6 +180,7 @@ CHANGES: dict[str, tuple[Callable[[Case], Any], str]] = {
     "seed of torch": (lambda case: torch.manual_seed(0), "torch's global random numbers"),
     "draw of torch": (lambda case: torch.rand(1), "torch's global random numbers"),
     "seed of numpy": (lambda case: np.random.seed(0), "numpy's global random numbers"),
+    "draw of numpy": (lambda case: np.random.rand(), "numpy's global random numbers"),
     "threads": (lambda case: torch.set_num_threads(3), "torch's number of threads"),
     "deterministic": (
         lambda case: torch.use_deterministic_algorithms(True),
@@ -198,6 +206,24 @@ def test_what_a_method_changes_is_named_and_put_back(name: str, case: Case) -> N
     for found, expected in zip(others(case), before, strict=True):
         np.testing.assert_array_equal(found, expected)
     isolated(lambda case: None, case)  # nobody after it is blamed
+
+
+@pytest.mark.parametrize("generator", [np.random.MT19937, np.random.PCG64])
+def test_a_normal_number_of_numpy_that_was_left_over_is_missed(
+    generator: Callable[[int], Any], case: Case
+) -> None:
+    """Two are drawn at a time; taking the second changes no state but that it is gone."""
+    before = mtrand.get_bit_generator()
+    mtrand.set_bit_generator(generator(3))
+    try:
+        np.random.standard_normal()
+        expected = np.random.get_state(legacy=False)
+        with pytest.raises(Unsupported, match="numpy's global random numbers"):
+            isolated(lambda case: np.random.standard_normal(), case)
+        np.testing.assert_equal(np.random.get_state(legacy=False), expected)
+        isolated(lambda case: None, case)
+    finally:
+        mtrand.set_bit_generator(before)
 
 
 @pytest.mark.parametrize("name", ["hook", "weights", "default dtype"])

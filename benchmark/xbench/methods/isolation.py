@@ -9,18 +9,21 @@ process below. A method that changed any of it is `Unsupported`, and all is put 
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass, fields, is_dataclass, replace
+from ctypes import string_at
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache, lru_cache
+from operator import is_
 from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
+from numpy.random import mtrand
 from torch import Tensor, nn
 
 from xbench.case import Case
@@ -34,7 +37,7 @@ from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.spec import Call
 from xbench.trace import SOURCES, Trace
 
-_PLAIN = (int, float, str, bool, type(None))  # what nobody can write into
+_PLAIN = frozenset({int, float, str, bool, type(None)})  # what nobody can write into
 
 
 def isolated_map(
@@ -63,45 +66,44 @@ def lent(case: Case, needs: Set[str]) -> Case:
         case,
         model=model.beside(model.measured) if isinstance(model, MeteredModel) else model,
         features=unshared(case.features),
-        trace=None if case.trace is None else unshared(_only(case.trace, needs)),
+        trace=None if case.trace is None else unshared(case.trace, **_others(case.trace, needs)),
         partner=None if case.partner is None else lent(case.partner, needs),
     )
 
 
-def _only(trace: Trace, needs: Set[str]) -> Trace:
-    """Leave out what was captured for other methods."""
-
-    def attention(stack: str) -> Tensor | None:
-        found: Tensor | None = getattr(trace, f"{stack}_attention")
-        return found if f"{stack}-attention" in needs else None
-
+def _others(trace: Trace, needs: Set[str]) -> dict[str, Any]:
+    """Return what a trace holds in place of what was captured for other methods."""
     source = SOURCES if "source-projections" in needs else frozenset()
-    return replace(
-        trace,
-        decoder_attention=attention("decoder"),
-        encoder_attention=attention("encoder"),
-        blocks={
-            k: v for k, v in trace.blocks.items() if f"{k}-projections" in needs or k in source
-        },
-    )
+    blocks = {k: v for k, v in trace.blocks.items() if f"{k}-projections" in needs or k in source}
+    stacks = [s for s in ("decoder", "encoder") if f"{s}-attention" not in needs]
+    return {"blocks": unshared(blocks), **dict.fromkeys(f"{s}_attention" for s in stacks)}
 
 
-def unshared(value: Any) -> Any:
-    """Return data whose tensors, those of networks apart, can be written to without changing the ones given."""
+def unshared(value: Any, **instead: Any) -> Any:
+    """Return data whose tensors, those of networks apart, can be written to without changing the ones given.
+
+    instead: what fields of a dataclass hold in the twin, in place of what they hold.
+    """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Tensor):
         return value if isinstance(value, nn.Parameter) else torch._lazy_clone(value)
     if isinstance(value, Mapping):
         return {key: unshared(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(unshared, value)) if type(value) is tuple else value
-    if is_dataclass(value) and not isinstance(value, type):
-        twin = copy.copy(value)  # not `replace`, which would check data again that were checked
-        for field in fields(value):
-            object.__setattr__(twin, field.name, unshared(getattr(value, field.name)))
+    if type(value) is tuple:
+        return value if _PLAIN.issuperset(map(type, value)) else tuple(map(unshared, value))
+    if names := _fields(value.__class__):
+        twin = object.__new__(type(value))  # not `replace`, which would check data again
+        for name in names:
+            own = instead[name] if name in instead else unshared(getattr(value, name))
+            object.__setattr__(twin, name, own)
         return twin
     return value
+
+
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
 
 
 # -- what must stay as it was ---------------------------------------------------------------------
@@ -111,7 +113,7 @@ def unshared(value: Any) -> Any:
 def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything."""
     measured = model.measured if isinstance(model, MeteredModel) else model
-    attributes = _watched(measured)
+    attributes = dict(vars(measured))
     kept = networks(model)
     for network in kept.values():
         keeper.keep(network)
@@ -138,21 +140,23 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
         )
 
 
-def _watched(model: SpeechModel) -> dict[str, Any]:
+def _watched(model: SpeechModel, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes by which a model object does its work: what it keeps count of is its own affair."""
     parts = (nn.Module, ModelInfo, FunctionType, MethodType)
     return {
         name: value
-        for name, value in vars(model).items()
+        for name, value in attributes.items()
         if isinstance(value, parts) or hasattr(type(model), name)
     }
 
 
-def _put_back_attributes(model: SpeechModel, before: Mapping[str, Any]) -> str | None:
-    now = _watched(model)
+def _put_back_attributes(model: SpeechModel, held: Mapping[str, Any]) -> str | None:
+    if held.keys() == vars(model).keys() and all(map(is_, held.values(), vars(model).values())):
+        return None
+    before, now = _watched(model, held), _watched(model, vars(model))
     names = [n for n in {**before, **now} if before.get(n, model) is not now.get(n, model)]
     for name in names:
-        del vars(model)[name]
+        vars(model).pop(name, None)
     vars(model).update({name: before[name] for name in names if name in before})
     return f"'{names[0]}' of the model" if names else None
 
@@ -180,7 +184,7 @@ def _torch_random() -> tuple[bytes, ...]:
     states = [torch.get_rng_state()]
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states += torch.cuda.get_rng_state_all()
-    return tuple(state.numpy().tobytes() for state in states)
+    return tuple(string_at(state.data_ptr(), state.nbytes) for state in states)
 
 
 def _set_torch_random(states: tuple[bytes, ...]) -> None:
@@ -190,14 +194,52 @@ def _set_torch_random(states: tuple[bytes, ...]) -> None:
         torch.cuda.set_rng_state(state, number)
 
 
-def _numpy_random() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return (name, np.asarray(keys).tobytes(), *rest)
+@dataclass(frozen=True)
+class _NumpyState:
+    """The state of numpy's global random numbers, and all of it as bytes, which can be compared."""
+
+    compared: bytes
+    state: dict[str, Any] = field(compare=False)
 
 
-def _set_numpy_random(state: tuple[Any, ...]) -> None:
-    name, keys, *rest = state
-    np.random.set_state((name, np.frombuffer(keys, dtype=np.uint32), *rest))
+def _numpy_random() -> _NumpyState:
+    """Return the state.
+
+    numpy copies the state of its usual generator number by number, which takes longer than all other settings. So it
+    is asked only when the state in memory is not the one of before, or where a normal number is left over, which is
+    not there.
+    """
+    generator = mtrand.get_bit_generator()
+    if isinstance(generator, np.random.MT19937):
+        found = _numpy_state(string_at(generator.ctypes.state_address, _TWISTER_BYTES))
+        if not found.state["has_gauss"]:
+            return found
+    return _read_numpy_state()
+
+
+_TWISTER_BYTES = (624 + 1) * 4  # its numbers, and which of them comes next
+
+
+@lru_cache(maxsize=1)
+def _numpy_state(memory: bytes) -> _NumpyState:
+    return _read_numpy_state()
+
+
+def _read_numpy_state() -> _NumpyState:
+    state: Any = np.random.get_state(legacy=False)
+    return _NumpyState(b" ".join(_leaves(state)), state)
+
+
+def _leaves(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Mapping):
+        for part in value.values():
+            yield from _leaves(part)
+    else:
+        yield value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+
+
+def _set_numpy_random(before: _NumpyState) -> None:
+    np.random.set_state(before.state)
 
 
 def _autocast() -> tuple[bool, ...]:
@@ -211,11 +253,12 @@ def _set_autocast(states: tuple[bool, ...]) -> None:
 
 SETTINGS = (
     _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    # None rather than the device before: with any device set, torch looks at each call whether it makes a tensor.
+    # An empty tensor tells it ten times as fast as `get_default_device`. None rather than the device before: with any
+    # device set, torch looks at each call whether it makes a tensor.
     _Setting(
         "torch's default device",
-        lambda: str(torch.get_default_device()),
-        lambda name: torch.set_default_device(None if name == "cpu" else name),
+        lambda: torch.empty(0).device,
+        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
     ),
     _Setting("the gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
     _Setting("autocast", _autocast, _set_autocast),

@@ -126,24 +126,27 @@ class Keeper:
 class _Spots:
     """Evenly spaced values of each tensor, as views where its layout allows one.
 
-    host: those in the memory of the host, as arrays, which are read ten times as fast. device: the others.
+    host: those in the memory of the host, as arrays, by their type: they are read ten times as fast. device: the
+    others.
     """
 
-    host: tuple[np.ndarray, ...]
+    host: tuple[tuple[np.ndarray, ...], ...]
     device: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> _Spots:
         """Choose the values."""
         spots = [_spots(each) for each in tensors if each.numel()]
+        host = [each.numpy() for each in spots if each.device.type == "cpu"]
+        types = dict.fromkeys(each.dtype for each in host)
         return cls(
-            tuple(each.numpy() for each in spots if each.device.type == "cpu"),
+            tuple(tuple(each for each in host if each.dtype == type_) for type_ in types),
             tuple(each for each in spots if each.device.type != "cpu"),
         )
 
     def bits(self) -> tuple[bytes, ...]:
         """Read them all."""
-        found = [each.tobytes() for each in self.host]
+        found = [np.concatenate(each).tobytes() for each in self.host]
         if self.device:  # one copy to the host
             found.append(torch.cat(self.device).cpu().numpy().tobytes())
         return tuple(found)

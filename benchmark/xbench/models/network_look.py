@@ -14,9 +14,10 @@ every method that is not ours; what differs is then found one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
-from operator import attrgetter, eq
+from itertools import chain
+from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -252,34 +253,32 @@ def _readable(name: str) -> str:
 class _Quick:
     """All attributes of a look side by side, so that what is not changed is told by a few calls.
 
-    now: the dictionaries themselves. then: copies. empty: those that were empty, as those of hooks mostly are.
+    contents: views of the dictionaries that hold any. values: what was in these, in its order. empty: the dictionaries
+    that were empty, as those of hooks mostly are.
     """
 
-    now: Sequence[Any]
-    then: Sequence[Mapping[Any, Any]]
+    contents: Sequence[ValuesView[Any]]
+    values: Sequence[Any]
     empty: Sequence[Mapping[Any, Any]]
 
     @classmethod
     def of(cls, looks: Sequence[_Attributes]) -> _Quick:
         """Put the attributes of all owners side by side."""
-        now, then, empty = [], [], []
+        held: list[Mapping[Any, Any]] = []
         for each in looks:
+            held += [vars(each.owner)[name] for name in each.contents]
             if each.held.keys() == vars(each.owner).keys():
-                now.append(vars(each.owner))
-                then.append(each.held)
-            for name, contents in each.contents.items():
-                attribute = vars(each.owner)[name]
-                if contents:
-                    now.append(attribute)
-                    then.append(contents)
-                else:
-                    empty.append(attribute)
-        return cls(now, then, empty)
+                held.append(vars(each.owner))
+        contents = [each.values() for each in held if each]
+        empty = [each for each in held if not each]
+        return cls(contents, list(chain.from_iterable(contents)), empty)
 
     def differs(self) -> bool:
         """Say whether anything may have changed; what is the same object is the same."""
+        # Contents in their order lie side by side in memory: reading them takes half the time of comparing
+        # dictionaries, which looks each name up. What gets another name gets another place.
         try:
-            return any(self.empty) or not all(map(eq, self.now, self.then))
+            return any(self.empty) or self.values != list(chain.from_iterable(self.contents))
         except (RuntimeError, ValueError):  # tensors and arrays refuse to be compared as a whole
             return True
 
