@@ -101,7 +101,7 @@ function plot(lines, a, b) {
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
         el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
         el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")),
-        ...["p, adjusted", "By effect", "n"].map((name) => el("th", { scope: "col", class: "n wide" }, name)), el("th", { scope: "col", class: "wide" }, "First is"))),
+        ...["p, adj.", "By effect", "n"].map((name) => el("th", { scope: "col", class: "n wide" }, name)), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
         el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),

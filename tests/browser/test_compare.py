@@ -77,7 +77,7 @@ def test_the_verdict_and_the_differences_are_those_of_the_data(
             f"worse on {n['worse']} of {len(mine)} model-task pairs"
         ) in verdicts
     shown = page.locator(".pairs tbody tr").evaluate_all(
-        "rows => rows.map(r => [r.cells[2].firstChild.textContent, r.cells[5].textContent])"
+        "rows => rows.map(r => [r.cells[2].firstChild.textContent, r.cells[6].textContent])"
     )
     written = [(f"{p['difference']:.3f}".replace("-", "−"), outcome(p)) for p in expected]
     assert sorted(map(tuple, shown)) == sorted(written)

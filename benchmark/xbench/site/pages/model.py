@@ -21,9 +21,9 @@ from xbench.site.tables.tabulate import Tables
 # Of tables on a model's page, as far as they can be foreseen; a page has 150 kB.
 PAGE_BYTES = 130_000
 MOST_SECTIONS = 100
-_SECTION_BYTES = 3500  # headings, legends and scales
-_LINE_BYTES = 760  # a method in a forest plot
-_HEAD_BYTES = 60
+_SECTION_BYTES = 4300  # headings, legends and scales
+_LINE_BYTES = 880  # a method in a forest plot
+_HEAD_BYTES = 77
 _SHORTER = (10_000, 60, 30, 12, 5, 3, 1, 0)  # methods that a section shows, the most that find room
 
 
