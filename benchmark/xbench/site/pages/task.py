@@ -99,15 +99,17 @@ def _sections(
 ) -> list[TaskSection]:
     base = base_of(tables)
     sections = []
-    room = PAGE_BYTES
-    for key in present:
+    of_key = {
+        key: [boards[m.slug, *key] for m in models if (m.slug, *key) in boards] for key in present
+    }
+    # Every section has its scores; differences come on top where there is room, those of the first score first.
+    room = PAGE_BYTES - sum(_foreseen(single)[0] for single in of_key.values())
+    for key, single in of_key.items():
         whole = overall(tables, *key, task=task) if len(models) > 1 else None
-        single = [boards[m.slug, *key] for m in models if (m.slug, *key) in boards]
         higher = tables.metrics[key[0]].higher
         apart = [differences(b.pairs, base.slug, higher) if base else {} for b in single]
         together = differences(whole.pairs, base.slug, higher) if whole and base else {}
-        plain, more = _foreseen(single)
-        room -= plain
+        _, more = _foreseen(single)
         kept = any(apart) and more <= room
         room -= more if kept else 0
         if not kept:
@@ -131,7 +133,8 @@ def _foreseen(boards: Sequence[Board]) -> tuple[int, int]:
     """Return about how many bytes the tables of these boards take, and their differences on top."""
     methods = {row.config.slug for b in boards for row in b.rows if row.config.head is None}
     cells = len(methods) * len(boards) if len(boards) > 1 else 0
-    return 900 * len(methods) + 130 * cells, 350 * len(methods) + 110 * cells
+    line = 520 if cells else 850  # a pooled score has less to say than one of a run
+    return line * len(methods) + 150 * cells, 420 * len(methods) + 90 * cells
 
 
 def _other_scores(tables: Tables, task: Task, present: Sequence[ScoreKey]) -> list[ScoreKey]:
