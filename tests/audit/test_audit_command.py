@@ -89,8 +89,7 @@ def test_the_start_is_one_half_judged_by_the_other(made: Made) -> None:
     ("options", "message"),
     [
         (("--metric", "deletion-auc", "--metric", "emd"), "needs new passes of the model"),
-        (("--metric", "deletion-auc-free"), "under forced decoding"),
-        (("--metric", "deletion-auc-input"), "under forced decoding"),
+        (("--metric", "size"), "it hides nothing"),
         (("--metric", "deletion-auc", "--start", "mean-heads"), "start from the reference"),
         (("--metric", "pearsn"), "did you mean"),
         (("--start", "max-heads"), "not among the results"),

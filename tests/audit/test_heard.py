@@ -19,23 +19,33 @@ from xbench.runner.hearing import Hearing
 from xbench.runner.verify import plan_of
 
 # All tokens count, also those that the small model with random weights would write without the audio.
-METRICS = ("deletion-auc:smallest_drop=0", "comprehensiveness", "sensitivity-n:smallest_drop=0")
+METRICS = (
+    "deletion-auc:smallest_drop=0",
+    "comprehensiveness",
+    "sensitivity-n:smallest_drop=0",
+    "deletion-auc-free",
+    "insertion-auc-free-input:resolution=frames",
+)
+# It ranks single cells: attention methods have no score by it, and a step of a ladder is spread over the cells.
+CELLS = "insertion-auc-input:smallest_drop=0"
 
 
 def test_the_command_judges_every_ladder_by_passes(run: Run, made: Made) -> None:
     where = ("--cache", made.cache, "--model", made.model, "--data", made.folder / "clips.jsonl")
-    asked = [part for name in METRICS for part in ("--metric", name)]
+    asked = [part for name in (*METRICS, CELLS) for part in ("--metric", name)]
     sample = ("--sample", 2, "--device", "cpu", "--json")
     done = run("audit", "metrics", made.results, *where, *asked, *sample)
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert told["clips"] == 2
-    assert len(told["findings"]) == 3 * 2 * 7  # metrics, references, ladders
+    assert len(told["findings"]) == 6 * 2 * 7  # metrics, references, ladders
     blind = {
         (row["metric"].partition(":")[0], row["ladder"]) for row in told["findings"] if row["blind"]
     }
     # A power keeps the order of the frames, which is all that hiding them in order looks at.
-    assert {("deletion-auc", "sharpen"), ("comprehensiveness", "sharpen")} <= blind
+    assert {
+        (name, "sharpen") for name in ("deletion-auc", "comprehensiveness", "deletion-auc-free")
+    } <= blind
     assert ("sensitivity-n", "sharpen") not in blind
 
 

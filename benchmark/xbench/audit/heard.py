@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from xbench import registry
 from xbench.audit.judged import (
     REFERENCE,
@@ -21,9 +23,10 @@ from xbench.audit.judged import (
 )
 from xbench.audit.ladders import Ladder
 from xbench.audit.stored_maps import explained, one_run, references_of
-from xbench.description import MethodDescription, MetricDescription
+from xbench.description import MethodDescription
 from xbench.errors import UsageError
-from xbench.maps import GridMap
+from xbench.maps import GridMap, expand
+from xbench.models.optional import WritesEncoded, offers
 from xbench.results import RunResult
 from xbench.runner.bench import Bench, bench_of
 from xbench.runner.hearing import Hearing, measured
@@ -36,7 +39,7 @@ from xbench.runner.verify import plan_of
 from xbench.spec import Call, ExecutionOptions
 from xbench.store import Artefact
 
-_TAKES = ("curves", "effects")
+_TAKES = ("curves", "effects", "deleted", "inserted")
 # Steps of ladders are maps that no method makes.
 _WORSE = Method(
     MethodDescription(
@@ -71,12 +74,13 @@ def heard(
 ) -> Judgement:
     """Score every step of every ladder, from half of each reference of a run, with metrics by intervention.
 
-    sample, model, data: as for `xbench verify`. Raises UsageError for metrics that hide cells of the spectrogram or
-    need the model to write anew, for results of several runs, and where the store lacks the run.
+    sample, model, data: as for `xbench verify`. Raises UsageError for metrics that hide nothing, for those that the
+    model cannot be measured by, for results of several runs, and where the store lacks the run.
     """
     calls = calls_of(metrics)
     plan = plan_of(results[0], sample=sample, model=model, data=data)
     bench = bench_of(plan, options)
+    _check_writes(bench, calls)
     stored = one_run(results, bench.store)
     spoken = spoken_here(stored, plan)
     rows: dict[StepsOf, list[list[float | None]]] = {}
@@ -111,21 +115,31 @@ def spoken_here(stored: Stored, plan: Plan) -> list[Spoken]:
 
 
 def calls_of(metrics: Sequence[str]) -> tuple[Call, ...]:
-    """Return complete calls of metrics; raises UsageError for one that cannot judge maps of encoder frames."""
+    """Return complete calls of metrics; raises UsageError for one that hides nothing."""
     calls = tuple(registry.metrics.resolve(Call.parse(text))[1] for text in metrics)
     for call in calls:
-        metric = registry.metrics.get(call.name)
-        if metric.takes not in _TAKES or metric.space != "encoder":
-            can = [d.name for d in registry.metrics.descriptions() if _can(d)]
+        if registry.metrics.get(call.name).takes not in _TAKES:
+            can = [d.name for d in registry.metrics.descriptions() if d.takes in _TAKES]
             raise UsageError(
-                f"--metric {call}: ladders are maps of encoder frames under forced decoding; they can be judged by "
-                f"{', '.join(can)}"
+                f"--metric {call}: it hides nothing, so it cannot judge; by intervention judge {', '.join(can)}"
             )
     return calls
 
 
-def _can(metric: MetricDescription) -> bool:
-    return metric.takes in _TAKES and metric.space == "encoder"
+def _check_writes(bench: Bench, calls: Sequence[Call]) -> None:
+    for call in calls:
+        anew = registry.metrics.get(call.name).takes in ("deleted", "inserted")
+        if anew and not offers(bench.model, WritesEncoded):
+            raise UsageError(
+                f"--metric {call}: model '{bench.info.name}' cannot write from what its encoder puts out"
+            )
+
+
+def _spread(ranked: RankedMap, hearing: Hearing) -> RankedMap:
+    """Return a map of encoder frames as one of spectrogram cells: each has the value of its frame."""
+    frames = expand(ranked.values, ranked.layout)
+    channels = hearing.case.features.values.shape[1]
+    return replace(ranked, values=np.repeat(frames[..., None], channels, axis=2))
 
 
 def values_of_steps(
@@ -141,9 +155,11 @@ def values_of_steps(
     low = first.values.min(axis=1, keepdims=True)
     measurements: dict[str, Artefact] = {}
     for names, grid in rungs_of(replace(first, values=first.values - low), spoken, ladders):
-        ranked = RankedMap(bench.info, spoken, _WORSE, grid.values)
+        on_frames = RankedMap(bench.info, spoken, _WORSE, grid.values)
         for call in calls:
             metric, value = registry.metrics.get(call.name), None
+            cells = metric.space == "input" and call.given.get("resolution") != "frames"
+            ranked = _spread(on_frames, hearing) if cells else on_frames
             if why_not(metric, call, ranked) is None:
                 key = measurement_key(metric, call, ranked).digest
                 if key not in measurements:
