@@ -39,7 +39,7 @@ PREFIX = {
 }
 # What transformers itself does with padded batches, found by the battery's check.
 PADDING_DIFFERS = (WAVEFORM - {"omniasr"}) | {
-    *("speech_to_text", "seamless_m4t", "seamless_m4t_v2", "granite_speech")
+    *("speech_to_text", "seamless_m4t", "seamless_m4t_v2", "granite_speech", "phi4_multimodal")
 }
 
 
