@@ -7,14 +7,14 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xbench.data import foreign
-from xbench.data.audio import audio_seconds, audio_sha256
+from xbench.data.audio import audio_sha256
+from xbench.data.word_checks import late_words, odd_words
 from xbench.errors import UsageError, UtteranceError, nearest
 from xbench.inputs import MANIFEST_BYTES, bounded, json_integer, json_number
 from xbench.schemas import InvalidFile, Problem, find_problems, schema
@@ -22,12 +22,6 @@ from xbench.schemas.quick import accepts
 from xbench.spec import Selection, content_hash
 
 _TRANSLATION = "translation_"
-_LATE_SECONDS = (
-    0.25  # by which the last word may end after its clip: aligners round, and clips are trimmed
-)
-_OVERLAP_SECONDS = (
-    0.1  # by which words may overlap: aligners round, and fluent speech runs together
-)
 _EVERYTHING = Selection()
 
 
@@ -261,29 +255,7 @@ def _line_problems(fields: Any) -> list[str]:
         return [renaming]
     if not accepts("manifest")(fields) and (found := find_problems("manifest", fields)):
         return [f"{problem}{_instead(problem, fields)}" for problem in found]
-    return _odd_words(fields.get("words") or ())
-
-
-def _odd_words(words: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say which words are blank, end before they begin, begin before the one before, or overlap it beyond rounding."""
-    found = []
-    for index, word in enumerate(words):
-        start, end = word["start"], word["end"]
-        before = words[index - 1] if index else None
-        if not word["word"].strip():
-            found.append(f"words[{index}]: it is blank; leave out what is no word, such as silence")
-        elif end < start:
-            found.append(f"words[{index}]: end {end} is before start {start}")
-        elif before is not None and start < before["start"]:
-            found.append(
-                f"words[{index}]: it starts at {start}, the word before it at {before['start']}; sort words by time"
-            )
-        elif before is not None and start < before["end"] - _OVERLAP_SECONDS:
-            found.append(
-                f"words[{index}]: it starts at {start}, before the word before it ends at {before['end']}; give each "
-                "word its own time"
-            )
-    return found
+    return odd_words(fields.get("words") or ())
 
 
 def _instead(problem: Problem, fields: Any) -> str:
@@ -361,8 +333,8 @@ def _with_audio(
                     "differs); prepare the manifest again",
                 )
             )
-        elif late := _late_words(line, audio):
-            problems.append((line.number, late))
+        elif late := late_words(line.fields.get("words") or (), audio):
+            problems.append((line.number, f"words of '{line.id}': {late}"))
     if problems:
         raise InvalidFile(str(path), _told_once(problems))
     if not any(digests.values()):  # a wrong folder rather than bad clips: all are told at once
@@ -370,21 +342,6 @@ def _with_audio(
     audio_of = [path.parent / line.fields["audio"] for line in lines]
     return tuple(
         _utterance(line, audio, digests[audio]) for line, audio in zip(lines, audio_of, strict=True)
-    )
-
-
-def _late_words(line: _Line, audio: Path) -> str | None:
-    """Say how far the words of a line reach beyond its clip; None where they do not, or nobody knows how long it is."""
-    ends = [float(word["end"]) for word in line.fields.get("words") or ()]
-    seconds = None
-    with suppress(UtteranceError):  # what cannot be decoded is refused by the run
-        seconds = audio_seconds(audio) if ends else None
-    if seconds is None or max(ends) <= seconds + _LATE_SECONDS:
-        return None
-    shrunk = min(ends) >= 10 and max(ends) / 1000 <= seconds + _LATE_SECONDS
-    guess = "; times are in seconds, these look like milliseconds" if shrunk else ""
-    return (
-        f"words of '{line.id}': they end at {max(ends):g} s, the clip after {seconds:.2f} s{guess}"
     )
 
 
