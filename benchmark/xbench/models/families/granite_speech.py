@@ -29,7 +29,7 @@ from transformers.utils import cached_file
 
 from xbench.errors import UsageError
 from xbench.models.audio_prefix import AudioPrefixModel
-from xbench.models.families.requests import chat_prompt, into_or_from_english, named
+from xbench.models.families.requests import into_or_from_english, named, request_behind_slot
 from xbench.models.family import Audio, Loaded, PrefixFamily
 from xbench.models.formats.peft_adapter import ADAPTER_CONFIG, WEIGHTS
 from xbench.models.loading import Location
@@ -137,15 +137,17 @@ def _inputs(
 
 
 def _prompt(loaded: Loaded, source: str, target: str | None, positions: int) -> tuple[int, ...]:
-    token = loaded.network.config.audio_token_id
     request = (
         "can you transcribe the speech into a written format?"
         if target is None
         else f"can you translate the speech into {named(target)}?"
     )
-    slot = loaded.tokenizer.convert_ids_to_tokens(token)
-    content = {"role": "user", "content": f"{slot}{request}"}
-    return chat_prompt(loaded, [content], token, positions)
+    return request_behind_slot(loaded, request, _token(loaded), positions)
+
+
+def _token(loaded: Loaded) -> int:
+    token: int = loaded.network.config.audio_token_id
+    return token
 
 
 FAMILY = PrefixFamily(
@@ -154,7 +156,7 @@ FAMILY = PrefixFamily(
     processor="",
     languages=lambda loaded: into_or_from_english(_SPOKEN),
     prompt=_prompt,
-    audio_token=lambda loaded: loaded.network.config.audio_token_id,
+    audio_token=_token,
     audio=_audio,
     embed=_embed,
     inputs=_inputs,

@@ -21,7 +21,7 @@ from torch.nn.functional import gelu
 from transformers import AutoTokenizer, Phi4MultimodalFeatureExtractor
 
 from xbench.models.audio_prefix import AudioPrefixModel
-from xbench.models.families.requests import chat_prompt, into_or_from_english, named
+from xbench.models.families.requests import into_or_from_english, named, request_behind_slot
 from xbench.models.family import Audio, Loaded, PrefixFamily, valid_mask
 from xbench.models.loading import Location
 from xbench.models.prefix_loading import load_prefix_family
@@ -76,15 +76,12 @@ def _inputs(
 
 
 def _prompt(loaded: Loaded, source: str, target: str | None, positions: int) -> tuple[int, ...]:
-    token = _token(loaded)
     request = (
         "Transcribe the audio clip into text."
         if target is None
         else f"Translate the audio to {named(target)}."
     )
-    slot = loaded.tokenizer.convert_ids_to_tokens(token)
-    content = {"role": "user", "content": f"{slot}{request}"}
-    return chat_prompt(loaded, [content], token, positions)
+    return request_behind_slot(loaded, request, _token(loaded), positions)
 
 
 def _token(loaded: Loaded) -> int:

@@ -65,6 +65,15 @@ def chat_prompt(
     return widened(tokens, audio_token, positions, name)
 
 
+def request_behind_slot(
+    loaded: Loaded, request: str, audio_token: int, positions: int
+) -> tuple[int, ...]:
+    """Return the tokens of a request for a chat template that takes text alone: the slot is written before it."""
+    slot = loaded.tokenizer.convert_ids_to_tokens(audio_token)
+    content = {"role": "user", "content": f"{slot}{request}"}
+    return chat_prompt(loaded, [content], audio_token, positions)
+
+
 def widened(
     tokens: Collection[int], audio_token: int, positions: int, name: str
 ) -> tuple[int, ...]:
