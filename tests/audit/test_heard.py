@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from command_line import Run
@@ -13,6 +14,7 @@ from xbench import Call, ExecutionOptions, RunSpec, evaluate
 from xbench.audit import heard
 from xbench.audit.judged import ladders_of
 from xbench.audit.stored_maps import map_of, one_run
+from xbench.maps import Layout
 from xbench.results import load_results
 from xbench.runner.bench import bench_of
 from xbench.runner.hearing import Hearing
@@ -92,3 +94,23 @@ def test_a_map_as_it_was_has_the_score_of_its_result(
     steps = sum(len(one.sizes) for one in ladders if one.name != "sharpen")
     assert passes.count("comprehensiveness") == 0
     assert passes.count("deletion-auc") <= 1 + steps
+
+
+def test_a_step_is_spread_over_the_cells_of_its_frames() -> None:
+    layout = Layout(
+        (7, 8), ("a", "b"), (0, 1), frames=2, melframes=5, stride=2, melframe_seconds=0.01
+    )
+    found = heard.spread(np.array([[1.0, 2.0], [3.0, 4.0]]), layout, 3)
+    # A frame is two melframes; the one behind the last frame has the value of that.
+    expected = np.array([[1, 1, 2, 2, 2], [3, 3, 4, 4, 4]], dtype=float)[..., None]
+    np.testing.assert_array_equal(found, np.broadcast_to(expected, (2, 5, 3)))
+
+
+def test_a_model_that_cannot_write_anew_is_not_asked_to(
+    run: Run, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heard, "offers", lambda model, what: False)
+    where = ("--cache", made.cache, "--model", made.model, "--data", made.folder / "clips.jsonl")
+    done = run("audit", "metrics", made.results, *where, "--metric", "insertion-auc-free")
+    assert done.code == 2
+    assert "cannot write from what its encoder puts out" in done.err

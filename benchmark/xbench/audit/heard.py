@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from xbench import registry
 from xbench.audit.judged import (
@@ -25,7 +26,7 @@ from xbench.audit.ladders import Ladder
 from xbench.audit.stored_maps import explained, one_run, references_of
 from xbench.description import MethodDescription
 from xbench.errors import UsageError
-from xbench.maps import GridMap, expand
+from xbench.maps import GridMap, Layout, expand
 from xbench.models.optional import WritesEncoded, offers
 from xbench.results import RunResult
 from xbench.runner.bench import Bench, bench_of
@@ -135,11 +136,11 @@ def _check_writes(bench: Bench, calls: Sequence[Call]) -> None:
             )
 
 
-def _spread(ranked: RankedMap, hearing: Hearing) -> RankedMap:
-    """Return a map of encoder frames as one of spectrogram cells: each has the value of its frame."""
-    frames = expand(ranked.values, ranked.layout)
-    channels = hearing.case.features.values.shape[1]
-    return replace(ranked, values=np.repeat(frames[..., None], channels, axis=2))
+def spread(
+    values: Float[np.ndarray, "token frame"], layout: Layout, channels: int
+) -> Float[np.ndarray, "token melframe mel"]:
+    """Give every cell of the spectrogram the value of its encoder frame."""
+    return np.repeat(expand(values, layout)[..., None], channels, axis=2)
 
 
 def values_of_steps(
@@ -153,13 +154,15 @@ def values_of_steps(
     """Yield the value of every metric for every step of the ladders of one map, the map as it was first."""
     # A baseline under all frames of a row is no evidence, but sums over random sets of frames would count it.
     low = first.values.min(axis=1, keepdims=True)
+    layout, channels = spoken.decoded.layout, hearing.case.features.values.shape[1]
     measurements: dict[str, Artefact] = {}
     for names, grid in rungs_of(replace(first, values=first.values - low), spoken, ladders):
         on_frames = RankedMap(bench.info, spoken, _WORSE, grid.values)
+        on_cells = replace(on_frames, values=spread(grid.values, layout, channels))
         for call in calls:
             metric, value = registry.metrics.get(call.name), None
             cells = metric.space == "input" and call.given.get("resolution") != "frames"
-            ranked = _spread(on_frames, hearing) if cells else on_frames
+            ranked = on_cells if cells else on_frames
             if why_not(metric, call, ranked) is None:
                 key = measurement_key(metric, call, ranked).digest
                 if key not in measurements:
