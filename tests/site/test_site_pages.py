@@ -46,25 +46,34 @@ def test_a_page_of_a_run_shows_what_tokens_weighted_by_effect_score(tmp_path: Pa
     (score,) = (s for s in weighted["scores"] if s["metric"] == "pearson")
     plain, columns = column_name("pearson", score["reference"]), weighted["utterances"]
     keys = ("value", "ci", "reason", "ci_reason")
-    score["weighted"] = {key: score[key] for key in keys}
-    columns[f"weighted:{plain}"] = columns[plain]
-    for part in ("floor", "ceiling", "skill", "disattenuated"):
+
+    def half(value: float | None) -> float | None:
+        return None if value is None else value / 2
+
+    # Half of score, floor and ceiling: skill and the corrected score are ratios, so these stay.
+    for part in ("", "floor", "ceiling"):
+        stated = score[part] if part else score
+        scaled = {"value": half(stated["value"]), "ci": stated["ci"] and [*map(half, stated["ci"])]}
+        key = f"weighted_{part}" if part else "weighted"
+        score[key] = {name: stated[name] for name in keys} | scaled
+        column = f"{part}:{plain}" if part else plain
+        columns[f"{key.replace('_', '-')}:{plain}"] = [*map(half, columns[column])]
+    for part in ("skill", "disattenuated"):
         score[f"weighted_{part}"] = {key: score[part][key] for key in keys}
-    for part in ("floor", "ceiling"):
-        columns[f"weighted-{part}:{plain}"] = columns[f"{part}:{plain}"]
+    by_effect = score["value"] / 2
     site = check_site(tmp_path, [weighted, older])
     (page,) = (site / "runs").glob("*.html")
     section = page.read_text("utf-8").partition("Tokens weighted by their effect")[2]
     rows = section.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
     assert len(rows) == 1
-    for number in (f"{score['value']:.3f}", f"{score['skill']['value']:.2f}"):
+    for number in (f"{by_effect:.3f}", f"{score['skill']['value']:.2f}"):
         assert number in rows[0]
     # Tables have it as a column; a file from before it was kept has a dash there.
     for path in ("tasks/demo-asr-en.html", "standings.html", "index.html"):
         table = (site / path).read_text("utf-8").partition(">By effect</button>")[2]
         rows = table.partition("<tbody>")[2].partition("</tbody>")[0].split("</tr>")[:-1]
         cells = [re.findall(r'<td class="n wide[^"]*">([^<]*)</td>', row) for row in rows]
-        assert sorted(own[0] for own in cells) == sorted([f"{score['value']:.3f}", "–"])
+        assert sorted(own[0] for own in cells) == sorted([f"{by_effect:.3f}", "–"])
     found = json.loads((site / "data/results.json").read_text("utf-8"))["cols"]["weighted"]["v"]
-    assert sorted(filter(None, found)) == [round(score["value"], 4)]
-    assert set(found) == {None, round(score["value"], 4)}
+    assert sorted(filter(None, found)) == [round(by_effect, 4)]
+    assert set(found) == {None, round(by_effect, 4)}
