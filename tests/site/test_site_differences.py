@@ -170,3 +170,20 @@ def test_a_page_that_would_become_too_long_links_instead(
     assert text.count("<fieldset") == kept
     assert text.count("stand on the page that compares two") == 2 - kept
     assert text.count('href="../compare.html#b=mean-heads"') == 2
+
+
+def test_the_best_mean_stands_first_whether_more_or_less_is_better(tmp_path: Path) -> None:
+    text = (made(tmp_path, runs(("m", "n"))) / "tasks/a-task.html").read_text()
+    for (metric, _), higher in zip(SCORES, (True, False), strict=True):
+        table = re.search(
+            rf"<caption>{metric}[^<]*ranks hold within a column.*?</table>", text, re.S
+        )
+        assert table is not None
+        rows = table[0].partition("<tbody>")[2].split("<tr>")[1:]
+        means = [
+            fmean(map(float, found))
+            for row in rows
+            if (found := re.findall(r'data-f="value"[^>]*>([−\d.]+)<', row.replace("−", "-")))
+        ]
+        assert len(means) > 3
+        assert means == sorted(means, reverse=higher)

@@ -123,7 +123,7 @@ def _sections(
                 base=base,
                 whole=forest_of_standings(whole, together) if whole else None,
                 models=forests,
-                matrix=_model_matrix(single, apart) if len(single) > 1 else None,
+                matrix=_model_matrix(single, apart, higher=higher) if len(single) > 1 else None,
             )
         )
     return sections
@@ -152,7 +152,7 @@ def _qualities(runs: Sequence[ListedRun]) -> list[tuple[Model, Shared[Quality]]]
 
 
 def _model_matrix(
-    boards: Sequence[Board], apart: Sequence[Mapping[str, Difference]]
+    boards: Sequence[Board], apart: Sequence[Mapping[str, Difference]], *, higher: bool
 ) -> ModelMatrix:
     """Return methods by models, best mean first; apart: differences per board."""
     rows = {
@@ -170,6 +170,10 @@ def _model_matrix(
         if (v := [r.value for (s, _), r in rows.items() if s == slug and r.value is not None])
     }
 
+    def place(slug: str) -> tuple[bool, float, str]:
+        value = mean.get(slug)
+        return value is None, 0.0 if value is None else -value if higher else value, slug
+
     def cell(slug: str, board: Board, found: Mapping[str, Difference]) -> ModelCell:
         row = rows.get((slug, board.model.slug))
         level = charts.level(row.value, low, high) if row else None
@@ -179,6 +183,6 @@ def _model_matrix(
         models=[b.model for b in boards],
         lines=[
             (configs[slug], [cell(slug, b, d) for b, d in zip(boards, apart, strict=True)])
-            for slug in sorted(configs, key=lambda slug: (-mean.get(slug, -1e9), slug))
+            for slug in sorted(configs, key=place)
         ],
     )
