@@ -94,7 +94,7 @@ def made(folder: Path, name: str, results: Any, examples: Path | None = None) ->
     """Build a site of these results, taken as stated, and return its folder."""
     files = write(folder / f"{name}-results", results)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "examine", lambda result, **_: Findings((), (), ()))
+        patch.setattr(load, "examine_all", lambda results, _: [Findings((), (), ())] * len(results))
         return build([files], folder / "below" / name, Options(examples=examples)).folder
 
 

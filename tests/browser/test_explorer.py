@@ -122,7 +122,9 @@ def test_a_row_that_others_checked_says_so(
     sha256 = hashlib.sha256((files / "00000.json").read_bytes()).hexdigest()
     check = Check(sha256, "sampled", 3, 400, "1.0", "2026-05-01")
     (files / FILE).write_bytes(with_check(files / FILE, check))
-    monkeypatch.setattr(load, "examine", lambda result, **_: Findings((), (), ()))
+    monkeypatch.setattr(
+        load, "examine_all", lambda results, _: [Findings((), (), ())] * len(results)
+    )
     place = build([files], tmp_path / "site", Options()).folder
     page, _ = open_page((place / "results.html").as_uri() + "#cols=value,checked")
     page.locator("html.ready").wait_for()

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 from synthetic import METHODS, SCORES, result, write
 
 from of_today import of_today
-from xbench.claims import Findings
+from xbench import claims
+from xbench.claims import Findings, examine, examine_all
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES
+from xbench.results import RunResult, read_result
 from xbench.results.checked import FILE, Check, with_check
 from xbench.schemas import problems
 from xbench.schemas.quick import accepts
@@ -152,10 +155,57 @@ def test_other_metrics_do_not_make_two_values_of_one_run_two_runs(
 
     more["utterances"]["pearson@spes-encoder"] = [0.9] * 12
     # Whoever invents columns also invents scores that follow from them.
-    monkeypatch.setattr(load, "examine", lambda result, **_: Findings((), (), ()))
+    monkeypatch.setattr(
+        load, "examine_all", lambda results, _: [Findings((), (), ())] * len(results)
+    )
     accepted, refused = read_results([write(tmp_path / "other", [honest, more])])
     assert not accepted
     assert all("none is kept" in refusal.reason for refusal in refused)
+
+
+def test_results_examined_together_are_found_what_each_is_found_alone(tmp_path: Path) -> None:
+    submitted = sorted((SUBMISSIONS / "demo-asr-en" / "xbench-tiny").glob("m*-heads-*.json"))
+    files = [of_today(f, tmp_path / f"{i}.json") for i, f in enumerate(submitted[:2])]
+    for name, change in (
+        ("value", {"value": 0.123}),
+        ("other", {"skill": {"value": 0.9, "ci": None, "reason": None, "ci_reason": None}}),
+    ):
+        data = json.loads(files[0].read_bytes())
+        data["scores"][0] |= change
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(data), "utf-8")
+    other = json.loads(files[1].read_bytes())  # other clusters
+    other["utterances"]["cluster"] = other["utterances"]["id"]
+    files.append(tmp_path / "clusters.json")
+    files[-1].write_text(json.dumps(other), "utf-8")
+    results = [read_result(file) for file in files]
+    alone = [examine(each) for each in results]
+    assert examine_all(results, [False] * len(results)) == alone
+    assert [bool(found.problems) for found in alone] == [False, False, True, True, True]
+    # Numbers that were found right before are not computed again, and leave those of the others in their places.
+    known = examine_all(results, [False, True, False, True, False])
+    assert [found.problems for found in known] == [
+        *(alone[0].problems, alone[1].problems, alone[2].problems),
+        (),
+        alone[4].problems,
+    ]
+
+
+def test_a_result_whose_examination_fails_is_refused_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = claims.recomputed.recompute
+
+    def failing(results: Sequence[RunResult]) -> Any:
+        if any(each.method.name == "chefer" for each in results):
+            raise ZeroDivisionError("made to fail")
+        return whole(results)
+
+    monkeypatch.setattr(claims.findings, "recompute", failing)
+    given = [result(), result(method=METHODS[5]), result(method=METHODS[4])]
+    accepted, refused = read_results([write(tmp_path, given)])
+    assert len(accepted) == 2
+    assert [each.reason for each in refused] == ["cannot be used: ZeroDivisionError: made to fail"]
 
 
 def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ counts against each other and against what is registered on this machine. What n
 quality of the hypotheses as a corpus) is named as unchecked, never passed over.
 
 A new metric needs nothing here: its value, direction and range come from its description. A new field of a score needs
-its recomputation in `scores`, one of a reference in `references`; a new column stands in `results.columns`.
+its computation in `recomputed`, one of a reference in `references`; a new column stands in `results.columns`.
 """
 
-from xbench.claims.findings import Findings, edition, examine
+from xbench.claims.findings import Findings, edition, examine, examine_all
 
-__all__ = ["Findings", "edition", "examine"]
+__all__ = ["Findings", "edition", "examine", "examine_all"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 
 from xbench import registry
-from xbench.claims import names, origin, references, scores
+from xbench.claims import names, origin, references
+from xbench.claims.recomputed import Scores, recompute
+from xbench.claims.scores import score_problems, unchecked_scores
 from xbench.results import RunResult
 from xbench.spec import content_hash
 
@@ -33,6 +36,23 @@ def examine(result: RunResult, *, recomputed: bool = False) -> Findings:
 
     recomputed: an examination of the same `edition` found its numbers right before, so they are not computed again.
     """
+    return examine_all([result], [recomputed])[0]
+
+
+def examine_all(results: Sequence[RunResult], recomputed: Sequence[bool]) -> list[Findings]:
+    """Return what `examine` says of each result, in less time; recomputed: of which that is so."""
+    # Absurd numbers overflow where they are averaged; what comes out then differs from what is stated.
+    with np.errstate(all="ignore"):
+        new = [result for result, known in zip(results, recomputed, strict=True) if not known]
+        scores = iter(recompute(new))
+        return [
+            _findings(result, None if known else next(scores))
+            for result, known in zip(results, recomputed, strict=True)
+        ]
+
+
+def _findings(result: RunResult, scores: Scores | None) -> Findings:
+    """Examine one result; scores: what its columns give of them, None where they are known to be right."""
     as_run = origin.task_as_run(result)
     problems = [
         *names.name_problems(result),
@@ -43,16 +63,14 @@ def examine(result: RunResult, *, recomputed: bool = False) -> Findings:
         *origin.described_problems(result),
         *origin.cost_problems(result),
     ]
-    if not recomputed:
-        # Absurd numbers overflow where they are averaged; what comes out then differs from what is stated.
-        with np.errstate(all="ignore"):
-            problems += references.quality_problems(result)
-            problems += references.reference_problems(result)
-            problems += scores.score_problems(result)
+    if scores is not None:
+        problems += references.quality_problems(result)
+        problems += references.reference_problems(result)
+        problems += score_problems(result, scores)
     outdated = [*origin.outdated(result)]
     if origin.other_clips(result):
         outdated.append(f"dataset {result.task.dataset.name}: its clips here are others")
-    unchecked = (*origin.unchecked_origin(result, as_run), *scores.unchecked_scores(result))
+    unchecked = (*origin.unchecked_origin(result, as_run), *unchecked_scores(result))
     return Findings(tuple(problems), tuple(outdated), tuple(dict.fromkeys(unchecked)))
 
 

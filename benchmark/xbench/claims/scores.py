@@ -1,25 +1,24 @@
-"""The scores of a result recomputed from its utterance columns, and bounded by what their metrics can be."""
+"""The scores of a result held against what its utterance columns give, and bounded by what their metrics can be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from xbench import registry, stats
 from xbench.claims.compared import (
     as_now,
     differing,
     differing_estimate,
-    mean_of,
     nothing_stated,
     outside,
     unordered,
 )
 from xbench.claims.here import registered
-from xbench.description import MetricDescription, load_object
+from xbench.claims.recomputed import Parts, Scores
+from xbench.description import MetricDescription
 from xbench.errors import XbenchError
 from xbench.results import Interval, RunResult, ScoreRecord, column_name
-from xbench.results.corpus import STATISTICS, corpus_estimate
-from xbench.spec import Call, Quality
+from xbench.spec import Call
 
 _WEIGHTED = (
     *("weighted", "weighted_floor", "weighted_ceiling"),
@@ -29,16 +28,12 @@ ROWS_SHOWN = 3
 """Cells of a column that are named before the rest is counted."""
 
 
-Metrics = Mapping[str, MetricDescription | None]  # None for one that is not registered here
-
-
-def score_problems(result: RunResult) -> list[str]:
-    """Return what is wrong with the scores, as "place: message"."""
+def score_problems(result: RunResult, recomputed: Scores) -> list[str]:
+    """Return what is wrong with the scores, as "place: message"; recomputed: what their columns give (`recompute`)."""
     found = []
     names = [(score.metric, score.reference) for score in result.scores]
     references = {reference.name for reference in result.references}
     metrics = {name: registered(registry.metrics, name) for name, _ in names}
-    recomputed = _recomputed(result, metrics)
     for index, score in enumerate(result.scores):
         if names.index(names[index]) < index:
             found.append(f"scores[{index}]: {column_name(*names[index])} stands twice")
@@ -62,71 +57,11 @@ def unchecked_scores(result: RunResult) -> Iterator[str]:
             yield f"the floor of {score.metric} is as stated: its sums are not in the file"
 
 
-Key = tuple[str, str | None]  # metric and reference
-Recomputed = Mapping[str, stats.Estimate]
-"""What the columns give, by the names of a score's parts."""
-
-
-def _recomputed(result: RunResult, metrics: Metrics) -> Mapping[Key, Recomputed]:
-    """Return what the columns give of every score; all of a kind at once, which takes a fraction of the time."""
-    columns, clusters, seed = result.utterances, _clusters(result), result.provenance.seed
-    found: dict[Key, dict[str, stats.Estimate]] = {}
-    means: list[tuple[Key, str, stats.Column]] = []
-    skills: list[tuple[Key, str, tuple[stats.Column, stats.Column, stats.Column]]] = []
-    ratios: list[tuple[Key, str, tuple[stats.Column, stats.Column]]] = []
-
-    def ask(key: Key, prefix: str, *three: stats.Column | None) -> None:
-        own, floors, ceilings = three
-        if ceilings is None:
-            return
-        found[key][f"{prefix}ceiling"] = mean_of(ceilings, clusters, seed)
-        if own is not None:
-            ratios.append((key, f"{prefix}disattenuated", (own, ceilings)))
-            if floors is not None:
-                skills.append((key, f"{prefix}skill", (own, floors, ceilings)))
-
-    for score in result.scores:
-        key, name = (score.metric, score.reference), column_name(score.metric, score.reference)
-        parts = found[key] = {}
-        metric = metrics[score.metric]
-        own, floors = columns.get(name, []), columns.get(f"floor:{name}", [])
-        if score.reference is None and f"{score.metric}:{STATISTICS}" in columns:
-            if (value := _of_sums(result, score, metric)) is not None:
-                parts["value"] = value
-        else:
-            means.append((key, "value", own))
-        if metric is None or metric.corpus is None:
-            parts["floor"] = mean_of(floors, clusters, seed)
-        ask(key, "", own, floors, columns.get(f"ceiling:{name}"))
-        # Older files have some or none of these.
-        weighted, low, high = (
-            columns.get(f"{part}:{name}")
-            for part in ("weighted", "weighted-floor", "weighted-ceiling")
-        )
-        if weighted is not None:
-            means.append((key, "weighted", weighted))
-        if low is not None:
-            parts["weighted_floor"] = mean_of(low, clusters, seed)
-        ask(key, "weighted_", weighted, low, high)
-    computed = stats.estimates(
-        clusters,
-        seed=seed,
-        means=[column for *_, column in means],
-        skills=[three for *_, three in skills],
-        disattenuated=[pair for *_, pair in ratios],
-    )
-    places = [(key, part) for key, part, _ in (*means, *skills, *ratios)]
-    estimates = (*computed.means, *computed.skills, *computed.disattenuated)
-    for (key, part), estimate in zip(places, estimates, strict=True):
-        found[key][part] = estimate
-    return found
-
-
 def _one(
     result: RunResult,
     score: ScoreRecord,
     metric: MetricDescription | None,
-    recomputed: Recomputed,
+    recomputed: Parts,
 ) -> Iterator[str]:
     yield from _value(result, score, recomputed.get("value"))
     yield from _floor_and_ceiling(result, score, recomputed)
@@ -150,9 +85,7 @@ def _value(result: RunResult, score: ScoreRecord, estimate: stats.Estimate | Non
     yield from differing("n_clusters", score.n_clusters, estimate.n_clusters)
 
 
-def _floor_and_ceiling(
-    result: RunResult, score: ScoreRecord, recomputed: Recomputed
-) -> Iterator[str]:
+def _floor_and_ceiling(result: RunResult, score: ScoreRecord, recomputed: Parts) -> Iterator[str]:
     if "floor" in recomputed:
         yield from differing_estimate(
             "floor.", score.floor, recomputed["floor"], now=as_now(result)
@@ -169,7 +102,7 @@ def _floor_and_ceiling(
         yield from differing_estimate(f"{part}.", stated, recomputed[part], own, now=as_now(result))
 
 
-def _weighted(result: RunResult, score: ScoreRecord, recomputed: Recomputed) -> Iterator[str]:
+def _weighted(result: RunResult, score: ScoreRecord, recomputed: Parts) -> Iterator[str]:
     """Yield what the score with weighted tokens claims beyond its columns."""
     for part in _WEIGHTED:
         stated: Interval | None = getattr(score, part)
@@ -187,25 +120,6 @@ def _weighted(result: RunResult, score: ScoreRecord, recomputed: Recomputed) -> 
 
 def _clusters(result: RunResult) -> list[str]:
     return result.utterances.get("cluster", [])
-
-
-def _of_sums(
-    result: RunResult, score: ScoreRecord, metric: MetricDescription | None
-) -> stats.Estimate | None:
-    """Return the value that the sums give; None where only the metric's own package could say."""
-    if metric is None or metric.corpus is None:
-        return None
-    columns, seed = result.utterances, result.provenance.seed
-    quality = Quality(result.quality.metric, result.quality.poor_threshold)  # type: ignore[arg-type]  # the schema allows no other
-    own = columns.get(score.metric, [])
-    summed = [
-        s if v is not None else None
-        for s, v in zip(columns[f"{score.metric}:{STATISTICS}"], own, strict=True)
-    ]
-    try:
-        return corpus_estimate(load_object(metric.corpus), summed, _clusters(result), quality, seed)
-    except (ValueError, TypeError, LookupError, ArithmeticError):  # sums of another shape
-        return stats.Estimate(None, None, None, 0, 0, "sums-not-usable")
 
 
 def _assumed(result: RunResult, score: ScoreRecord) -> Iterator[str]:
