@@ -221,14 +221,16 @@ def _weighting(
     if len(ranked) < 2:
         return None
     sign = -1 if higher else 1
-    plain = [sign * _mean(by_clip[s.config.slug]) for s in ranked]
+    # A method that is ranked has values.
+    plain = [sign * (_mean(by_clip[s.config.slug]) or 0.0) for s in ranked]
     pairs = list(combinations(plain, 2))
     turned = sum(first > second for first, second in pairs)
     return Weighting(ranked[plain.index(min(plain))].config, turned, len(pairs))
 
 
-def _mean(values: Values) -> float:
-    return fmean(value for value, _ in values.values() if value is not None)
+def _mean(values: Values) -> float | None:
+    defined = [value for value, _ in values.values() if value is not None]
+    return fmean(defined) if defined else None
 
 
 def balanced(values: Values) -> Values:
@@ -287,14 +289,7 @@ def _standing(
     mean = stats.mean_estimate(column, clusters, seed=SEED)
     assert mean.value is not None  # rows without a value per utterance stay outside of the block
     bounds = [_values(rows, f"{kind}:") for kind in ("floor", "ceiling")]
-    floor, ceiling = (
-        stats.mean_estimate(
-            [value for value, _ in found.values()],
-            [cluster for _, cluster in found.values()],
-            seed=SEED,
-        ).value
-        for found in map(balanced, bounds)
-    )
+    floor, ceiling = map(_mean, map(balanced, bounds))
     # Means of all three over the same clips.
     sides = (by_clip, *bounds)
     whole = [n for n in names if all(n in v and v[n][0] is not None for v in sides)]
@@ -304,8 +299,7 @@ def _standing(
     skill = stats.skill(values, floors, ceilings, [scores[n][1] for n in whole], seed=SEED)
     weighted = None
     if all(row.weighted is not None for row in rows):
-        by_effect = balanced(_values(rows, "weighted:")).values()
-        weighted = fmean(value for value, _ in by_effect if value is not None)
+        weighted = _mean(balanced(_values(rows, "weighted:")))
     seconds, passes = pooled_cost([(row.run.cost, row.run.utterances) for row in rows])
     rates = [r for row in rows if (r := row.run.cost["seconds_per_audio_second"]) is not None]
     rank_at, low, high, best = place
