@@ -1,7 +1,8 @@
-"""Every measured number of docs/meaning.md stands in the table of docs/validity.md that says where it is from."""
+"""The numbers of docs/meaning.md and docs/validity.md are those of the files that their commands write."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -58,3 +59,89 @@ def test_a_new_number_would_be_seen() -> None:
     assert numbers("It was 0.12 on `0.5` clips, [0.7](a.md#0.3) of p = 0.3, in 17 % of 2021.") == {
         *("0.12", "0.7", "17 %"),
     }
+
+
+# -- docs/validity.md ------------------------------------------------------------------------------
+
+
+def tables(heading: str) -> list[list[list[str]]]:
+    """Return the tables below a heading: of each its rows as cells, the head first."""
+    level = heading.partition(" ")[0]
+    section = re.split(
+        rf"^#{{2,{len(level)}}} ", VALIDITY.partition(f"{heading}\n")[2], flags=re.M
+    )[0]
+    blocks = re.findall(r"(?:^\|.*\n)+", section, re.M)
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        for block in blocks
+    ]
+
+
+@pytest.mark.parametrize("heading", ["## Intervals", "### False differences"])
+def test_simulated_figures_are_those_of_the_report(heading: str) -> None:
+    report = (ROOT / "perf" / "intervals.md").read_text("utf-8").splitlines()
+    rows = [row for table in tables(heading) for row in table[2:]]
+    assert len(rows) >= 7
+    for row in rows:
+        assert f"| {' | '.join(row)} |" in report
+
+
+def test_structural_limits_are_those_of_the_report() -> None:
+    entries = json.loads((ROOT / "perf" / "ceilings.json").read_text("utf-8"))
+    (table,) = tables("### The ceiling of `pearson-paper`")
+    for utterance, masks, noisy, fitted, whole in table[2:]:
+        name = utterance.replace("Whisper ", "whisper-").replace(", ", "-")
+        number, reliability = re.findall(r"[\d.,]+", masks)
+        (entry,) = (
+            e
+            for e in entries
+            if e["utterance"] == f"{name}-spes-encoder"
+            and round(e["masks"], -1) == int(number.replace(",", ""))
+        )
+        assert reliability == f"{entry['reliability'][0]:.2f}"
+        assert noisy == f"{entry['structural of the mean'][0]:.3f}"
+        assert fitted == f"{entry['structural'][0]:.3f}"
+        assert whole == f"{entry['whole']:.3f}, {entry['whole, cross-fitted']:.3f}"
+
+
+# How the page calls the columns of its tables of rivals.
+CALLED = {
+    "zeroed, p = 0.7": "spes-encoder:p=0.7",
+    "zeroed, p = 0.5": "spes-encoder:p=0.5",
+    "removed": "spes-encoder-removed:p=0.7",
+    "words": "spes-encoder-words:p=0.7",
+    "drop": "spes-encoder-drop:p=0.7",
+    "contrast": "spes-encoder-contrast:p=0.7",
+}
+CALLED_INPUT = {
+    "superpixels": "spes-input:p=0.5",
+    "superpixels, p = 0.7": "spes-input:p=0.7",
+    "words": "spes-input-words:p=0.5",
+    "contrast": "spes-input-contrast:p=0.5",
+}
+
+
+@pytest.mark.parametrize(("place", "called"), [(0, CALLED), (1, CALLED_INPUT)])
+def test_second_ceilings_are_those_of_the_audit(place: int, called: dict[str, str]) -> None:
+    found = json.loads((ROOT / "leaderboard" / "rivals.json").read_text("utf-8"))[place]["rivals"]
+    rivalries = {(r["judge"], r["rival"]): r for r in found}
+    section = tables("### References of equal right: a second ceiling")
+    (table,) = (t for t in section if set(called) <= set(t[0]))
+    columns, judges = table[0][2:], table[2:]
+    assert [called[name] for name in columns] == list(dict.fromkeys(called.values()))
+    seen = 0
+    for judge, (_, sampling, *cells) in zip(called.values(), judges, strict=True):
+        for name, cell in zip(columns, cells, strict=True):
+            if not cell:
+                assert called[name] == judge
+                continue
+            rivalry, seen = rivalries[judge, called[name]], seen + 1
+            assert sampling.split()[0] == f"{rivalry['sampling']['value']:.3f}"
+            score, ceiling = (f"{rivalry[part]['value']:.3f}" for part in ("score", "ceiling"))
+            assert cell.split(" [")[0] == f"{score}, {ceiling}"
+            # The quotient is what the page says it is: the score over what noise leaves of the rival.
+            own = next(r["sampling"]["value"] for r in found if r["judge"] == called[name])
+            assert rivalry["score"]["value"] / own == pytest.approx(
+                rivalry["ceiling"]["value"], rel=1e-9
+            )
+    assert seen == len(found)
