@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +146,24 @@ def test_second_ceilings_are_those_of_the_audit(place: int, called: dict[str, st
                 rivalry["ceiling"]["value"], rel=1e-9
             )
     assert seen == len(found)
+
+
+@pytest.mark.slow
+def test_what_is_recovered_of_planted_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import planted_truth
+
+    _, references, methods = tables("### Evidence that is known by construction")
+    head = ["", *planted_truth.CASES]
+    assert references[0][1:] == methods[0][1:] == head[1:]
+    case = planted_truth.planted_case()
+
+    def cells(values: Any) -> list[str]:
+        rows = zip(values, planted_truth.MODEL.frames, strict=True)
+        return [planted_truth.cell(row, frames) for row, frames in rows]
+
+    told = {name.strip("`"): row for name, *row in methods[2:]}
+    assert {n: cells(v) for n, v in planted_truth.methods(case).items()} == told
+    told = {name: row for names, *row in references[2:] for name in re.findall(r"`([^`]+)`", names)}
+    for name, values in planted_truth.references(case).items():
+        assert cells(values) == told[name.partition(",")[0]], name
