@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from xbench.audit.ladders import LADDERS, Ladder, on_frames, worsened
 from xbench.maps import GridMap, Layout
@@ -166,6 +167,16 @@ def test_sharpening_keeps_the_order_of_frames() -> None:
         worse / worse.max(1, keepdims=True),
         (first.values / first.values.max(1, keepdims=True)) ** 4,
     )
+
+
+@pytest.mark.parametrize("raised", [0.0, 0.01, 3.0])
+def test_no_power_makes_values_equal_that_differ(raised: float) -> None:
+    """On a baseline the powers of small values round to nothing; metrics of order would see ties that are not there."""
+    first = grid(raised=raised)
+    first.values[:, 7] = first.values[:, 8]  # equal values stay equal
+    for size in BY_NAME["sharpen"].sizes:
+        worse = step("sharpen", size, first)
+        np.testing.assert_array_equal(rankdata(worse, axis=1), rankdata(first.values, axis=1))
 
 
 def test_constant_rows_stay_constant_where_nothing_is_added() -> None:

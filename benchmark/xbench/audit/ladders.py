@@ -93,14 +93,32 @@ def sink(rows: Rows, size: float, footing: Footing) -> Rows:
 
 
 def sharpen(rows: Rows, size: float, footing: Footing) -> Rows:
-    """Raise the mass of every row to a power and scale it to its old sum: b + m^x, scaled to T."""
+    """Raise the mass of every row to a power and scale it to its old sum: b + m^x, scaled to T.
+
+    A high power leaves of most values less than the baseline has digits for. They keep their order even so, and with it
+    what metrics of order say.
+    """
     low = rows.min(axis=1, keepdims=True)
     mass = rows - low
     highest = mass.max(axis=1, keepdims=True)
     power = (mass / np.where(highest > 0, highest, 1.0)) ** size
     total = power.sum(axis=1, keepdims=True)
     sharper: Rows = low + power * mass.sum(axis=1, keepdims=True) / np.where(total > 0, total, 1.0)
-    return sharper
+    return _in_order_of(rows, sharper)
+
+
+def _in_order_of(rows: Rows, changed: Rows) -> Rows:
+    """Return changed rows whose order rounding may have lost: what was higher is higher by one last digit at least."""
+    order = np.argsort(rows, axis=1, kind="stable")
+    rises = np.diff(np.take_along_axis(rows, order, axis=1), axis=1) > 0
+    ascending = np.take_along_axis(changed, order, axis=1)
+    for frame in range(1, rows.shape[1]):
+        below = ascending[:, frame - 1]
+        above = np.maximum(ascending[:, frame], np.nextafter(below, np.inf))
+        ascending[:, frame] = np.where(rises[:, frame - 1], above, below)
+    kept = np.empty_like(changed)
+    np.put_along_axis(kept, order, ascending, axis=1)
+    return kept
 
 
 @dataclass(frozen=True)

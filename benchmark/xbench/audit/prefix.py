@@ -66,7 +66,7 @@ class PrefixAudit:
 
     @property
     def mostly_text(self) -> float:
-        """The share of tokens that lose more without the text than without the audio."""
+        """The share of tokens with text before them that lose more without it than without the audio."""
         known = [share for clip in self.clips for share in clip.share if share is not None]
         return float(np.mean([share < 0.5 for share in known])) if known else 0.0
 
