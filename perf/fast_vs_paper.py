@@ -50,7 +50,7 @@ class Utterance:
     """What one utterance says about one reference under both presets.
 
     correlation: mean over content tokens of the correlation of the two maps as used. scores: method to
-    metric to preset; `reliable` are the scores over tokens whose `fast` row is reliable.
+    metric to preset; `reliable` are the scores over tokens whose `fast` row is reliable. versions: of the metrics.
     """
 
     model: str
@@ -64,6 +64,9 @@ class Utterance:
     correlation: float = math.nan
     unreliable_rows: int = 0
     scores: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    versions: dict[str, str] = field(
+        default_factory=lambda: {name: registry.metrics.get(name).version for name in METRICS}
+    )
 
     @property
     def ceiling(self) -> float | None:
@@ -223,6 +226,9 @@ def render(found: list[Utterance], masks: int) -> str:
         "",
         "Order: pairs of methods that `paper` separates (95 % interval of the paired difference, which",
         "takes five utterances), and how many of them `fast` puts the other way round; pearson, then pearson-paper.",
+        "Metrics when this was measured: "
+        + ", ".join(f"`{name}` in version {version}" for name, version in found[0].versions.items())
+        + ".",
         "",
         "| model, reference | utterances | agreement / ceiling | masks of `fast`, median (max) | target missed "
         "| passes, `paper` / `fast` | seconds, `paper` / `fast` | order: separated, changed |",

@@ -1,9 +1,15 @@
-"""The benchmarks can be imported, and the estimators of one are right; they run too long to be run here."""
+"""The benchmarks can be imported, reports are made of what was measured, and the estimators of one are right.
+
+They run too long to be run here.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +29,35 @@ def test_every_benchmark_imports() -> None:
     code = f"import sys; sys.path.insert(0, {str(PERF)!r}); import {', '.join(names)}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def of_reliability(module: Any, measured: Any) -> str:
+    text: str = module.render([module.Curve(**curve) for curve in measured])
+    text = text.replace("\n## ", "\n![Reliability against masks](reliability.png)\n\n## ", 1)
+    return f"{text}\n{module.kept(PERF / 'reliability.md')}"
+
+
+def of_presets(module: Any, measured: Any) -> str:
+    found = [module.Utterance(**utterance) for utterance in measured]
+    text: str = module.render(found, max(u.masks["paper"] for u in found))
+    return text
+
+
+REPORTS: dict[str, Callable[[Any, Any], str]] = {
+    "ceilings": lambda module, measured: module.render(measured),
+    "onsets": lambda module, measured: module.render(measured),
+    "reliability": of_reliability,
+    "fast_vs_paper": of_presets,
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_says_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the words and by the statistics of today, where these changed after the measurement."""
+    monkeypatch.syspath_prepend(str(PERF))
+    module = importlib.import_module(name)
+    measured = json.loads((PERF / f"{name}.json").read_text("utf-8"))
+    assert REPORTS[name](module, measured) == (PERF / f"{name}.md").read_text("utf-8")
 
 
 @pytest.fixture
