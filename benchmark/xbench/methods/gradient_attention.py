@@ -8,7 +8,7 @@
                           cross-attention         R_qi += N(R_qq)^T Abar N(R_ii)
                         a decoder-only model has the second rule alone; its map is R_qq at the audio positions
                         N(R) = rows of R - Id divided by their sums, plus Id; a row of Id has nothing to
-                        divide and stays Id (the original sets its NaN to 0)
+                        divide and stays Id (the original's NaN becomes a map of 0)
 
 The map of token i is the row of the position that predicts it, over valid frames. A is the attention as
 the model used it (padding included, no renormalisation): a gradient belongs to these weights.
