@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -353,6 +354,25 @@ def test_doctor_reports(run: Run) -> None:
     facts = json.loads(run("doctor", "--json").out)
     assert facts["torch"]
     assert set(facts["extras"]) == {"hub", "peft", "plot", "ray"}
+
+
+def test_a_finished_command_does_not_wait_for_threads_of_plugins() -> None:
+    code = (
+        "import sys, threading, time\nimport xbench.cli as cli\ncli._PATIENCE = 0.2\n"
+        "threading.Thread(target=time.sleep, args=(60,), name='idle').start()\n"
+        "sys.argv = ['xbench', {words}]\ncli.main()\n"
+    )
+    for words, expected in (("'version'", 0), ("'show', 'method', 'nobody'", 2)):
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(words=words)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert time.monotonic() - started < 30
+        assert done.returncode == expected
+        assert done.stderr.endswith("what a plugin left at work: thread 'idle'\n")
 
 
 def test_help_names_every_command_and_imports_no_torch() -> None:

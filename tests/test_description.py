@@ -229,3 +229,9 @@ def test_data_that_have_no_text_have_no_hash(bad: Any) -> None:
 )
 def test_slugs_are_safe_file_names(text: str, expected: str) -> None:
     assert slug(text) == expected
+
+
+@pytest.mark.parametrize("name", ["two words", "", "a:b", "a=1", "-a", "a/b"])
+def test_a_name_that_no_command_can_say_is_a_problem(name: str) -> None:
+    named = MethodDescription(name, "1", "", "", "a:b", kind="attention", distribution=True)
+    assert named.problems() == [f"name is {name!r}, expected letters, digits, '-', '_' and '.'"]

@@ -194,7 +194,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("metrics", "trace", "data", "tasks"),
     ("registry", "results", "signatures"),
     ("bundle", "description", "maps", "store"),
-    ("inputs", "leases", "schemas", "spec", "stats"),
+    ("inputs", "leases", "misfits", "schemas", "spec", "stats", "surroundings"),
     ("authorship", "errors", "notebook"),
 )
 FLOOR = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in rooms}

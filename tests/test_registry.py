@@ -98,6 +98,20 @@ def spoiled(owner: str, field: str, value: object) -> str:
         ("import sys\nprint('hello')\nsys.exit('no')", "SystemExit: no"),
         ("raise MemoryError", "MemoryError"),
         (
+            "class Panic(BaseException): ...\nraise Panic('of another language')",
+            "Panic: of another",
+        ),
+        ("class Mute(Exception):\n    __str__ = None\nraise Mute", "Mute"),
+        ("raise ValueError('long ' * 1000)", "ValueError: long long"),
+        ("import os\nos.chdir('/')\nMETHOD = 5", "changed the working directory"),
+        ("import torch\ntorch.set_grad_enabled(False)\nMETHOD = 5", "changed the gradient mode"),
+        (spoiled("METHOD", "parameters", ("width",)), "('width',), in it expected Parameter"),
+        (spoiled("METHOD", "families", (1,)), "families is (1,), in it expected str"),
+        (
+            spoiled("METHOD", "needs", frozenset({"encoder-atention"})),
+            "needs 'encoder-atention', which does not exist, did you mean 'encoder-attention'",
+        ),
+        (
             spoiled("METHOD", "kind", "atention"),
             "kind is 'atention', which does not exist, did you",
         ),
@@ -117,6 +131,7 @@ def test_a_broken_plugin_is_a_row_and_an_error_only_where_it_is_used(
     assert entry.description is None
     assert reason in (entry.error or "")
     assert "\n" not in (entry.error or "")
+    assert len(entry.error or "") < 500
     assert "loudness" not in registry.methods.names()
     assert registry.methods.get("mean-heads").name == "mean-heads"
     with pytest.raises(UsageError, match=r"of plugin broken-plugin 2\.5 does not load"):

@@ -6,17 +6,29 @@ and imported only when it runs. Listing, showing, validating and the site theref
 
 from __future__ import annotations
 
-import functools
 import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from xbench.authorship import LINK
 from xbench.errors import Unsupported, UsageError, nearest
+from xbench.misfits import is_name, misfits, strange
 from xbench.spec import Call, Scalar
+
+# What a method may ask for beside the attention to the source. `source-projections` are those of the blocks by which
+# text attends to the source, whatever they are: cross-attention, or the self-attention of a decoder-only model.
+CAPTURES = frozenset(
+    {
+        "source-projections",
+        "decoder-attention",
+        "encoder-attention",
+        "cross-projections",
+        "decoder-projections",
+        "encoder-projections",
+    }
+)
 
 ParameterType = Literal["int", "float", "bool", "str", "indices"]
 
@@ -111,33 +123,6 @@ _ARTICLE = {
 }
 
 
-@functools.cache
-def _types(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
-
-
-def _misfits(described: Any) -> list[str]:
-    return [
-        f"{name} is {value!r}, {expected}"
-        for name, kind in _types(type(described)).items()  # type: ignore[arg-type]  # a class is hashable
-        if (expected := _expected(value := getattr(described, name, None), kind))
-    ]
-
-
-def _expected(value: Any, kind: Any) -> str | None:
-    """Say what a value of this annotation must be, where it is something else; generic types are held by their kind."""
-    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    known = [
-        value for option in options if get_origin(option) is Literal for value in get_args(option)
-    ]
-    types = tuple(get_origin(o) or o for o in options if get_origin(o) is not Literal)
-    if value in known or isinstance(value, types) or (float in types and isinstance(value, int)):
-        return None
-    if known:
-        return f"which does not exist{nearest(str(value), known)}; there is {', '.join(known)}"
-    return f"expected {' or '.join('None' if t is type(None) else t.__name__ for t in types)}"
-
-
 @dataclass(frozen=True)
 class Description:
     """What every registered thing has: a name, a version, a sentence, a source, an implementation."""
@@ -151,10 +136,12 @@ class Description:
 
     def problems(self) -> list[str]:
         """Return what keeps the description from being used: fields of another type, or values that do not exist."""
-        found = _misfits(self)
+        found = misfits(self)
+        if not found and not is_name(self.name):
+            found.append(f"name is {self.name!r}, expected letters, digits, '-', '_' and '.'")
         if not found:
-            found = [f"parameter '{p.name}': {why}" for p in self.parameters for why in _misfits(p)]
-        if not found and not re.fullmatch(r"[\w.]+:[\w.]+", self.implementation):
+            found = [f"parameter '{p.name}': {why}" for p in self.parameters for why in misfits(p)]
+        if not found and not re.fullmatch(r"[\w.]+:[\w.-]+", self.implementation):
             found.append(f"implementation is {self.implementation!r}, expected 'module:object'")
         return found
 
@@ -233,7 +220,7 @@ class MethodDescription(Description):
         links = {"code": self.code, "paper": self.paper}
         wrong = [name for name, link in links.items() if link and not re.match(LINK, link)]
         found = [f"{name} is {links[name]!r}, expected a link: https://..." for name in wrong]
-        return super().problems() or found
+        return super().problems() or found + strange(self.needs, CAPTURES | {"words", "partner"})
 
     def load_fit(self) -> Any:
         """Import and return the fit function; None where there is none."""
@@ -275,6 +262,10 @@ class ReferenceDescription(Description):
     trial: Mapping[str, Scalar] = field(default_factory=dict, kw_only=True)
     kinds: tuple[str, ...] = field(default=("encoder-decoder", "audio-prefix"), kw_only=True)
     needs: frozenset[str] = field(default=frozenset(), kw_only=True)
+
+    def problems(self) -> list[str]:
+        """Return what keeps the description from being used; only word times can be asked for."""
+        return super().problems() or strange(self.needs, {"words"})
 
     def most_passes(self, call: Call) -> int | None:
         """Return the most perturbed passes that a call takes per utterance; None where it is not known."""
@@ -322,6 +313,10 @@ class MetricDescription(Description):
     space: Literal["encoder", "input"] = field(default="encoder", kw_only=True)
     measured: frozenset[str] = field(default=frozenset(), kw_only=True)
     corpus: str | None = field(default=None, kw_only=True)
+
+    def problems(self) -> list[str]:
+        """Return what keeps the description from being used; only word times can be asked for."""
+        return super().problems() or strange(self.needs, {"words"})
 
 
 @dataclass(frozen=True)

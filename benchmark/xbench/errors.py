@@ -64,3 +64,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the closest known names, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f", did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+_LONGEST = 300  # characters of a message by somebody else's code
+
+
+def message(problem: BaseException) -> str:
+    """Return what an error says; an empty text where its own code to say that fails."""
+    try:
+        return str(problem).strip()
+    except Exception:  # noqa: BLE001  # somebody else's exception may fail in any way
+        return ""
+
+
+def in_one_line(problem: BaseException) -> str:
+    """Return kind and first line of an error that somebody else's code raised, of a length that can be read."""
+    lines = message(problem).splitlines() or [""]
+    return f"{type(problem).__name__}: {lines[0]}"[:_LONGEST].rstrip(": ")

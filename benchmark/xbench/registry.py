@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import (
     Distribution,
@@ -33,8 +32,9 @@ from xbench.description import (
     ReferenceDescription,
     TaskFolder,
 )
-from xbench.errors import UnknownName, UsageError
+from xbench.errors import UnknownName, UsageError, in_one_line
 from xbench.spec import LOCAL, Call
+from xbench.surroundings import undisturbed
 
 D = TypeVar("D", bound=Description)
 OURS = "xbench"  # the distribution that registers the built-ins
@@ -138,12 +138,17 @@ def _load(group: str, description_type: type[D]) -> tuple[Entry[D], ...]:
 
 def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
     description, error = None, None
+    owner = _owner(point.dist)
+    ours = owner[0] == OURS
+    guard: AbstractContextManager[list[str]] = (
+        nullcontext([]) if ours else undisturbed(importing=True)
+    )
     try:
-        with redirect_stdout(
-            sys.stderr
-        ):  # what it prints must not get into output that programs read
+        with guard as changed:
             loaded = point.load()
-        if not isinstance(loaded, description_type):
+        if changed:
+            error = f"importing {point.module} changed {changed[0]}, which all of xbench shares; leave it as it was"
+        elif not isinstance(loaded, description_type):
             error = f"{point.value} is a {type(loaded).__name__}, not a {description_type.__name__}"
         elif loaded.name != point.name:
             error = f"{point.value} calls itself '{loaded.name}', its entry point '{point.name}'"
@@ -151,9 +156,11 @@ def _load_one(point: EntryPoint, description_type: type[D]) -> Entry[D]:
             error = f"{point.value}: {found[0]}"
         else:
             description = loaded
-    except (Exception, SystemExit) as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
-        error = f"{type(problem).__name__}: {problem}".splitlines()[0]
-    return Entry(point.name, *_owner(point.dist), point.value, description, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # noqa: BLE001  # a stranger's plugin may fail in any way; the row says how
+        error = in_one_line(problem)
+    return Entry(point.name, *owner, point.value, description, error)
 
 
 def authorship(description: MethodDescription, distribution_name: str) -> Authorship:

@@ -18,19 +18,6 @@ from xbench.description import indices
 from xbench.errors import Unsupported
 from xbench.maps import Layout
 
-# What a method may ask for beside the attention to the source. `source-projections` are those of the blocks by which
-# text attends to the source, whatever they are: cross-attention, or the self-attention of a decoder-only model.
-CAPTURES = frozenset(
-    {
-        "source-projections",
-        "decoder-attention",
-        "encoder-attention",
-        "cross-projections",
-        "decoder-projections",
-        "encoder-projections",
-    }
-)
-
 # The stacks by which text attends to its source: cross-attention, or the only stack of a decoder-only model.
 SOURCES = frozenset({"cross", "self"})
 

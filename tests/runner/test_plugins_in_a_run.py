@@ -40,8 +40,15 @@ CARELESS = {
     "print": "print('hello')",
     "hanging": "time.sleep(600)",
     "bug": "raise KeyError('layer')",
+    "panic": "raise type('Panic', (BaseException,), {})('of another language')",
+    "mute": "raise type('Mute', (Exception,), {'__str__': None})",
+    "patch": "torch.Tensor.mean = lambda self, *given: self.sum(*given)",
+    "patched model": "type(case.model.measured).encode = lambda self, values: values",
+    "kernels": "torch.backends.mkldnn.enabled = False",
+    "thread": "threading.Thread(target=spoil, args=(case,)).start(); time.sleep(0.02)",
+    "closed": "sys.stdout.close(); sys.stderr.close()",
 }
-HARMLESS = {"trace", "print"}
+HARMLESS = {"trace", "print", "closed"}
 TOLD = {
     "hook": "it changed the forward hooks of module 'model.encoder'",
     "weights": "it changed weight 'model.encoder.layers.0.fc1.weight'",
@@ -53,11 +60,24 @@ TOLD = {
     "memory": "it failed on a: it ran out of memory",
     "hanging": "it took longer than the limit of 15 s on a",
     "bug": "it failed on a: KeyError: 'layer'",
+    "panic": "it failed on a: Panic: of another language",
+    "mute": "it failed on a: Mute",
+    "patch": "it changed 'mean' of Tensor",
+    "patched model": "it changed 'encode' of WhisperModel",
+    "kernels": "it changed whether torch uses oneDNN",
+    "thread": "it changed the threads of the process",
 }
 
 MODULE = """
+import sys
+import threading
 import time
 import torch
+
+def spoil(case):
+    for _ in range(10_000):
+        case.model.network.get_encoder().layers[0].fc1.weight.data.mul_(0.9)
+        time.sleep(0.001)
 
 def run(case):
     {body}
@@ -86,6 +106,8 @@ def maps_of(results: list[xbench.RunResult]) -> dict[str, Any]:
     return {r.method.name: (r.utterances["map_hash"], r.scores) for r in results}
 
 
+# A thread that is ended goes without a word, but pytest tells of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", CARELESS)
 def test_a_careless_method_harms_no_other(
     name: str, spec: xbench.RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -303,6 +325,7 @@ def test_a_reference_out_of_a_file(own_file: Path, spec: xbench.RunSpec, tmp_pat
         ("own_things.py:x", "import json\n1 / 0\n", "own_things.py:2: it cannot be imported: Zero"),
         ("own_things.py:x", "def f(:\n", "own_things.py:1: it cannot be imported: SyntaxError"),
         ("own_things.py:x", "raise SystemExit(3)", "own_things.py:1: it cannot be imported: Syst"),
+        ("own_things.py:x", "import os\nos.chdir('/')\nx = 1", "changed the working directory"),
         ("json.py:x", "x = 1", "'json' is the name of another module; rename the file"),
         ("own_things.py:np", "import numpy as np", "a function, not a module"),
     ],

@@ -12,24 +12,52 @@ import gc
 import io
 import os
 import sys
+import threading
+import time
 
 # Objects that are made before Python looks for garbage. Its own 700 cost 0.8 s of the two that torch and transformers
 # take to import, and a frozen heap another 0.6 s at the end, since all of it is memory that stays until then.
 _OBJECTS = 20_000
+
+_PATIENCE = 5.0  # seconds that a finished command waits for threads of plugins
 
 
 def main() -> None:
     """Run the command line; every error becomes one message and an exit code."""
     gc.set_threshold(_OBJECTS)
     atexit.register(gc.freeze)
+    code: object = None
     try:
         _run()
+    except SystemExit as end:
+        code = end.code
     except KeyboardInterrupt:  # while modules are imported, where no command can catch it
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         # Who read the output has enough of it. What the command did is done; Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    _end_without_threads_of_others(code)
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+def _end_without_threads_of_others(code: object) -> None:
+    """Let threads that a plugin left behind keep the finished command for some seconds, not until their own end."""
+    here = threading.current_thread()
+    left = [f"'{t.name}'" for t in threading.enumerate() if not (t.daemon or t is here)]
+    if not left:
+        return
+    from xbench.cli import console
+
+    def end() -> None:
+        time.sleep(_PATIENCE)
+        sys.stdout.flush()
+        console.note(
+            f"ended without waiting for what a plugin left at work: thread {', '.join(left)}"
+        )
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _run() -> None:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from xbench.errors import UtteranceError
+from xbench.errors import UtteranceError, message
 from xbench.hiding.effect import Hidden, Measure, Shift
 from xbench.models.device import device_of, release, wait
 
@@ -154,5 +154,5 @@ def out_of_memory(problem: BaseException) -> bool:
     if isinstance(problem, OSError):
         return problem.errno == errno.ENOMEM
     return isinstance(problem, RuntimeError | ImportError) and any(
-        words in str(problem).lower() for words in _ALLOCATORS_SAY
+        words in message(problem).lower() for words in _ALLOCATORS_SAY
     )

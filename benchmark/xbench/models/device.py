@@ -15,6 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from xbench.errors import message
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -168,7 +170,7 @@ def release(device: torch.device) -> None:
 
 def lost(problem: BaseException) -> bool:
     """Say whether an exception means that the accelerator no longer answers: no later pass on it can succeed."""
-    says = str(problem)
+    says = message(problem)
     return (
         isinstance(problem, RuntimeError)
         and ("CUDA error" in says or "CUDA driver error" in says)

@@ -170,3 +170,9 @@ class MeteredModel:
 
     def _count(self, *, forward: int = 0, backward: int = 0) -> None:
         self.passes = Passes(self.passes.forward + forward, self.passes.backward + backward)
+
+
+def model_classes(model: SpeechModel) -> tuple[type, ...]:
+    """Return the classes whose functions a model runs, that of the counting included."""
+    measured = model.measured if isinstance(model, MeteredModel) else model
+    return (MeteredModel, *type(measured).__mro__[:-1])

@@ -13,6 +13,7 @@ from xbench.fitting import FitCase, FitSplit, Fitted, Learned
 from xbench.maps import GridMap, on_encoder_grid
 from xbench.methods.isolation import unchanged, unshared
 from xbench.metrics import Score
+from xbench.models.metered import model_classes
 from xbench.runner import compare, stages
 from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Job, Spoken, fit_key, reference_key
@@ -21,6 +22,7 @@ from xbench.runner.progress import Reporter
 from xbench.runner.walk import Walk, fault
 from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact
+from xbench.surroundings import left_alone
 
 
 def decode_and_refer(
@@ -77,7 +79,7 @@ def fit_methods(
                 unsupported[method.call] = str(problem)
                 fitted.append(method)
                 continue
-            except (Exception, SystemExit) as problem:  # noqa: BLE001  # a fit function may fail in any way
+            except BaseException as problem:  # noqa: BLE001  # a fit function may fail in any way
                 unsupported[method.call] = f"its fit failed: {fault(problem)}"
                 fitted.append(method)
                 continue
@@ -110,7 +112,8 @@ def _learn(method: Method, split: FitSplit, bench: Bench) -> Learned:
     if method.ours:
         with limit:
             return cast(Learned, learn()(split, **method.call.given))
-    with unchanged(bench.model, bench.keeper), limit:
+    guard = left_alone(limit, *model_classes(bench.model))
+    with unchanged(bench.model, bench.keeper), guard:
         own = replace(split, cases=unshared(split.cases))
         return cast(Learned, learn()(own, **method.call.given))
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from xbench.case import Case
+from xbench.description import CAPTURES
 from xbench.errors import Unsupported
 from xbench.hiding.masks import mask_key
 from xbench.methods.corpus import stretch
@@ -81,7 +82,7 @@ class Judged:
         model = model or self.model
         features = features or clip.features
         hypothesis = hypothesis or clip.decoded.hypothesis
-        needs = self.method.description.needs - stages.NOT_CAPTURES
+        needs = self.method.description.needs & CAPTURES
         trace = model.trace(features, hypothesis, needs)
         key = clip.job.utterance.audio_sha256
         case = Case(model, features, hypothesis, key, trace, clip.job.words)

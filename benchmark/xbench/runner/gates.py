@@ -81,7 +81,7 @@ def _judge(gate: Gate, judged: Judged) -> GateRecord | None:
         found = CHECKS[gate.name](judged)
     except Unsupported as problem:
         return _not_applicable(gate, str(problem))
-    except (Exception, SystemExit) as problem:  # noqa: BLE001  # a method may fail in any way
+    except BaseException as problem:  # noqa: BLE001  # a method may fail in any way
         if isinstance(problem, Exception) and out_of_memory(problem):
             return None
         return _not_applicable(gate, f"it failed: {fault(problem)}")

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,9 +25,10 @@ from xbench.description import (
     ReferenceDescription,
     load_object,
 )
-from xbench.errors import UsageError, nearest
+from xbench.errors import UsageError, in_one_line, nearest
 from xbench.runner.fingerprint import fingerprint
 from xbench.spec import Call
+from xbench.surroundings import undisturbed
 
 
 def is_in_file(name: str) -> bool:
@@ -62,16 +63,22 @@ def _module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with _beside(path), redirect_stdout(sys.stderr):
+        with _beside(path), undisturbed(importing=True) as changed:
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as problem:  # noqa: BLE001  # somebody's file may fail in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # noqa: BLE001  # somebody's file may fail in any way
         del sys.modules[name]
         lines = [
             f.lineno for f in traceback.extract_tb(problem.__traceback__) if f.filename == str(path)
         ]
         line = getattr(problem, "lineno", None) or (lines[-1] if lines else 1)
-        what = f"{type(problem).__name__}: {problem}".splitlines()[0]
-        raise UsageError(f"{shown}:{line}: it cannot be imported: {what}") from None
+        raise UsageError(f"{shown}:{line}: it cannot be imported: {in_one_line(problem)}") from None
+    if changed:
+        del sys.modules[name]
+        raise UsageError(
+            f"{shown}: importing it changed {changed[0]}, which all methods share; leave it as it was"
+        )
     return module
 
 

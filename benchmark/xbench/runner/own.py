@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from xbench import registry
 from xbench.description import MethodDescription, OwnMethod
 from xbench.errors import UsageError
+from xbench.misfits import is_name
 from xbench.runner.fingerprint import fingerprint
 
 
@@ -37,7 +37,7 @@ def method(
         UsageError: it has no name or a registered one, or cannot be called with the trace (or case) alone.
     """
     named = str(name or getattr(function, "__name__", ""))
-    if not re.fullmatch(r"\w[\w.-]*", named):
+    if not is_name(named):
         raise UsageError(
             f"the function {named or type(function).__name__} needs a name of letters, digits, '_', '-' and '.'; "
             "give one: xbench.method(function, name=...)"
@@ -53,7 +53,7 @@ def method(
         raise UsageError(
             f"function '{named}' is called with the {takes} alone, but has another signature: {problem}"
         ) from None
-    return OwnMethod(
+    described = OwnMethod(
         name=named,
         version=fingerprint(function)[:12],
         summary=summary,
@@ -67,6 +67,9 @@ def method(
         needs=frozenset(needs),
         function=function,
     )
+    if problems := described.problems():
+        raise UsageError(f"method '{named}': {problems[0]}")
+    return described
 
 
 def described(given: Any) -> OwnMethod:

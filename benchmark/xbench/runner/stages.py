@@ -21,6 +21,7 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import LONGEST_SECONDS, audio_sha256, read_audio
 from xbench.data.manifest import Utterance
+from xbench.description import CAPTURES
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.batching import out_of_memory
 from xbench.hiding.cells import EncoderFrames
@@ -29,7 +30,7 @@ from xbench.methods.compute import compute_map
 from xbench.methods.isolation import isolated_map
 from xbench.metrics.quality import loops
 from xbench.models.kept_state import Keeper
-from xbench.models.metered import MeteredModel
+from xbench.models.metered import MeteredModel, model_classes
 from xbench.models.protocol import (
     Features,
     Hypothesis,
@@ -56,6 +57,7 @@ from xbench.runner.plan import Method
 from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import exhausted, fault
 from xbench.spec import LOCAL, Call
+from xbench.surroundings import left_alone
 
 # -- decode ---------------------------------------------------------------------------------------
 
@@ -249,7 +251,6 @@ class Told:
 
 
 UNLIMITED = nullcontext()  # one object serves every call
-NOT_CAPTURES = frozenset({"words", "partner"})
 
 
 def explain(
@@ -291,7 +292,7 @@ def explain(
             continue
         except UtteranceError as problem:
             raise UtteranceError(problem.reason, f"method '{method.call}': {problem}") from None
-        except (Exception, SystemExit) as problem:  # a method may fail in any way
+        except BaseException as problem:  # a method may fail in any way
             if isinstance(problem, UsageError) and method.distribution == LOCAL:
                 raise  # its author is there and can mend it
             if method.ours and out_of_memory(problem):
@@ -320,13 +321,14 @@ def map_of(
     if method.ours:
         with limit:
             return compute_map(method.description, method.call, case, method.fitted)
-    return isolated_map(method.description, method.call, case, method.fitted, keeper, limit)
+    guard = left_alone(limit, *model_classes(case.model))
+    return isolated_map(method.description, method.call, case, method.fitted, keeper, guard)
 
 
 def traced(model: SpeechModel, spoken: Spoken, methods: Iterable[Method]) -> Case:
     """Read one utterance and capture what these methods need of it."""
     job, hypothesis = spoken.job, spoken.decoded.hypothesis
     features, _ = read_features(model, job.utterance)
-    needs = frozenset[str]().union(*(m.description.needs for m in methods)) - NOT_CAPTURES
+    needs = frozenset[str]().union(*(m.description.needs for m in methods)) & CAPTURES
     trace = model.trace(features, hypothesis, needs)
     return Case(model, features, hypothesis, job.utterance.audio_sha256, trace, job.words)

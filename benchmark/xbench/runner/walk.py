@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from xbench.data.manifest import Utterance
-from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError
+from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError, in_one_line
 from xbench.hiding.batching import out_of_memory
 from xbench.models.device import lost
 from xbench.results import Failure
@@ -95,18 +95,15 @@ def gone(problem: BaseException) -> EnvironmentProblem:
     )
 
 
-def fault(problem: Exception | SystemExit) -> str:
+def fault(problem: BaseException) -> str:
     """Say in one line how a stranger's code failed; raise what is not its fault.
 
     One broken plugin must not cost the results of the others.
     """
-    if isinstance(problem, UtteranceError | EnvironmentProblem):
+    if isinstance(problem, UtteranceError | EnvironmentProblem | KeyboardInterrupt):
         raise problem
     if lost(problem):
         raise gone(problem) from None
     if isinstance(problem, Exception) and out_of_memory(problem):
         return "it ran out of memory"
-    named = (
-        str(problem) if isinstance(problem, XbenchError) else f"{type(problem).__name__}: {problem}"
-    )
-    return named.splitlines()[0].rstrip(": ")
+    return str(problem) if isinstance(problem, XbenchError) else in_one_line(problem)

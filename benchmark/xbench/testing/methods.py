@@ -35,7 +35,7 @@ from jaxtyping import Float32
 
 from xbench import registry
 from xbench.case import Case
-from xbench.description import MethodDescription, load_object
+from xbench.description import CAPTURES, MethodDescription, load_object
 from xbench.errors import Unsupported
 from xbench.fitting import FitCase, FitSplit, Fitted
 from xbench.maps import GridMap, on_encoder_grid
@@ -51,7 +51,6 @@ from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
 from xbench.testing.calls import MISFIT, check_signature, completed
 from xbench.testing.demo_clips import demo_cases
 from xbench.testing.state import Watched, watch
-from xbench.trace import CAPTURES
 
 Map = Float32[np.ndarray, "token *cells"]
 

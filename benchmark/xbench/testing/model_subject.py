@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from xbench.description import CAPTURES
 from xbench.hiding.effect import kl_divergence
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.spec import Decoding
 from xbench.testing.battery import Broken
 from xbench.testing.state import State, model_state
-from xbench.trace import CAPTURES, Trace
+from xbench.trace import Trace
 
 SAME = 1e-5  # nats
 OTHER = 1e-6  # nats: less than any change that means something, more than rounding

@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xbench.description import CAPTURES
 from xbench.errors import UtteranceError
 from xbench.maps import on_encoder_grid
 from xbench.models.loading import load_model
@@ -45,7 +46,7 @@ from xbench.testing.battery import Battery, Broken, CheckResult, NotApplicable
 from xbench.testing.demo_clips import demo_audio
 from xbench.testing.model_subject import OTHER, TOKENS, Audio, Subject, divergence, expect_same
 from xbench.testing.state import model_state, surroundings
-from xbench.trace import CAPTURES, SOURCES
+from xbench.trace import SOURCES
 
 _CLOSE = 1e-3  # of the largest value: rounding in float32
 _EDGE = 0.1  # seconds by which windows at the ends may shorten or lengthen the axis

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from xbench.case import Case
+from xbench.models.metered import model_classes
 from xbench.models.private import attention_name
 from xbench.models.protocol import SpeechModel
+from xbench.surroundings import undisturbed
 from xbench.testing.battery import Broken
 
 State = dict[str, Any]
@@ -40,8 +42,11 @@ class Watched:
 def watch(case: Case, call: Callable[[], T]) -> tuple[T, Watched]:
     """Make a call, and return what it gives with what everything around it was before and after."""
     before = _everything(case)
-    given = call()
-    return given, Watched(before, _everything(case))
+    with undisturbed(*model_classes(case.model)) as changed:
+        given = call()
+    after = _everything(case)
+    after["surroundings"] |= dict.fromkeys(changed, "changed")
+    return given, Watched(before, after)
 
 
 def _everything(case: Case) -> dict[str, State]:

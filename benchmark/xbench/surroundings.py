@@ -1,0 +1,335 @@
+"""What a whole process shares, kept as it is while code of others runs in it; imports no torch.
+
+`undisturbed` lends such code streams of its own and compares everything else before and after. What differs is named
+and put back: settings of Python, numpy and torch, functions that were replaced by others, and threads that still work.
+`methods.isolation` does the same for the model that is explained, and for random numbers.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import gc
+import io
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from xbench.errors import Unsupported
+
+
+@contextmanager
+def left_alone(limit: AbstractContextManager[None], *classes: type) -> Iterator[None]:
+    """Raise Unsupported where the block changes anything of the process or of these classes; all is put back.
+
+    limit: of the time that the block may take; it must not interrupt the putting back.
+    """
+    with undisturbed(*classes) as changed, limit:
+        yield
+    if changed:
+        raise Unsupported(
+            f"it changed {changed[0]}, which all methods share; a method must leave it as it was"
+        )
+
+
+@contextmanager
+def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
+    """Put back what the block changes of the process and of these classes; at its end the list names what that was.
+
+    importing: the block imports modules, which `methods.isolation` does not look after.
+    """
+    settings = SETTINGS + OF_IMPORTS if importing else SETTINGS
+    held = [setting.read() for setting in settings]
+    filters, path, threads = list(warnings.filters), list(sys.path), threading.enumerate()
+    functions = [
+        *(_Functions.of(each, grows=True) for each in (builtins, sys.modules.get("numpy")) if each),
+        *(_Functions.of(each) for each in (_tensor(), *classes) if each),
+    ]
+    changed: list[str] = []
+    try:
+        with _lent_streams():
+            yield changed
+    finally:
+        warnings.filters[:] = filters  # type: ignore[index]  # put back only: libraries that are imported add theirs
+        changed += _stopped(threads)
+        changed += _put_back(settings, held)
+        if not set(path) <= set(sys.path):  # more of it is no change
+            sys.path[:] = path
+            changed.append("the places where Python finds modules (sys.path)")
+        for each in functions:
+            changed += each.put_back()
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+class _Lent(io.TextIOBase):
+    """A stream that can be written to like the one it stands for, and be closed without closing that one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if self._stream is None else self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+
+    def fileno(self) -> int:
+        return super().fileno() if self._stream is None else self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+
+@contextmanager
+def _lent_streams() -> Iterator[None]:
+    """Let all that is printed go to standard error, since programs read the output, and both survive being closed."""
+    copies = {number: _copy(number) for number in (1, 2)}
+    lent = _Lent(sys.stderr)
+    try:
+        if None not in copies.values():
+            os.dup2(
+                2, 1
+            )  # what other languages and other processes print does not come through Python
+        with redirect_stdout(lent), redirect_stderr(lent):
+            yield
+    finally:
+        for number, copy in copies.items():
+            if copy is not None:
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def _copy(number: int) -> int | None:
+    try:
+        return os.dup(number)
+    except OSError:  # it was closed when the process began
+        return None
+
+
+# -- settings -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that the whole process shares: how to read it, as something that can be compared, and to set it."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+def _of_torch(
+    name: str, fresh: Any, read: Callable[[Any], Any], write: Callable[..., Any]
+) -> Setting:
+    """Return a setting of torch; fresh: what it is where torch is not imported yet."""
+
+    def reading() -> Any:
+        torch = sys.modules.get("torch")
+        return fresh if torch is None else read(torch)
+
+    return Setting(name, reading, lambda value: write(sys.modules["torch"], value))
+
+
+_KERNELS = ("flash", "mem_efficient", "math", "cudnn")  # of attention
+_SMALLEST = sys.float_info.min  # of the numbers that are not denormal
+
+
+def _kernels(torch: Any) -> tuple[bool, ...]:
+    cuda = torch.backends.cuda
+    return (
+        cuda.flash_sdp_enabled(),
+        cuda.mem_efficient_sdp_enabled(),
+        cuda.math_sdp_enabled(),
+        cuda.cudnn_sdp_enabled(),
+    )
+
+
+def _set_kernels(torch: Any, enabled: Sequence[bool]) -> None:
+    for kernel, value in zip(_KERNELS, enabled, strict=True):
+        getattr(torch.backends.cuda, f"enable_{kernel}_sdp")(value)
+
+
+def _alarm() -> bool:
+    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def _set_alarm(pending: bool) -> None:
+    if not pending:  # one that was there and rang cannot be set again
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+SETTINGS = (
+    Setting("Python's limit of recursion", sys.getrecursionlimit, sys.setrecursionlimit),
+    Setting(
+        "whether Python collects garbage",
+        gc.isenabled,
+        lambda enabled: gc.enable() if enabled else gc.disable(),
+    ),
+    Setting(
+        "what happens on Ctrl-C",
+        lambda: signal.getsignal(signal.SIGINT),
+        lambda handler: signal.signal(signal.SIGINT, handler),
+    ),
+    Setting("the alarm of the process", _alarm, _set_alarm),
+    Setting(
+        "whether numbers near zero become zero (flush denormal)",
+        lambda: _SMALLEST / 2 == 0,
+        lambda flushed: import_module("torch").set_flush_denormal(flushed),
+    ),
+    _of_torch("torch's kernels of attention", (True,) * 4, _kernels, _set_kernels),
+    _of_torch(
+        "whether torch uses oneDNN",
+        True,
+        lambda torch: torch.backends.mkldnn.enabled,
+        lambda torch, enabled: setattr(torch.backends.mkldnn, "enabled", enabled),
+    ),
+    _of_torch(
+        "whether torch looks for anomalies in gradients",
+        False,
+        lambda torch: torch.is_anomaly_enabled(),
+        lambda torch, enabled: torch.autograd.set_detect_anomaly(enabled),
+    ),
+)
+
+# What isolation compares after each call of a method too, as far as it is known before torch is imported.
+OF_IMPORTS = (
+    Setting("the working directory", os.getcwd, os.chdir),
+    _of_torch(
+        "torch's default dtype",
+        "torch.float32",
+        lambda torch: str(torch.get_default_dtype()),
+        lambda torch, name: torch.set_default_dtype(getattr(torch, name.removeprefix("torch."))),
+    ),
+    _of_torch(
+        "the gradient mode",
+        True,
+        lambda torch: torch.is_grad_enabled(),
+        lambda torch, enabled: torch.set_grad_enabled(enabled),
+    ),
+    _of_torch(
+        "torch's default device",
+        "cpu",
+        lambda torch: str(torch.get_default_device()),
+        lambda torch, device: torch.set_default_device(None if device == "cpu" else device),
+    ),
+    _of_torch(
+        "whether torch uses deterministic algorithms only",
+        False,
+        lambda torch: torch.are_deterministic_algorithms_enabled(),
+        lambda torch, enabled: torch.use_deterministic_algorithms(enabled),
+    ),
+    _of_torch(
+        "the precision of torch's float32 products",
+        "highest",
+        lambda torch: torch.get_float32_matmul_precision(),
+        lambda torch, precision: torch.set_float32_matmul_precision(precision),
+    ),
+)
+
+
+def _put_back(settings: Sequence[Setting], held: Sequence[Any]) -> Iterator[str]:
+    for setting, value in zip(settings, held, strict=True):
+        if setting.read() != value:
+            yield setting.name
+            setting.write(value)
+
+
+# -- functions ------------------------------------------------------------------------------------
+
+_MISSING = object()
+
+
+def _tensor() -> type | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Functions:
+    """The attributes of a module or class, of which functions must stay; grows: more of them are no change."""
+
+    owner: Any
+    held: Mapping[str, Any]
+    grows: bool
+
+    @classmethod
+    def of(cls, owner: Any, *, grows: bool = False) -> _Functions:
+        """Take notes of them."""
+        return cls(owner, vars(owner).copy(), grows)
+
+    def put_back(self) -> Iterator[str]:
+        """Undo what was done since, and yield the names of it."""
+        now = vars(self.owner)
+        if self._same(now):
+            return
+        for name in [*self.held, *(() if self.grows else [n for n in now if n not in self.held])]:
+            before, after = self.held.get(name, _MISSING), now.get(name, _MISSING)
+            if before is after or not (_is_function(before) or _is_function(after)):
+                continue
+            yield f"'{name}' of {self.owner.__name__}"
+            if before is _MISSING:
+                delattr(self.owner, name)
+            else:
+                setattr(self.owner, name, before)
+
+    def _same(self, now: Mapping[str, Any]) -> bool:
+        """Say whether nothing differs: what is the same object is the same, so this takes microseconds."""
+        try:
+            return list(now.values()) == list(self.held.values())
+        except (RuntimeError, ValueError):  # tensors and arrays refuse to be compared as a whole
+            return False
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) or isinstance(value, property | classmethod | staticmethod)
+
+
+# -- threads --------------------------------------------------------------------------------------
+
+_LIBRARY = Path(threading.__file__).parent  # of Python itself
+_PATIENCE = 1.0  # seconds in which a thread must end that is told to
+
+
+def _stopped(before: Sequence[threading.Thread]) -> Iterator[str]:
+    """End every thread that was not there before and is still at work, and yield what is told of it.
+
+    A thread that waits within Python's own library does no harm: pools keep such threads, and progress bars do.
+    """
+    if threading.active_count() <= len(before):
+        return
+    for thread in threading.enumerate():
+        if thread not in before and _is_at_work(thread):
+            _end(thread)
+            yield f"the threads of the process ('{thread.name}' was still at work)"
+
+
+def _is_at_work(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None:
+        return False
+    file = Path(frame.f_code.co_filename)
+    return "site-packages" in file.parts or not file.is_relative_to(_LIBRARY)
+
+
+def _end(thread: threading.Thread) -> None:
+    """Raise SystemExit in a thread, at its next step of Python, and wait a moment for its end."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+    )
+    thread.join(_PATIENCE)
