@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -357,6 +358,93 @@ def test_a_metric_of_a_file_is_a_description_with_a_name_of_its_own(own_file: Pa
     del sys.modules["own_things"]
     with pytest.raises(xbench.UsageError, match="bears a registered name"):
         with_local_metric(xbench.Call(f"+{own_file}:DISTANCE"))
+
+
+# -- metrics and references that are not ours ------------------------------------------------------
+
+STRANGERS = """
+import os
+import numpy as np
+from xbench import MetricDescription, Score
+from xbench import registry
+from xbench.references.spes import spes_encoder
+from dataclasses import replace
+
+def judge(method, reference, layout, scoring):
+    {metric}
+    return Score(0.5)
+
+def refer(case, sampling, **parameters):
+    {reference}
+    return spes_encoder(case, sampling, **parameters)
+
+METRIC = MetricDescription(
+    name="theirs", version="1", summary="", source="", implementation="own_things:judge", family="agreement",
+    higher_is_better=True, range=(0.0, 1.0), no_ceiling="not known",
+)
+REFERENCE = replace(registry.references.get("spes-encoder"), name="their-map", implementation="own_things:refer")
+"""
+METRICS = {
+    "raise KeyError('x')": "KeyError: 'x'",
+    "raise SystemExit(0)": "SystemExit: 0",
+    "raise MemoryError": "MemoryError",
+    "return Score(float('nan'))": "ValueError: a score is a finite number",
+    "return 0.5": "it returned a float, not a Score",
+    "return Score(7.0)": "it says 7, outside of its range 0.0 to 1.0",
+    "os.environ; np.mean = np.median": "it changed 'mean' of numpy",
+}
+REFERENCES = {
+    "raise KeyError('x')": "KeyError: 'x'",
+    "raise SystemExit(0)": "SystemExit: 0",
+    "return None": "AttributeError: ",
+    "case.model.network.train()": "it changed 'training' of ",
+    "np.mean = np.median": "it changed 'mean' of numpy",
+}
+
+
+@pytest.mark.parametrize("code", METRICS)
+def test_a_metric_that_fails_is_named_and_the_others_have_their_values(
+    code: str, own_file: Path, spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    own_file.write_text(STRANGERS.format(metric=code, reference="pass"))
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path)))
+    together = replace(spec, metrics=(xbench.Call(f"{own_file}:METRIC"), xbench.Call("pearson")))
+    with pytest.warns(UserWarning, match=re.escape(METRICS[code])) as told:
+        found = xbench.evaluate(together, options(tmp_path))
+    assert "metric 'theirs' has no value" in str(told[0].message)
+    for result in found:
+        ours, theirs = (result.score(name) for name in ("pearson", "theirs"))
+        assert ours in expected[result.method.name][1]
+        assert theirs.value is None
+        assert theirs.undefined == {"metric-failed": 2}
+
+
+def test_a_metric_that_writes_into_its_maps_changes_none_of_the_others(
+    own_file: Path, spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    write = "method.values[:] = 0; reference.values[:] = 1"
+    own_file.write_text(STRANGERS.format(metric=write, reference="pass"))
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path)))
+    together = replace(spec, metrics=(xbench.Call(f"{own_file}:METRIC"), xbench.Call("pearson")))
+    for result in xbench.evaluate(together, options(tmp_path)):
+        assert result.score("theirs").value == 0.5
+        assert result.score("pearson") in expected[result.method.name][1]
+
+
+@pytest.mark.parametrize("code", REFERENCES)
+def test_a_reference_that_fails_is_named_and_leaves_the_model_as_it_was(
+    code: str, own_file: Path, spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    own_file.write_text(STRANGERS.format(metric="pass", reference=code))
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path / "alone")))
+    theirs = replace(spec, references=xbench.Call(f"{own_file}:REFERENCE"))
+    failed, *_ = xbench.evaluate(theirs, options(tmp_path / "with"))
+    assert failed.status == "failed"
+    for failure in failed.failures:
+        assert failure.reason == "reference-failed"
+        assert "reference 'their-map" in failure.message
+        assert REFERENCES[code] in failure.message
+    assert maps_of(xbench.evaluate(spec, options(tmp_path / "with"))) == expected
 
 
 # -- arrays ---------------------------------------------------------------------------------------

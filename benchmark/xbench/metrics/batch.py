@@ -33,6 +33,7 @@ from xbench.errors import UsageError
 from xbench.maps import GridMap, Layout, standardise
 from xbench.metrics import Score
 from xbench.metrics.agreement import FEWEST_FRAMES
+from xbench.metrics.strangers import FAILED, checked, is_ours, tried
 from xbench.spec import Scalar, Scoring
 
 CELLS_AT_ONCE = 1 << 20
@@ -340,20 +341,47 @@ def score_all(
     given: dict[str, Any] = dict(params)
     if "words" in description.needs:
         given["spans"] = spans
-    if description.batched:
-        return judge(load_object(description.batched), maps, reference, scoring, **given)
-    compute = description.load()
-    target = _grid(reference, 0)
-    return Judged(
-        tuple(
-            compute(_grid(maps, index), target, maps.layout, scoring, **given)
-            for index in range(maps.size)
-        )
+    if is_ours(description):
+        return _judged(description, maps, reference, scoring, given)
+    found = tried(
+        description, lambda: _judged(description, maps, reference, scoring, given, strange=True)
     )
+    return found or Judged((FAILED,) * maps.size)
 
 
-def _grid(maps: Maps, index: int) -> GridMap:
-    return GridMap(maps.generated[index], bool(maps.standardised[index]))
+def _judged(
+    description: MetricDescription,
+    maps: Maps,
+    reference: Maps,
+    scoring: Scoring,
+    given: Mapping[str, Any],
+    *,
+    strange: bool = False,
+) -> Judged:
+    """Return what a metric says of every map; one that is strange gets maps of its own, and its scores are checked."""
+    if description.batched:
+        judged = judge(load_object(description.batched), maps, reference, scoring, **given)
+        for score in judged.scores if strange else ():
+            checked(description, score)
+        return judged
+    compute = description.load()
+    target = _grid(reference, 0, strange)
+    found = (
+        compute(
+            _grid(maps, index, strange),
+            _grid(reference, 0, strange) if strange else target,
+            maps.layout,
+            scoring,
+            **given,
+        )
+        for index in range(maps.size)
+    )
+    return Judged(tuple(checked(description, each) for each in found) if strange else tuple(found))
+
+
+def _grid(maps: Maps, index: int, copied: bool) -> GridMap:
+    values = maps.generated[index]
+    return GridMap(values.copy() if copied else values, bool(maps.standardised[index]))
 
 
 def batches(grids: Sequence[GridMap], layout: Layout) -> list[range]:

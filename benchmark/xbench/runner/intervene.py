@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from xbench.metrics.intervention import (
     Redecoded,
 )
 from xbench.metrics.quality import statistics
+from xbench.metrics.strangers import FAILED, checked, is_ours, tried
 from xbench.runner import compare
 from xbench.runner.bench import Shelf
 from xbench.runner.keys import Spoken
@@ -68,7 +69,7 @@ def _score(
     if reason:
         return Score(None, reason), {}
     if metric.takes == "map":
-        return metric.load()(ranked.rows(metric.space), **_own(metric, call)), {}
+        return _asked(metric, call, ranked.rows(metric.space)), {}
     stored = store.get(measurement_key(metric, call, ranked))
     if stored is None:
         return Score(None, absent), {}
@@ -82,8 +83,18 @@ def judged(
     given = _given(metric, call, ranked, measurement)
     if given is None:
         return Score(None, "no-target-text")
-    score: Score = metric.load()(given, **_own(metric, call))
-    return score
+    return _asked(metric, call, given)
+
+
+def _asked(metric: MetricDescription, call: Call, given: Any) -> Score:
+    """Return what a metric says of what was measured."""
+
+    def compute() -> Any:
+        return metric.load()(given, **_own(metric, call))
+
+    if is_ours(metric):
+        return cast(Score, compute())
+    return tried(metric, lambda: checked(metric, compute())) or FAILED
 
 
 def _own(metric: MetricDescription, call: Call) -> dict[str, Any]:

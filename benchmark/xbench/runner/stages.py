@@ -22,12 +22,12 @@ from xbench.case import Case
 from xbench.data.audio import LONGEST_SECONDS, audio_sha256, read_audio
 from xbench.data.manifest import Utterance
 from xbench.description import CAPTURES
-from xbench.errors import Unsupported, UsageError, UtteranceError
+from xbench.errors import Unsupported, UsageError, UtteranceError, XbenchError
 from xbench.hiding.batching import out_of_memory
 from xbench.hiding.cells import EncoderFrames
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
-from xbench.methods.isolation import isolated_map
+from xbench.methods.isolation import isolated_map, unchanged
 from xbench.metrics.quality import loops
 from xbench.models.kept_state import Keeper
 from xbench.models.metered import MeteredModel, model_classes
@@ -58,6 +58,8 @@ from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import exhausted, fault
 from xbench.spec import LOCAL, Call
 from xbench.surroundings import left_alone
+
+UNLIMITED = nullcontext()  # one object serves every call
 
 # -- decode ---------------------------------------------------------------------------------------
 
@@ -204,16 +206,14 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
         case = replace(case, model=metered)
         started = time.perf_counter()
         told, blocks = Told(progress, expected), KeptBlocks(store, key, metered)
-        estimate = registry.references.get(call.name).load()
         sampling = Sampling(
             job.seed, bench.batch_size, told.passes, job.task.scoring, blocks=blocks
         )
         try:
-            reference: Reference = estimate(case, sampling, **call.given)
+            reference, arrays, facts = _estimated(bench, call, case, sampling)
         except Superseded:
             pass
         else:
-            arrays, facts = reference.to_artefact()
             cost = {
                 "forward_passes": blocks.passes(sum(reference.facts().masks)),
                 "seconds": time.perf_counter() - started + blocks.seconds_elsewhere,
@@ -221,6 +221,45 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
             store.put(key, arrays, {"reference": facts, **cost})
         blocks.drop()
         told.rest()
+
+
+Estimated = tuple[Reference, Mapping[str, np.ndarray], Mapping[str, Any]]
+
+
+def _estimated(bench: Bench, call: Call, case: Case, sampling: Sampling) -> Estimated:
+    """Return a reference with its arrays and facts; one that is not ours may fail in any way, and is then named.
+
+    Raises:
+        UtteranceError: a reference that is not ours failed, or changed what all share; that is put back.
+    """
+    description = registry.references.get(call.name)
+
+    def estimate() -> Estimated:
+        reference: Reference = description.load()(case, sampling, **call.given)
+        return reference, *reference.to_artefact()
+
+    if registry.references.entry(call.name).distribution == registry.OURS:
+        return estimate()
+    guard = left_alone(UNLIMITED, *model_classes(bench.model))
+    try:
+        with unchanged(bench.model, bench.keeper), guard:
+            found = estimate()
+            _check_axes(found[0].mean(), description.space, layout(case.features, case.hypothesis))
+        return found
+    except Superseded:
+        raise
+    except BaseException as problem:  # noqa: BLE001  # a stranger's reference may fail in any way
+        what = f"reference '{call}': {fault(problem)}"
+        raise UtteranceError("reference-failed", what) from None
+
+
+def _check_axes(values: np.ndarray, space: str, axes: Layout) -> None:
+    expected = (len(axes.tokens), axes.frames if space == "encoder" else axes.melframes)
+    if values.ndim != (2 if space == "encoder" else 3) or values.shape[:2] != expected:
+        raise XbenchError(
+            f"its map has shape {list(values.shape)}, expected {[*expected]}"
+            f"{'' if space == 'encoder' else ' and channels'}"
+        )
 
 
 def steps_of(call: Call) -> int:
@@ -248,9 +287,6 @@ class Told:
 
 
 # -- explain --------------------------------------------------------------------------------------
-
-
-UNLIMITED = nullcontext()  # one object serves every call
 
 
 def explain(
