@@ -238,6 +238,16 @@ def drawing(case: Case) -> Tensor:
     return plain(case)
 
 
+def switching_kernels(case: Case) -> Tensor:
+    torch.backends.mkldnn.enabled = False
+    return plain(case)
+
+
+def patching_numpy(case: Case) -> Tensor:
+    np.mean = np.median
+    return plain(case)
+
+
 def drawing_numpy(case: Case) -> Tensor:
     np.random.rand()
     return plain(case)
@@ -266,6 +276,8 @@ def drawing_numpy(case: Case) -> Tensor:
         (silencing, "trace", {}),
         (drawing, "surroundings", {}),
         (drawing_numpy, "surroundings", {}),
+        (switching_kernels, "surroundings", {}),
+        (patching_numpy, "surroundings", {}),
         (plain, "target", {"uses_gradients": True}),
         (one_row_late, "rows", {}),
         (one_row_early, "rows", {}),
