@@ -246,6 +246,10 @@ def negative(trace: xbench.Trace) -> torch.Tensor:
     return -trace.cross_attention.mean((0, 1))
 
 
+def spectrum(trace: xbench.Trace) -> torch.Tensor:
+    return torch.fft.fft(trace.cross_attention.mean((0, 1)))
+
+
 def no_tensor(trace: xbench.Trace) -> Any:
     return trace.cross_attention.mean((0, 1)).numpy()
 
@@ -260,6 +264,7 @@ def uniform(trace: xbench.Trace) -> torch.Tensor:
         ((needs_more,), "function 'needs_more' is called with the trace alone, .*'layer'"),
         ((one_row,), r"function 'one_row' returned a map of shape \[\d+\], expected \[\d+, \d+\]"),
         ((negative,), "function 'negative' returned negative relevance"),
+        ((spectrum,), "function 'spectrum' returned complex numbers, expected real ones"),
         ((no_tensor,), "function 'no_tensor' returned a ndarray, expected a torch tensor"),
         ((uniform,), "function 'uniform' bears the name of a registered method"),
         ((lambda trace: trace,), "<lambda> needs a name"),

@@ -31,6 +31,8 @@ def compute_map(
         raise _broken(
             description, call, f"returned a {type(values).__name__}, expected a torch tensor"
         )
+    if values.is_complex():
+        raise _broken(description, call, "returned complex numbers, expected real ones")
     array: np.ndarray = values.detach().float().cpu().numpy()
     _check(array, description, call, case.layout)
     return array
