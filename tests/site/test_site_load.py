@@ -191,6 +191,16 @@ def test_results_examined_together_are_found_what_each_is_found_alone(tmp_path: 
     ]
 
 
+def test_files_of_one_name_in_two_folders_are_both_read(tmp_path: Path) -> None:
+    folders = [write(tmp_path / str(i), [result(method=METHODS[i])]) for i in range(2)]
+    for folder in folders:
+        next(folder.glob("*.json")).rename(folder / "result.json")
+    accepted, refused = read_results(folders)
+    assert [each.file for each in accepted] == ["result.json"] * 2
+    assert len({each.sha256 for each in accepted}) == 2
+    assert not refused
+
+
 def test_a_result_whose_examination_fails_is_refused_and_the_others_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

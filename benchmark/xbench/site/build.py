@@ -122,7 +122,9 @@ def _without_collector() -> Iterator[None]:
         yield
     finally:
         if running:
-            if gc.get_freeze_count() == 0:  # so that it does not look for them now, among all that is left
+            if (
+                gc.get_freeze_count() == 0
+            ):  # so that it does not look for them now, among all that is left
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

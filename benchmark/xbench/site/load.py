@@ -102,8 +102,9 @@ def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A file whose structure is sound: its hash, its content made harmless to look at, and as a result."""
+    """A file whose structure is sound: its name, its hash, its content made harmless to look at, and as a result."""
 
+    file: str
     path: Path
     sha256: str
     data: Mapping[str, Any]
@@ -114,23 +115,22 @@ def _read_together(
     files: Sequence[tuple[str, Path]], known: frozenset[str]
 ) -> Iterator[Result | Refusal]:
     """Yield what each file gives; results on the same clips are examined together, in less time."""
-    parsed: dict[str, _Parsed | Refusal] = {}
+    parsed: list[_Parsed | Refusal] = []
     for file, path in files:
         try:
-            parsed[file] = _parse(path)
+            parsed.append(_parse(file, path))
         except Exception as problem:  # noqa: BLE001  # the file is a stranger's; the reason is told
-            parsed[file] = Refusal(file, _reason(problem, path))
-    findings = _findings([each for each in parsed.values() if isinstance(each, _Parsed)], known)
-    for file, each in parsed.items():
+            parsed.append(Refusal(file, _reason(problem, path)))
+    findings = _findings([each for each in parsed if isinstance(each, _Parsed)], known)
+    for each in parsed:
         if isinstance(each, Refusal):
             yield each
             continue
         try:
             # Where the examination of all failed, one of them is the cause: by itself, it alone is refused.
-            own = findings.get(each.sha256) or _examine([each], known)[0]
-            yield _examined(file, each, own)
+            yield _examined(each, findings.get(each.sha256) or _examine([each], known)[0])
         except Exception as problem:  # noqa: BLE001  # as above
-            yield Refusal(file, _reason(problem, each.path))
+            yield Refusal(each.file, _reason(problem, each.path))
 
 
 def _findings(files: Sequence[_Parsed], known: frozenset[str]) -> dict[str, Findings]:
@@ -145,7 +145,7 @@ def _examine(files: Sequence[_Parsed], known: frozenset[str]) -> list[Findings]:
     return examine_all([each.result for each in files], [each.sha256 in known for each in files])
 
 
-def _parse(path: Path) -> _Parsed:
+def _parse(file: str, path: Path) -> _Parsed:
     content = read_plain(path, RESULT_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     try:
@@ -156,10 +156,10 @@ def _parse(path: Path) -> _Parsed:
     result = parse_result(data, path.name)
     if len(result.scores) > MOST_SCORES:
         raise UsageError(f"scores: more than {MOST_SCORES}")
-    return _Parsed(path, sha256, shown, result)
+    return _Parsed(file, path, sha256, shown, result)
 
 
-def _examined(file: str, parsed: _Parsed, findings: Findings) -> Result:
+def _examined(parsed: _Parsed, findings: Findings) -> Result:
     """Return a result with what the examination says of it; raises InvalidFile where that finds a false claim."""
     if findings.problems:
         raise InvalidFile(parsed.path.name, findings.problems)
@@ -168,7 +168,7 @@ def _examined(file: str, parsed: _Parsed, findings: Findings) -> Result:
         for lines in (findings.outdated, findings.unchecked)
     )
     local = tuple(readable(o.what) for o in obstacles(parsed.result, findings) if o.kind == "local")
-    return Result(file, parsed.sha256, parsed.data, outdated, unchecked, local)
+    return Result(parsed.file, parsed.sha256, parsed.data, outdated, unchecked, local)
 
 
 def _reason(problem: Exception, path: Path) -> str:
