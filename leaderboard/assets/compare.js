@@ -1,7 +1,7 @@
 // Two methods, paired on the same utterances, or two models under the same methods. All figures come from the data.
 "use strict";
 (function () {
-const { el, svg, number, cost, count, reader } = XB;
+const { el, svg, number, cost, count, reader, button } = XB;
 const form = document.getElementById("compare");
 const said = document.getElementById("comparison");
 const detail = document.getElementById("comparison-detail");
@@ -74,9 +74,8 @@ function scoresOf(slug) {
 function sentence(lines, a, b) {
   const n = (outcome) => lines.filter((line) => line.outcome === outcome).length;
   const undecided = n("undecided");
-  const parts = [bdi(a), ` is better on ${n("better")}, not distinguished on ${n("tied")}, worse on ${n("worse")} of ${count(lines.length, "model-task pair")}`];
-  if (undecided) parts.push(`; ${undecided} cannot be decided, for want of clusters`);
-  return [...parts, ", compared with ", bdi(b), "."];
+  const few = undecided ? `; ${undecided} with too few speakers to decide` : "";
+  return [bdi(a), " is better than ", bdi(b), ` on ${n("better")}, worse on ${n("worse")}, not distinguished on ${n("tied")} of ${count(lines.length, "model-task pair")}${few}.`];
 }
 
 const title = (line) => [el("bdi", null, names.tasks[line.task].title), ", ", el("bdi", null, names.models[line.model].title)];
@@ -96,12 +95,12 @@ function plot(lines, a, b) {
       svg("circle", { cx: percent(difference), cy: "50%", r: 5 })));
   const word = (outcome) => (outcome === "tied" ? "not distinguished" : outcome);
   const caption = `Paired differences, ${configs.get(a).label} minus ${configs.get(b).label}, largest first`;
-  return el("div", { class: "scroll", role: "region", "aria-label": `Paired differences, ${lines[0].metric} ${lines[0].reference ?? ""}`, tabindex: 0 },
+  return el("div", { class: "scroll", role: "region", "aria-label": caption + ": " + lines[0].metric, tabindex: 0 },
     el("table", { class: "forest pairs" }, el("caption", null, caption),
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
         el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
         el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")),
-        ...["p, adj.", "By effect", "n"].map((name) => el("th", { scope: "col", class: "n wide" }, name)), el("th", { scope: "col", class: "wide" }, "First is"))),
+        ...[["p", "p, adj."], ["effect", "By effect"], ["n", "n"]].map(([help, name]) => el("th", { scope: "col", class: "n wide" }, button(name, null, { class: "term", popovertarget: "help-" + help }))), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
         el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),
@@ -115,7 +114,8 @@ function scatter(points, a, b, what) {
   const [least, most] = [Math.min(...all) - 0.08 * span, Math.max(...all) + 0.08 * span];
   const X = (value) => (40 + 250 * (value - least) / (most - least)).toFixed(1);
   const Y = (value) => (260 - 250 * (value - least) / (most - least)).toFixed(1);
-  const ticks = [0, 1, 2, 3].map((k) => least + (most - least) * (k + 0.5) / 4);
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find((s) => 7 * s > span) ?? span / 4;
+  const ticks = Array.from({ length: Math.floor((most - least) / step) }, (_, k) => (Math.ceil(least / step) + k) * step);
   const figure = svg("svg", { class: "scatter", viewBox: "0 0 300 300", role: "img", "aria-label": count(points.length, "point") },
     ...ticks.flatMap((v) => [
       svg("line", { class: "grid", x1: 40, x2: 290, y1: Y(v), y2: Y(v) }), svg("line", { class: "grid", x1: X(v), x2: X(v), y1: 10, y2: 260 }),
@@ -159,7 +159,7 @@ async function showMethods(a, b, current) {
     }).filter(({ x, y }) => x !== undefined && y !== undefined);
     detail.append(el("section", null, heading(metric, reference),
       el("p", null, `${better} is better: to the ${side} of the dashed line the first is ahead. A pair counts as better or worse where the adjusted p is below ${LEVEL}.`),
-      el("div", { class: "split" }, el("div", null, plot(lines, a, b)), el("div", null, ...scatter(points, a, b, "score")))));
+      plot(lines, a, b), ...scatter(points, a, b, "score")));
   }
   examples(a, b, current);
 }
@@ -178,7 +178,7 @@ function examples(a, b, current) {
     const [x, y] = [a, b].map((slug) => bundle.maps.find((map) => map.id === maps[slug]));
     await Promise.all([x, y].map(whole));
     if (!current() || box.value !== id) return;
-    const said = (map) => Object.entries(map.scores).map(([name, value]) => `${name} ${number(value)}`).join(", ");
+    const said = (map) => Object.entries(map.scores).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${number(value)}`).join(", ");
     const tracks = [x, y].map((map) => {
       const one = canvas("band", `Relevance by ${map.label} in ${title}: tokens downwards, time to the right`);
       band(one, map, "viridis", false);
@@ -217,7 +217,7 @@ function showModels(a, b) {
     const shared = leads(0).filter((slug) => leads(1).includes(slug));
     const known = leads(0).length && leads(1).length;
     sentences.push(el("p", null, el("bdi", null, names.tasks[task].title), ", ", el("bdi", null, metric), ": ",
-      ...(shared.length ? [`${count(shared.length, "method leads", "methods lead")} on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "too few clusters to say who leads"]), "."));
+      ...(shared.length ? [`${count(shared.length, "method is", "methods are")} among the best on both: `, ...shared.flatMap((slug, i) => [i ? ", " : "", bdi(slug)])] : [known ? "no method leads on both" : "too few speakers to say who leads"]), "."));
     const cell = (i) => el("td", { class: "n" }, number(cols.value(i), 3), ...XB.range(cols.low(i), cols.high(i)));
     const skilled = both.every(([, line]) => line.every((i) => cols.skill(i) !== null));
     const points = both.map(([slug, [x, y]]) => ({ of: configs.get(slug).label, outcome: "tied", ...(skilled ? { x: cols.skill(y), y: cols.skill(x) } : { x: cols.value(y), y: cols.value(x) }) }));

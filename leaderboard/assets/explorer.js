@@ -29,11 +29,8 @@ const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "
 // key: what is sorted. cell: what is shown. down: largest first at the first click. The page says label and hint.
 const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
 const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
-const value = col("value"), low = col("low"), high = col("high"), reason = col("reason");
-const [rank, rankHigh, rankReason] = ["rank", "rank_high", "rank_reason"].map(col);
-const seconds = perRun("seconds"), passes = perRun("passes"), memory = perRun("memory");
-const checked = perRun("checked");
-const n = col("n"), clusters = col("clusters"), date = perRun("date"), submission = perRun("submission");
+const [value, low, high, reason, rank, rankHigh, rankReason, n, clusters] = ["value", "low", "high", "reason", "rank", "rank_high", "rank_reason", "n", "clusters"].map(col);
+const [seconds, passes, memory, checked, date, submission] = ["seconds", "passes", "memory", "checked", "date", "submission"].map(perRun);
 const bdi = (text) => el("bdi", null, text === null ? "none" : text);
 const none = (why) => {
   const said = !why ? "not recorded" : /^[a-z0-9-]+$/.test(why) ? why.replaceAll("-", " ") : why;
@@ -83,10 +80,7 @@ function cell(name, i, position) {
   const td = el("td", column.n ? { class: "n" } : null);
   if (name === "value") {
     if (value(i) === null) td.append(...none(reason(i)));
-    else {
-      td.append(el("span", { "data-f": "value" }, number(value(i), 3)));
-      td.append(...XB.range(low(i), high(i)));
-    }
+    else td.append(el("span", { "data-f": "value" }, number(value(i), 3)), ...XB.range(low(i), high(i)));
   } else if (name === "rank") {
     if (rank(i) === null) td.append(...none(rankReason(i)));
     else {
@@ -144,12 +138,15 @@ const cfg = new Map(Object.entries(names.configs));
 
 function tests() {
   const found = [];
-  const onRun = (name, accepts) => { const ok = codes(data.runs[name], accepts); const ix = data.runs[name].ix; found.push((i) => ok(ix[runOf[i]])); };
-  const onRow = (name, wanted) => { const ok = codes(data.cols[name], (text) => text === wanted); const ix = data.cols[name].ix; found.push((i) => ok(ix[i])); };
-  if (state.has("method")) onRun("config", (slug) => cfg.get(slug).page === state.get("method"));
-  if (state.has("family")) onRun("config", (slug) => cfg.get(slug).family === state.get("family"));
-  for (const name of ["model", "task", "status"]) if (state.has(name)) onRun(name, (slug) => slug === state.get(name));
-  for (const name of ["metric", "reference"]) if (state.has(name)) onRow(name, state.get(name));
+  const on = (column, key, text, at) => {
+    if (!state.has(key)) return;
+    const ok = codes(column, (one) => text(one) === state.get(key));
+    found.push((i) => ok(column.ix[at(i)]));
+  };
+  const same = (one) => one;
+  for (const [key, fact] of [["method", "page"], ["family", "family"]]) on(data.runs.config, key, (slug) => cfg.get(slug)[fact], (i) => runOf[i]);
+  for (const name of ["model", "task", "status"]) on(data.runs[name], name, same, (i) => runOf[i]);
+  for (const name of ["metric", "reference"]) on(data.cols[name], name, same, same);
   if (state.has("min")) { const least = Number(state.get("min")); found.push((i) => n(i) >= least); }
   if (state.has("row")) found.push((i) => rowName(i) === state.get("row"));
   for (const word of (state.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean)) {

@@ -7,7 +7,6 @@ const host = document.getElementById("viewer");
 const bundle = host && XB.get("ex/" + host.dataset.example);
 if (!bundle) return;
 const audio = document.getElementById("audio");
-const still = matchMedia("(prefers-reduced-motion: reduce)");
 const { tokens, spectrogram } = bundle;
 
 const length = bundle.seconds || 1;
@@ -265,7 +264,7 @@ if (audio) {
     audio.src = URL.createObjectURL(await (await fetch(audio.src)).blob());
   };
   if (audio.readyState > 0) repair(); else audio.addEventListener("loadedmetadata", repair, { once: true });
-  audio.addEventListener("play", () => { if (still.matches) place(); follow(); });
+  audio.addEventListener("play", follow);
   for (const name of ["seeked", "timeupdate", "pause"]) audio.addEventListener(name, place);
   audio.addEventListener("pause", () => { until = Infinity; });
   play.addEventListener("click", () => {

@@ -73,8 +73,8 @@ def test_the_verdict_and_the_differences_are_those_of_the_data(
             for word in ("better", "not distinguished", "worse")
         }
         assert (
-            f"{metric}: chefer is better on {n['better']}, not distinguished on {n['not distinguished']}, "
-            f"worse on {n['worse']} of {len(mine)} model-task pairs"
+            f"{metric}: chefer is better than {other} on {n['better']}, worse on {n['worse']}, "
+            f"not distinguished on {n['not distinguished']} of {len(mine)} model-task pairs"
         ) in verdicts
     shown = page.locator(".pairs tbody tr").evaluate_all(
         "rows => rows.map(r => [r.cells[2].firstChild.textContent, r.cells[6].textContent])"

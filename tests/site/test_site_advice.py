@@ -70,6 +70,23 @@ def test_no_advice_where_the_scores_disagree() -> None:
     found = advised(planted(FAST, 0.01, both(0.9, 0.1)), planted(SLOW, 3.0, both(0.1, 0.9)))
     assert found.tops == []
     assert len(found.tables) == 2
+    # So each question has its own answer.
+    assert [(s.config.method, leading) for s, leading in found.each] == [
+        ("mean-heads", 1),
+        ("occlusion", 1),
+    ]
+
+
+def test_the_first_page_names_a_method_for_each_question_where_the_scores_disagree(
+    tmp_path: Path,
+) -> None:
+    runs = [planted(FAST, 0.01, both(0.9, 0.1)), planted(SLOW, 3.0, both(0.1, 0.9))]
+    build([write(tmp_path / "results", runs)], tmp_path / "site", Options())
+    home = (tmp_path / "site" / "index.html").read_text()
+    told = home[home.index("No method leads on both questions") :].partition("</p>")[0]
+    first, second = told.split("begin with")[1:]
+    assert "methods/mean-heads.html" in first
+    assert "methods/occlusion.html" in second
 
 
 def test_a_dearer_method_that_leads_alone_is_advised() -> None:

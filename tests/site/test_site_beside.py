@@ -51,6 +51,12 @@ def test_a_reference_shows_its_reliability_and_other_maps_their_correlation_with
     assert method["beside"] == [1.0, -0.93, None]
 
 
+def test_the_path_of_word_times_is_drawn_through_methods_and_not_through_a_reference() -> None:
+    maps = [{**entry(kind, [[1.0, 0.0]]), "path": [0]} for kind in ("reference", "method")]
+    made = with_tokens({"tokens": [{"content": True}], "maps": maps})["maps"]
+    assert [one.get("path") for one in made] == [None, [0]]
+
+
 def test_a_sink_is_a_frame_that_most_tokens_attend_to() -> None:
     grid = np.full((4, 40), 0.01)
     grid[:3, 7] = 0.2  # three of four tokens

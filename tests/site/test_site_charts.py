@@ -46,6 +46,24 @@ def test_every_point_of_a_front_is_named_and_no_name_lies_on_another() -> None:
     assert all(b - a >= 3.79 for a, b in pairwise(heights))
 
 
+def test_no_name_is_struck_through_by_the_front() -> None:
+    # The first point is at the left end of a level part, and the second takes the place above it.
+    points = [
+        FrontPoint("value-norm-resln", 1.0, 0.67, None, None, "attention", True),
+        FrontPoint("chefer", 20.0, 0.674, None, None, "gradient", True),
+        FrontPoint("faint", 70.0, 0.0, None, None, "gradient", False),
+    ]
+    chart = pareto_chart(points, "t", "d", "passes")
+    drawn = re.findall(
+        r'class="front" x1="([\d.]+)%" y1="([\d.]+)%" x2="([\d.]+)%" y2="([\d.]+)%', chart
+    )
+    level = [float(y1) for _, y1, _, y2 in drawn if y1 == y2]
+    names = re.findall(r'class="name \w+" x="[\d.]+%" y="([\d.]+)%"[^>]*>value-norm-resln<', chart)
+    assert len(level) == len(names) == 1
+    height = float(names[0])
+    assert not height - 3.8 < level[0] < height + 1
+
+
 def test_a_map_of_heads_has_the_numbers_of_layers_and_heads() -> None:
     values = {(layer, head): 0.1 * head for layer in range(2) for head in range(30)}
     drawn = heads_chart(values, 2, 30, (0.0, 3.0), "t", "d", (1, 29))

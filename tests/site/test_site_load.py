@@ -28,6 +28,7 @@ from xbench.site import load
 from xbench.site.build import build
 from xbench.site.identity import identity
 from xbench.site.load import read_results
+from xbench.site.pages.forests import _outdated
 from xbench.site.tables.tabulate import tabulate
 from xbench.site.text import LONGEST, digest, readable, slugs
 
@@ -229,6 +230,14 @@ def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_p
     today = [of_today(file, tmp_path / "made" / file.name) for file in submitted]
     build(today, tmp_path / "today")
     assert "another version" not in (tmp_path / "today/tasks/demo-asr-en.html").read_text("utf-8")
+
+
+def test_what_has_changed_for_all_rows_of_a_table_is_said_once() -> None:
+    same, other = ("task asr: was version 1",), ("reference r: was version 2",)
+    assert _outdated([same, same]) == same
+    assert _outdated([same, other]) == ()
+    assert _outdated([same, ()]) == ()
+    assert _outdated([same]) == ()  # a line says it itself
 
 
 def test_more_metrics_of_one_run_make_no_other_board_of_another(tmp_path: Path) -> None:

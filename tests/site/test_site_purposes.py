@@ -120,12 +120,62 @@ def test_another_model_has_another_answer(tmp_path: Path) -> None:
     assert problems(out) == []
     home = (out / "index.html").read_text()
     assert home.count('<details name="choice"') == 3
-    for choice in given[1:]:  # a model may have word times of one task and agreement of another
-        assert choice.task is not None
-        assert f"<bdi>{choice.task.title}</bdi></summary>" in home or (
-            f"<bdi>{choice.task.title}</bdi> <small" in home
-        )
+    for choice in given[1:]:
+        assert f"<bdi>{choice.model.title}</bdi>, <bdi>{choice.languages}</bdi>" in home
     assert "100 ms" in home  # the smaller error of word starts is the answer
+
+
+def test_one_line_answers_for_a_model_and_language_whatever_the_task() -> None:
+    translated = planted(MEAN, (0.5, 0.5, 0.5), task="demo-st")
+    translated["task"]["target_language"] = "de"
+    made = tables(
+        *(planted(m, (v, 0.5, 0.4)) for m, v in ((MEAN, 0.3), (ALIGNED, 0.6))),
+        *(planted(m, (0.1, 0.5, v), task="word-times") for m, v in ((MEAN, 0.05), (ALIGNED, 0.2))),
+        translated,  # has a line of its own
+    )
+    given = choices(made, [over_all(made, *AGREEMENT), over_all(made, *DELETION)])
+    assert [choice.languages for choice in given] == ["", "en", "en → de"]
+    found = {answer.purpose: answer for answer in given[1].answers}
+    tasks = {purpose: answer.task.name for purpose, answer in found.items() if answer.task}
+    assert tasks == {
+        "word times": "word-times",
+        "interpreting": "demo-asr-en",
+        "every clip": "demo-asr-en",
+    }
+    assert found["word times"].top.numbers.value == 0.05
+    assert found["interpreting"].top.numbers.value == 0.6
+    assert all(answer.task is None for answer in given[0].answers)
+
+
+def test_an_interval_ends_where_values_of_its_metric_do() -> None:
+    skewed = planted(MEAN, (0.5, 0.5, 0.2), task="word-times")
+    skewed["utterances"]["onset-error@spes-encoder"] = [0.0] * 18 + [2.0, 2.0]
+    score = skewed["scores"][2]
+    score["value"], score["ci"] = 0.2, [-0.25, 0.65]
+    made = tables(skewed)
+    (board,) = made.select(metric="onset-error", reference="spes-encoder")
+    assert (board.rows[0].low, board.rows[0].high) == (0.0, 0.65)
+    (standing,) = over_all(made, *ONSET).standings
+    assert standing.low == 0.0
+    agreement = made.metrics["pearson"]
+    assert (agreement.within(-0.5), agreement.within(1.2), agreement.within(None)) == (
+        -0.5,
+        1.0,
+        None,
+    )
+
+
+def test_word_times_stand_on_the_pages_of_methods_and_models_in_seconds(tmp_path: Path) -> None:
+    runs = [planted(m, (0.5, 0.5, 0.2), task="word-times") for m in (MEAN, ALIGNED, TIMING)]
+    out = tmp_path / "site"
+    build([write(tmp_path / "results", runs)], out)
+    assert problems(out) == []
+    for page in ("methods/whisper-timing", "models/xbench-tiny", "tasks/word-times"):
+        text = (out / f"{page}.html").read_text()
+        heading = next(line for line in text.splitlines() if "#metric-onset-error" in line)
+        assert "spes-encoder" not in heading  # held against known times, not against the reference
+        assert "Score</button>, s <small>" in text, page
+    assert "Lower is better; in seconds." in (out / "tasks/word-times.html").read_text()
 
 
 def test_word_starts_are_answered_by_the_task_of_word_times_and_agreement_by_the_others() -> None:

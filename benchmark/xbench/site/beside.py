@@ -19,10 +19,12 @@ Grid = Float[np.ndarray, "token frame"]
 
 
 def with_tokens(bundle: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the bundle with `beside` and `sinks` in each of its maps and single heads.
+    """Return the bundle with `beside` and `sinks` in its maps and single heads, and without the path of references.
 
     beside: per token, of a reference its reliability, of another map Pearson's r of its row with that of the first
-    reference; None where there is none. sinks: frames that take `SINK_SHARE` or more of more than half of the rows.
+    reference; None where there is none. The path is Whisper's rule for attention: through a reference, which is noise
+    around 0 at most moments, it leads nowhere. sinks: frames that take `SINK_SHARE` or more of more than half of the
+    rows.
     """
     reference = next((unpack(m) for m in bundle["maps"] if m["kind"] == "reference"), None)
     content = [token["content"] for token in bundle["tokens"]]
@@ -30,7 +32,9 @@ def with_tokens(bundle: Mapping[str, Any]) -> dict[str, Any]:
     def told(entry: Mapping[str, Any]) -> dict[str, Any]:
         grid = unpack(entry)
         beside = _beside(entry, grid, reference, content)
-        return {**entry, "beside": beside, "sinks": _sinks(entry, grid)}
+        left_out = "path" if entry["kind"] == "reference" else None
+        kept = {name: value for name, value in entry.items() if name != left_out}
+        return {**kept, "beside": beside, "sinks": _sinks(entry, grid)}
 
     heads = [told({**as_map(head), **head}) for head in bundle.get("heads", ())]
     return {**bundle, "maps": [told(entry) for entry in bundle["maps"]], "heads": heads}

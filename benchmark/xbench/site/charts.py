@@ -120,9 +120,10 @@ class Dot:
     hollow: bool = False
 
 
-def _forest_scale(dots: Sequence[Dot]) -> Scale:
+def _forest_scale(dots: Sequence[Dot], ends: tuple[float, ...]) -> Scale:
     """Return the common axis of a forest plot: all intervals, floors and ceilings."""
-    return scale_over(x for d in dots for x in (d.value, d.low, d.high, d.floor, d.ceiling))
+    found = (x for d in dots for x in (d.value, d.low, d.high, d.floor, d.ceiling))
+    return scale_over((*ends, *found))
 
 
 def _forest_band(dots: Sequence[Dot]) -> tuple[float, float] | None:
@@ -131,13 +132,17 @@ def _forest_band(dots: Sequence[Dot]) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def forest(dots: Sequence[Dot], led: Sequence[Dot], name: str) -> tuple[Markup, list[Markup]]:
+def forest(
+    dots: Sequence[Dot], led: Sequence[Dot], name: str, ends: tuple[float, ...] = ()
+) -> tuple[Markup, list[Markup]]:
     """Draw the axis of a forest plot and its lines over the band of the dots that lead.
+
+    ends: values that the axis holds besides.
 
     What all lines share (band, zero, floor and ceiling) stands once, in the axis, under the id `name`:
     a page of a hundred lines would be a third larger otherwise.
     """
-    scale = _forest_scale(dots)
+    scale = _forest_scale(dots, ends)
     band = _forest_band(led)
     shared = []
     if band:
@@ -255,7 +260,9 @@ def pareto_chart(
         parts.append(f'<line class="grid" x1="{x.at(tick)}%" x2="{x.at(tick)}%" y1="4%" y2="90%"/>')
         parts.append(f'<text class="xlab" x="{x.at(tick)}%" y="95%">{_tick(tick)}</text>')
     front = sorted((p for p in points if p.front), key=lambda p: p.cost)
+    level_parts = []
     for here, there in pairwise(front):
+        level_parts.append((x.at(here.cost), x.at(there.cost), up(here.value)))
         ax, ay, bx, by = x.at(here.cost), up(here.value), x.at(there.cost), up(there.value)
         parts.append(f'<line class="front" x1="{ax}%" y1="{ay}%" x2="{bx}%" y2="{ay}%"/>')
         parts.append(f'<line class="front" x1="{bx}%" y1="{ay}%" x2="{bx}%" y2="{by}%"/>')
@@ -271,32 +278,45 @@ def pareto_chart(
             f'<g class="f-{_family(p.family)}{faint}">{whisker}{mark}<title>{said}</title></g>'
         )
     if not small:
-        parts += _labels(front, x, up)
+        parts += _labels(front, x, up, level_parts)
         parts.append(f'<text class="xlab" x="54%" y="99.5%">{escape(cost_label)}</text>')
     kind = "pareto small" if small else "pareto"
     return Markup(f'<svg class="{kind}" role="img">{"".join(parts)}</svg>')
 
 
 _LABEL = 3.8  # height of a name, in per cent of the chart
+_LETTER = 2.3  # width of a letter, in per cent of a chart on a phone
 
 
-def _labels(front: Sequence[FrontPoint], x: Scale, up: Callable[[float], float]) -> list[str]:
-    """Name all points of the front: each name at the height nearest to its point that no other name has."""
+def _labels(
+    front: Sequence[FrontPoint],
+    x: Scale,
+    up: Callable[[float], float],
+    level_parts: Sequence[tuple[float, float, float]],
+) -> list[str]:
+    """Name all points of the front: each name at the height nearest to its point that no other name has.
+
+    level_parts: from, to and height of the parts of the front that lie level; no name is written across one.
+    """
     named: list[str] = []
     taken: list[float] = []
     for p in sorted(front, key=lambda p: p.cost, reverse=True):
         px, py = x.at(p.cost), up(p.value)
+        text = _short(p.label, 32)
+        dx, anchor = (9, "start") if px < 60 else (-9, "end")
+        end = px + math.copysign(_LETTER * len(text), dx)
+        crossed = [y for a, b, y in level_parts if a < max(px, end) and b > min(px, end)]
         free = [
             height
             for step in range(-24, 25)
             if 3 <= (height := py - 1.7 + step * _LABEL / 2) <= 88
             and all(abs(height - other) >= _LABEL for other in taken)
+            and not any(height - _LABEL < y < height + 1 for y in crossed)
         ]
         height = min(free, key=lambda h: abs(h - py + 1.7), default=py)
         taken.append(height)
-        dx, anchor = (9, "start") if px < 60 else (-9, "end")
         named.append(
-            f'<text class="name {anchor}" x="{px}%" y="{height:.2f}%" dx="{dx}">{escape(_short(p.label, 32))}</text>'
+            f'<text class="name {anchor}" x="{px}%" y="{height:.2f}%" dx="{dx}">{escape(text)}</text>'
         )
     return named
 
@@ -316,6 +336,8 @@ def _described(title: str, description: str) -> str:
 
 
 # -- layers by heads -------------------------------------------------------------------------------
+
+HEADS_SCALE = 2.4  # pixels per unit of a map of heads, where there is room for it
 
 
 def level(value: float | None, low: float, high: float) -> int | None:
@@ -353,8 +375,9 @@ def heads_chart(
         parts.append(f'<text x="{number * cell + 5}" y="-2">{number}</text>')
     for number in range(0, layers, _every(layers)):
         parts.append(f'<text x="-5" y="{number * cell + 7}">{number}</text>')
-    box = f"-10 -8 {heads * cell + 11} {layers * cell + 9}"
-    return Markup(f'<svg class="heads" role="img" viewBox="{box}">{"".join(parts)}</svg>')
+    wide, high = heads * cell + 11, layers * cell + 9
+    size = f'viewBox="-10 -8 {wide} {high}" width="{HEADS_SCALE * wide:g}"'
+    return Markup(f'<svg class="heads" role="img" {size}>{"".join(parts)}</svg>')
 
 
 def _every(count: int) -> int:

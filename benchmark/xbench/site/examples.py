@@ -21,7 +21,7 @@ from xbench.site.text import harmless, readable
 
 LARGEST_CLIP = 8 * 1024 * 1024
 WITHHELD = {
-    "not-asked-for": "this site was made without audio.",
+    "not-asked-for": "this example or this site was made without audio.",
     "clips-given-with-data": "the clip is from no registered dataset, so its licence is not known.",
     "licence-not-allowed": "the licence of the clip does not allow to publish it here.",
 }

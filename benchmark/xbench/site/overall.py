@@ -23,7 +23,7 @@ from xbench.site.ranking import SEED, RankedPair, Values, rank
 from xbench.site.shared import Shared, shared
 from xbench.site.speech import speech_of
 from xbench.site.tables.boards import OLDER_METRIC, Number, Row, rounded, utterance_values
-from xbench.site.tables.entries import Config, Model, Task
+from xbench.site.tables.entries import Config, Metric, Model, ScoreKey, Task
 from xbench.site.tables.tabulate import Tables
 
 # The task whose clips have word times, and the metric that reads them.
@@ -154,6 +154,7 @@ def overall(
                 found,
                 scores[config.slug],
                 by_clip[config.slug],
+                tables.metrics[metric],
                 (place.rank, place.low, place.high, place.best)
                 if place
                 else (None, None, None, False),
@@ -197,6 +198,12 @@ def over_all(
     names = {task.slug for task in kept}
     apart = frozenset(task.slug for task in scored if task.slug not in names)
     return overall(tables, metric, reference, wanted, apart)
+
+
+def times_key(tables: Tables, main: ScoreKey) -> ScoreKey | None:
+    """Return the score of word times, that beside the main reference where there are several."""
+    found = [(b.metric, b.reference) for b in tables.boards if b.metric == WORD_STARTS]
+    return next((key for key in found if key[1] == main[1]), next(iter(found), None))
 
 
 def _if_any(tasks: Sequence[Task], wanted: Callable[[Task], bool]) -> Sequence[Task]:
@@ -281,6 +288,7 @@ def _standing(
     rows: Sequence[Row],
     scores: Values,
     by_clip: Values,
+    metric: Metric,
     place: tuple[int | None, int | None, int | None, bool],
 ) -> Standing:
     names = sorted(scores)
@@ -306,8 +314,8 @@ def _standing(
     return Standing(
         config=config,
         value=round(mean.value, 4) + 0.0,
-        low=rounded(mean.low),
-        high=rounded(mean.high),
+        low=rounded(metric.within(mean.low)),
+        high=rounded(metric.within(mean.high)),
         n=mean.n,
         n_clusters=mean.n_clusters,
         floor=rounded(floor),

@@ -62,7 +62,6 @@ def environment(site: Mapping[str, Any]) -> Environment:
         short=lambda value: charts.number(value).replace("0.", "."),
         cost=charts.cost,
         significant=significant,
-        above_zero=_above_zero,
         millions=_millions,
         first_ranked=lambda table: next(s.config for s in table.standings if s.rank is not None),
         score_name=lambda of: column_name(of.metric, of.reference),
@@ -96,11 +95,6 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         )
 
     return render
-
-
-def _above_zero(low: float | None) -> float | None:
-    """Return the lower end of an interval of a mean error, which is no less than 0."""
-    return None if low is None else max(0.0, low)
 
 
 def _millions(count: int) -> str:

@@ -70,13 +70,9 @@ def _part(run: tuple[str, str, str], number: int, rows: list[dict[str, Any]]) ->
     shown = [row for row in rows if row["judge"].partition("@")[0] in SHOWN]
     shown.sort(key=lambda row: (list(USES).index(row["use"]), row["over"]))
     # The ends of the axis are those of a correlation, whatever is found.
-    dots = [
-        charts.Dot(
-            row["tau"]["value"], row["tau"]["low"], row["tau"]["high"], -1.0, 1.0, "attention"
-        )
-        for row in shown
-    ]
-    axis, pictures = charts.forest(dots, [], f"useful{number}")
+    taus = [row["tau"] for row in shown]
+    dots = [charts.Dot(t["value"], t["low"], t["high"], None, None, "attention") for t in taus]
+    axis, pictures = charts.forest(dots, [], f"useful{number}", (-1.0, 1.0))
     lines = tuple(
         UsefulLine(
             row["over"],

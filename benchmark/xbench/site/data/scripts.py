@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xbench.site.data.results import coded
+from xbench.site.speech import speech_of
 from xbench.site.tables.entries import ScoreKey
 from xbench.site.tables.tabulate import Tables
 
@@ -39,6 +40,8 @@ def entities(
     utterances with maps of several methods.
     """
     page = {m.name: m.slug for m in tables.methods}
+    # Two models are compared at first: these have tasks in common sooner than others.
+    spoken = {b.model.slug for b in tables.boards if speech_of(b.task) == "recorded"}
     return {
         "shown": [list(key) for key in shown],
         "examples": list(examples),
@@ -58,7 +61,7 @@ def entities(
                 "architecture": m.facts["architecture"],
                 "parameters": m.facts["n_parameters"],
             }
-            for m in tables.models
+            for m in sorted(tables.models, key=lambda m: m.slug not in spoken)
         },
         "configs": {
             c.slug: {

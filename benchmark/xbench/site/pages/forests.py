@@ -38,7 +38,8 @@ class Forest:
     """A forest plot. grouped: whether a band shows the leading group; span: axis of differences.
 
     resolution: how far from the best a method must lie to be told apart from it. by_effect: whether some line has a
-    score with tokens weighted by their effect.
+    score with tokens weighted by their effect. outdated: what has changed since all lines were made, where that is one
+    thing; then no line says it.
     """
 
     metric: str
@@ -51,6 +52,7 @@ class Forest:
     span: str | None
     resolution: float | None
     by_effect: bool
+    outdated: tuple[str, ...]
 
 
 _Numbers = tuple[Row | Standing, Config, Row | None]
@@ -112,7 +114,14 @@ def _forest(
         span=charts.axis(span) if found else None,
         resolution=power,
         by_effect=any(numbers.weighted is not None for numbers, _, _ in lines),
+        outdated=_outdated([row.run.outdated if row else () for _, _, row in lines]),
     )
+
+
+def _outdated(changes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return what has changed since every one of several lines was made; nothing where they differ."""
+    said = set(changes)
+    return next(iter(said)) if len(said) == 1 and len(changes) > 1 else ()
 
 
 def _dot(numbers: Row | Standing, config: Config) -> charts.Dot:

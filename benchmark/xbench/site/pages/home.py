@@ -31,13 +31,15 @@ class Advice:
     """Which method to begin with: the cheapest of those that lead on every score shown.
 
     tables: the scores on which somebody leads; tops: its standing on each, none without a method that
-    leads everywhere; leading: how many do. device: where it was timed.
+    leads everywhere; leading: how many do. device: where it was timed. each: the cheapest of those that lead on each
+    score, and how many lead there.
     """
 
     tables: list[Overall]
     tops: list[Standing]
     leading: int
     device: str | None
+    each: list[tuple[Standing, int]]
 
     @property
     def top(self) -> Standing | None:
@@ -101,7 +103,14 @@ def advice(standings: Sequence[Overall]) -> Advice | None:
         tops=[group[top.config.slug] for group in groups] if top else [],
         leading=len(everywhere),
         device=device if priced else None,
+        each=[(_cheapest(list(group.values())), len(group)) for group in groups],
     )
+
+
+def _cheapest(group: Sequence[Standing]) -> Standing:
+    """Return the cheapest method of a group, its first where none was timed."""
+    _, priced = cheapest_first(group)
+    return next(iter(priced or group))
 
 
 def leading(table: Overall) -> Overall:

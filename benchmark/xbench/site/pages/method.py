@@ -9,6 +9,7 @@ from typing import Any
 
 from xbench import registry
 from xbench.site.formulas import Formula, formula
+from xbench.site.overall import times_key
 from xbench.site.pages.failures import Failure, failures
 from xbench.site.pages.forests import Forest, forest_of_cells
 from xbench.site.pages.page import Page
@@ -44,14 +45,18 @@ class MethodPage(Page):
 def method_page(
     tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey], badge: str
 ) -> MethodPage:
-    """Return the page of a method; shown: the headline of each family of scores; badge: what its badge says."""
+    """Return the page of a method; shown: the headline of each family of scores; badge: what its badge says.
+
+    Beside these it shows word times, where they are known.
+    """
     runs = [run for run in tables.runs if run.config.method == method.name]
+    times = times_key(tables, shown[0]) if shown else None
     return MethodPage(
         path=f"methods/{method.slug}.html",
         method=method,
         badge=badge,
         formula=formula(method.description),
-        forests=_forests(tables, method, shown),
+        forests=_forests(tables, method, [*shown, *([times] if times else [])]),
         families=shared(run.data["method"]["kind"] for run in runs),
         maps=shared(_map(run.data["method"]) for run in runs),
         authorship=_authorship(method, runs),

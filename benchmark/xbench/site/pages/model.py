@@ -9,6 +9,7 @@ from xbench import registry
 from xbench.description import Checkpoint
 from xbench.site import charts
 from xbench.site.examples import Example
+from xbench.site.overall import WORD_TIMES, times_key
 from xbench.site.pages.forests import Forest, forest_of_board
 from xbench.site.pages.local import Local, local_of
 from xbench.site.pages.page import Page
@@ -119,13 +120,13 @@ def model_page(
 
 
 def _boards(tables: Tables, model: Model, shown: Sequence[ScoreKey]) -> list[Board]:
-    """Return the boards of a model on the scores that its page shows, by task."""
-    return [
-        board
-        for task in tables.tasks
-        for key in dict.fromkeys([task.headline, *shown])
-        for board in tables.select(task=task, model=model, metric=key[0], reference=key[1])
-    ]
+    """Return the boards of a model on the scores that its page shows, by task; of word times where they are known."""
+    found = []
+    for task in tables.tasks:
+        times = times_key(tables, task.headline) if task.name == WORD_TIMES else None
+        for metric, reference in [times] if times else dict.fromkeys([task.headline, *shown]):
+            found += tables.select(task=task, model=model, metric=metric, reference=reference)
+    return found
 
 
 def _sections(tables: Tables, boards: Sequence[Board]) -> list[ModelSection]:

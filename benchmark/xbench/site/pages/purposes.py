@@ -1,17 +1,25 @@
 """What people come for, each with its answer: word times, understanding a model, something for every clip.
 
-The first choice answers over everything that the first page rests on; each other one for one model on one task, from
-its boards alone.
+The first choice answers over everything that the first page rests on; each other one for one model and the languages
+of its clips, from single boards: word times may be known of other clips than those on which agreement was measured.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from xbench.site.costs import passes_per_utterance, seconds_per_audio_second
-from xbench.site.overall import WORD_STARTS, Overall, Standing, over_all
+from xbench.site.overall import (
+    WORD_STARTS,
+    WORD_TIMES,
+    Overall,
+    Standing,
+    over_all,
+    times_key,
+)
 from xbench.site.speech import speech_of
 from xbench.site.tables.boards import OLDER_METRIC, Board, Number, Row
 from xbench.site.tables.entries import Config, Model, ScoreKey, Task
@@ -50,7 +58,8 @@ class Answer:
 
     group: all that cannot be told apart from the best; empty where nothing can be told apart, and reason says why.
     beside: for word times the best mean, or whisper-timing where that is not among the best; for interpreting the same
-    method under intervention. pairs: of task and model that the numbers are means of; a clip counts in each.
+    method under intervention. pairs: of task and model that the numbers are means of; a clip counts in each. task: on
+    which they were measured, None over several.
     """
 
     purpose: Purpose
@@ -60,6 +69,7 @@ class Answer:
     beside: Contender | None
     reason: str | None
     pairs: int
+    task: Task | None
 
     @property
     def metric(self) -> str:
@@ -74,10 +84,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the answers are about (model and task are None over all), and whether people are known to have spoken."""
+    """What the answers are about (model is None over all), and whether people are known to have spoken.
+
+    languages: spoken, and where the model translates the target after an arrow; empty over all.
+    """
 
     model: Model | None
-    task: Task | None
+    languages: str
     recorded: bool
     answers: tuple[Answer, ...]
 
@@ -90,6 +103,7 @@ class _Scored:
     contenders: tuple[Contender, ...]
     reason: str | None
     pairs: int = 1
+    task: Task | None = None
 
     @property
     def leading(self) -> tuple[Contender, ...]:
@@ -101,25 +115,34 @@ def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
     if not standings:
         return []
     shown = [(table.metric, table.reference) for table in standings]
-    times = _times_key(tables, shown[0])
+    times = times_key(tables, shown[0])
     whole = [*standings, *([over_all(tables, *times)] if times else [])]
     keys = [*shown, *([times] if times else [])]
     recorded = any(speech_of(task) == "recorded" for task, _ in standings[0].cells)
+    groups: dict[tuple[str, str, bool], list[Board]] = defaultdict(list)
+    for board in tables.boards:
+        if (board.metric, board.reference) in keys:
+            spoken = speech_of(board.task) == "recorded"
+            groups[board.model.slug, _languages(board.task), spoken].append(board)
     found = []
-    for board in tables.select(metric=shown[0][0], reference=shown[0][1]):
-        beside = tables.select(task=board.task, model=board.model)
-        scored = [_of_board(b) for b in beside if (b.metric, b.reference) in keys]
-        spoken = speech_of(board.task) == "recorded"
-        found.append(Choice(board.model, board.task, spoken, _answers(scored, shown)))
-    found.sort(key=lambda choice: not choice.recorded)
-    first = Choice(None, None, recorded, _answers([_of_standings(t) for t in whole], shown))
+    for (_, languages, spoken), boards in groups.items():
+        boards.sort(key=_place)
+        answers = _answers([_of_board(b) for b in boards], shown)
+        found.append(Choice(boards[0].model, languages, spoken, answers))
+    found.sort(key=lambda choice: (not choice.recorded, -len(choice.answers)))
+    first = Choice(None, "", recorded, _answers([_of_standings(t) for t in whole], shown))
     return [first, *(choice for choice in found if choice.answers)][: MOST_CHOICES + 1]
 
 
-def _times_key(tables: Tables, main: ScoreKey) -> ScoreKey | None:
-    """Return the score of word times, that beside the main reference where there are several."""
-    found = [(b.metric, b.reference) for b in tables.boards if b.metric == WORD_STARTS]
-    return next((key for key in found if key[1] == main[1]), next(iter(found), None))
+def _languages(task: Task) -> str:
+    target = task.facts["target_language"]
+    return ", ".join(task.facts["source_language"]) + (f" → {target}" if target else "")
+
+
+def _place(board: Board) -> tuple[bool, int]:
+    """Sort key of boards of one score: the task with most clips first; that of word times first for these alone."""
+    suits = (board.task.name == WORD_TIMES) is (board.metric == WORD_STARTS)
+    return not suits, -max((row.n for row in board.rows), default=0)
 
 
 def _of_standings(table: Overall) -> _Scored:
@@ -148,7 +171,7 @@ def _of_board(board: Board) -> _Scored:
         and row.value is not None
         and row.rank_reason not in ("superseded", OLDER_METRIC)
     )
-    return _Scored((board.metric, board.reference), contenders, board.reason)
+    return _Scored((board.metric, board.reference), contenders, board.reason, task=board.task)
 
 
 def _answers(found: Sequence[_Scored], shown: Sequence[ScoreKey]) -> tuple[Answer, ...]:
@@ -196,7 +219,9 @@ def _answer(
     top: Contender | None = None,
 ) -> Answer:
     top = top or next(iter([*group, *scored.contenders]))
-    return Answer(purpose, scored.key, tuple(group), top, beside, scored.reason, scored.pairs)
+    return Answer(
+        *(purpose, scored.key, tuple(group), top, beside, scored.reason, scored.pairs), scored.task
+    )
 
 
 def cheapest(group: Sequence[Contender]) -> Contender | None:

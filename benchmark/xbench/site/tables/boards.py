@@ -81,11 +81,11 @@ class Board:
     resolution: float | None
 
 
-def _rows(run: ListedRun) -> list[Row]:
+def _rows(run: ListedRun, metrics: Mapping[str, Metric]) -> list[Row]:
     if not run.data["scores"]:
         reason = run.data["reason"] or run.data["status"]
         return [_missing(run, reason)]
-    return [_row(run, score) for score in run.data["scores"]]
+    return [_row(run, score, metrics[score["metric"]]) for score in run.data["scores"]]
 
 
 _OPTIONAL = (
@@ -111,8 +111,9 @@ def _missing(run: ListedRun, reason: str) -> Row:
     )
 
 
-def _row(run: ListedRun, score: Mapping[str, Any]) -> Row:
-    low, high = _interval(score["ci"])
+def _row(run: ListedRun, score: Mapping[str, Any], metric: Metric) -> Row:
+    """Return a score as a row; its interval ends where values of the metric do."""
+    low, high = map(metric.within, _interval(score["ci"]))
     skill = score["skill"]
     skill_low, skill_high = _interval(skill["ci"])
     return Row(
@@ -161,7 +162,7 @@ def boards_of(runs: Iterable[ListedRun], metrics: Mapping[str, Metric]) -> tuple
     """Return the boards of all runs: by task, model, what the task is ranked by, then other scores."""
     groups: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
     for run in runs:
-        for row in _rows(run):
+        for row in _rows(run, metrics):
             key = (run.task.slug, run.model.slug, row.metric, row.reference or "")
             groups[key].append(row)
     ordered = sorted(groups.values(), key=_board_order)

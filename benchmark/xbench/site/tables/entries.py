@@ -11,6 +11,7 @@ from xbench.results.checked import SELF_REPORTED
 from xbench.site.shared import Dispute, Shared
 
 ScoreKey = tuple[str, str | None]  # metric and reference
+NO_REFERENCE = "not-against-the-reference"  # why a metric of word times has no ceiling
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,24 @@ class Metric:
     higher: bool
     description: MetricDescription | None
     directions: Shared[str]
+
+    @property
+    def timed(self) -> bool:
+        """Whether maps are held against known word times, not against the reference."""
+        return self.description is not None and self.description.no_ceiling == NO_REFERENCE
+
+    @property
+    def unit(self) -> str:
+        """Unit of its values; empty for a plain number."""
+        return self.description.unit if self.description else ""
+
+    def within(self, value: float | None) -> float | None:
+        """Return an end of an interval, moved to the end of the range of values where it lies beyond."""
+        low, high = self.description.range if self.description else (None, None)
+        if value is None:
+            return None
+        value = value if low is None else max(low, value)
+        return value if high is None else min(high, value)
 
 
 @dataclass(frozen=True)
