@@ -176,6 +176,9 @@ def test_word_times_stand_on_the_pages_of_methods_and_models_in_seconds(tmp_path
         assert "spes-encoder" not in heading  # held against known times, not against the reference
         assert "Score</button>, s <small>" in text, page
     assert "Lower is better; in seconds." in (out / "tasks/word-times.html").read_text()
+    about = (out / "about.html").read_text()
+    assert "could be reached is not known: no theory for this metric." in about
+    assert "no-ceiling" not in about
 
 
 def test_word_starts_are_answered_by_the_task_of_word_times_and_agreement_by_the_others() -> None:
