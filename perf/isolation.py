@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,9 @@ from xbench.case import Case
 from xbench.methods.compute import compute_map
 from xbench.methods.isolation import isolated_map, lent, unchanged
 from xbench.models.kept_state import Keeper
+from xbench.models.metered import model_classes
 from xbench.spec import Call
+from xbench.surroundings import left_alone
 
 HERE = Path(__file__).parent
 
@@ -42,15 +44,18 @@ def costs(case: Case, repeats: int) -> tuple[float, float, float]:
 
     ready = traced()
 
+    def guard() -> AbstractContextManager[None]:
+        return left_alone(nullcontext(), *model_classes(case.model))
+
     def alone() -> None:
-        with unchanged(case.model, keeper):
+        with unchanged(case.model, keeper), guard():
             lent(ready, description.needs)
 
     def plain() -> None:
         compute_map(description, call, traced())
 
     def isolated() -> None:
-        isolated_map(description, call, traced(), None, keeper, nullcontext())
+        isolated_map(description, call, traced(), None, keeper, guard())
 
     seconds = medians({"trace": traced}, repeats, time.process_time)["trace"]
     loop = medians({"alone": alone}, repeats, time.process_time)["alone"]
