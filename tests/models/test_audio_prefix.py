@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xbench import registry
 from xbench.case import Case
+from xbench.description import CAPTURES
 from xbench.errors import Unsupported, UsageError, UtteranceError
 from xbench.hiding.cells import AudioPositions
 from xbench.maps import Layout, pool
@@ -34,7 +35,6 @@ from xbench.runner.compare import unsupported_reference
 from xbench.spec import Call, Decoding, Scoring
 from xbench.testing.references import check_reference
 from xbench.testing.small import write_small
-from xbench.trace import CAPTURES
 
 FAMILIES = (
     *("glmasr", "granite_speech", "omniasr", "phi4_multimodal", "qwen2_audio"),

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from wrapped_model import Wrapped
 from xbench import registry
+from xbench.description import CAPTURES
 from xbench.errors import EnvironmentProblem, Unsupported, UsageError, UtteranceError
 from xbench.models.configuration import check_config
 from xbench.models.loading import load_model, locate
@@ -27,7 +28,6 @@ from xbench.models.protocol import SpeechModel
 from xbench.spec import Decoding
 from xbench.testing.models import check_model
 from xbench.testing.small import WRITERS, write_small
-from xbench.trace import CAPTURES
 
 RATE = 16000
 GREEDY = Decoding(beams=1, no_repeat_ngram=0, max_tokens=6)

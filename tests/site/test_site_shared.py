@@ -157,7 +157,7 @@ def test_what_results_state_differently_is_shown_with_how_many_state_it(tmp_path
     task = told(site / page)
     assert "Results disagree about this task: dataset name demo (2 of 3 results); other" in task
     model = told(site / f"models/{MODEL}.html")
-    assert "demo-asr-en: wer 4.2 (2 of 3 results); wer 5.0, 1 poor (1 of 3 results)" in model
+    assert "demo-asr-en: wer 4.2 (2 of 3 results); wer 5.0, 1 poor clip (1 of 3 results)" in model
     assert "demo-asr-en: 7.0 % (2 of 3 results), 10.0 % (1 of 3 results) of the weight" in model
     assert (
         "about this model: architecture WhisperForConditionalGeneration (2 of 3 results)" in model
