@@ -85,8 +85,8 @@ class Watch:
         )
 
     def _failed(self, request: Any) -> None:
-        # A player that drops a clip it has begun to load is not a failure.
-        if request.resource_type != "media":
+        # A player that drops a clip it has begun to load, and a page that ends before its request, are no failures.
+        if request.resource_type != "media" and "ERR_ABORTED" not in str(request.failure):
             self.problems.append(f"request failed: {request.url} {request.failure}")
 
 
