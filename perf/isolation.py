@@ -102,10 +102,10 @@ _HEAD = """# What isolation costs
 Made by `python perf/isolation.py`: methods that are not ours are isolated (docs/write-a-method.md), and this is what it
 costs as a share of the traced pass that such a method explains. CPU time on one thread. "Alone" is the isolation in a
 loop; "in a run" is the difference that it makes to a pass and a map of `mean-heads`, by turns, where the pass has
-driven out of the cache what is compared: about 0.8 ms a map, which only the smallest models notice. It moves by half a
-percent from process to process. A third of it is the comparison of some 4,000 attributes of modules, classes and torch.
-The aim is 5 % of a pass. xbench-tiny misses it between passes; it was 9.0 % before contents were compared in the order
-in which they lie in memory.
+driven out of the cache what is compared: about 1 ms a map, which only the smallest models notice. It moves by half a
+percent from process to process. A quarter of it is the comparison of some 4,000 attributes of modules, classes and
+torch, another one what the whole process shares. The aim is 5 % of a pass. xbench-tiny misses it between passes; it was
+5.6 % before functions of tensors, numpy and Python, kernels, signals, threads and streams were looked after too.
 
 | model and clip | CPU ms of a pass | alone | in a run |
 |---|---|---|---|"""
