@@ -103,8 +103,8 @@ Made by `python perf/isolation.py`: methods that are not ours are isolated (docs
 costs as a share of the traced pass that such a method explains. CPU time on one thread. "Alone" is the isolation in a
 loop; "in a run" is the difference that it makes to a pass and a map of `mean-heads`, by turns, where the pass has
 driven out of the cache what is compared: about 1 ms a map, which only the smallest models notice. It moves by half a
-percent from process to process. A quarter of it is the comparison of some 4,000 attributes of modules, classes and
-torch, another one what the whole process shares. The aim is 5 % of a pass. xbench-tiny misses it between passes; it was
+percent from process to process. A fifth of it is the comparison of some 4,000 attributes of modules, classes and
+torch. The aim is 5 % of a pass. xbench-tiny misses it between passes; it was
 5.6 % before functions of tensors, numpy and Python, kernels, signals, threads and streams were looked after too.
 
 | model and clip | CPU ms of a pass | alone | in a run |
