@@ -21,6 +21,8 @@ from xbench import bundle
 from xbench.bundle import bundle_id, map_id, pack, read_bundle, to_json, unpack
 from xbench.errors import UsageError
 
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
 
 def written(folder: Path, content: Any) -> Path:
     path = folder / BUNDLE["id"] / "bundle.json"
@@ -167,3 +169,14 @@ def test_files_that_are_no_bundle_are_refused(tmp_path: Path, text: str, message
 def test_nothing_is_not_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         read_bundle(tmp_path / "bundle.json")
+
+
+def test_committed_examples_of_recorded_speech_have_no_audio() -> None:
+    """Only the synthetic speech of the demo travels in the repository; recorded clips stay where they come from."""
+    folders = [each.parent for each in EXAMPLES.glob("*/bundle.json")]
+    for folder in folders:
+        data = json.loads((folder / "bundle.json").read_bytes())
+        synthetic = data["task"].startswith("demo-")
+        assert (data["audio"] is not None) == synthetic, folder.name
+        assert (folder / "audio.wav").exists() == synthetic, folder.name
+    assert {f.name.startswith("demo-") for f in folders} == {True, False}
