@@ -65,7 +65,7 @@ def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
     finally:
         warnings.filters[:] = filters  # type: ignore[index]  # put back only: libraries that are imported add theirs
         changed += _stopped(threads)
-        changed += _put_back(settings, held)
+        changed += put_back(settings, held)
         if not set(path) <= set(sys.path):  # more of it is no change
             sys.path[:] = path
             changed.append("the places where Python finds modules (sys.path)")
@@ -103,9 +103,8 @@ def _lent_streams() -> Iterator[None]:
     lent = _Lent(sys.stderr)
     try:
         if None not in copies.values():
-            os.dup2(
-                2, 1
-            )  # what other languages and other processes print does not come through Python
+            # What other languages and other processes print does not come through Python.
+            os.dup2(2, 1)
         with redirect_stdout(lent), redirect_stderr(lent):
             yield
     finally:
@@ -207,7 +206,7 @@ SETTINGS = (
     ),
 )
 
-# What isolation compares after each call of a method too, as far as it is known before torch is imported.
+# What `methods.isolation` looks after around each call of a method; here around imports, also before torch is imported.
 OF_IMPORTS = (
     Setting("the working directory", os.getcwd, os.chdir),
     _of_torch(
@@ -225,7 +224,9 @@ OF_IMPORTS = (
     _of_torch(
         "torch's default device",
         "cpu",
-        lambda torch: str(torch.get_default_device()),
+        # An empty tensor tells it ten times as fast as `get_default_device`.
+        lambda torch: str(torch.empty(0).device),
+        # None rather than "cpu": with any device set, torch looks at each call whether it makes a tensor.
         lambda torch, device: torch.set_default_device(None if device == "cpu" else device),
     ),
     _of_torch(
@@ -243,11 +244,14 @@ OF_IMPORTS = (
 )
 
 
-def _put_back(settings: Sequence[Setting], held: Sequence[Any]) -> Iterator[str]:
+def put_back(settings: Sequence[Setting], held: Sequence[Any]) -> list[str]:
+    """Set every setting that is not what it was, and return their names."""
+    changed = []
     for setting, value in zip(settings, held, strict=True):
         if setting.read() != value:
-            yield setting.name
+            changed.append(setting.name)
             setting.write(value)
+    return changed
 
 
 # -- functions ------------------------------------------------------------------------------------

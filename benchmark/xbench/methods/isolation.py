@@ -9,10 +9,9 @@ process below. A method that changed any of it is `Unsupported`, and all is put 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from ctypes import string_at
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache
@@ -35,6 +34,7 @@ from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.spec import Call
+from xbench.surroundings import OF_IMPORTS, Setting, put_back
 from xbench.trace import SOURCES, Trace
 
 _PLAIN = frozenset({int, float, str, bool, type(None)})  # what nobody can write into
@@ -127,7 +127,7 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
         try:
             yield
         finally:
-            changed = _put_back(settings)
+            changed = next(iter(put_back(SETTINGS, settings)), None)
             random.setstate(drawn)  # no map depends on them, and type checkers draw from them
             changed = changed or _put_back_attributes(measured, attributes)
             for network in kept.values():
@@ -159,25 +159,6 @@ def _put_back_attributes(model: SpeechModel, held: Mapping[str, Any]) -> str | N
         vars(model).pop(name, None)
     vars(model).update({name: before[name] for name in names if name in before})
     return f"'{names[0]}' of the model" if names else None
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """One thing that the whole process shares: how to read it, as something that can be compared, and to set it."""
-
-    name: str
-    read: Callable[[], Any]
-    write: Callable[[Any], Any]
-
-
-def _put_back(before: list[Any]) -> str | None:
-    """Set every setting that differs; return the name of the first that did."""
-    changed = None
-    for setting, value in zip(SETTINGS, before, strict=True):
-        if setting.read() != value:
-            changed = changed or setting.name
-            setting.write(value)
-    return changed
 
 
 def _torch_random() -> tuple[bytes, ...]:
@@ -252,29 +233,10 @@ def _set_autocast(states: tuple[bool, ...]) -> None:
 
 
 SETTINGS = (
-    _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    # An empty tensor tells it ten times as fast as `get_default_device`. None rather than the device before: with any
-    # device set, torch looks at each call whether it makes a tensor.
-    _Setting(
-        "torch's default device",
-        lambda: torch.empty(0).device,
-        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
-    ),
-    _Setting("the gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
-    _Setting("autocast", _autocast, _set_autocast),
-    _Setting("torch's global random numbers", _torch_random, _set_torch_random),
-    _Setting("numpy's global random numbers", _numpy_random, _set_numpy_random),
-    _Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
-    _Setting(
-        "whether torch uses deterministic algorithms only",
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-    ),
-    _Setting(
-        "the precision of torch's float32 products",
-        torch.get_float32_matmul_precision,
-        torch.set_float32_matmul_precision,
-    ),
-    _Setting("how numpy treats floating-point errors", np.geterr, lambda how: np.seterr(**how)),
-    _Setting("the working directory", os.getcwd, os.chdir),
+    *OF_IMPORTS,
+    Setting("autocast", _autocast, _set_autocast),
+    Setting("torch's global random numbers", _torch_random, _set_torch_random),
+    Setting("numpy's global random numbers", _numpy_random, _set_numpy_random),
+    Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+    Setting("how numpy treats floating-point errors", np.geterr, lambda how: np.seterr(**how)),
 )
