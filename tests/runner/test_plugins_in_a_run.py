@@ -391,6 +391,7 @@ METRICS = {
     "return Score(float('nan'))": "ValueError: a score is a finite number",
     "return 0.5": "it returned a float, not a Score",
     "return Score(7.0)": "it says 7, outside of its range 0.0 to 1.0",
+    "return Score(-0.2)": "it says -0.2, outside of its range 0.0 to 1.0",
     "os.environ; np.mean = np.median": "it changed 'mean' of numpy",
 }
 REFERENCES = {

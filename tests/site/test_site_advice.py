@@ -153,6 +153,20 @@ def test_seconds_of_two_devices_never_share_a_front() -> None:
     assert beaten["chefer"].config.method == "mean-heads"
 
 
+def test_floor_and_ceiling_are_means_that_weigh_tasks_equally() -> None:
+    first = planted(FAST, 0.1, both(0.5, 0.5))
+    second = planted(FAST, 0.1, both(0.5, 0.5), task="demo-st")
+    name = "pearson@spes-encoder"
+    second["utterances"][f"floor:{name}"] = [0.3] * 5 + [None] * 15
+    second["utterances"][f"ceiling:{name}"] = [0.6] * 20
+    (standing,) = overall(tables(first, second), *AGREEMENT).standings
+    # By clip the floor would be (20 x 0.12 + 5 x 0.3) / 25 = 0.156.
+    assert (standing.floor, standing.ceiling) == (0.21, 0.735)
+    second["utterances"][f"floor:{name}"] = first["utterances"][f"floor:{name}"] = [None] * 20
+    (standing,) = overall(tables(first, second), *AGREEMENT).standings
+    assert (standing.floor, standing.ceiling) == (None, 0.735)
+
+
 def test_a_method_timed_on_two_devices_is_on_no_front_of_seconds() -> None:
     results = [
         planted(method, 0.5, both(0.5, 0.5), device=device, task=task)
