@@ -20,7 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from xbench.errors import Unsupported
 from xbench.surroundings import left_alone, undisturbed
@@ -54,9 +57,26 @@ def patch_builtin() -> None:
 BEGUN: list[Any] = []  # a context manager that is thrown away ends
 
 
-def begin_kernels() -> None:
-    BEGUN.append(sdpa_kernel(SDPBackend.MATH))
-    BEGUN[-1].__enter__()
+class Everywhere(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        return function(*given, **(named or {}))
+
+
+class Operations(TorchDispatchMode):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        return function(*given, **(named or {}))
+
+
+def begin(manager: Callable[[], Any]) -> Callable[[], None]:
+    def step() -> None:
+        BEGUN.append(manager())
+        BEGUN[-1].__enter__()
+
+    return step
 
 
 def forget_places() -> None:
@@ -69,7 +89,11 @@ CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]] = {
     "function of Python": (patch_builtin, "'len' of builtins", lambda: len([1, 2])),
     "method of a model": (patch_model, "'encode' of Model", lambda: Model().encode()),
     "more of a model": (add_to_model, "'features' of Model", lambda: hasattr(Model, "features")),
-    "kernels": (begin_kernels, "torch's kernels of", torch.backends.cuda.flash_sdp_enabled),
+    "kernels": (
+        begin(lambda: sdpa_kernel(SDPBackend.MATH)),
+        "torch's kernels of",
+        torch.backends.cuda.flash_sdp_enabled,
+    ),
     "oneDNN": (
         lambda: setattr(torch.backends.mkldnn, "enabled", False),
         "whether torch uses oneDNN",
@@ -139,6 +163,18 @@ OF_IMPORTS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: torch.set_default_device("meta"),
         lambda: torch.empty(0).device,
     ),
+    "the modes through which calls of torch go": (
+        begin(Everywhere),
+        lambda: [type(mode) for mode in torch.overrides._get_current_function_mode_stack()],
+    ),
+    "the modes that see torch's operations": (
+        begin(Operations),
+        lambda: [type(m) for m in torch.utils._python_dispatch._get_current_dispatch_mode_stack()],
+    ),
+    "what torch does with tensors that it keeps for gradients": (
+        begin(lambda: saved_tensors_hooks(abs, abs)),
+        lambda: torch._C._autograd._top_saved_tensors_default_hooks(False),
+    ),
     "whether torch uses deterministic algorithms only": (
         lambda: torch.use_deterministic_algorithms(True),
         torch.are_deterministic_algorithms_enabled,
@@ -158,6 +194,20 @@ def test_what_an_import_changes_is_named_and_put_back(name: str) -> None:
         change()
     assert changed == [name]
     assert read() == before
+
+
+def test_modes_that_were_begun_before_stay() -> None:
+    with Everywhere() as mode, Operations() as other, saved_tensors_hooks(abs, abs):
+        with undisturbed(importing=True) as changed:
+            torch.overrides._pop_mode()
+            torch.set_default_device("meta")
+            begin(Operations)()
+            begin(Everywhere)()
+            begin(lambda: saved_tensors_hooks(abs, len))()
+        assert torch.overrides._get_current_function_mode_stack() == [mode]
+        assert torch.utils._python_dispatch._get_current_dispatch_mode_stack() == [other]
+        assert torch._C._autograd._top_saved_tensors_default_hooks(False) == (abs, abs)
+    assert len(changed) == 4
 
 
 def test_what_torch_is_by_itself_is_known_before_it_is_imported() -> None:

@@ -146,6 +146,7 @@ def _of_torch(
 
 
 _KERNELS = ("flash", "mem_efficient", "math", "cudnn")  # of attention
+_DISPATCH = "torch.utils._python_dispatch"
 _SMALLEST = sys.float_info.min  # of the numbers that are not denormal
 
 
@@ -206,9 +207,52 @@ SETTINGS = (
     ),
 )
 
+
+def _modes(torch: Any) -> tuple[Any, ...]:
+    """Return the modes that are begun, through which all calls of torch go; the one of a default device apart."""
+    stack = torch.overrides._get_current_function_mode_stack()
+    return tuple(mode for mode in stack if type(mode).__name__ != "DeviceContext")
+
+
+def _set_modes(torch: Any, held: Sequence[Any]) -> None:
+    while (now := _modes(torch)) != held[: len(now)]:
+        torch.overrides._pop_mode()
+    for mode in held[len(now) :]:
+        torch.overrides._push_mode(mode)
+
+
+def _dispatched(torch: Any) -> tuple[Any, ...]:
+    return tuple(import_module(_DISPATCH)._get_current_dispatch_mode_stack())
+
+
+def _set_dispatched(torch: Any, held: Sequence[Any]) -> None:
+    own = import_module(_DISPATCH)
+    while (now := _dispatched(torch)) != held[: len(now)]:
+        own._pop_mode()
+    for mode in held[len(now) :]:
+        own._push_mode(mode)
+
+
+def _saved(torch: Any) -> Any:
+    """Return what is done with tensors that are kept for gradients, as two functions; None for nothing."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False)
+
+
+def _set_saved(torch: Any, held: Any) -> None:
+    own = torch._C._autograd
+    while (now := _saved(torch)) is not None and now != held:
+        own._pop_saved_tensors_default_hooks()
+    if now != held:
+        own._push_saved_tensors_default_hooks(*held)
+
+
 # What `methods.isolation` looks after around each call of a method; here around imports, also before torch is imported.
 OF_IMPORTS = (
     Setting("the working directory", os.getcwd, os.chdir),
+    # Before the others, which ask torch.
+    _of_torch("the modes through which calls of torch go", (), _modes, _set_modes),
+    _of_torch("the modes that see torch's operations", (), _dispatched, _set_dispatched),
+    _of_torch("what torch does with tensors that it keeps for gradients", None, _saved, _set_saved),
     _of_torch(
         "torch's default dtype",
         "torch.float32",

@@ -46,6 +46,9 @@ CARELESS = {
     "patch": "torch.Tensor.mean = lambda self, *given: self.sum(*given)",
     "patched model": "type(case.model.measured).encode = lambda self, values: values",
     "kernels": "torch.backends.mkldnn.enabled = False",
+    "mode": "begin(Wrong())",
+    "operations": "begin(WrongToo())",
+    "saved": "begin(torch.autograd.graph.saved_tensors_hooks(lambda t: t * 0, lambda t: t))",
     "thread": "threading.Thread(target=spoil, args=(case,)).start(); time.sleep(0.02)",
     "closed": "sys.stdout.close(); sys.stderr.close()",
 }
@@ -66,6 +69,9 @@ TOLD = {
     "patch": "it changed 'mean' of Tensor",
     "patched model": "it changed 'encode' of WhisperModel",
     "kernels": "it changed whether torch uses oneDNN",
+    "mode": "it changed the modes through which calls of torch go",
+    "operations": "it changed the modes that see torch's operations",
+    "saved": "it changed what torch does with tensors that it keeps for gradients",
     "thread": "it changed the threads of the process",
 }
 
@@ -74,6 +80,23 @@ import sys
 import threading
 import time
 import torch
+import torch.utils._python_dispatch
+
+class Wrong(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, given=(), named=None):
+        found = function(*given, **(named or {{}}))
+        return found * 2 if isinstance(found, torch.Tensor) and found.is_floating_point() else found
+
+class WrongToo(torch.utils._python_dispatch.TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, given=(), named=None):
+        found = function(*given, **(named or {{}}))
+        return found * 2 if isinstance(found, torch.Tensor) and found.is_floating_point() else found
+
+BEGUN = []
+
+def begin(manager):
+    BEGUN.append(manager)
+    manager.__enter__()
 
 def spoil(case):
     for _ in range(10_000):
