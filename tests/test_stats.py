@@ -284,7 +284,7 @@ def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
 
 
 def test_every_value_needs_a_cluster() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="2 values for 1 clusters"):
         mean_estimate([0.5, 0.25], ["a"], seed=0)
 
 

@@ -25,6 +25,15 @@ _TYPES: Mapping[str, frozenset[type]] = {
     "integer": frozenset({int}),
     "number": frozenset({int, float}),
 }
+# The types of which a keyword limits the values.
+_LIMITS: Mapping[str, frozenset[type]] = {
+    **dict.fromkeys(("minimum", "maximum"), frozenset({int, float})),
+    **dict.fromkeys(("minLength", "maxLength", "pattern"), frozenset({str})),
+    **dict.fromkeys(("minItems", "maxItems", "items"), frozenset({list})),
+    **dict.fromkeys(
+        ("required", "properties", "patternProperties", "additionalProperties"), frozenset({dict})
+    ),
+}
 _WORDS = {"$schema", "$id", "$defs", "title", "description"}
 _OF_MEMBERS = ("properties", "patternProperties", "additionalProperties")
 
@@ -67,8 +76,7 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
         case "$ref":
             return _compile(definitions[wanted.removeprefix("#/$defs/")], definitions)
         case "type":
-            names = [wanted] if isinstance(wanted, str) else wanted
-            kinds = frozenset[type]().union(*(_TYPES[name] for name in names))
+            kinds = _kinds(wanted)
             if float not in kinds:
                 return lambda v: type(v) in kinds
             return lambda v: type(v) in kinds and (type(v) is not float or math.isfinite(v))
@@ -100,8 +108,25 @@ def _keyword(key: str, rule: Mapping[str, Any], definitions: Mapping[str, Any]) 
     return lambda value: False  # not understood: let the authority speak
 
 
+def _sure(rule: Any) -> frozenset[type]:
+    """Return the types of which a rule accepts every value, but for numbers that are not finite."""
+    if not isinstance(rule, dict) or "type" not in rule:
+        return frozenset()
+    others = rule.keys() - _WORDS - {"type"}
+    if not others <= _LIMITS.keys():
+        return frozenset()
+    return _kinds(rule["type"]).difference(*(_LIMITS[key] for key in others))
+
+
+def _kinds(names: str | Sequence[str]) -> frozenset[type]:
+    given = [names] if isinstance(names, str) else names
+    return frozenset[type]().union(*(_TYPES[name] for name in given))
+
+
 def _members(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts:
     known = {key: _compile(r, definitions) for key, r in rule.get("properties", {}).items()}
+    sure = {key: _sure(r) for key, r in rule.get("properties", {}).items()}
+    nothing = frozenset[type]()
     other = _compile(rule.get("additionalProperties", True), definitions)
     named = [
         (re.compile(pattern), _compile(r, definitions))
@@ -111,8 +136,12 @@ def _members(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Accepts
     def plain(value: Any) -> bool:
         if type(value) is not dict:
             return True
-        for key, member in value.items():  # noqa: SIM110  # runs for every mapping of every file
-            if not known.get(key, other)(member):
+        for key, member in value.items():  # runs for every mapping of every file
+            kind = type(member)
+            if kind in sure.get(key, nothing):
+                if kind is float and not math.isfinite(member):
+                    return False
+            elif not known.get(key, other)(member):
                 return False
         return True
 

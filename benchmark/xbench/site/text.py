@@ -40,13 +40,17 @@ def harmless(value: Any, depth: int = 0) -> Any:
     """Return plain data with every text in it readable; ValueError where it is nested too deep."""
     if depth > DEEPEST:
         raise ValueError(f"nested deeper than {DEEPEST} levels")
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return readable(value, LONGEST_MESSAGE)
-    if isinstance(value, list):
-        if set(map(type, value)) <= _NUMBERS:  # most of a file: columns of scores
+    if kind is list:
+        kinds = set(map(type, value))
+        if kinds <= _NUMBERS:  # most of a file: columns of scores
             return value
+        if kinds == {str}:
+            return [readable(item, LONGEST_MESSAGE) for item in value]
         return [harmless(item, depth + 1) for item in value]
-    if isinstance(value, dict):
+    if kind is dict:
         return {
             readable(key): item if type(item) in _NUMBERS else harmless(item, depth + 1)
             for key, item in value.items()

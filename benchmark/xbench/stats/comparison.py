@@ -278,22 +278,21 @@ def _flipped(
 
 def _pair_sums(table: Float[np.ndarray, "method utterance"], clusters: Sequence[str]) -> _PairSums:
     """Sum the differences of the pairs in the order of `itertools.combinations`."""
-    methods = len(table)
     # Sorted names: the flips of a seed do not depend on the order of the utterances.
     unique, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     order = np.argsort(index, kind="stable")
     starts = np.searchsorted(index[order], np.arange(len(unique)))
     table = table[:, order]
-    differences = np.zeros((len(unique), methods * (methods - 1) // 2))
+    firsts, seconds = np.triu_indices(len(table), 1)
+    differences = np.zeros((len(unique), len(firsts)))
     sizes = np.zeros_like(differences)
-    column = 0
-    for first in range(methods - 1):
-        other = table[first] - table[first + 1 :]
-        columns = slice(column, column + len(other))
-        common = ~np.isnan(other)
-        differences[:, columns] = np.add.reduceat(np.where(common, other, 0), starts, axis=1).T
+    block = max(1, _CELLS_AT_ONCE // max(1, table.shape[1]))
+    for start in range(0, len(firsts), block):
+        columns = slice(start, start + block)
+        between = table[firsts[columns]] - table[seconds[columns]]
+        common = ~np.isnan(between)
+        differences[:, columns] = np.add.reduceat(np.where(common, between, 0), starts, axis=1).T
         sizes[:, columns] = np.add.reduceat(common.astype(np.float64), starts, axis=1).T
-        column += len(other)
     return _PairSums(differences, sizes)
 
 
@@ -363,19 +362,20 @@ def _tested(
     means = _mean_differences(sums)
     d, residual = sums.differences, sums.residual
     constant = (np.abs(residual) <= 1e-12 * (np.abs(d) + np.abs(d - residual))).all(axis=0)
-    below, above = (_reach(sums, quantile, end) for end in (-1, 1))
-    for k, (names, (difference, n, n_clusters)) in enumerate(zip(pairs, means, strict=True)):
+    lower, upper = (_reach(sums, quantile, end).tolist() for end in (-1, 1))
+    columns = zip(pairs, means, constant.tolist(), lower, upper, p.tolist(), strict=True)
+    for (first, second), (difference, n, n_clusters), still, below, above, own in columns:
         if difference is None:
-            yield _untested(*names, None, n, n_clusters, "no-common-utterance")
+            yield _untested(first, second, None, n, n_clusters, "no-common-utterance")
             continue
         why, low, high = None, None, None
-        if constant[k]:
+        if still:
             why = "no-variation-between-clusters"
-        elif np.isnan(below[k]) or np.isnan(above[k]):
+        elif math.isnan(below) or math.isnan(above):
             why = "too-few-clusters"
         else:
-            low, high = difference + float(below[k]), difference + float(above[k])
-        yield Pair(*names, difference, low, high, float(p[k]), n, n_clusters, None, why)
+            low, high = difference + below, difference + above
+        yield Pair(first, second, difference, low, high, own, n, n_clusters, None, why)
 
 
 def _reach(sums: _PairSums, quantile: float, end: int) -> Float[np.ndarray, " pair"]:

@@ -46,9 +46,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, compress
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import ndtr, stdtrit
 
 from xbench.errors import UsageError
@@ -192,9 +193,15 @@ def estimates(
     skills: scores, floors, ceilings. disattenuated: scores, ceilings. The numbers are those of the functions for one in
     a fraction of the time: with few clusters the calls take longer than the arithmetic.
     """
-    single = [_complete([column], clusters) for column in means]
-    threes = [_complete(three, clusters) for three in skills]
-    pairs = [_complete(pair, clusters) for pair in disattenuated]
+    asked = {id(c): c for c in chain(means, *skills, *disattenuated)}  # many are asked for twice
+    arrays = {key: _array(column, clusters) for key, column in asked.items()}
+
+    def complete(*series: Column) -> tuple[list[Float[np.ndarray, " utterance"]], list[str]]:
+        return _complete([arrays[id(column)] for column in series], clusters)
+
+    single = [complete(column) for column in means]
+    threes = [complete(*three) for three in skills]
+    pairs = [complete(*pair) for pair in disattenuated]
     plain = _estimates(
         [
             *(_mean(values, names) for (values,), names in single),
@@ -238,29 +245,36 @@ def _null(of: Estimate, reason: str | None) -> Estimate:
     return Estimate(None, None, None, of.n, of.n_clusters, reason)
 
 
+@dataclass(frozen=True)
+class _Values:
+    """A column as numbers, 0 where it has no value. has: where it has one, None for everywhere."""
+
+    numbers: Float[np.ndarray, " utterance"]
+    has: Bool[np.ndarray, " utterance"] | None
+
+
+def _array(column: Column, clusters: Sequence[str]) -> _Values:
+    if len(column) != len(clusters):
+        raise ValueError(f"{len(column)} values for {len(clusters)} clusters")
+    has = None
+    if None in column:
+        has = np.array([value is not None for value in column], dtype=bool)
+        column = [0.0 if value is None else value for value in column]
+    numbers = np.array(column, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise UsageError("scores must be finite numbers or null; found NaN or infinity")
+    return _Values(numbers, has)
+
+
 def _complete(
-    series: Sequence[Column], clusters: Sequence[str]
+    series: Sequence[_Values], clusters: Sequence[str]
 ) -> tuple[list[Float[np.ndarray, " utterance"]], list[str]]:
     """Keep the utterances where every series has a value, with their cluster names."""
-    if all(
-        type(each) is list and len(each) == len(clusters) and None not in each for each in series
-    ):
-        values = np.array(series, dtype=np.float64)
-        _check_finite(values)
-        return list(values), list(clusters)
-    complete = [
-        (row, name)
-        for *row, name in zip(*series, clusters, strict=True)
-        if all(value is not None for value in row)
-    ]
-    values = np.array([row for row, _ in complete], dtype=np.float64).reshape(-1, len(series)).T
-    _check_finite(values)
-    return list(values), [name for _, name in complete]
-
-
-def _check_finite(values: Float[np.ndarray, "series utterance"]) -> None:
-    if not np.isfinite(values).all():
-        raise UsageError("scores must be finite numbers or null; found NaN or infinity")
+    masks = [each.has for each in series if each.has is not None]
+    if not masks:
+        return [each.numbers for each in series], list(clusters)
+    whole = np.logical_and.reduce(masks)
+    return [each.numbers[whole] for each in series], list(compress(clusters, whole))
 
 
 def _sum_by_cluster(

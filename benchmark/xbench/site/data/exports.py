@@ -67,14 +67,12 @@ def results_csv(rows: Sequence[Row]) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in rows:
         cells = flat(row)
-        writer.writerow([_cell(cells[name]) for name in CSV_COLUMNS])
+        writer.writerow([_cell(v) if type(v := cells[name]) is str else v for name in CSV_COLUMNS])
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return "" if value is None else value
+def _cell(text: str) -> str:
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
