@@ -134,7 +134,7 @@ def test_one_line_answers_for_a_model_and_language_whatever_the_task() -> None:
         translated,  # has a line of its own
     )
     given = choices(made, [over_all(made, *AGREEMENT), over_all(made, *DELETION)])
-    assert [choice.languages for choice in given] == ["", "en", "en → de"]
+    assert [choice.languages for choice in given] == ["", "English", "English → German"]
     found = {answer.purpose: answer for answer in given[1].answers}
     tasks = {purpose: answer.task.name for purpose, answer in found.items() if answer.task}
     assert tasks == {

@@ -84,6 +84,12 @@ def scale_over(
     return Scale(low - room, high + room, False, margin, left)
 
 
+def millions(count: int) -> str:
+    """Return a count of parameters: `73 M`."""
+    value = count / 1e6
+    return f"{value:,.0f} M" if value >= 10 else f"{value:.2g} M"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """Write a number for reading: true minus sign, "–" for none."""
     if value is None:

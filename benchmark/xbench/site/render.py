@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from xbench.results import column_name
 from xbench.site import charts
 from xbench.site.costs import significant
+from xbench.site.languages import languages
 from xbench.site.pages.page import Page
 from xbench.site.text import linked, told, words
 
@@ -55,6 +56,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
     made.filters["words"] = words
     made.filters["breakable"] = lambda label: re.findall(r"[^:,]*[:,]|[^:,]+$", label)
     made.filters["told"] = told
+    made.filters["languages"] = languages
     made.filters["linked"] = linked
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     made.globals.update(
@@ -62,7 +64,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
         short=lambda value: charts.number(value).replace("0.", "."),
         cost=charts.cost,
         significant=significant,
-        millions=_millions,
+        millions=charts.millions,
         first_ranked=lambda table: next(s.config for s in table.standings if s.rank is not None),
         score_name=lambda of: column_name(of.metric, of.reference),
         query=lambda **keys: urlencode({k: v for k, v in keys.items() if v}),
@@ -95,8 +97,3 @@ def renderer(site: Mapping[str, Any], files: Mapping[str, str]) -> Callable[[Pag
         )
 
     return render
-
-
-def _millions(count: int) -> str:
-    millions = count / 1e6
-    return f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"

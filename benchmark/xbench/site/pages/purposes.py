@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xbench.site.costs import passes_per_utterance, seconds_per_audio_second
+from xbench.site.languages import languages
 from xbench.site.overall import (
     WORD_STARTS,
     WORD_TIMES,
@@ -125,18 +126,17 @@ def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
             spoken = speech_of(board.task) == "recorded"
             groups[board.model.slug, _languages(board.task), spoken].append(board)
     found = []
-    for (_, languages, spoken), boards in groups.items():
+    for (_, between, spoken), boards in groups.items():
         boards.sort(key=_place)
         answers = _answers([_of_board(b) for b in boards], shown)
-        found.append(Choice(boards[0].model, languages, spoken, answers))
+        found.append(Choice(boards[0].model, between, spoken, answers))
     found.sort(key=lambda choice: (not choice.recorded, -len(choice.answers)))
     first = Choice(None, "", recorded, _answers([_of_standings(t) for t in whole], shown))
     return [first, *(choice for choice in found if choice.answers)][: MOST_CHOICES + 1]
 
 
 def _languages(task: Task) -> str:
-    target = task.facts["target_language"]
-    return ", ".join(task.facts["source_language"]) + (f" → {target}" if target else "")
+    return languages(task.facts["source_language"], task.facts["target_language"])
 
 
 def _place(board: Board) -> tuple[bool, int]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xbench.site.charts import millions
+from xbench.site.languages import languages
 from xbench.site.pages.page import Page
+from xbench.site.tables.entries import Task
 from xbench.site.tables.tabulate import Tables
 
 
@@ -24,11 +27,19 @@ def search_page(tables: Tables) -> SearchPage:
         for m in tables.methods
     ]
     models = [
-        ("model", m.title, f"models/{m.slug}.html", str(m.facts["architecture"]))
+        (
+            "model",
+            m.title,
+            f"models/{m.slug}.html",
+            f"{millions(m.facts['n_parameters'])} parameters",
+        )
         for m in tables.models
     ]
-    tasks = [
-        ("task", t.title, f"tasks/{t.slug}.html", ", ".join(t.facts["source_language"]))
-        for t in tables.tasks
-    ]
+    tasks = [("task", t.title, f"tasks/{t.slug}.html", _said(t)) for t in tables.tasks]
     return SearchPage("search.html", [*methods, *models, *tasks])
+
+
+def _said(task: Task) -> str:
+    kind = "transcription" if task.facts["kind"] == "asr" else "translation"
+    spoken = languages(task.facts["source_language"], task.facts["target_language"])
+    return f"{kind}, {spoken}" if spoken else kind

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from xbench.site import charts
+from xbench.site.languages import languages
 from xbench.site.overall import Cell, Overall, Standing
 from xbench.site.pages.forests import Forest, forest_of_standings
 from xbench.site.pages.page import Page
@@ -99,7 +100,7 @@ def _breakdowns(tables: Tables, table: Overall) -> list[Breakdown]:
         cell = (task.slug, model.slug)
         by_task.setdefault((task.title, f"tasks/{task.slug}.html"), []).append(cell)
         by_model.setdefault((model.title, f"models/{model.slug}.html"), []).append(cell)
-        spoken = ", ".join(task.facts["source_language"])
+        spoken = languages(task.facts["source_language"])
         by_language.setdefault((spoken, None), []).append(cell)
     found = [_breakdown("task", by_task, table, rows)]
     found += [_breakdown("model", by_model, table, rows)] if len(by_model) > 1 else []
