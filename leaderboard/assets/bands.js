@@ -62,14 +62,23 @@ function shade(canvas, width, height, palette, level) {
   });
 }
 
-const track = (name, kind, ...content) => el("figure", { class: "track " + kind }, el("figcaption", null, ...name), el("div", { class: "lane" }, ...content));
+// A token as readers know it, and the tokens beside a map: of each its class and what stands after it.
+const shownText = ({ text }) => text.replaceAll("▁", " ").trim() || "␣";
+const rows = (tokens, more = () => []) => el("ol", { class: "rows", "aria-hidden": "true" }, ...tokens.map((token, t) => {
+  const [mark, said] = more(t);
+  return el("li", { class: mark || null }, shownText(token), " ", el("small", null, said || ""));
+}));
+const track = (name, kind, lane, ...beside) => el("figure", { class: "track " + kind }, el("figcaption", null, ...name), ...beside, el("div", { class: "lane" }, ...lane));
 const canvas = (kind, text) => el("canvas", { class: kind, role: "img", "aria-label": text });
-const tall = (one, map) => one.style.setProperty("--rows", map.shape[0]);
+const tell = (one, map, said) => {
+  one.style.setProperty("--rows", map.shape[0]);
+  one.setAttribute("aria-label", said);
+};
 
 function band(one, map, palette, scale) {
   const lines = Array.from({ length: map.shape[0] }, (_, t) => scaled(map, t, scale));
   shade(one, map.shape[1], map.shape[0], palette, (x, y) => lines[y][x]);
-  tall(one, map);
+  tell(one, map, `Relevance by ${map.label}: tokens downwards, time to the right`);
 }
 // One map minus another on their scales: orange where the first is larger, blue where the second is.
 function gap(one, a, b, scale) {
@@ -80,8 +89,8 @@ function gap(one, a, b, scale) {
     const mix = (channel) => 255 + Math.abs(more) * (channel - 255);
     pixels.set([mix(red), mix(green), mix(blue), 255], at);
   });
-  tall(one, a);
+  tell(one, a, `${a.label} minus ${b.label}: orange where the first is larger, blue where the second is`);
 }
 
-return { bytes, levels, valueAt, scaled, STOPS, paint, shade, canvas, track, band, gap, whole };
+return { shownText, rows, bytes, levels, valueAt, scaled, STOPS, paint, shade, canvas, track, band, gap, whole };
 })();

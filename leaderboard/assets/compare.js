@@ -104,7 +104,7 @@ function plot(lines, a, b) {
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
         el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),
-        ...[line.p < 0.001 && line.p !== null ? "< 0.001" : number(line.p, 3), number(line.effect, 3), number(line.n, 0)].map((text) => el("td", { class: "n wide" }, text)), el("td", { class: "wide d-" + line.outcome }, word(line.outcome)))))));
+        ...[line.p !== null && line.p < 0.001 ? "< 0.001" : number(line.p, 3), number(line.effect, 3), number(line.n, 0)].map((text) => el("td", { class: "n wide" }, text)), el("td", { class: "wide d-" + line.outcome }, word(line.outcome)))))));
 }
 
 function scatter(points, a, b, what) {
@@ -172,22 +172,22 @@ function examples(a, b, current) {
   const box = el("select", null, ...both.map(({ id, title }) => el("option", { value: id }, title)));
   const place = el("div");
   const draw = async () => {
-    const { id, maps, title } = both[box.selectedIndex];
+    const { id, maps } = both[box.selectedIndex];
     const bundle = await XB.load("ex/" + id);
-    const { canvas, track, band, gap, whole } = XB.bands;
+    const { canvas, track, rows, band, gap, whole } = XB.bands;
     const [x, y] = [a, b].map((slug) => bundle.maps.find((map) => map.id === maps[slug]));
     await Promise.all([x, y].map(whole));
     if (!current() || box.value !== id) return;
-    const said = (map) => Object.entries(map.scores).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${number(value)}`).join(", ");
+    const said = (map) => Object.entries(map.scores).filter(([, value]) => value !== null).map(([name, value]) => `${name.replace("@", " against ")} ${number(value)}`).join(", ");
     const tracks = [x, y].map((map) => {
-      const one = canvas("band", `Relevance by ${map.label} in ${title}: tokens downwards, time to the right`);
+      const one = canvas("band");
       band(one, map, "viridis", false);
-      return track([el("bdi", null, map.label), " ", el("small", null, said(map))], "maps", one);
+      return track([el("bdi", null, map.label), " ", el("small", null, said(map))], "maps", [one], rows(bundle.tokens));
     });
-    const one = canvas("band", `${x.label} minus ${y.label}: orange where the first is larger, blue where the second is`);
+    const one = canvas("band");
     gap(one, x, y, false);
     place.replaceChildren(el("p", null, el("bdi", null, bundle.hypothesis), " ", el("a", { href: `examples/${id}.html` }, "Look closer and listen")),
-      el("div", { class: "tracks" }, ...tracks, track(["First − second"], "maps", one)));
+      el("div", { class: "tracks" }, ...tracks, track(["First − second"], "maps", [one], rows(bundle.tokens))));
   };
   box.addEventListener("change", draw);
   detail.append(el("section", null, el("h2", null, "On one utterance"), el("p", null, "Tokens downwards, time to the right, each token on its own scale. In the difference: orange where the first is larger, blue where the second is."),

@@ -16,14 +16,13 @@ document.querySelectorAll("figure.chart").forEach((figure, number) => {
     const point = points.get(row.cells[0].querySelector("bdi").textContent);
     if (point) pairs.push([point, row]);
   }
-  let marked = null;
+  let marked = [];
   const choose = (pair) => {
-    if (pair === marked) return;
-    for (const part of marked || []) part.classList.remove("chosen");
+    for (const part of marked) part.classList.remove("chosen");
     for (const part of pair) part.classList.add("chosen");
     marked = pair;
-    const [name, price, score, , front] = [...pair[1].cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
-    live.replaceChildren(el("bdi", null, name), `: ${score} at ${price}; on the front: ${front}`);
+    const [name, price, score, , line] = [...pair[1].cells].map((cell) => cell.textContent.trim());
+    live.replaceChildren(el("bdi", null, name), `: ${score} at ${price}; on the line: ${line}`);
   };
   for (const pair of pairs) {
     for (const part of pair) part.addEventListener("pointerenter", () => choose(pair));
@@ -42,6 +41,6 @@ document.querySelectorAll("figure.chart").forEach((figure, number) => {
     });
     return el("label", null, box, " ", el("i", { class: "m m-" + family }), family);
   });
-  figure.prepend(el("fieldset", { class: "families" }, el("legend", null, "Show (the front is that of all)"), ...boxes), live);
+  figure.prepend(el("fieldset", { class: "families" }, el("legend", null, "Show"), ...boxes), live);
 });
 })();

@@ -28,7 +28,7 @@ const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "
 // -- columns
 // key: what is sorted. cell: what is shown. down: largest first at the first click. The page says label and hint.
 const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
-const numeric = (read, digits, down = true) => ({ key: read, n: true, down, cell: (i) => number(read(i), digits) });
+const numeric = (read, digits) => ({ key: read, n: true, down: true, cell: (i) => number(read(i), digits) });
 const [value, low, high, reason, rank, rankHigh, rankReason, n, clusters] = ["value", "low", "high", "reason", "rank", "rank_high", "rank_reason", "n", "clusters"].map(col);
 const [seconds, passes, memory, checked, date, submission] = ["seconds", "passes", "memory", "checked", "date", "submission"].map(perRun);
 const bdi = (text) => el("bdi", null, text === null ? "none" : text);
@@ -188,8 +188,8 @@ function select() {
   if (!sort) return kept;
   const down = sort.startsWith("-");
   const key = sortKeys(sort.replace("-", ""));
-  const known = kept.filter((i) => !Number.isNaN(key[i]));
-  const missing = kept.filter((i) => Number.isNaN(key[i]));
+  const known = kept.filter((i) => !isNaN(key[i]));
+  const missing = kept.filter((i) => isNaN(key[i]));
   known.sort(down ? (a, b) => key[b] - key[a] || a - b : (a, b) => key[a] - key[b] || a - b);
   return known.concat(missing);
 }
@@ -289,7 +289,7 @@ function paging(page, pages, all, from, size) {
   const focused = pager.contains(document.activeElement) ? document.activeElement.textContent : null;
   pager.replaceChildren(...parts);
   if (focused) ([...pager.children].find((b) => b.textContent === focused && !b.disabled) || pager.querySelector("button:not(:disabled)"))?.focus();
-  const where = size && size < view.length ? `, ${(from + 1).toLocaleString("en")}–${(from + size).toLocaleString("en")} shown` : "";
+  const where = size < view.length ? `, ${(from + 1).toLocaleString("en")}–${(from + size).toLocaleString("en")} shown` : "";
   status.textContent = (view.length === total ? count(total, "row") : `${view.length.toLocaleString("en")} of ${count(total, "row")}`) + where;
 }
 
@@ -362,16 +362,11 @@ form.addEventListener("input", (event) => {
   const { name } = event.target;
   change({ [name]: event.target.value.trim(), row: "" }, name !== "q" && name !== "min");
 });
-form.addEventListener("reset", (event) => {
-  event.preventDefault();
-  for (const field of FIELDS) if (form.elements[field]) form.elements[field].value = "";
-  change(Object.fromEntries([...FIELDS, "row", "sort"].map((key) => [key, ""])));
-});
+form.addEventListener("reset", () => change(Object.fromEntries([...FIELDS, "row", "sort"].map((key) => [key, ""]))));
 table.tHead.addEventListener("click", (event) => {
   const name = event.target.closest("[data-sort]")?.dataset.sort;
   if (!name) return;
-  const first = COLUMNS.get(name).down ? "-" + name : name;
-  const second = COLUMNS.get(name).down ? name : "-" + name;
+  const [first, second] = COLUMNS.get(name).down ? ["-" + name, name] : [name, "-" + name];
   const now = state.get("sort");
   change({ sort: now === first ? second : now === second ? "" : first });
 });

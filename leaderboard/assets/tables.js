@@ -16,7 +16,7 @@ tables.forEach((table, which) => {
     const all = given.map((row) => ({ row, text: row.cells[at] ? said(row.cells[at]) : "–" }));
     const missing = ({ text }) => text === "" || text.startsWith("–");
     const known = all.filter((one) => !missing(one));
-    const numbers = known.every(({ text }) => !Number.isNaN(amount(text)));
+    const numbers = known.every(({ text }) => !isNaN(amount(text)));
     known.sort((a, b) => (numbers ? amount(a.text) - amount(b.text) : collator.compare(a.text, b.text)));
     if (down) known.reverse();
     return [...known, ...all.filter(missing)].map(({ row }) => row);

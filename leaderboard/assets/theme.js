@@ -7,7 +7,7 @@ page.classList.add("has-js");
 page.classList.toggle("has-view", location.hash.includes("="));
 let chosen = null;
 try { chosen = localStorage.getItem("xb-theme"); } catch { /* storage may be forbidden */ }
-if (chosen === "dark" || chosen === "light") page.dataset.theme = chosen;
+if (/^(dark|light)$/.test(chosen)) page.dataset.theme = chosen;
 
 document.addEventListener("DOMContentLoaded", () => {
   const button = document.getElementById("theme");

@@ -2,7 +2,7 @@
 "use strict";
 (function () {
 const { el, svg, number, save, csvCell, button } = XB;
-const { bytes, levels, valueAt, scaled, STOPS, paint, shade, canvas, track, band, gap, whole } = XB.bands;
+const { shownText, rows, bytes, levels, valueAt, scaled, STOPS, paint, shade, canvas, track, band, gap, whole } = XB.bands;
 const host = document.getElementById("viewer");
 const bundle = host && XB.get("ex/" + host.dataset.example);
 if (!bundle) return;
@@ -35,7 +35,6 @@ controls.addEventListener("submit", (event) => event.preventDefault());
 
 // -- tokens
 let chosen = Math.max(0, tokens.findIndex((token) => token.content));
-const shownText = (token) => token.text.replaceAll("▁", " ").trim() || "␣";
 const chips = tokens.map((token, t) => button(el("bdi", null, shownText(token)), () => choose(t), { class: token.content ? "chip" : "chip special", tabindex: t === chosen ? 0 : -1 }));
 const strip = el("div", { class: "chips", role: "group", "aria-label": "Tokens of the hypothesis; arrow keys move" }, ...chips);
 strip.addEventListener("keydown", (event) => {
@@ -98,7 +97,6 @@ function drawBand(map) {
   const [a, b] = [overlaid, minus].map((box) => mapOf(box.value));
   gap(one, a, b, scale.value);
   figure.firstChild.replaceChildren(el("bdi", null, a.label), " − ", el("bdi", null, b.label));
-  one.setAttribute("aria-label", `${a.label} minus ${b.label}: orange where the first is larger, blue where the second is`);
 }
 const reference = maps[0].kind === "reference" ? maps[0] : {};
 const weak = (t) => (reference.beside?.[t] ?? 1) < 0.5;
@@ -115,14 +113,10 @@ function stairs({ path: starts, shape: [rows, frames] }) {
 }
 function addBand(map) {
   const mark = el("i", { class: "row" });
-  const names = el("ol", { class: "rows", "aria-hidden": "true" }, ...tokens.map((token, t) => {
-    const value = map.beside?.[t] ?? null;
-    return el("li", { class: weak(t) ? "weak" : null }, shownText(token), " ", el("small", null, value === null ? "" : number(value)));
-  }));
-  const one = canvas("band", `Relevance by ${map.label}: tokens downwards, time to the right`);
+  const names = rows(tokens, (t) => [weak(t) && "weak", map.beside?.[t] == null ? "" : number(map.beside[t])]);
+  const one = canvas("band");
   const kind = map.kind === "method" ? [] : [" ", el("small", { class: "tag" }, map.kind)];
-  const figure = track([el("bdi", null, map.label), ...kind], "maps", one, ...stairs(map), mark, ...(map.sinks || []).map((f) => at(el("i", { class: "sink" }), (f + 0.5) / map.shape[1])));
-  figure.firstChild.after(names);
+  const figure = track([el("bdi", null, map.label), ...kind], "maps", [one, ...stairs(map), mark, ...(map.sinks || []).map((f) => at(el("i", { class: "sink" }), (f + 0.5) / map.shape[1]))], names);
   one.tabIndex = 0;
   one.addEventListener("keydown", (event) => {
     const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] || [];
@@ -133,10 +127,10 @@ function addBand(map) {
     read(map, chosen, frame);
   });
   bands.set(map, { mark, names, canvas: one, figure });
-  const [rows, frames] = map.shape;
+  const [high, frames] = map.shape;
   const spot = (event) => {
     const box = one.getBoundingClientRect();
-    return [within(Math.floor((event.clientY - box.top) / box.height * rows), rows), within(Math.floor((event.clientX - box.left) / box.width * frames), frames)];
+    return [within(Math.floor((event.clientY - box.top) / box.height * high), high), within(Math.floor((event.clientX - box.left) / box.width * frames), frames)];
   };
   one.addEventListener("click", (event) => choose(spot(event)[0]));
   one.addEventListener("pointermove", (event) => { if (map !== difference) read(map, ...spot(event)); });
@@ -319,7 +313,7 @@ async function restore() {
   if (bundle.heads) for (const id of [...wanted, given.get("over"), given.get("minus")]) if (id?.startsWith("head-")) await showHead(id);
   named.forEach((box, i) => {
     box.value = given.get(box.name) ?? usual[i];
-    if (box.value === "" && usual[i]) box.value = usual[i];
+    if (!box.value) box.value = usual[i];
   });
   for (const [map, box] of boxes) box.checked = wanted.includes(map.id);
   await redraw();
@@ -348,7 +342,7 @@ const key = el("canvas", { class: "key", role: "img", "aria-label": "From the le
 new MutationObserver(drawWave).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
 const words = tokens.filter(({ start, end }) => end > start).map(({ start }) => at(el("i", { class: "word" }), start / length));
-tracks.append(el("div", { class: "zoomed" }, track([outline], "thin", wave), track(["Spectrogram"], "tall-track", sound, over), area, axis,
+tracks.append(el("div", { class: "zoomed" }, track([outline], "thin", [wave]), track(["Spectrogram"], "tall-track", [sound, over]), area, axis,
   el("div", { class: "overlay", "aria-hidden": "true" }, ...words, span, head)));
 host.append(strip, live, controls, el("p", { class: "bar" }, picker, el("span", { class: "tools" }, "least ", key, " most"), readout), tracks, ...(heads ? [heads] : []),
   el("p", { class: "tools" }, "Download the map over the spectrogram: ", ...away.map(([text, act]) => button(text, act))));

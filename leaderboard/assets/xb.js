@@ -13,9 +13,8 @@ const checked = (address) => {
   if (!OURS.test(address)) throw new TypeError("not a data file of this site: " + address);
   return address;
 };
-const policy = window.trustedTypes
-  ? trustedTypes.createPolicy("xb", { createScriptURL: checked })
-  : { createScriptURL: checked };
+const rules = { createScriptURL: checked };
+const policy = window.trustedTypes?.createPolicy("xb", rules) || rules;
 
 function get(name) {
   if (!parsed.has(name) && texts.has(name)) {
@@ -46,7 +45,7 @@ const maker = (create) => (tag, given, ...children) => {
   for (const [name, value] of Object.entries(given || {})) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    else if (value !== false && value != null) made.setAttribute(name, value);
   }
   made.append(...children);
   return made;
@@ -73,7 +72,7 @@ function number(value, digits = 2) {
 
 function cost(value) {
   if (!Number.isFinite(value)) return "–";
-  if (value === 0) return "0";
+  if (!value) return "0";
   const digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value)))));
   return fixed(value, digits).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");
 }
@@ -123,7 +122,7 @@ function save(text, name, type) {
 }
 
 function csvCell(content) {
-  if (content === null || content === undefined) return "";
+  if (content == null) return "";
   let text = String(content);
   if (typeof content === "string" && /^[=+\-@\t\r]/.test(text)) text = "'" + text;   // no formula for a spreadsheet
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import bundle
+from bundles import WORDS, bundle
 from harness import Site, made
 from synthetic import METHODS, SCORES, result
 
@@ -263,6 +263,10 @@ def test_both_methods_on_one_utterance_and_where_they_differ(
     page, watch = open_page(site.url("compare.html", how) + "#a=chefer&b=uniform")
     page.locator(".tracks canvas >> nth=2").wait_for()
     assert page.locator(".tracks figcaption").all_inner_texts()[0].startswith("chefer")
+    words = [word.strip("▁") for word in WORDS]
+    assert [
+        text.strip() for text in page.locator(".tracks .rows li").all_inner_texts()
+    ] == 3 * words
     page.get_by_label("Example").select_option("demo-two")
     page.locator("a[href='examples/demo-two.html']").wait_for()
     shown = page.locator(".tracks canvas >> nth=2").evaluate(

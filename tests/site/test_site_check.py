@@ -189,7 +189,7 @@ def test_the_check_finds_a_page_that_takes_its_facts_from_the_first_result(
     build([write(tmp_path / "results", runs)], tmp_path / "out")
     found = problems(tmp_path / "out")
     assert (
-        "tasks/t.html: quality t@m quality is '– (no target text)', the data files say '4.2'"
+        "tasks/t.html: quality t@m quality is '– (no target text)', the data files say '4.2 %'"
         in found
     )
 

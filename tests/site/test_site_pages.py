@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jinja2 import meta
@@ -17,6 +18,7 @@ from xbench.site.build import Options, site_facts
 from xbench.site.pages.page import Page
 from xbench.site.render import environment, leaderboard_folder
 from xbench.site.tables.tabulate import tabulate
+from xbench.site.text import setting
 
 RENDERER = {"root", "url", "asset", "data"}  # what the renderer adds to the fields of a page
 BASE = {"path", "parts"}  # what `base.html` works with
@@ -77,3 +79,18 @@ def test_a_page_of_a_run_shows_what_tokens_weighted_by_effect_score(tmp_path: Pa
     found = json.loads((site / "data/results.json").read_text("utf-8"))["cols"]["weighted"]["v"]
     assert sorted(filter(None, found)) == [round(by_effect, 4)]
     assert set(found) == {None, round(by_effect, 4)}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "not set"),
+        (True, "yes"),
+        (False, "no"),
+        (0, "0"),
+        (1, "1"),
+        ("pool-first", "pool first"),
+    ],
+)
+def test_settings_are_words(value: Any, said: str) -> None:
+    assert setting(value) == said

@@ -18,7 +18,7 @@ from xbench.site import charts
 from xbench.site.costs import significant
 from xbench.site.languages import languages
 from xbench.site.pages.page import Page
-from xbench.site.text import linked, told, words
+from xbench.site.text import linked, setting, told, words
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -56,6 +56,7 @@ def environment(site: Mapping[str, Any]) -> Environment:
     made.filters["words"] = words
     made.filters["breakable"] = lambda label: re.findall(r"[^:,]*[:,]|[^:,]+$", label)
     made.filters["told"] = told
+    made.filters["setting"] = setting
     made.filters["languages"] = languages
     made.filters["linked"] = linked
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]

@@ -96,12 +96,15 @@ def shared_quality(results: Iterable[Mapping[str, Any]]) -> Shared[Quality]:
     return shared(quality_of(quality) for quality in known or found)
 
 
+_MEASURES = {"wer": "word error rate", "chrf": "chrF", "bleu": "BLEU"}
+
+
 def quality_of(quality: Mapping[str, Any]) -> Quality:
     """Word the quality that one result states."""
-    value = quality["value"]
+    value, rate = quality["value"], quality["metric"] == "wer"
     return Quality(
-        metric=quality["metric"],
-        value=None if value is None else number(value, 1),
+        metric=_MEASURES.get(quality["metric"], quality["metric"]),
+        value=None if value is None else number(value, 1) + (" %" if rate else ""),
         reason=quality["reason"],
         n=quality["n"],
         poor=quality["poor"],

@@ -100,6 +100,13 @@ def words(reason: str | None) -> str:
     return reason.replace("-", " ") if re.fullmatch(r"[a-z0-9-]+", reason) else reason
 
 
+def setting(value: Any) -> str:
+    """Write the value of a setting as words: no JSON's or Python's."""
+    if value is None:
+        return "not set"
+    return told(value) if not isinstance(value, bool) else "yes" if value else "no"
+
+
 def told(value: Any) -> str:
     """Write nested facts as words: `batch size 64; precision (bfloat16 6, float32 1)`."""
     if not isinstance(value, Mapping):
