@@ -11,7 +11,7 @@ import pytest
 from xbench.bundle import pack
 from xbench.site import on_demand
 from xbench.site.data.scripts import json_text, script_text
-from xbench.site.on_demand import COLUMNS, ROWS, with_the_page
+from xbench.site.on_demand import COLUMNS, ROWS, WIDEST, with_the_page
 
 
 def entry(kind: str, number: int, grid: Any, **more: Any) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def entry(kind: str, number: int, grid: Any, **more: Any) -> dict[str, Any]:
 
 
 def bundle(maps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    return {"id": "clip", "tokens": [], "maps": maps, "volumes": [], "heads": [], **more}
+    sound = {"spectrogram": {"shape": [2, 1], "data": "AAA="}, "melframe_seconds": 0.01}
+    return {"id": "clip", "tokens": [], "maps": maps, "volumes": [], "heads": [], **sound, **more}
 
 
 def split(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -59,15 +60,31 @@ def test_a_clip_of_thirty_seconds_and_a_hundred_tokens_stays_within_the_budget()
     generator = np.random.default_rng(0)
     kinds = ["reference", *["method"] * 10, "control"]
     maps = [entry(kind, i, generator.random((100, 1500))) for i, kind in enumerate(kinds)]
-    spectrogram = {"shape": [1500, 80], **pack(generator.random((1, 1500 * 80)))}
+    spectrogram = {"shape": [3000, 80], **pack(generator.random((1, 3000 * 80)))}
     given = bundle(maps, spectrogram=spectrogram)
     assert len(json_text(given)) < 3_000_000
     page, files = split(given)
     sizes = [len(script_text(name, json_text(content))) for name, content in files.items()]
     assert len(script_text("ex/clip", json_text(page))) <= 700_000
     assert max(sizes) <= 700_000
-    assert "data" in page["maps"][0]  # the reference comes first
+    assert ["data" in m for m in page["maps"][:2]] == [True, True]  # a reference and a method
     assert len(files) == 12 - sum("data" in m for m in page["maps"])
+
+
+def test_a_long_spectrogram_comes_in_fewer_steps_that_are_means() -> None:
+    levels = np.arange(2 * WIDEST * 3).reshape(2 * WIDEST, 3) % 251
+    data = base64.b64encode(levels.astype(np.uint8).tobytes()).decode()
+    array = {"shape": [2 * WIDEST, 3], "min": 0.0, "max": 1.0, "data": data}
+    given = bundle([entry("reference", 0, np.eye(3))], spectrogram=array)
+    page, _ = split(given)
+    assert page["spectrogram"]["shape"] == [WIDEST, 3]
+    shown = np.frombuffer(base64.b64decode(page["spectrogram"]["data"]), np.uint8)
+    pairs = levels.reshape(WIDEST, 2, 3)
+    assert (shown.reshape(WIDEST, 3) == np.rint(pairs.mean(axis=1))).all()
+    assert page["melframe_seconds"] == 0.02
+    assert given["spectrogram"] is array
+    short, _ = split(bundle(given["maps"]))
+    assert short["spectrogram"] == {"shape": [2, 1], "data": "AAA="}
 
 
 def test_cells_that_do_not_fit_are_loaded_with_their_map(monkeypatch: pytest.MonkeyPatch) -> None:

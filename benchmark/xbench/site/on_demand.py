@@ -20,6 +20,8 @@ SHOWN = 4
 """Most maps that are shown at first."""
 AT_ONCE = 600_000
 """Bytes that come with a page at most; quoted as a script they must stay below 700,000."""
+WIDEST = 1500
+"""Most steps in time of a spectrogram that comes with a page, about one per pixel: more would take a map's room."""
 ROWS, COLUMNS = 16, 48
 """Most pixels of the small picture of a head: a pixel shows the largest of its values."""
 
@@ -34,7 +36,7 @@ def with_the_page(bundle: Mapping[str, Any], write: Write) -> Json:
     """Return what comes with the page of an example, and write the rest; `file` is name and address of a part."""
     name = f"ex/{bundle['id']}"
     heads = [_head(head, name, write) for head in bundle.get("heads", ())]
-    page: Json = {**bundle, "maps": [], "volumes": []}
+    page: Json = {**bundle, **_spectrogram(bundle), "maps": [], "volumes": []}
     per_layer = max(Counter(head["layer"] for head in heads).values(), default=0)
     page["heads"] = [*_written(f"{name}.heads", heads, write), per_layer] if heads else None
     room = AT_ONCE - len(json_text(page))
@@ -51,6 +53,23 @@ def with_the_page(bundle: Mapping[str, Any], write: Write) -> Json:
         inside = volume["map"] in shown and room >= 0
         page["volumes"].append(volume if inside else _apart(volume, f"{name}.cells-{place}", write))
     return page
+
+
+def _spectrogram(bundle: Mapping[str, Any]) -> Json:
+    """Return the spectrogram in `WIDEST` steps where it has more, each the mean of its own, and how long one is."""
+    array = bundle["spectrogram"]
+    steps, mel = array["shape"]
+    if steps <= WIDEST:
+        return {}
+    levels = np.frombuffer(base64.b64decode(array["data"]), np.uint8).reshape(steps, mel)
+    starts = np.linspace(0, steps, WIDEST, endpoint=False).astype(int)
+    lengths = np.diff(starts, append=steps)[:, None]
+    means = np.add.reduceat(levels, starts, axis=0, dtype=np.float64) / lengths
+    data = base64.b64encode(np.rint(means).astype(np.uint8).tobytes()).decode("ascii")
+    return {
+        "spectrogram": {**array, "shape": [WIDEST, mel], "data": data},
+        "melframe_seconds": bundle["melframe_seconds"] * steps / WIDEST,
+    }
 
 
 def _apart(array: Mapping[str, Any], name: str, write: Write) -> Json:
