@@ -55,7 +55,11 @@ def test_a_first_result_that_is_unsupported_hides_nothing(tmp_path: Path) -> Non
     (run_page,) = (site / "runs").glob("*.html")
     for page, where in ((f"tasks/{TASK}.html", pair), (f"runs/{run_page.name}", run_page.stem)):
         (quality,) = shown(site, page, f"quality {where}")
-        assert (quality["measure"], quality["quality"], quality["n"]) == ("wer", "4.2", "12")
+        assert (quality["measure"], quality["quality"], quality["n"]) == (
+            "word error rate",
+            "4.2 %",
+            "12",
+        )
         assert shown(site, page, f"reference {where} spes-encoder") == [
             {
                 "version": "v0",
@@ -68,7 +72,9 @@ def test_a_first_result_that_is_unsupported_hides_nothing(tmp_path: Path) -> Non
             }
         ]
     page = f"models/{MODEL}.html"
-    assert shown(site, page, f"quality {pair}") == [{"measure": "wer", "quality": "4.2"}]
+    assert shown(site, page, f"quality {pair}") == [
+        {"measure": "word error rate", "quality": "4.2 %"}
+    ]
     assert shown(site, page, f"padding {pair}") == [{"padding": "7.0"}]
     method = (site / "methods/alignment-heads.html").read_text()
     assert "no such layer" in method
@@ -148,7 +154,7 @@ def test_what_results_state_differently_is_shown_with_how_many_state_it(tmp_path
     page = f"tasks/{TASK}.html"
     most, one = "(2 of 3 results)", "(1 of 3 results)"
     lines = [(q["quality"], q["poor"], q["share"]) for q in shown(site, page, f"quality {pair}")]
-    assert lines == [("4.2", "0", most), ("5.0", "1", one)]
+    assert lines == [("4.2 %", "0", most), ("5.0 %", "1", one)]
     lines = [
         (r["masks"], r["reliability"], r["share"])
         for r in shown(site, page, f"reference {pair} spes-encoder")
@@ -157,7 +163,8 @@ def test_what_results_state_differently_is_shown_with_how_many_state_it(tmp_path
     task = told(site / page)
     assert "Results disagree about this task: dataset name demo (2 of 3 results); other" in task
     model = told(site / f"models/{MODEL}.html")
-    assert "demo-asr-en: wer 4.2 (2 of 3 results); wer 5.0, 1 poor clip (1 of 3 results)" in model
+    stated = "word error rate 4.2 % (2 of 3 results); word error rate 5.0 %, 1 poor clip (1 of 3 results)"
+    assert f"demo-asr-en: {stated}" in model
     assert "demo-asr-en: 7.0 % (2 of 3 results), 10.0 % (1 of 3 results) of the weight" in model
     assert (
         "about this model: architecture WhisperForConditionalGeneration (2 of 3 results)" in model
@@ -223,7 +230,7 @@ def test_statements_that_read_the_same_are_one() -> None:
 
 def test_an_outcome_counts_whatever_the_status_of_its_run() -> None:
     failed = result() | {"status": "failed", "reason": "no map", "scores": []}
-    assert [s.what.value for s in shared_quality([failed]).statements] == ["4.2"]
+    assert [s.what.value for s in shared_quality([failed]).statements] == ["4.2 %"]
     assert shared_padding([failed, unsupported()]).statements == (Statement("7.0", 1, 1),)
 
 
