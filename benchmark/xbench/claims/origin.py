@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -215,7 +216,13 @@ def task_as_run(result: RunResult) -> TaskSpec | None:
         metrics=tuple(dict.fromkeys(Call.make(s.metric, s.metric_params) for s in result.scores)),
         headline=Headline(**result.task.headline),
     )
-    return as_run if as_run.is_of(result.task.hash) else None
+    return as_run if _is_of(as_run, result.task.hash) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _is_of(task: TaskSpec, hash_: str) -> bool:
+    """Say whether a hash is that of a task; all results of a run ask it."""
+    return task.is_of(hash_)
 
 
 def task_problems(result: RunResult, as_run: TaskSpec | None) -> Iterator[str]:

@@ -300,16 +300,20 @@ def _step_down(sums: _PairSums, seed: int) -> tuple[Float[np.ndarray, " pair"], 
     """Return the adjusted p of every pair, and the 95 % quantile of the maximum over all pairs."""
     statistics = sums.statistics
     falling = np.argsort(-statistics, kind="stable")
-    scaled, observed = sums.scaled[:, falling], statistics[falling]
-    reached = np.zeros(len(observed))
+    scaled = np.ascontiguousarray(sums.scaled[:, falling].T)
+    bounds = (statistics[falling] * (1 - _ROUNDING)).tolist()
+    reached = np.zeros(len(bounds))
     maxima: list[Float[np.ndarray, " flip"]] = []
-    exact = 2 ** (len(scaled) - 1) <= FLIPS
-    for signs in _flips(len(scaled), len(observed), exact, seed):
-        flipped = np.abs(signs @ scaled)
-        # The largest over a pair and those after it.
-        largest = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
-        reached += (largest >= observed * (1 - _ROUNDING)).sum(axis=0)
-        maxima.append(largest[:, 0])
+    clusters = scaled.shape[1]
+    exact = 2 ** (clusters - 1) <= FLIPS
+    for signs in _flips(clusters, len(bounds), exact, seed):
+        flipped = np.abs(scaled @ signs.T)
+        largest = np.zeros(len(signs))  # over a pair and those after it
+        # Pair by pair: a row of flips stays in the cache, where all of them at once would not.
+        for place in range(len(bounds) - 1, -1, -1):
+            np.maximum(largest, flipped[place], out=largest)
+            reached[place] += np.count_nonzero(largest >= bounds[place])
+        maxima.append(largest)
     flips = np.concatenate(maxima)
     # All flips hold the unflipped data among them; random ones count it once more.
     extra = 0 if exact else 1
