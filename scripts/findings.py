@@ -17,6 +17,8 @@ from findings_architectures import architectures
 from findings_decisions import LISTENING_WORDS, listening, timing, word_times
 from findings_heads import WORDS as HEADS
 from findings_heads import heads
+from findings_hiding import WORDS as HIDING
+from findings_hiding import tried_out
 from findings_languages import WORDS as OF_LANGUAGES
 from findings_languages import by_language
 from findings_runs import Run, interval, runs_of, table
@@ -274,8 +276,10 @@ cross-attention on the three most attended frames (mean over layers and heads), 
 sinks out change in agreement per token; intervals hold for all pairs at once.""",
     "leaders": """## (c) Which methods lead, and does that hold?
 
-Compared are all methods without controls and single heads. "Told apart from": half the width of the median
+Compared are all methods that read the model's own passes: no controls, no single heads, none that hide parts
+themselves. "Told apart from": half the width of the median
 simultaneous interval, so a method closer to the first than this may well be as good.""",
+    "hiding": HIDING,
     "languages": OF_LANGUAGES,
     "references": """## Encoder frames or sound?
 
@@ -331,6 +335,7 @@ def page(
         ("half", half(runs)),
         ("sinks", sinks(runs)),
         ("leaders", [*leaders(runs), *agreement(runs, cross)]),
+        *([("hiding", hiding)] if (hiding := tried_out(runs)) else []),
         ("languages", by_language(runs)),
         *([("references", both_references(both))] if both else []),
         ("heads", heads()),

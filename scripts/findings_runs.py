@@ -47,12 +47,16 @@ class Run:
         reference = self.results[label].score("pearson").reference
         return self.results[label].utterances.get(f"weighted:{column_name('pearson', reference)}")
 
-    def judged(self) -> list[str]:
-        """Return the methods that are judged: no controls, single heads, or what learned from the test clips."""
+    def judged(self, *, tried: bool = False) -> list[str]:
+        """Return the methods that are judged: no controls, single heads, or what learned from the test clips.
+
+        tried: also those that try the model out with parts hidden, as the reference does.
+        """
         return [
             label
             for label, result in self.results.items()
             if result.method.kind != "control"
+            and (tried or result.method.kind != "perturbation")
             and result.method.name not in SECOND_ESTIMATES
             and "head" not in result.method.params
             and not (result.method.fitted and result.method.fitted.split == "oracle")
