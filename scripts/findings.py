@@ -284,7 +284,7 @@ simultaneous interval, so a method closer to the first than this may well be as 
     "references": """## Encoder frames or sound?
 
 On a few of the shortest English clips, each of another speaker, both references were estimated to a reliability
-of 0.9; padding is not computed again under a mask of the spectrogram (`padding=frozen`).""",
+of 0.9; padding is not computed again under a mask of the spectrogram where a check allows it (`padding=frozen`).""",
     "timing": """## (d) Agreement and word times
 
 Clips with word times, English (`words-en`) and other (`words-multi`); of a model without these runs, the few clips of

@@ -4,9 +4,10 @@
 
 MODEL_FOLDER is a checkpoint (`../shared/tools/real-whisper base|tiny.en OUT` makes them); its name becomes that of the
 model. TRACK is one of `real_clips.py`, which chooses the clips. `asr-en-input` hides the spectrogram as well as the
-encoder's output: a mask then costs a pass of the encoder, some five CPU minutes a clip for tiny.en. Result files go to
-`submissions/`; references, which take nearly all of the time, to `packs/` as one file, and the list of clips with
-their sources beside it.
+encoder's output: a mask then costs a pass of the encoder. Where padding may stay frozen that is a short one; on the
+first clip of tiny.en it may not (a correlation of 0.94 with exact passes), and each mask takes half a second on one
+core without products in bfloat16. Result files go to `submissions/`; references, which take nearly all of the time, to
+`packs/` as one file, and the list of clips with their sources beside it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ METRICS = (
     "sensitivity-n",
 )
 ENCODER = "spes-encoder:until=0.9,masks=20000,estimator=window-control-variate"
-# Padding is not computed again for every mask: 21 times faster on a clip of 5 s (docs/references.md).
+# Padding is not computed again for every mask where a check allows it: 21 times faster on a clip of 5 s
+# (docs/references.md).
 INPUT = "spes-input:until=0.9,masks=20000,estimator=control-variate,padding=frozen"
 # Word times need no reference; it is there to ask whether agreement foresees them, and one clip is of 27 s.
 QUICK = "spes-encoder:until=0.8,masks=2000,estimator=window-control-variate"
