@@ -8,10 +8,11 @@ from findings_runs import Run, interval, table
 
 WORDS = """## What does trying it out buy?
 
-The methods above read one pass of the model, and its gradients at most. Those here run the decoder again and again with
-parts of the encoder's output hidden or changed, as the reference itself does, only with far fewer passes; they are no
-explanations for a live system, but they say what the others leave. Passes are forward and backward ones per clip; the
-last column is the lead over the best method of (c), whose interval holds for these pairs at once."""
+The methods above read attention and gradients. Those here run the decoder again and again with parts of the encoder's
+output hidden, as the reference itself does, only with fewer passes and segments instead of single frames: they say
+whether trying out a little beats reading. Passes are forward and backward ones per clip; the last column is the lead
+over the best method of (c), and its intervals hold for these pairs at once. Only `whisper:tiny.en` has been asked, and
+of the gradient methods that average over samples (`gradient-shap-encoder`, `smoothgrad-encoder`) there alone too."""
 
 
 def tried_out(runs: Sequence[Run]) -> list[str]:
