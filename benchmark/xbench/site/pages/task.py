@@ -19,7 +19,8 @@ from xbench.site.tables.boards import Board, Row
 from xbench.site.tables.entries import Config, ListedRun, Metric, Model, ScoreKey, Task
 from xbench.site.tables.tabulate import Tables
 
-PAGE_BYTES = 135_000  # of tables on a task's page, as far as they can be foreseen; a page has 150 kB
+# Of tables on a task's page, as far as they can be foreseen; a page has 150 kB.
+PAGE_BYTES = 135_000
 
 
 @dataclass(frozen=True)
