@@ -35,6 +35,18 @@ USES = {
         ("hiding/twin.py", "_modules"),
         ("methods/isolation.py", "_lazy_clone"),
         ("models/network_look.py", "_version"),
+        # Modes that are begun and not left, of which torch tells nobody in public.
+        ("surroundings.py", "torch.utils._python_dispatch"),
+        ("surroundings.py", "_get_current_function_mode_stack"),
+        ("surroundings.py", "_get_current_dispatch_mode_stack"),
+        ("surroundings.py", "_push_mode"),
+        ("surroundings.py", "_pop_mode"),
+        # What is done with tensors that are kept for gradients.
+        ("surroundings.py", "_C"),
+        ("surroundings.py", "_autograd"),
+        ("surroundings.py", "_top_saved_tensors_default_hooks"),
+        ("surroundings.py", "_push_saved_tensors_default_hooks"),
+        ("surroundings.py", "_pop_saved_tensors_default_hooks"),
         ("testing/state.py", "_global_"),
     },
 }
