@@ -276,9 +276,9 @@ cross-attention on the three most attended frames (mean over layers and heads), 
 sinks out change in agreement per token; intervals hold for all pairs at once.""",
     "leaders": """## (c) Which methods lead, and does that hold?
 
-Compared are all methods that read the model's own passes: no controls, no single heads, none that hide parts
-themselves. "Told apart from": half the width of the median
-simultaneous interval, so a method closer to the first than this may well be as good.""",
+Compared are the methods that read attention or gradients, without single heads; gradients may be averaged over noisy
+copies of the encoder's output. Controls, and methods that hide parts themselves, are left out. "Told apart from": half
+the width of the median simultaneous interval, so a method closer to the first than this may well be as good.""",
     "hiding": HIDING,
     "languages": OF_LANGUAGES,
     "references": """## Encoder frames or sound?

@@ -1,4 +1,4 @@
-"""What methods that hide or change frames themselves score on real speech, and what they cost."""
+"""What methods that hide frames themselves score on real speech, and what they cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ WORDS = """## What does trying it out buy?
 The methods above read attention and gradients. Those here run the decoder again and again with parts of the encoder's
 output hidden, as the reference itself does, only with fewer passes and segments instead of single frames: they say
 whether trying out a little beats reading. Passes are forward and backward ones per clip; the last column is the lead
-over the best method of (c), and its intervals hold for these pairs at once. Only `whisper:tiny.en` has been asked, and
-of the gradient methods that average over samples (`gradient-shap-encoder`, `smoothgrad-encoder`) there alone too."""
+over the best method of (c), and its intervals hold for these pairs at once. Of a model
+and clips without a table here, these methods were not run."""
 
 
 def tried_out(runs: Sequence[Run]) -> list[str]:

@@ -335,3 +335,19 @@ def test_false_differences_come_from_samples_without_the_rare_clusters(
         unseen += bool(found.pairs[0].distinguished and not bad.any())
     assert false > 30
     assert unseen >= 0.9 * false
+
+
+def test_pairs_and_flips_in_blocks_give_what_they_give_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(3)
+    values = [list(map(float, row)) for row in generator.normal(size=(5, 16))]
+    values[1][4] = values[3][4] = None  # type: ignore[call-overload]
+    clusters = LETTERS[:8] * 2
+    found = []
+    for cells in (1 << 21, 40):  # 40: two pairs and four flips at once
+        monkeypatch.setattr(comparison, "_CELLS_AT_ONCE", cells)
+        pairs = compare(LETTERS[:5], values, clusters, higher_is_better=True, seed=0).pairs
+        found.append([(p.difference, p.low, p.high, p.p, p.n) for p in pairs])
+    np.testing.assert_allclose(np.array(found[0]), np.array(found[1]), rtol=1e-12)
+    assert {pair[4] for pair in found[0]} == {15, 16}
