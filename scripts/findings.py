@@ -43,6 +43,7 @@ SHOWN = (
 )
 # The reference's own estimator with masks of its own: what a second estimate scores, no rival.
 INPUT = "spes-input"
+MOST_MISSING = 0.1  # of the clips, before an order leaves a method out
 SINK_REMEDIES = ("frame-divided", "frame-zscore", "sinks-dropped", "norm-chosen-heads")
 
 
@@ -71,7 +72,7 @@ def what(runs: Sequence[Run]) -> list[str]:
 
 def half(runs: Sequence[Run]) -> list[str]:
     """Put both normalisations side by side, with floors and ceilings."""
-    lines: list[str] = []
+    lines = [_in_short(runs), ""]
     for run in runs:
         rows = []
         for label, result in run.results.items():
@@ -100,6 +101,17 @@ def half(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
+def _in_short(runs: Sequence[Run]) -> str:
+    """Answer for averaged attention: between which shares of the ceiling it lies."""
+    found = [r for run in runs for r in run.results.values() if r.method.name == "mean-heads"]
+    told = []
+    for metric, name in (("pearson", "per token"), ("pearson-paper", "by the paper's protocol")):
+        shares = [s.disattenuated.value for r in found if (s := r.score(metric)).value is not None]
+        known = [share for share in shares if share is not None]
+        told.append(f"{min(known):.2f} to {max(known):.2f} of its ceiling {name}")
+    return f"In short: averaged attention (`mean-heads`) reaches {' and '.join(told)}."
+
+
 def by_effect(score: Interval | None) -> str:
     """Write a value with tokens weighted by their effect; a dash in results older than it."""
     return "–" if score is None else interval(score.value, score.ci)
@@ -115,13 +127,14 @@ def sinks(runs: Sequence[Run]) -> list[str]:
         base = next(
             (label for label, r in run.results.items() if r.method.name == "mean-heads"), None
         )
+        compared = run.compared("pearson", [base, *best]) if base and best else None
         cells = []
         for name in SINK_REMEDIES:
             label = next((each for each in best if run.results[each].method.name == name), None)
-            if label is None or base is None:
+            if label is None or base is None or compared is None:
                 cells.append("–")
                 continue
-            pair = run.compared("pearson", [label, base]).pair(label, base)
+            pair = compared.pair(label, base)
             sign = 1 if pair.first == label else -1
             ends = sorted(sign * end for end in (pair.low, pair.high) if end is not None)
             difference = None if pair.difference is None else sign * pair.difference
@@ -145,12 +158,13 @@ def leaders(runs: Sequence[Run]) -> list[str]:
                 [run.name, metric, f"`{first}`", interval(score.value, score.ci), group, apart]
             )
     head = ["model, clips", "metric", "leads", "score", "not told apart from it"]
-    return table([*head, "told apart from"], rows)
+    return table([*head, "half width of an interval"], rows)
 
 
 def agreement(runs: Sequence[Run], demo: Run | None) -> list[str]:
     """Say whether orders of methods agree: two normalisations, two models, languages, tasks, and the demo's clips."""
     rows = []
+    without: set[str] = set()
     for run in runs:
         labels = run.judged()
         own = [run.column(label, "pearson") for label in labels]
@@ -160,15 +174,30 @@ def agreement(runs: Sequence[Run], demo: Run | None) -> list[str]:
         if len(known) == len(labels):
             others["by effect"] = known
         for name, other in others.items():
-            tau = rank_agreement(own, other, run.clusters, seed=0)
-            rows.append([f"{run.name}: per token against {name}", f"{len(labels)}", _tau(tau)])
+            pairs = list(zip(own, other, strict=True))
+            # One that lacks many clips would leave these out for all.
+            kept = [(a, b) for a, b in pairs if _missing(b) <= MOST_MISSING * len(b)]
+            without |= {f"`{labels[i]}`" for i, pair in enumerate(pairs) if pair not in kept}
+            tau = rank_agreement(*map(list, zip(*kept, strict=True)), run.clusters, seed=0)
+            told = f"{run.name}: per token against {name}"
+            rows.append([told, f"{len(kept)}", f"{tau.n}", _tau(tau)])
     pairs = [(a, b) for index, a in enumerate(runs) for b in runs[index + 1 :]]
     for one, other in [*pairs, *((run, demo) for run in runs if demo is not None)]:
         labels = [label for label in one.judged() if label in other.judged()]
-        rows.append(
-            [f"{one.name} against {other.name}", f"{len(labels)}", _tau(orders(one, other, labels))]
-        )
-    return table(["orders of methods", "methods", "Kendall's tau"], rows)
+        tau = orders(one, other, labels)
+        rows.append([f"{one.name} against {other.name}", f"{len(labels)}", f"{tau.n}", _tau(tau)])
+    lines = table(["orders of methods", "methods", "clips", "Kendall's tau"], rows)
+    told = ", ".join(sorted(without))
+    if told:
+        lines += [
+            f"Left out against the paper's, which cannot score them on many clips: {told}.",
+            "",
+        ]
+    return lines
+
+
+def _missing(column: Sequence[float | None]) -> int:
+    return sum(value is None for value in column)
 
 
 def orders(one: Run, other: Run, labels: Sequence[str]) -> Estimate:
@@ -247,38 +276,51 @@ def both_references(runs: Sequence[Run]) -> list[str]:
 _HEAD = """# Findings on real Whisper and real speech
 
 This page is made by `python scripts/findings.py` from the result files under `submissions/`; no number on it
-is typed. The runs are made by `python scripts/real_results.py MODEL_FOLDER TRACK` (clips:
-`scripts/real_clips.py`, at most one or a few per speaker, chosen before any model heard them; sources of the
-clips: `packs/clips/`; references: `packs/`). Intervals are 95 % over speakers. Maps are judged against
-`spes-encoder`, the divergence of the output when encoder frames are hidden, estimated to a reliability of 0.9
-per clip: it says what the *decoder* takes from which encoder frame, not which sound a frame rests on. The
-latter is what `spes-input` asks, which hides parts of the spectrogram; on a CPU it takes minutes per clip, so it
-was estimated for few clips only, in a section of its own.
+is typed in. The runs are made by `python scripts/real_results.py MODEL_FOLDER TRACK --most N`, N being 30 for `asr-en`,
+22 for `asr-multi` and 10 for `st-to-en`. `scripts/real_clips.py` chooses the clips before any model hears them: of
+each speaker the shortest of 2 to 15 s, and for English those with word times. Where a source names no speaker a clip
+counts as one, so that intervals may be too short; the clips of `st-to-en` are among those of `asr-multi`. Where the
+clips come from stands in `packs/clips/`, their references in `packs/`. Intervals are 95 % over speakers.
+
+Maps are judged against `spes-encoder`: encoder frames are hidden at random, thousands of times (each time is a
+*mask*), and the divergence of the output says how much each token needs each frame. Masks are added until the
+*reliability*, how much of it a second estimate would find again, is estimated at 0.9 for a clip, on clips of word
+times at 0.8. So maps are asked what the *decoder* takes from which encoder frame, not which sound a frame rests on.
+The latter is what `spes-input` asks, which hides parts of the spectrogram; on a CPU it takes from minutes to hours
+per clip, {input}
 """
 
 _WORDS = {
     "what": """## What was run
 
-Poor clips are those whose text is so wrong that an explanation of it means little; they are counted, not left
-out.""",
+Poor clips are those whose text differs so much from the transcript that an explanation of it may mean little; they
+are counted, not left out. Texts are compared as they are written: digits for number words (`words-en`) and
+traditional for simplified Chinese characters (`asr-multi`, `words-multi`) count as errors. A fingerprint says which
+clips these are.""",
     "half": """## (a) Is cross-attention half an explanation?
 
-The paper (arXiv 2509.18010) reports correlations of 0.52 to 0.75 with the encoder reference for the best
-aggregate of heads, with each *frame* of the attention standardised over the tokens first. `pearson-paper` is
-that protocol; `pearson` compares each token's row as it is. Beside each score stands its share of what noise
-in the reference, and under the paper's protocol the protocol itself, lets any map reach. *By effect*: per
-token, each token weighted by how much hiding audio changes it, so that one which the text alone decides hardly
-counts.""",
+The paper (arXiv 2509.18010) reports correlations of 0.52 to 0.75 with the encoder reference for the best averages of
+heads, of other models (Conformers) on other data, with each *frame* of the attention standardised over the tokens
+first. `pearson-paper` is our reading of that protocol; `pearson` compares each token's row as it is. Beside each
+score stands its share of the ceiling: what noise in the reference, and under the paper's protocol the protocol
+itself, lets a map reach, as far as that can be estimated. *By effect*: per token, each token weighted by how much
+hiding audio changes it, so that one which the text alone decides hardly counts.""",
     "sinks": """## (b) Sinks
 
 A sink is a frame that takes attention from every token, whatever it says. The table gives the share of
-cross-attention on the three most attended frames (mean over layers and heads), and what four ways of taking
-sinks out change in agreement per token; intervals hold for all pairs at once.""",
+cross-attention that each head's three most attended frames take of what it gives to frames with audio (mean over
+layers and heads; uniform attention to 230 frames, which is 4.6 s, would give 1 %), and what four ways of taking sinks
+out change in agreement per token; intervals hold for the comparisons of one row at once.""",
     "leaders": """## (c) Which methods lead, and does that hold?
 
-Compared are the methods that read attention or gradients, without single heads; gradients may be averaged over noisy
-copies of the encoder's output. Controls, and methods that hide parts themselves, are left out. "Told apart from": half
-the width of the median simultaneous interval, so a method closer to the first than this may well be as good.""",
+Compared are the methods that read attention or gradients, without single heads. Gradients may be averaged over noisy
+copies of the encoder's output (`smoothgrad-encoder`), or over points between it and zeros, to which the reference sets
+hidden frames (`gradient-shap-encoder`); both were run on tiny.en only, so its leaders are those of a larger field.
+Controls, and methods that hide parts themselves, are left out. "Not told apart": the difference to the first may be
+chance, which of many methods with wide intervals does not say that they are as good. "Half width of an interval": of
+the median simultaneous one; a method closer to the first than this may well be as good. Kendall's tau says how far two
+orders agree (1 the same, 0 no relation), on the clips that both runs have, else on each run's own; its intervals are
+of a bootstrap, which tends to lie below the value.""",
     "hiding": HIDING,
     "languages": OF_LANGUAGES,
     "references": """## Encoder frames or sound?
@@ -287,33 +329,34 @@ On a few of the shortest English clips, each of another speaker, both references
 of 0.9; padding is not computed again under a mask of the spectrogram where a check allows it (`padding=frozen`).""",
     "timing": """## (d) Agreement and word times
 
-Clips with word times, English (`words-en`) and other (`words-multi`); of a model without these runs, the few clips of
-its other ones that have them. Times of natural speech are machine-made by an aligner and off by tens of milliseconds
-themselves; those of joined recordings of single words (digits, Mandarin words) are exact, but nobody speaks so; those
-of Hebrew yes and no are read from energy. Intervals are over speakers, of whom seven or ten are few: one of an error
-that begins at 0, where it is cut, says that the mean is hardly known. References there stop at a reliability of 0.8 or
-2,000 masks.""",
+Clips with word times, English (`words-en`) and other (`words-multi`). Times of natural speech are machine-made by an
+aligner and off by tens of milliseconds themselves; those of joined recordings of single words (digits, Mandarin
+words) are exact, but nobody speaks so; those of Hebrew yes and no are read from energy. Intervals are over speakers,
+of whom seven or ten are few; where an interval begins at an error of 0, it was cut there, and the mean is hardly
+known. References there stop at an estimated reliability of 0.8 or at 2,000 masks.""",
     "listening": LISTENING_WORDS,
     "heads": HEADS,
     "usefulness": USEFULNESS,
     "architectures": ARCHITECTURES,
     "unknown": """## (e) How many masks real speech needs
 
-The first table has them per clip: what a reliability of 0.9 took with the `window-control-variate` estimator.
+The first table has them per clip: what an estimated reliability of 0.9 (0.8 for word times) took with the
+`window-control-variate` estimator.
 
 ## (f) What is not known
 
 - One family (Whisper) in its smallest sizes. Nothing here says that larger models behave alike.
-- Few speakers: the first table has how many. Many clips are read speech from books and the news; none is
-  noisy or spontaneous conversation.
+- Few speakers: the first table has how many. Many clips are read speech from books and the news; hardly
+  any is noisy or spontaneous conversation.
 - The clips were gathered from public repositories' test recordings. Whisper may have heard some of them in
   training; nobody outside can tell.
-- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so but for the few clips
-  with `spes-input` nothing here says which *sound* matters.
+- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so nothing here says which
+  *sound* matters.
 - A reliability of 0.9 leaves noise: ceilings say how much, and disattenuated values correct means, not single
   clips.
-- `best-head`, `top-k-heads`, `greedy-heads` and `corpus-mean` learn from dev clips, which these runs do not have.
-- Results made from Europarl-ST clips: CC BY-NC 4.0.""",
+- `best-head`, `top-k-heads`, `greedy-heads` and `corpus-mean` learn from dev clips, which the runs above do not
+  have; "Which heads?" splits their clips.
+- Some clips are of Europarl-ST, whose recordings and translations are under CC BY-NC 4.0.""",
 }
 
 
@@ -324,11 +367,15 @@ def page(
     others: Sequence[tuple[Run, Run]],
 ) -> str:
     """Write the whole page. others: both packaged models on the demo's other tasks."""
-    parts = [_HEAD]
+    parts = []
     timed = [run for run in every if run.any.task.name == "word-times"]
     runs = [run for run in every if len(run.any.references) == 1 and run not in timed]
     untimed = [run for run in runs if run.model not in {one.model for one in timed}]
     both = [run for run in every if len(run.any.references) > 1]
+    estimated = (
+        "so few clips have it, in a section of its own." if both else "and was not estimated."
+    )
+    parts.append(_HEAD.replace("{input}", estimated))
     cross, own = demo_run(demo), demo_run(sibling)
     for name, body in (
         ("what", what(every)),

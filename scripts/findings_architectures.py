@@ -119,12 +119,11 @@ def _other_tasks(others: Sequence[tuple[Run, Run]]) -> list[str]:
         "### On the other demo tasks",
         "",
         "The same clip by clip, of the methods that both models have results of there. Quality and ceilings: "
-        "`xbench-tiny` / `xbench-tiny-lm`; better, worse: methods for which self-attention is the better or the worse "
-        "explanation.",
+        "`xbench-tiny` / `xbench-tiny-lm`; higher, lower: methods that score so for self-attention.",
         "",
         *table(
             [
-                *("task", "clips", "quality", "ceilings", "better", "worse", "not told apart"),
+                *("task", "clips", "quality", "ceilings", "higher", "lower", "not told apart"),
                 *("difference of `mean-heads`", "best cross-attention", "best self-attention"),
             ],
             rows,
@@ -192,7 +191,7 @@ def _turned(zeroed: tuple[Columns, Columns], removed: tuple[Columns, Columns], m
     )
     turned = (better > worse) != (now_better > now_worse)
     return (
-        f"By `{metric}`, self-attention is the better explanation for {better} and the worse one for {worse} of "
+        f"By `{metric}`, self-attention scores higher for {better} and lower for {worse} of "
         f"{better + worse + rest} methods where frames are zeroed, and for {now_better} and {now_worse} of "
         f"{now_better + now_worse + now_rest} where they are taken out"
         + (
@@ -226,7 +225,7 @@ def _beside_attention(cross: Run, own: Run) -> str:
     return (
         f"Maps that read no attention differ by {', '.join(differences)} (`{METRICS[0]}`). So far as these fall "
         "too, the decoder-only model is harder to explain under this reference, whatever the map; where a position is "
-        "hidden there, every layer fills it up anew."
+        "hidden there, every layer writes something into it again."
     )
 
 
@@ -252,8 +251,10 @@ def _table(cross: Columns, own: Columns, metric: str) -> list[str]:
         "|---|---|---|---|",
         *(f"| `{label}` | {' | '.join(_shown(e) for e in found)} |" for label, found in rows),
         "",
-        f"In short, by `{metric}`: self-attention is the better explanation for {better} of {len(rows)} methods and "
-        f"the worse one for {worse}; for {rest} the interval holds 0.",
+        f"In short, by `{metric}`: self-attention scores higher for {better} of {len(rows)} methods and lower for "
+        f"{worse}; for {rest} the interval holds 0. Each interval is of its own method, and methods are alike: their "
+        "number is no number of independent findings. Each model is judged by a reference of its own, whose frames, "
+        "floor and ceiling are others, so a higher score is not simply a better explanation.",
     ]
 
 

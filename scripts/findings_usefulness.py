@@ -22,7 +22,11 @@ Does a map that is more faithful also serve better? Kendall's tau between the or
 use, both turned so that higher is better: over methods, over single heads, over layers, over clips within each method,
 and over models ([decisions.md](decisions.md) says what each use is; `xbench decisions usefulness` computes it from the
 store of the runs). In brackets the 95 % interval over speakers (over models where models are ordered); where there is
-none, too few speakers have word times. Runs of the task `word-times` are of the clips with word times alone."""
+none, too few speakers have word times. Runs of the task `word-times` are of the clips with word times alone. Only word
+times are independent of the reference: *regret* (a token written before its audio was heard), *delay* (how long one
+has to wait for as little regret) and *detection* (finding tokens that need no audio) ask the same reference as
+`pearson`. A tau counts the clips on which every method has a score; where these are few of the run's, their number
+stands behind it."""
 MODELS = "all models"
 
 
@@ -32,6 +36,7 @@ def usefulness(file: Path = FILE) -> list[str]:
     lines = []
     for name in dict.fromkeys(map(run_of, told["rows"])):
         own = [row for row in told["rows"] if run_of(row) == name and judge(row) in SHOWN]
+        clips_of_run = max(row["tau"]["n"] for row in own)
         model, task, data = name
         clips = f" ({data.removeprefix('real-speech-')})" if data else ""
         lines += [
@@ -43,7 +48,7 @@ def usefulness(file: Path = FILE) -> list[str]:
         for name, over in dict.fromkeys((judge(row), row["over"]) for row in own):
             of = {r["use"]: r for r in own if (judge(r), r["over"]) == (name, over)}
             units = max(row["units"] for row in of.values())
-            cells = [cell(of[use]["tau"]) if use in of else "–" for use in USES]
+            cells = [cell(of[use]["tau"], clips_of_run) if use in of else "–" for use in USES]
             lines.append(f"| `{name}` | {units} {over} | {' | '.join(cells)} |")
         lines += ["", of_models(own, told["models"]) if model == MODELS else in_short(own), ""]
     return lines
@@ -89,9 +94,10 @@ def judge(row: Mapping[str, Any]) -> str:
     return str(row["judge"]).partition("@")[0]
 
 
-def cell(tau: Mapping[str, Any]) -> str:
-    """Write a correlation with its interval, or why there is none."""
+def cell(tau: Mapping[str, Any], clips: int) -> str:
+    """Write a correlation with its interval, or why there is none; and its clips where these are few of the run's."""
     if tau["value"] is None:
         return f"– ({tau['reason'].replace('-', ' ')})"
     ends = "" if tau["low"] is None else f" [{tau['low']:.2f}, {tau['high']:.2f}]"
-    return f"{tau['value']:.2f}{ends}"
+    few = f" ({tau['n']} clip{'s' if tau['n'] != 1 else ''})" if 2 * tau["n"] <= clips else ""
+    return f"{tau['value']:.2f}{ends}{few}"

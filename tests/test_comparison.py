@@ -345,8 +345,9 @@ def test_pairs_and_flips_in_blocks_give_what_they_give_at_once(
     values[1][4] = values[3][4] = None  # type: ignore[call-overload]
     clusters = LETTERS[:8] * 2
     found = []
-    for cells in (1 << 21, 40):  # 40: two pairs and four flips at once
+    for cells, pairs_at_once in ((1 << 21, 32), (40, 3)):  # 40: two pairs and five flips at once
         monkeypatch.setattr(comparison, "_CELLS_AT_ONCE", cells)
+        monkeypatch.setattr(comparison, "_PAIRS_AT_ONCE", pairs_at_once)
         pairs = compare(LETTERS[:5], values, clusters, higher_is_better=True, seed=0).pairs
         found.append([(p.difference, p.low, p.high, p.p, p.n) for p in pairs])
     np.testing.assert_allclose(np.array(found[0]), np.array(found[1]), rtol=1e-12)

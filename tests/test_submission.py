@@ -262,7 +262,7 @@ def test_what_nothing_shows_is_named(changed: Callable[..., Path]) -> None:
     told = " ".join(examine(read_result(changed(foreign))).unchecked)
     assert "method 'mine' is not registered here" in told
     assert "the clips of 'mine' are not on this machine" in told
-    assert "the spec_hash, which names the file, does not follow" in told
+    assert "(spec_hash) cannot be computed again" in told
 
 
 def test_what_has_changed_since_is_no_lie_but_told(changed: Callable[..., Path]) -> None:
@@ -280,7 +280,7 @@ def test_what_has_changed_since_is_no_lie_but_told(changed: Callable[..., Path])
     told = " ".join(check_file(old).notes)
     assert "method mean-heads: was version 0, here it is 1" in told
     assert "floor was diagonal:width=0.1, here it is diagonal:width=0.2" in told
-    assert "spes-encoder had {" in told
+    assert "spes-encoder had p=0.5; here it has p=" in told
     assert "metric pearson: was version 0, here it is 2" in told
     assert "metric pearson-paper" not in told  # the site ranks its scores apart by version
     with pytest.raises(UsageError, match="evaluate again"):

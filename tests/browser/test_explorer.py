@@ -224,7 +224,7 @@ def test_the_csv_of_a_filtered_view_is_what_an_independent_filter_keeps(
     total = f"{len(rows(site))} rows"
     said = total if len(expected) == len(rows(site)) else f"{len(expected)} of {total}"
     assert page.locator("#count").inner_text().startswith(said)
-    page.get_by_role("button", name="Show all", exact=True).click()
+    page.get_by_role("button", name="Clear filters", exact=True).click()
     assert page.locator("#count").inner_text().startswith(total)
     assert "#" not in page.url or page.url.endswith("#")
     assert page.watch.problems == []

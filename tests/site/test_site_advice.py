@@ -92,7 +92,7 @@ def test_the_first_page_names_a_method_for_each_question_where_the_scores_disagr
 def test_a_dearer_method_that_leads_alone_is_advised() -> None:
     found = advised(planted(FAST, 0.01, both(0.3, 0.3)), planted(SLOW, 3.0, both(0.6, 0.8)))
     assert [s.config.method for s in found.tops] == ["occlusion", "occlusion"]
-    assert found.leading == 1
+    assert found.unbeaten == 1
 
 
 def test_without_results_there_is_no_advice() -> None:

@@ -225,7 +225,7 @@ def test_a_row_of_another_version_is_marked_and_what_nothing_shows_is_said(tmp_p
     assert "made under another version: " in task
     assert "method mean-heads: was version 0, here it is 1" in task
     (run,) = (tmp_path / "site" / "runs").glob("*.html")
-    assert "Nothing in the files shows: " in run.read_text("utf-8")
+    assert "Not checked, since nothing in the files shows it: " in run.read_text("utf-8")
     submitted = (SUBMISSIONS / "demo-asr-en" / "xbench-tiny").glob("mean-heads-*.json")
     today = [of_today(file, tmp_path / "made" / file.name) for file in submitted]
     build(today, tmp_path / "today")

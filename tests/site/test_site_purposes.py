@@ -99,6 +99,44 @@ def test_among_equals_the_cheapest_is_named() -> None:
     assert methods(found["every clip"]) == {"mean-heads", "alignment-heads"}
 
 
+def test_whispers_rule_to_the_letter_goes_before_what_reads_its_matrix() -> None:
+    same = (0.5, 0.5, 0.2)
+    letter = ("dtw-path", {"rows": "all"}, "attention", False)
+    answer = answers(tables(*(planted(method, same) for method in (MEAN, TIMING, letter))))
+    assert answer["word times"].top.config.label == "dtw-path:rows=all"
+
+
+def test_one_than_which_another_was_found_better_is_no_answer() -> None:
+    # The best mean varies so much that neither other can be told from it; of these the dearer is clearly better.
+    best, better, cheap = (
+        planted(method, (value, 0.5, 0.2), seconds=seconds)
+        for method, value, seconds in ((MEAN, 0.6, 9), (ALIGNED, 0.55, 2), (TIMING, 0.5, 1))
+    )
+    column = best["utterances"]["pearson@spes-encoder"]
+    best["utterances"]["pearson@spes-encoder"] = [
+        value + (0.5, -0.5)[i % 2] for i, value in enumerate(column)
+    ]
+    found = answers(tables(best, better, cheap))
+    assert "whisper-timing" in methods(found["interpreting"])
+    for purpose in ("interpreting", "every clip"):
+        assert found[purpose].top.config.method == "alignment-heads"
+
+
+def test_of_about_equal_seconds_the_better_mean_is_named() -> None:
+    found = answers(
+        tables(planted(MEAN, (0.51, 0.5, 0.2), seconds=1.05), planted(ALIGNED, (0.5,) * 3))
+    )
+    assert found["every clip"].top.config.method == "mean-heads"
+
+
+def test_what_learns_from_other_clips_is_not_cheap() -> None:
+    learnt = planted(ALIGNED, (0.9, 0.5, 0.2), seconds=0.1)
+    learnt["method"]["fitted"] = {"split": "dev", "n": 16, "choice": {"heads": [[0, 1]]}}
+    found = answers(tables(learnt, planted(MEAN, (0.5, 0.5, 0.2))))
+    assert found["every clip"].top.config.method == "mean-heads"
+    assert found["interpreting"].top.config.method == "alignment-heads"
+
+
 def test_another_model_has_another_answer(tmp_path: Path) -> None:
     runs = [
         planted(method, values, model=model)

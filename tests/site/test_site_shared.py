@@ -91,7 +91,7 @@ def test_second_ceilings_stand_beside_the_first() -> None:
 
 
 def test_the_leading_group_says_what_it_could_not_tell(tmp_path: Path) -> None:
-    told = "is too little to tell"
+    told = "cannot be told from chance"
     enough = check_site(tmp_path / "8", [result(method=method) for method in METHODS[:4]])
     assert told in (enough / f"tasks/{TASK}.html").read_text()
     few = check_site(tmp_path / "4", [result(method=m, clusters=4) for m in METHODS[:4]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -198,11 +198,18 @@ def _task_differences(result: RunResult, task: TaskSpec) -> Iterator[str]:
     here = {call.name: call.given for call in task.references}
     for reference in result.references:
         if here.get(reference.name) not in (None, reference.params):
-            yield f"{reference.name} had {reference.params}, here it has {here[reference.name]}"
+            yield _settings(reference.name, reference.params, here[reference.name])
     metrics = {call.name: call.given for call in task.metrics}
     for score in result.scores:
         if metrics.get(score.metric) not in (None, score.metric_params) and score.metric_params:
-            yield f"{score.metric} had {score.metric_params}, here it has {metrics[score.metric]}"
+            yield _settings(score.metric, score.metric_params, metrics[score.metric])
+
+
+def _settings(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say which parameters were others."""
+    other = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    had, has = (", ".join(f"{key}={p.get(key)}" for key in other) for p in (then, now))
+    return f"{name} had {had}; here it has {has}"
 
 
 def task_as_run(result: RunResult) -> TaskSpec | None:
@@ -266,7 +273,7 @@ def unchecked_origin(result: RunResult, as_run: TaskSpec | None) -> Iterator[str
     if registered(registry.methods, result.method.name) is None:
         yield f"method '{result.method.name}' is not registered here: what it is, is as stated"
     if spec_hash(result) != result.provenance.spec_hash:
-        yield "the spec_hash, which names the file, does not follow from what the file states"
+        yield "the hash in the file's name (spec_hash) cannot be computed again from what the file states"
     if result.gates:
         yield "gates are as stated"
     yield "costs, and the corpus value of the quality, are as stated"

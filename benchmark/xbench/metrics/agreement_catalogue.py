@@ -7,7 +7,7 @@ from xbench.description import MetricDescription, Parameter
 PEARSON = MetricDescription(
     name="pearson",
     version="2",
-    summary="correlation with the reference, both z-scored per token (mean per-token Pearson)",
+    summary="correlation over time of each token's map with its reference (Pearson), the mean over tokens",
     source="the Pearson correlation of arXiv 2509.18010, with both maps z-scored per token",
     implementation="xbench.metrics.agreement:pearson",
     batched="xbench.metrics.pearson_batch:pearson_of_many",

@@ -138,7 +138,8 @@ FAITHFULNESS_CORRELATION = MetricDescription(
 )
 SENSITIVITY_N = MetricDescription(
     name="sensitivity-n",
-    summary="faithfulness-correlation, averaged over sets of 10, 20, 30 and 50 % of the frames",
+    summary="correlation of the map's sum over random frames with the drop when they are hidden; mean over sets of 10, "
+    "20, 30 and 50 % of the frames",
     source="Ancona et al. 2018, arXiv 1711.06104",
     implementation=f"{_MODULE}:sensitivity_n",
     parameters=(_DROP,),

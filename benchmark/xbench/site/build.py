@@ -282,7 +282,7 @@ def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]
         "snapshot": options.snapshot,
         "n_rows": len(tables.rows),
         "n_runs": len(tables.runs),
-        "n_methods": len(tables.methods),
+        "n_methods": sum(m.family != "control" for m in tables.methods),
         "n_models": len(tables.models),
         "n_tasks": len(tables.tasks),
         "anchor": lambda name: anchors[name],

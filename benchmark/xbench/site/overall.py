@@ -37,7 +37,8 @@ class Standing:
     """One configured method over all cells of the block; devices: where its seconds were measured.
 
     weighted: the score with each token weighted by its effect; None where a run of the block does not have it.
-    seconds_range: the least and the most that a single run took, where several were timed.
+    seconds_range: the least and the most that a single run took, where several were timed. outdated: what has changed
+    since they were made.
     """
 
     config: Config
@@ -60,6 +61,7 @@ class Standing:
     rank_low: int | None
     rank_high: int | None
     best: bool
+    outdated: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -332,4 +334,5 @@ def _standing(
         rank_low=low,
         rank_high=high,
         best=best,
+        outdated=tuple(dict.fromkeys(line for row in rows for line in row.run.outdated)),
     )

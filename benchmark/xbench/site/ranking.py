@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xbench import stats
@@ -52,6 +52,15 @@ class Ranking:
     n_clusters: int
     reason: str | None
     resolution: float | None = None
+
+
+def beaten(pairs: Iterable[RankedPair], higher: bool, among: Collection[str]) -> frozenset[str]:
+    """Return those than which another of `among` was found better, also of those that share rank 1."""
+    return frozenset(
+        pair.b if (pair.difference > 0) == higher else pair.a
+        for pair in pairs
+        if pair.p is not None and pair.p <= stats.ALPHA and {pair.a, pair.b} <= set(among)
+    )
 
 
 def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] = ()) -> Ranking:

@@ -8,7 +8,7 @@ score. `ranking`: whether two scores order the methods alike.
 from __future__ import annotations
 
 from xbench.stats.attenuation import noise_free, signed_root
-from xbench.stats.comparison import Comparison, Pair, compare
+from xbench.stats.comparison import ALPHA, Comparison, Pair, compare
 from xbench.stats.intervals import (
     FEWEST_CLUSTERS,
     Column,
@@ -22,6 +22,7 @@ from xbench.stats.pareto import pareto_front
 from xbench.stats.ranking import rank_agreement
 
 __all__ = [
+    "ALPHA",
     "FEWEST_CLUSTERS",
     "Column",
     "Comparison",

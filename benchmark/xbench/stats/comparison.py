@@ -53,6 +53,8 @@ FLIPS = 10_000
 ALPHA = 0.05
 
 _CELLS_AT_ONCE = 1 << 21
+_FLIPS_AT_ONCE = 5_000
+_PAIRS_AT_ONCE = 32
 _ROUNDING = 1e-9
 
 
@@ -306,13 +308,15 @@ def _step_down(sums: _PairSums, seed: int) -> tuple[Float[np.ndarray, " pair"], 
     maxima: list[Float[np.ndarray, " flip"]] = []
     clusters = scaled.shape[1]
     exact = 2 ** (clusters - 1) <= FLIPS
-    for signs in _flips(clusters, len(bounds), exact, seed):
-        flipped = np.abs(scaled @ signs.T)
+    for signs in _flips(clusters, exact, seed):
         largest = np.zeros(len(signs))  # over a pair and those after it
-        # Pair by pair: a row of flips stays in the cache, where all of them at once would not.
-        for place in range(len(bounds) - 1, -1, -1):
-            np.maximum(largest, flipped[place], out=largest)
-            reached[place] += np.count_nonzero(largest >= bounds[place])
+        # A few pairs at a time, whose flips stay in the cache.
+        for end in range(len(bounds), 0, -_PAIRS_AT_ONCE):
+            start = max(0, end - _PAIRS_AT_ONCE)
+            flipped = np.abs(scaled[start:end] @ signs.T)
+            for place in range(end - 1, start - 1, -1):
+                np.maximum(largest, flipped[place - start], out=largest)
+                reached[place] += np.count_nonzero(largest >= bounds[place])
         maxima.append(largest)
     flips = np.concatenate(maxima)
     # All flips hold the unflipped data among them; random ones count it once more.
@@ -323,13 +327,11 @@ def _step_down(sums: _PairSums, seed: int) -> tuple[Float[np.ndarray, " pair"], 
     return ordered, float(np.quantile(flips, 1 - ALPHA, method="higher"))
 
 
-def _flips(
-    clusters: int, pairs: int, exact: bool, seed: int
-) -> Iterator[Float[np.ndarray, "flip cluster"]]:
+def _flips(clusters: int, exact: bool, seed: int) -> Iterator[Float[np.ndarray, "flip cluster"]]:
     """Yield the signs of the clusters in blocks: all that differ in |sum|, or random ones."""
     count = 2 ** (clusters - 1) if exact else FLIPS
     generator = np.random.default_rng(seed)
-    block = max(1, _CELLS_AT_ONCE // max(pairs, clusters))
+    block = max(1, min(_FLIPS_AT_ONCE, _CELLS_AT_ONCE // clusters))
     for first in range(0, count, block):
         rows = min(block, count - first)
         if exact:  # the last cluster keeps its sign

@@ -35,7 +35,8 @@ class ForestLine:
 
 @dataclass(frozen=True)
 class Forest:
-    """A forest plot. grouped: whether a band shows the leading group; span: axis of differences.
+    """A forest plot. grouped: whether a band shows the leading group; alike: whether all explanations are in it, and no
+    band is drawn; span: axis of differences.
 
     resolution: how far from the best a method must lie to be told apart from it. by_effect: whether some line has a
     score with tokens weighted by their effect. outdated: what has changed since all lines were made, where that is one
@@ -49,6 +50,7 @@ class Forest:
     families: tuple[str, ...]
     lines: tuple[ForestLine, ...]
     grouped: bool
+    alike: bool
     span: str | None
     resolution: float | None
     by_effect: bool
@@ -92,6 +94,9 @@ def _forest(
     power: float | None = None,
 ) -> Forest:
     dots = [_dot(numbers, config) for numbers, config, _ in lines]
+    ranked = [s.best for s, config, _ in lines if s.rank is not None and not config.control]
+    alike = band and len(ranked) > 1 and all(ranked)
+    band = band and not alike
     led = [dot for (s, _, _), dot in zip(lines, dots, strict=True) if s.best] if band else []
     told = (metric, reference, [config.slug for _, config, _ in lines], dots)
     axis, pictures = charts.forest(dots, led, f"f{digest(repr(told), 8)}")
@@ -111,10 +116,11 @@ def _forest(
             for (numbers, config, row), picture in zip(lines, pictures, strict=True)
         ),
         grouped=bool(led),
+        alike=alike,
         span=charts.axis(span) if found else None,
         resolution=power,
         by_effect=any(numbers.weighted is not None for numbers, _, _ in lines),
-        outdated=_outdated([row.run.outdated if row else () for _, _, row in lines]),
+        outdated=_outdated([numbers.outdated for numbers, _, _ in lines]),
     )
 
 

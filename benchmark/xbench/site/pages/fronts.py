@@ -56,14 +56,6 @@ def cost_fronts(table: Overall, small: bool = False, most: int = 200) -> list[Co
     return [*fronts, _front(table, "passes", passes, label, small, most)]
 
 
-def cheapest_first(standings: Sequence[Standing]) -> tuple[str | None, list[Standing]]:
-    """Return the device on which most of these were timed, and those timed on it, cheapest first."""
-    timed = [s for s in standings if s.seconds and len(s.devices) == 1]
-    device = devices(timed)[0] if timed else None
-    on = [s for s in timed if s.devices == (device,)]
-    return device, sorted(on, key=lambda s: (s.seconds, s.config.label))
-
-
 def devices(timed: Sequence[Standing]) -> list[str]:
     """Return the devices of standings that have one each, most used first."""
     uses = Counter(s.devices[0] for s in timed)
@@ -79,8 +71,10 @@ def _front(
     most: int,
 ) -> CostFront:
     sign = 1 if table.higher else -1
+    # Costs that a page shows as equal are equal: what lies beyond is noise of one timing.
+    shown = {s.config.slug: float(f"{c:.2g}") for s, c in known}
     # The reference itself beats nobody in agreeing with it.
-    rivals = [(s, c) for s, c in known if not s.config.repeats(table.reference)]
+    rivals = [(s, shown[s.config.slug]) for s, _ in known if not s.config.repeats(table.reference)]
     best = pareto_front(
         [c for _, c in rivals], [s.value for s, _ in rivals], higher_is_better=table.higher
     )
@@ -106,7 +100,7 @@ def _front(
         description=description,
         label=label,
         lines=tuple(
-            FrontLine(s, c, front, _beaten_by(s, c, rivals, sign))
+            FrontLine(s, c, front, _beaten_by(s, shown[s.config.slug], rivals, sign))
             for s, c, front in sorted(lines, key=lambda line: line[1])
         ),
         left_out=len(known) - len(lines),

@@ -16,9 +16,9 @@ from xbench.site.pages.example import (
     recorded_first,
 )
 from xbench.site.pages.forests import Forest, forest_of_standings
-from xbench.site.pages.fronts import CostFront, cheapest_first, cost_fronts
+from xbench.site.pages.fronts import CostFront, cost_fronts
 from xbench.site.pages.page import Page
-from xbench.site.pages.purposes import Choice, choices
+from xbench.site.pages.purposes import Choice, Contender, cheapest, choices, contenders_of
 from xbench.site.pages.rests import Rests, rests_of
 from xbench.site.tables.entries import Metric, Submission
 from xbench.site.tables.tabulate import Tables
@@ -28,16 +28,15 @@ LEADING = 12  # methods that the first page shows
 
 @dataclass(frozen=True)
 class Advice:
-    """Which method to begin with: the cheapest of those that lead on every score shown.
+    """Which method to begin with: the cheapest of those than which none was found better on any score shown.
 
-    tables: the scores on which somebody leads; tops: its standing on each, none without a method that
-    leads everywhere; leading: how many do. device: where it was timed. each: the cheapest of those that lead on each
-    score, and how many lead there.
+    tables: the scores on which somebody leads; tops: its standing on each, none without such a method; unbeaten: how
+    many there are. device: where it was timed. each: the same for each score by itself.
     """
 
     tables: list[Overall]
     tops: list[Standing]
-    leading: int
+    unbeaten: int
     device: str | None
     each: list[tuple[Standing, int]]
 
@@ -91,26 +90,28 @@ def home_page(
 
 def advice(standings: Sequence[Overall]) -> Advice | None:
     """Return which method to begin with, None where nothing leads."""
-    led = [table for table in standings if any(not s.config.control for s in table.best)]
+    unbeaten = [
+        (table, {c.config.slug: c for c in contenders_of(table) if c.unbeaten})
+        for table in standings
+    ]
+    led = [(table, group) for table, group in unbeaten if group]
     if not led:
         return None
-    groups = [{s.config.slug: s for s in t.best if not s.config.control} for t in led]
-    everywhere = [s for slug, s in groups[0].items() if all(slug in g for g in groups)]
-    device, priced = cheapest_first(everywhere)
-    top = next(iter(priced or everywhere), None)
+    _, first = led[0]
+    everywhere = [c for slug, c in first.items() if all(slug in group for _, group in led)]
+    top = cheapest(everywhere) if everywhere else None
+    firsts = [(table, cheapest(list(group.values())), len(group)) for table, group in led]
     return Advice(
-        tables=led,
-        tops=[group[top.config.slug] for group in groups] if top else [],
-        leading=len(everywhere),
-        device=device if priced else None,
-        each=[(_cheapest(list(group.values())), len(group)) for group in groups],
+        tables=[table for table, _ in led],
+        tops=[_standing(table, top) for table, _ in led] if top else [],
+        unbeaten=len(everywhere),
+        device=top.device if top else None,
+        each=[(_standing(table, one), n) for table, one, n in firsts],
     )
 
 
-def _cheapest(group: Sequence[Standing]) -> Standing:
-    """Return the cheapest method of a group, its first where none was timed."""
-    _, priced = cheapest_first(group)
-    return next(iter(priced or group))
+def _standing(table: Overall, contender: Contender) -> Standing:
+    return next(s for s in table.standings if s.config.slug == contender.config.slug)
 
 
 def leading(table: Overall) -> Overall:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from xbench.site.overall import WORD_STARTS, WORD_TIMES
 from xbench.site.pages.page import Page
 from xbench.site.tables.entries import ListedMethod, Model, Task
 from xbench.site.tables.tabulate import Tables
@@ -12,11 +13,12 @@ from xbench.site.tables.tabulate import Tables
 
 @dataclass(frozen=True)
 class TasksPage(Page):
-    """`tasks/index.html`; lines: each task with its results and models."""
+    """`tasks/index.html`; lines: each task with its results and models. timed: the task of word times, their metric."""
 
     template = "tasks.html"
 
     lines: list[tuple[Task, int, int]]
+    timed: tuple[str, str] = (WORD_TIMES, WORD_STARTS)
 
 
 @dataclass(frozen=True)

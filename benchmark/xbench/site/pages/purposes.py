@@ -21,13 +21,16 @@ from xbench.site.overall import (
     over_all,
     times_key,
 )
+from xbench.site.ranking import beaten
 from xbench.site.speech import speech_of
 from xbench.site.tables.boards import OLDER_METRIC, Board, Number, Row
 from xbench.site.tables.entries import Config, Model, ScoreKey, Task
 from xbench.site.tables.tabulate import Tables
 
-TIMING = "whisper-timing"
+# How Whisper itself finds word times, and what reads the matrix from which it does, best known first.
+OWN_WAY, OWN_MATRIX = "dtw-path:rows=all", "whisper-timing"
 CHEAP_PASSES = 1.0  # per utterance: the pass that follows the text is enough
+ABOUT_AS_CHEAP = 1.1  # times the seconds of the cheapest: timing one run twice differs by as much
 MOST_CHOICES = 12
 
 Purpose = Literal["word times", "interpreting", "every clip"]
@@ -35,12 +38,16 @@ Purpose = Literal["word times", "interpreting", "every clip"]
 
 @dataclass(frozen=True)
 class Contender:
-    """One method with its numbers and its cost; device: where its seconds were measured, None on several."""
+    """One method with its numbers and its cost; device: where its seconds were measured, None on several.
+
+    unbeaten: whether no method was found better. Less than that, the best cannot be told from it.
+    """
 
     numbers: Standing | Row
     seconds: Number
     passes: Number
     device: str | None
+    unbeaten: bool
 
     @property
     def config(self) -> Config:
@@ -52,13 +59,18 @@ class Contender:
         """The row that states its numbers, None over several."""
         return self.numbers if isinstance(self.numbers, Row) else None
 
+    @property
+    def cheap(self) -> bool:
+        """Whether one pass is all it needs: what learns from other clips needs references of these first."""
+        return 0 < (self.passes or 0) <= CHEAP_PASSES and not self.config.learns
+
 
 @dataclass(frozen=True)
 class Answer:
     """An answer to one purpose: what leads, the one whose numbers are shown, and what that is held against.
 
     group: all that cannot be told apart from the best; empty where nothing can be told apart, and reason says why.
-    beside: for word times the best mean, or whisper-timing where that is not among the best; for interpreting the same
+    beside: for word times the best mean, or Whisper's way where that is not among the best; for interpreting the same
     method under intervention. pairs: of task and model that the numbers are means of; a clip counts in each. task: on
     which they were measured, None over several.
     """
@@ -87,11 +99,12 @@ class Answer:
 class Choice:
     """What the answers are about (model is None over all), and whether people are known to have spoken.
 
-    languages: spoken, and where the model translates the target after an arrow; empty over all.
+    languages: spoken, and where the model translates the target after an arrow; empty over all. spoken: their codes.
     """
 
     model: Model | None
     languages: str
+    spoken: frozenset[str]
     recorded: bool
     answers: tuple[Answer, ...]
 
@@ -128,10 +141,13 @@ def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
     found = []
     for (_, between, spoken), boards in groups.items():
         boards.sort(key=_place)
-        answers = _answers([_of_board(b) for b in boards], shown)
-        found.append(Choice(boards[0].model, between, spoken, answers))
+        answers = _answers([_of_board(b, tables.metrics[b.metric].higher) for b in boards], shown)
+        of = frozenset(boards[0].task.facts["source_language"])
+        found.append(Choice(boards[0].model, between, of, spoken, answers))
     found.sort(key=lambda choice: (not choice.recorded, -len(choice.answers)))
-    first = Choice(None, "", recorded, _answers([_of_standings(t) for t in whole], shown))
+    first = Choice(
+        None, "", frozenset(), recorded, _answers([_of_standings(t) for t in whole], shown)
+    )
     return [first, *(choice for choice in found if choice.answers)][: MOST_CHOICES + 1]
 
 
@@ -145,31 +161,53 @@ def _place(board: Board) -> tuple[bool, int]:
     return not suits, -max((row.n for row in board.rows), default=0)
 
 
-def _of_standings(table: Overall) -> _Scored:
-    contenders = tuple(
-        Contender(s, s.seconds, s.passes, s.devices[0] if len(s.devices) == 1 else None)
-        for s in table.standings
-        if not s.config.control and not s.config.repeats(table.reference)
-    )
-    return _Scored(
-        (table.metric, table.reference), contenders, table.reason, max(1, len(table.cells))
-    )
-
-
-def _of_board(board: Board) -> _Scored:
-    contenders = tuple(
+def contenders_of(table: Overall) -> tuple[Contender, ...]:
+    """Return the methods over everything, best mean first; seconds count only where one device took them."""
+    shown = [
+        s for s in table.standings if not s.config.control and not s.config.repeats(table.reference)
+    ]
+    worse = beaten(table.pairs, table.higher, {s.config.slug for s in shown})
+    return tuple(
         Contender(
-            row,
-            seconds_per_audio_second(row.run),
-            passes_per_utterance(row.run),
-            row.run.cost["device"],
+            s,
+            s.seconds,
+            s.passes,
+            s.devices[0] if len(s.devices) == 1 else None,
+            s.best and s.config.slug not in worse,
         )
+        for s in shown
+    )
+
+
+def _of_standings(table: Overall) -> _Scored:
+    return _Scored(
+        (table.metric, table.reference),
+        contenders_of(table),
+        table.reason,
+        max(1, len(table.cells)),
+    )
+
+
+def _of_board(board: Board, higher: bool) -> _Scored:
+    shown = [
+        row
         for row in board.rows
         if row.config.ranked
         and not row.config.control
         and not row.config.repeats(board.reference)
         and row.value is not None
         and row.rank_reason not in ("superseded", OLDER_METRIC)
+    ]
+    worse = beaten(board.pairs, higher, {row.config.slug for row in shown})
+    contenders = tuple(
+        Contender(
+            row,
+            seconds_per_audio_second(row.run),
+            passes_per_utterance(row.run),
+            row.run.cost["device"],
+            row.best and row.config.slug not in worse,
+        )
+        for row in shown
     )
     return _Scored((board.metric, board.reference), contenders, board.reason, task=board.task)
 
@@ -184,16 +222,18 @@ def _answers(found: Sequence[_Scored], shown: Sequence[ScoreKey]) -> tuple[Answe
         answers.append(_word_times(times))
     if main:
         answers.append(_interpreting(main, second))
-        cheap = [c for c in main.contenders if c.passes and c.passes <= CHEAP_PASSES]
+        cheap = [c for c in main.contenders if c.cheap]
         if cheap:
-            group = [c for c in cheap if c.numbers.best]
-            answers.append(_answer("every clip", main, group, None, cheapest(group) or cheap[0]))
+            group = [c for c in cheap if c.unbeaten]
+            top = cheapest(group) if group else cheap[0]
+            answers.append(_answer("every clip", main, group, None, top))
     return tuple(answers)
 
 
 def _word_times(times: _Scored) -> Answer:
     """Answer with Whisper's own way where none is found better: it is what people have; else with the best mean."""
-    timing = next((c for c in times.contenders if c.config.method == TIMING), None)
+    by_label = {c.config.label: c for c in times.contenders}
+    timing = by_label.get(OWN_WAY) or by_label.get(OWN_MATRIX)
     first = times.contenders[0]
     if timing is not None and (timing.numbers.best or not times.leading):
         return _answer("word times", times, times.leading, first, timing)
@@ -206,7 +246,8 @@ def _interpreting(main: _Scored, second: _Scored | None) -> Answer:
         return _answer("interpreting", main, main.leading, None)
     leads = {c.config.slug for c in second.leading}
     group = [c for c in main.leading if c.config.slug in leads] or main.leading
-    top = cheapest(group) or main.contenders[0]
+    unbeaten = [c for c in group if c.unbeaten]
+    top = cheapest(unbeaten) if unbeaten else main.contenders[0]
     beside = next((c for c in second.contenders if c.config.slug == top.config.slug), None)
     return _answer("interpreting", main, group, beside, top)
 
@@ -224,12 +265,14 @@ def _answer(
     )
 
 
-def cheapest(group: Sequence[Contender]) -> Contender | None:
-    """Return the cheapest of a group on the device where most were timed, else its first; None of an empty one."""
+def cheapest(group: Sequence[Contender]) -> Contender:
+    """Return the first of those that cost about least on the device where most were timed; a group comes best first.
+
+    Where none was timed it is the first of all.
+    """
     timed = [c for c in group if c.seconds and c.device]
     devices = [c.device for c in timed]
     device = max(devices, key=lambda d: (devices.count(d), d), default=None)
-    on = [c for c in timed if c.device == device]
-    return min(
-        on, key=lambda c: (c.seconds or 0.0, c.config.label), default=next(iter(group), None)
-    )
+    seconds = {c.config.slug: c.seconds or 0.0 for c in timed if c.device == device}
+    most = ABOUT_AS_CHEAP * min(seconds.values(), default=0.0)
+    return next((c for c in group if seconds.get(c.config.slug, most + 1) <= most), group[0])

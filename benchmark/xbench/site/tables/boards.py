@@ -62,6 +62,11 @@ class Row:
         return self.run.config
 
     @property
+    def outdated(self) -> tuple[str, ...]:
+        """What has changed since it was made."""
+        return self.run.outdated
+
+    @property
     def name(self) -> str:
         """Its permanent name, `<run id>/<metric>@<reference>`."""
         return f"{self.run.id}/{column_name(self.metric, self.reference)}"

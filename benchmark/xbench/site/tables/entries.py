@@ -49,7 +49,8 @@ class Config:
     """A method with its parameters: what has a row of its own on a board.
 
     head: (layer, head) of a single head; such rows are shown but not ranked, because the best of a
-    sweep is chosen on the very clips that score it. oracle: it learned from the test clips.
+    sweep is chosen on the very clips that score it. oracle: it learned from the test clips. learns: from these or
+    others, of which it needs the references first.
     estimates: the reference whose own estimator it is, against which it has no rank.
     """
 
@@ -59,6 +60,7 @@ class Config:
     family: str
     gradients: bool
     oracle: bool
+    learns: bool
     head: tuple[int | None, int] | None
     estimates: str | None
     facts: Mapping[str, Any] = field(compare=False)

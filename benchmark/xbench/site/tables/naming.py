@@ -153,6 +153,7 @@ def configs_of(results: Sequence[Result]) -> dict[tuple[str, str, str, bool], Co
             family=method["kind"],
             gradients=method["uses_gradients"],
             oracle=key[3],
+            learns=any(each.get("fitted") for each in stated[key]),
             head=_single_head(method["params"]),
             estimates=known.estimates if (known := _described(key[0])) else None,
             facts=method,
