@@ -34,6 +34,7 @@ USES = {
         ("models/device.py", "torch._inductor"),
         ("hiding/twin.py", "_modules"),
         ("methods/isolation.py", "_lazy_clone"),
+        ("models/network_look.py", "_global_mapping"),
         ("models/network_look.py", "_version"),
         # Modes that are begun and not left, of which torch tells nobody in public.
         ("surroundings.py", "torch.utils._python_dispatch"),

@@ -70,9 +70,10 @@ _LONGEST = 300  # characters of a message by somebody else's code
 
 
 def message(problem: BaseException) -> str:
-    """Return what an error says; an empty text where its own code to say that fails."""
+    """Return what an error says, in what files take; an empty text where its own code to say that fails."""
     try:
-        return str(problem).strip()
+        # A file name that is no UTF-8 stands in a text as halves of pairs, which no file takes.
+        return str(problem).strip().encode("utf-8", "backslashreplace").decode("utf-8")
     except Exception:  # noqa: BLE001  # somebody else's exception may fail in any way
         return ""
 

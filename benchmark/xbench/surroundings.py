@@ -7,7 +7,6 @@ and put back: settings of Python, numpy and torch, functions that were replaced 
 
 from __future__ import annotations
 
-import builtins
 import ctypes
 import gc
 import io
@@ -22,6 +21,7 @@ from contextlib import (
     contextmanager,
     redirect_stderr,
     redirect_stdout,
+    suppress,
 )
 from dataclasses import dataclass
 from importlib import import_module
@@ -55,7 +55,7 @@ def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
     held = [setting.read() for setting in settings]
     filters, path, threads = list(warnings.filters), list(sys.path), threading.enumerate()
     functions = [
-        *(_Functions.of(each, grows=True) for each in (builtins, sys.modules.get("numpy")) if each),
+        *(_Functions.of(each, grows=True) for each in map(sys.modules.get, _WATCHED) if each),
         *(_Functions.of(each) for each in (_tensor(), *classes) if each),
     ]
     changed: list[str] = []
@@ -165,13 +165,18 @@ def _set_kernels(torch: Any, enabled: Sequence[bool]) -> None:
         getattr(torch.backends.cuda, f"enable_{kernel}_sdp")(value)
 
 
-def _alarm() -> bool:
-    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+def _alarms() -> tuple[bool, ...]:
+    """Return which clocks of the process will ring."""
+    if not hasattr(signal, "getitimer"):
+        return ()
+    clocks = signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF
+    return tuple(signal.getitimer(clock)[0] > 0 for clock in clocks)
 
 
-def _set_alarm(pending: bool) -> None:
-    if not pending:  # one that was there and rang cannot be set again
-        signal.setitimer(signal.ITIMER_REAL, 0)
+def _set_alarms(pending: Sequence[bool]) -> None:
+    for clock, rings in enumerate(pending):
+        if not rings:  # one that was there and rang cannot be set again
+            signal.setitimer(clock, 0)
 
 
 SETTINGS = (
@@ -186,7 +191,9 @@ SETTINGS = (
         lambda: signal.getsignal(signal.SIGINT),
         lambda handler: signal.signal(signal.SIGINT, handler),
     ),
-    Setting("the alarm of the process", _alarm, _set_alarm),
+    Setting("the alarm of the process", _alarms, _set_alarms),
+    Setting("what traces Python's calls (sys.settrace)", sys.gettrace, sys.settrace),
+    Setting("what times Python's calls (sys.setprofile)", sys.getprofile, sys.setprofile),
     Setting(
         "whether numbers near zero become zero (flush denormal)",
         lambda: _SMALLEST / 2 == 0,
@@ -246,6 +253,51 @@ def _set_saved(torch: Any, held: Any) -> None:
         own._push_saved_tensors_default_hooks(*held)
 
 
+# Where torch says in which precision products of float32 are computed; what lies within another takes its value over.
+_PRODUCTS = (
+    *("", "cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn"),
+    *("mkldnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """The precision by its older name, None where torch refuses that, and by its newer names; these may be unknown."""
+
+    older: str | None
+    newer: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Products) or self.older != other.older:
+            return False
+        return not self.newer or not other.newer or self.newer == other.newer
+
+
+def _products(torch: Any) -> _Products:
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer names were used, and say something else
+        older = None
+    if not hasattr(torch.backends, "fp32_precision"):
+        return _Products(older)
+    return _Products(older, tuple(_place(torch, name).fp32_precision for name in _PRODUCTS))
+
+
+def _set_products(torch: Any, held: _Products) -> None:
+    if held.older is not None:
+        torch.set_float32_matmul_precision(held.older)
+    for name, value in zip(_PRODUCTS, held.newer, strict=False):
+        if _place(torch, name).fp32_precision != value:
+            _place(torch, name).fp32_precision = value
+
+
+def _place(torch: Any, name: str) -> Any:
+    found = torch.backends
+    for part in filter(None, name.split(".")):
+        found = getattr(found, part)
+    return found
+
+
 # What `methods.isolation` looks after around each call of a method; here around imports, also before torch is imported.
 OF_IMPORTS = (
     Setting("the working directory", os.getcwd, os.chdir),
@@ -281,26 +333,39 @@ OF_IMPORTS = (
     ),
     _of_torch(
         "the precision of torch's float32 products",
-        "highest",
-        lambda torch: torch.get_float32_matmul_precision(),
-        lambda torch, precision: torch.set_float32_matmul_precision(precision),
+        _Products("highest"),
+        _products,
+        _set_products,
     ),
 )
 
 
 def put_back(settings: Sequence[Setting], held: Sequence[Any]) -> list[str]:
-    """Set every setting that is not what it was, and return their names."""
+    """Set every setting that is not what it was, and return their names.
+
+    One that cannot be read any more, or not be set, is told like the others, which are put back all the same.
+    """
     changed = []
     for setting, value in zip(settings, held, strict=True):
-        if setting.read() != value:
+        try:
+            same = setting.read() == value
+        except Exception:  # noqa: BLE001  # whatever was done to it, the next ones have to be put back
+            same = False
+        if not same:
             changed.append(setting.name)
-            setting.write(value)
+            with suppress(Exception):
+                setting.write(value)
     return changed
 
 
 # -- functions ------------------------------------------------------------------------------------
 
 _MISSING = object()
+# Whose functions everybody calls.
+_WATCHED = (
+    *("builtins", "math", "time", "random", "json", "numpy", "numpy.random", "torch.autograd"),
+    *("soundfile", "captum.attr"),
+)
 
 
 def _tensor() -> type | None:
@@ -357,12 +422,18 @@ _PATIENCE = 1.0  # seconds in which a thread must end that is told to
 def _stopped(before: Sequence[threading.Thread]) -> Iterator[str]:
     """End every thread that was not there before and is still at work, and yield what is told of it.
 
-    A thread that waits within Python's own library does no harm: pools keep such threads, and progress bars do.
+    A thread that waits within Python's own library does no harm: pools keep such threads, and progress bars do. A timer
+    waits there too, to do something later.
     """
     if threading.active_count() <= len(before):
         return
     for thread in threading.enumerate():
-        if thread not in before and _is_at_work(thread):
+        if thread in before:
+            continue
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+            yield "the threads of the process (a timer was still to ring)"
+        elif _is_at_work(thread):
             _end(thread)
             yield f"the threads of the process ('{thread.name}' was still at work)"
 

@@ -8,19 +8,23 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from numpy.random import mtrand
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import xbench
 from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.methods.compute import compute_map
 from xbench.methods.isolation import isolated_map, unchanged
+from xbench.models.derived import reinitialised
 from xbench.models.kept_state import Keeper
 from xbench.models.loading import load_model
 from xbench.models.metered import MeteredModel
@@ -111,6 +115,76 @@ def patch_module(case: Case) -> None:
     layer.forward = lambda *given, **named: type(layer).forward(layer, *given, **named)
 
 
+def wrap_module(case: Case) -> None:
+    layer = network(case).get_encoder().layers[0]
+    layer.forward = partial(lambda plain, *given, **named: plain(given[0] * 0.5), layer.forward)
+
+
+class Halved:
+    """A forward pass that is an object, and no function."""
+
+    def __init__(self, forward: Any) -> None:
+        self.forward = forward
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self.forward(given[0] * 0.5)
+
+
+def wrap_in_an_object(case: Case) -> None:
+    layer = network(case).get_encoder().layers[0].fc1
+    layer.forward = Halved(layer.forward)
+
+
+class Skips(torch.nn.Module):
+    """A module that does nothing."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return states
+
+
+def change_class(case: Case) -> None:
+    network(case).get_encoder().layer_norm.__class__ = Skips
+
+
+def prune(case: Case) -> None:
+    layer = network(case).get_encoder().layers[0].fc1
+    torch.nn.utils.prune.l1_unstructured(layer, "weight", amount=0.5)
+
+
+def wrap_attention(case: Case) -> None:
+    name = network(case).config._attn_implementation
+    plain = ALL_ATTENTION_FUNCTIONS[name]
+
+    def halved(*given: Any, **named: Any) -> Any:
+        states, weights = plain(*given, **named)
+        return states * 0.5, weights
+
+    ALL_ATTENTION_FUNCTIONS.register(name, halved)
+
+
+def lose_a_language(case: Case) -> None:
+    network(case).generation_config.lang_to_id.clear()
+
+
+def scale_filters(case: Case) -> None:
+    model: Any = case.model
+    model.extractor.mel_filters = model.extractor.mel_filters * 2
+
+
+def patch_tokenizer(case: Case) -> None:
+    model: Any = case.model
+    model.tokenizer.decode = lambda *given, **named: "x"
+
+
+def lack_attention(case: Case) -> None:
+    lacking: Any = case.model.info.lacking
+    lacking["encoder-attention"] = "no"
+
+
+def rename_model(case: Case) -> None:
+    object.__setattr__(case.model.info, "name", "mine")
+
+
 def patch_class(case: Case) -> None:
     kind, plain = torch.nn.LayerNorm, torch.nn.LayerNorm.forward
     kind.forward = lambda self, states: plain(self, states) * 0.9  # type: ignore[method-assign]
@@ -164,6 +238,16 @@ CHANGES: dict[str, tuple[Callable[[Case], Any], str]] = {
     "training flag": (train, "'training' of "),
     "gradients": (ask_for_gradients, "the gradient of weight "),
     "forward of a module": (patch_module, "'forward' of module 'model.decoder.layers.0'"),
+    "wrapped forward": (wrap_module, "'forward' of module 'model.encoder.layers.0'"),
+    "forward that is an object": (wrap_in_an_object, "'forward' of module"),
+    "class of a module": (change_class, "the class of module 'model.encoder.layer_norm'"),
+    "pruned weight": (prune, "of module 'model.encoder.layers.0.fc1'"),
+    "registered attention": (wrap_attention, "the global mapping of AttentionInterface"),
+    "languages": (lose_a_language, "'lang_to_id' of the GenerationConfig"),
+    "feature extractor": (scale_filters, "'mel_filters' of the model's WhisperFeatureExtractor"),
+    "tokenizer": (patch_tokenizer, "'decode' of the model's "),
+    "what the model lacks": (lack_attention, "'lacking' of the model's ModelInfo"),
+    "name of the model": (rename_model, "'name' of the model's ModelInfo"),
     "forward of a class": (patch_class, "'forward' of LayerNorm"),
     "function of torch": (patch_torch, "'softmax' of torch.nn.functional"),
     "other block": (replace_block, "the modules of module 'model.encoder.layers'"),
@@ -188,6 +272,14 @@ CHANGES: dict[str, tuple[Callable[[Case], Any], str]] = {
     ),
     "precision": (
         lambda case: torch.set_float32_matmul_precision("medium"),
+        "the precision of torch's float32 products",
+    ),
+    "precision by its newer name": (
+        lambda case: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        "the precision of torch's float32 products",
+    ),
+    "precision of everything": (
+        lambda case: setattr(torch.backends, "fp32_precision", "tf32"),
         "the precision of torch's float32 products",
     ),
     "numpy errors": (lambda case: np.seterr(all="raise"), "how numpy treats"),
@@ -259,6 +351,10 @@ def write_trace_through_data(case: Case) -> None:
     case.trace.encoder_attention.data.zero_()  # type: ignore[union-attr]
 
 
+def write_hypothesis(case: Case) -> None:
+    object.__setattr__(case.hypothesis, "content", (0,))
+
+
 def write_spectrogram(case: Case) -> None:
     case.features.values.zero_()
 
@@ -280,6 +376,7 @@ def patch_wrapper(case: Case) -> None:
         write_trace_through_numpy,
         write_trace_through_data,
         write_spectrogram,
+        write_hypothesis,
         replace_blocks,
         patch_wrapper,
     ],
@@ -291,6 +388,42 @@ def test_what_a_method_writes_into_its_case_reaches_nobody(
     isolated(write, case)
     for found, expected in zip(others(case), before, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_mel_filters_cannot_be_written_to(case: Case) -> None:
+    def scales(case: Case) -> None:
+        model: Any = case.model
+        model.extractor.mel_filters *= 2
+
+    kept = case.model.extractor.mel_filters.copy()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="read-only"):
+        isolated(scales, case)
+    np.testing.assert_array_equal(case.model.extractor.mel_filters, kept)  # type: ignore[attr-defined]
+    assert case.model.extractor.mel_filters.flags.writeable  # type: ignore[attr-defined]
+
+
+def test_everything_is_put_back_though_a_setting_cannot_be_read_any_more(case: Case) -> None:
+    def both(case: Case) -> None:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        write_data(case)
+
+    before = others(case)
+    with pytest.raises(Unsupported, match="the precision of torch's float32 products"):
+        isolated(both, case)
+    assert torch.get_float32_matmul_precision() == "highest"
+    for found, expected in zip(others(case), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_derived_network_that_a_method_was_given_is_made_anew(case: Case) -> None:
+    def changes(case: Case) -> None:
+        reinitialised(network(case), 7).get_encoder().layers[0].fc1.weight.zero_()
+
+    before = reinitialised(network(case), 7)
+    isolated(changes, case)
+    after = reinitialised(network(case), 7)
+    assert after is not before
+    assert after.get_encoder().layers[0].fc1.weight.abs().sum() > 0
 
 
 def test_a_method_is_lent_what_it_asked_for_only(case: Case) -> None:

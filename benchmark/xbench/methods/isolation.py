@@ -30,6 +30,7 @@ from xbench.description import MethodDescription
 from xbench.errors import Unsupported
 from xbench.fitting import Fitted
 from xbench.methods.compute import compute_map
+from xbench.models.derived import reinitialised
 from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
 from xbench.models.protocol import ModelInfo, SpeechModel
@@ -66,6 +67,7 @@ def lent(case: Case, needs: Set[str]) -> Case:
         case,
         model=model.beside(model.measured) if isinstance(model, MeteredModel) else model,
         features=unshared(case.features),
+        hypothesis=unshared(case.hypothesis),
         trace=None if case.trace is None else unshared(case.trace, **_others(case.trace, needs)),
         partner=None if case.partner is None else lent(case.partner, needs),
     )
@@ -114,6 +116,8 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything."""
     measured = model.measured if isinstance(model, MeteredModel) else model
     attributes = dict(vars(measured))
+    parts = [_Part.of(value) for value in attributes.values() if _Part.is_one(value)]
+    asked = reinitialised.calls
     kept = networks(model)
     for network in kept.values():
         keeper.keep(network)
@@ -130,6 +134,12 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
             changed = next(iter(put_back(SETTINGS, settings)), None)
             random.setstate(drawn)  # no map depends on them, and type checkers draw from them
             changed = changed or _put_back_attributes(measured, attributes)
+            for part in parts:
+                changed = part.put_back() or changed
+            if (
+                reinitialised.calls > asked
+            ):  # nobody looks after these as after the model's own networks
+                reinitialised.cache_clear()
             for network in kept.values():
                 if (of_network := keeper.change(network)) is not None:
                     changed = changed or of_network
@@ -159,6 +169,71 @@ def _put_back_attributes(model: SpeechModel, held: Mapping[str, Any]) -> str | N
         vars(model).pop(name, None)
     vars(model).update({name: before[name] for name in names if name in before})
     return f"'{names[0]}' of the model" if names else None
+
+
+def _is_own_affair(name: str) -> bool:
+    """Say whether an attribute only remembers what was computed or said, which is no change."""
+    return "cache" in name or "warnings" in name
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a model is made of beside its networks (its description, feature extractor, tokenizer), as it was.
+
+    contents: copies of its dictionaries. arrays: those that cannot be written to until it is put back.
+    """
+
+    owner: Any
+    held: Mapping[str, Any]
+    contents: Mapping[str, Mapping[Any, Any]]
+    arrays: tuple[np.ndarray, ...]
+
+    @staticmethod
+    def is_one(value: Any) -> bool:
+        """Say whether an attribute of a model is such a part."""
+        if isinstance(value, ModelInfo):
+            return True
+        return type(value).__module__.startswith("transformers.") and not isinstance(
+            value, nn.Module
+        )
+
+    @classmethod
+    def of(cls, owner: Any) -> _Part:
+        """Take notes, and lock arrays."""
+        held = dict(vars(owner))
+        contents = {
+            name: dict(value)
+            for name, value in held.items()
+            if isinstance(value, dict) and not _is_own_affair(name)
+        }
+        arrays = tuple(
+            value
+            for value in held.values()
+            if isinstance(value, np.ndarray) and value.flags.writeable
+        )
+        for array in arrays:
+            array.flags.writeable = False
+        return cls(owner, held, contents, arrays)
+
+    def put_back(self) -> str | None:
+        """Undo what was done since, and say what that was."""
+        for array in self.arrays:
+            array.flags.writeable = True
+        now = vars(self.owner)
+        names = [
+            name
+            for name in {**self.held, **now}
+            if self.held.get(name, self) is not now.get(name, self) and not _is_own_affair(name)
+        ]
+        filled = [name for name, content in self.contents.items() if self.held[name] != content]
+        if not (names or filled):
+            return None
+        now.clear()
+        now.update(self.held)
+        for name, content in self.contents.items():
+            self.held[name].clear()
+            self.held[name].update(content)
+        return f"'{(names or filled)[0]}' of the model's {type(self.owner).__name__}"
 
 
 def _torch_random() -> tuple[bytes, ...]:

@@ -31,10 +31,12 @@ class OncePerNetwork(Generic[K, V]):
     def __init__(self, function: Callable[[nn.Module, K], V], at_most: int) -> None:
         update_wrapper(self, function)
         self._at_most = at_most
+        self.calls = 0  # so that one can tell whether somebody asked
         self._kept: WeakKeyDictionary[nn.Module, dict[K, V]] = WeakKeyDictionary()
 
     def __call__(self, network: nn.Module, key: K) -> V:
         """Return the result, made where it is not kept."""
+        self.calls += 1
         kept = self._kept.setdefault(network, {})
         if key not in kept:
             while len(kept) >= self._at_most:

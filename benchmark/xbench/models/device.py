@@ -41,15 +41,24 @@ class Precision:
     @contextmanager
     def products(self) -> Iterator[None]:
         """Allow or forbid TF32 within the context; PyTorch allows it in convolutions unless told otherwise."""
-        owners = (torch.backends.cuda.matmul, torch.backends.cudnn)
-        before = [owner.allow_tf32 for owner in owners]
+        owners: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        name = "allow_tf32"
+        wanted: bool | str = self.tf32
+        try:
+            before = [getattr(owner, name) for owner in owners]
+        except (
+            RuntimeError
+        ):  # somebody set torch's newer names of the same, which it refuses to mix with the older
+            owners = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+            name, wanted = "fp32_precision", "tf32" if self.tf32 else "ieee"
+            before = [getattr(owner, name) for owner in owners]
         for owner in owners:
-            owner.allow_tf32 = self.tf32
+            setattr(owner, name, wanted)
         try:
             yield
         finally:
-            for owner, allowed in zip(owners, before, strict=True):
-                owner.allow_tf32 = allowed
+            for owner, value in zip(owners, before, strict=True):
+                setattr(owner, name, value)
 
     def within(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return the function, run under `products`."""

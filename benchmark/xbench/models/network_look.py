@@ -4,7 +4,8 @@
 
     modules     their hooks, children, attributes that are numbers, texts or functions (`training`, `scaling`,
                 `forward`), the functions of their classes and of torch, and hooks that torch calls for all modules
-    settings    the network's configurations
+    settings    the network's configurations, and what lies in dictionaries of these
+    tables      where transformers' networks look their attention up
     weights     which tensors they are, where their values lie, how often torch wrote into them, and their gradients
 
 Left out are tensors that are attributes of a module without being weights, and all that is called cached: networks
@@ -14,17 +15,23 @@ every method that is not ours; what differs is then found one by one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from operator import attrgetter
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, partial)
+_TABLES = (
+    ("transformers.modeling_utils", "ALL_ATTENTION_FUNCTIONS"),
+    ("transformers.masking_utils", "ALL_MASK_ATTENTION_FUNCTIONS"),
+)
 _NUMBERS = (bool, int, float, str)
 _MISSING = object()
 
@@ -37,17 +44,20 @@ class _Attributes:
     """The attributes of one owner (a module, a class, a configuration, a package) at one moment.
 
     held: all of them. contents: what lies in those that are dictionaries, such as hooks, weights and children.
-    kinds: the others that are watched. grows: more of them are no change.
+    kinds: the others that are watched. made_of: the owner's class. grows: more of them are no change.
     """
 
     owner: Any
     held: Mapping[str, Any]
     contents: Mapping[str, Mapping[Any, Any]]
     kinds: type | tuple[type, ...]
+    made_of: type
     grows: bool = False
 
     def changes(self) -> Iterator[str]:
         """Yield the names of what is not the same now."""
+        if type(self.owner) is not self.made_of:
+            yield "__class__"
         now = vars(self.owner)
         for name in [*self.held, *(name for name in now if not self.grows)]:
             before, after = self.held.get(name, _MISSING), now.get(name, _MISSING)
@@ -59,6 +69,8 @@ class _Attributes:
 
     def put_back(self) -> None:
         """Undo what was done since."""
+        if type(self.owner) is not self.made_of:
+            self.owner.__class__ = self.made_of
         for name in dict.fromkeys(self.changes()):
             if name in self.held:
                 _set(self.owner, name, self.held[name])
@@ -70,9 +82,11 @@ class _Attributes:
                 attribute.update(self.contents[name])
 
     def _watched(self, name: str, *values: Any) -> bool:
-        return name in self.contents or (
-            "cache" not in name and any(isinstance(value, self.kinds) for value in values)
-        )
+        if name in self.contents or name in ("forward", "__call__"):
+            return True
+        if any(name in held for held in self.contents.values()):
+            return True  # what is called like a weight or a child hides it
+        return "cache" not in name and any(isinstance(value, self.kinds) for value in values)
 
 
 def _ids(held: Mapping[Any, Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
@@ -101,19 +115,38 @@ def _delete(owner: Any, name: str) -> None:
 
 
 def _attributes(owner: Any, kinds: type | tuple[type, ...], *, grows: bool = False) -> _Attributes:
-    return _Attributes(owner, dict(vars(owner)), {}, kinds, grows)
+    held = dict(vars(owner))
+    contents = {} if isinstance(owner, type | ModuleType) else _dictionaries(held)
+    return _Attributes(owner, held, contents, kinds, type(owner), grows)
+
+
+def _dictionaries(held: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
+    return {name: dict(value) for name, value in held.items() if isinstance(value, dict)}
 
 
 def _of_module(module: nn.Module) -> _Attributes:
     held = dict(vars(module))
-    contents = {name: dict(value) for name, value in held.items() if isinstance(value, dict)}
-    return _Attributes(module, held, contents, _FUNCTIONS + _NUMBERS)
+    kinds = _FUNCTIONS + _NUMBERS
+    return _Attributes(module, held, _dictionaries(held), kinds, type(module))
 
 
 def _hooks_of_all() -> _Attributes:
     shared = nn.modules.module
     hooks = {k: v for k, v in vars(shared).items() if "hooks" in k and isinstance(v, dict)}
-    return _Attributes(shared, hooks, {k: dict(v) for k, v in hooks.items()}, dict, grows=True)
+    return _Attributes(shared, hooks, _dictionaries(hooks), dict, type(shared), grows=True)
+
+
+def _attention_of_all() -> list[_Attributes]:
+    """Take notes of the tables from which transformers' networks take their attention and its masks."""
+    found = []
+    for module, name in _TABLES:
+        table = getattr(sys.modules.get(module), name, None)
+        owner: Any = type(table)
+        if hasattr(owner, "_global_mapping"):
+            held = {"_global_mapping": owner._global_mapping}
+            found.append(_Attributes(owner, held, _dictionaries(held), dict, type(owner), True))
+            found.append(_attributes(table, dict))
+    return found
 
 
 # -- one look -------------------------------------------------------------------------------------
@@ -254,12 +287,14 @@ class _Quick:
     """All attributes of a look side by side, so that what is not changed is told by a few calls.
 
     contents: views of the dictionaries that hold any. values: what was in these, in its order. empty: the dictionaries
-    that were empty, as those of hooks mostly are.
+    that were empty, as those of hooks mostly are. owners, classes: whose they are, and of which class these are.
     """
 
     contents: Sequence[ValuesView[Any]]
     values: Sequence[Any]
     empty: Sequence[Mapping[Any, Any]]
+    owners: Sequence[Any]
+    classes: Sequence[type]
 
     @classmethod
     def of(cls, looks: Sequence[_Attributes]) -> _Quick:
@@ -271,14 +306,21 @@ class _Quick:
                 held.append(vars(each.owner))
         contents = [each.values() for each in held if each]
         empty = [each for each in held if not each]
-        return cls(contents, list(chain.from_iterable(contents)), empty)
+        owners = [each.owner for each in looks]
+        return cls(
+            contents, list(chain.from_iterable(contents)), empty, owners, list(map(type, owners))
+        )
 
     def differs(self) -> bool:
         """Say whether anything may have changed; what is the same object is the same."""
         # Contents in their order lie side by side in memory: reading them takes half the time of comparing
         # dictionaries, which looks each name up. What gets another name gets another place.
         try:
-            return any(self.empty) or self.values != list(chain.from_iterable(self.contents))
+            return (
+                any(self.empty)
+                or self.classes != list(map(type, self.owners))
+                or self.values != list(chain.from_iterable(self.contents))
+            )
         except (RuntimeError, ValueError):  # tensors and arrays refuse to be compared as a whole
             return True
 
@@ -303,6 +345,7 @@ def look(network: nn.Module) -> Look:
         *(_attributes(each, _FUNCTIONS + _NUMBERS) for each in classes),
         *(_attributes(each, _FUNCTIONS, grows=True) for each in (torch, nn.functional)),
         _hooks_of_all(),
+        *_attention_of_all(),
     )
     tensors = tuple(weights.values())
     return Look(

@@ -80,7 +80,7 @@ def fit_methods(
                 fitted.append(method)
                 continue
             except BaseException as problem:  # noqa: BLE001  # a fit function may fail in any way
-                unsupported[method.call] = f"its fit failed: {fault(problem)}"
+                unsupported[method.call] = f"its fit failed: {fault(problem, method.ours)}"
                 fitted.append(method)
                 continue
             bench.store.put(

@@ -84,7 +84,7 @@ def _judge(gate: Gate, judged: Judged) -> GateRecord | None:
     except BaseException as problem:  # noqa: BLE001  # a method may fail in any way
         if isinstance(problem, Exception) and out_of_memory(problem):
             return None
-        return _not_applicable(gate, f"it failed: {fault(problem)}")
+        return _not_applicable(gate, f"it failed: {fault(problem, judged.method.ours)}")
     return _verdict(gate, found, [clip.job.utterance.cluster for clip in judged.clips], judged.seed)
 
 

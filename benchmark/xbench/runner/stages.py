@@ -246,7 +246,7 @@ def _estimated(bench: Bench, call: Call, case: Case, sampling: Sampling) -> Esti
             found = estimate()
             _check_axes(found[0].mean(), description.space, layout(case.features, case.hypothesis))
         return found
-    except Superseded:
+    except (Superseded, UtteranceError):
         raise
     except BaseException as problem:  # noqa: BLE001  # a stranger's reference may fail in any way
         what = f"reference '{call}': {fault(problem)}"
@@ -326,14 +326,14 @@ def explain(
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
-        except UtteranceError as problem:
-            raise UtteranceError(problem.reason, f"method '{method.call}': {problem}") from None
         except BaseException as problem:  # a method may fail in any way
             if isinstance(problem, UsageError) and method.distribution == LOCAL:
                 raise  # its author is there and can mend it
+            if method.ours and isinstance(problem, UtteranceError):
+                raise UtteranceError(problem.reason, f"method '{method.call}': {problem}") from None
             if method.ours and out_of_memory(problem):
                 raise exhausted(f"method '{method.call}'") from None
-            unsupported[method.call] = f"it failed {who}: {fault(problem)}"
+            unsupported[method.call] = f"it failed {who}: {fault(problem, method.ours)}"
             continue
         traces = 0 if method.description.kind == "control" else 1
         spent = metered.passes - before

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from xbench.data.manifest import Utterance
-from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError, in_one_line
+from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError, in_one_line, message
 from xbench.hiding.batching import out_of_memory
 from xbench.models.device import lost
 from xbench.results import Failure
@@ -95,15 +95,17 @@ def gone(problem: BaseException) -> EnvironmentProblem:
     )
 
 
-def fault(problem: BaseException) -> str:
-    """Say in one line how a stranger's code failed; raise what is not its fault.
+def fault(problem: BaseException, ours: bool = False) -> str:
+    """Say in one line how code failed; raise what is not its fault.
 
-    One broken plugin must not cost the results of the others.
+    One broken plugin must not cost the results of the others: what of ours ends an utterance or the run (`ours`) ends
+    the work of a stranger only.
     """
-    if isinstance(problem, UtteranceError | EnvironmentProblem | KeyboardInterrupt):
+    ends = (UtteranceError, EnvironmentProblem) if ours else ()
+    if isinstance(problem, (KeyboardInterrupt, *ends)):
         raise problem
     if lost(problem):
         raise gone(problem) from None
     if isinstance(problem, Exception) and out_of_memory(problem):
         return "it ran out of memory"
-    return str(problem) if isinstance(problem, XbenchError) else in_one_line(problem)
+    return message(problem) if isinstance(problem, XbenchError) else in_one_line(problem)
