@@ -15,6 +15,17 @@ from command_line import Run
 from xbench import cli
 
 
+def test_an_output_that_cannot_be_a_folder_is_told_before_anything_is_computed(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        given = f"--model xbench-tiny --task demo-asr-en --method mean-heads --output {output}"
+        code, _, err = run("eval", *given.split())
+        assert code == 2
+        assert f"--output {output}: {tmp_path / 'file'} is a file; give a folder" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

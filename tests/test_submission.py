@@ -208,6 +208,13 @@ FALSE: list[tuple[str, Any, str]] = [
     (f"utterances/{SCORE}/0", 99, f"utterances.{SCORE}[0]: 99 is not between -1 and 1"),
     (f"utterances/floor:{SCORE}/0", -99, f"utterances.floor:{SCORE}[0]: -99 is not between"),
     (f"utterances/row_reliability@{REFERENCE}/0", [0.1], f"reliability@{REFERENCE}[0]: 0."),
+    (f"utterances/row_reliability@{REFERENCE}/0", None, f"reliability@{REFERENCE}[0]: 0."),
+    (f"utterances/row_reliability@{REFERENCE}/0", [0.1], "[0] has 1 rows, but utterances.tokens"),
+    (f"utterances/reliability@{REFERENCE}/0", None, f"reliability@{REFERENCE}[0]: null, but"),
+    (f"utterances/ceiling:{SCORE}/0", 0.2, f"utterances.ceiling:{SCORE}[0]: 0.2, but"),
+    (f"utterances/ceiling:{SCORE}/0", None, f"utterances.ceiling:{SCORE}[0]: null, but"),
+    ("references/0/unreliable_rows/bound", -1.0, "unreliable_rows.bound: -1, but a row counts"),
+    ("references/0/converged_share", 0.5, "converged_share: 0.5, but the utterance columns give 1"),
 ]
 
 
@@ -282,6 +289,12 @@ def test_what_has_changed_since_is_no_lie_but_told(changed: Callable[..., Path])
     assert "floor was diagonal:width=0.1, here it is diagonal:width=0.2" in told
     assert "spes-encoder had p=0.5; here it has p=" in told
     assert "metric pearson: was version 0, here it is 2" in told
+    unstated = changed({"scores/0/metric_version": None, "scores/0/ci": [0.5, 0.6]})
+    assert "metric pearson: its version is not stated" in " ".join(check_file(unstated).notes)
+    with pytest.raises(UsageError, match="evaluate again"):
+        submit(unstated, unstated.parent)
+    easy = " ".join(check_file(changed({"quality/poor_threshold": 0.0})).notes)
+    assert "quality.poor_threshold was 0.0, here it is" in easy
     assert "metric pearson-paper" not in told  # the site ranks its scores apart by version
     with pytest.raises(UsageError, match="evaluate again"):
         submit(old, old.parent)

@@ -206,19 +206,23 @@ class Store:
         table = {}
         for kind in KINDS:
             files = self._files(kind)
-            size = sum(path.lstat().st_size for path in files)
+            size = sum(map(_size, files))
             records = sum(bool(_RECORD.fullmatch(p.name)) for p in files)
             table[kind] = {"artefacts": records, "bytes": size}
         return table
 
     def verify(self) -> list[str]:
         """Read every artefact; return one line for each damaged one."""
-        problems = []
+        problems: list[str] = []
         for facts_path in self._records():
+            stem = str(facts_path.with_suffix(""))
             try:
-                _read(str(facts_path.with_suffix("")))
-            except _Damaged as problem:
-                problems.append(str(problem))
+                _read(stem)
+            except _Damaged:
+                # Another process may have replaced one of the two files in between, or deleted both.
+                with contextlib.suppress(FileNotFoundError):
+                    facts_path.lstat()
+                    problems += _damage(stem)
         return problems
 
     def clear(self) -> int:
@@ -255,6 +259,20 @@ class Store:
 
 class _Damaged(Exception):
     """An artefact whose files do not agree."""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:  # another process has just deleted it
+        return 0
+
+
+def _damage(stem: str) -> Iterator[str]:
+    try:
+        _read(stem)
+    except _Damaged as problem:
+        yield str(problem)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,8 @@ class Deaf(Wrapped):
         masked = self.model.frame_masking(encoded, hypothesis)
 
         def wrong(keep: Tensor) -> Tensor:
+            if self.fault == "lost" and len(keep) > 1:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             if self.fault == "raises" and len(keep) > 1:
                 raise RuntimeError("shape '[4, -1, 2, 16]' is invalid for input of size 96")
             if self.fault == "first mask for all":
@@ -73,6 +75,12 @@ class Deaf(Wrapped):
 def test_every_kind_of_wrong_mask_is_refused(planted: Any, case_of: Any, fault: str) -> None:
     case = case_of(Deaf(planted, fault))
     with pytest.raises(XbenchError, match="no reference or intervention would be right"):
+        choose(EncoderFrames(case), divergence)
+
+
+def test_a_lost_device_is_no_fault_of_the_model(planted: Any, case_of: Any) -> None:
+    case = case_of(Deaf(planted, "lost"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
         choose(EncoderFrames(case), divergence)
 
 

@@ -553,6 +553,8 @@ def test_location_splits_hub_id_and_revision(tiny_whisper_folder: Path) -> None:
 def test_unusable_device_is_told(tiny_whisper_folder: Path) -> None:
     with pytest.raises(UsageError, match="--device 'quantum' is not a device"):
         load_model(f"whisper:{tiny_whisper_folder}", device="quantum")
+    with pytest.raises(UsageError, match="--device meta: models run on cpu, cuda or mps"):
+        load_model(f"whisper:{tiny_whisper_folder}", device="meta")
 
 
 def test_info_describes_the_checkpoint(tiny: WhisperModel, tiny_whisper_folder: Path) -> None:

@@ -312,6 +312,43 @@ def test_an_index_that_was_changed_without_its_checksum_is_refused(
         read_pack(tmp_path / "bad.xpack")
 
 
+def test_every_flipped_byte_is_a_sentence_or_changes_nothing(pack: Path, tmp_path: Path) -> None:
+    content = pack.read_bytes()
+    whole = read_pack(pack)[0]
+    refused = 0
+    for place in np.linspace(0, len(content) - 1, 200, dtype=int):
+        flipped = bytearray(content)
+        flipped[place] ^= 0xFF
+        (tmp_path / "flipped.xpack").write_bytes(flipped)
+        try:
+            found = read_pack(tmp_path / "flipped.xpack")[0]
+        except UsageError as problem:
+            assert str(problem).startswith(str(tmp_path / "flipped.xpack"))  # noqa: PT017
+            refused += 1
+        else:
+            assert [key for key, _ in found.artefacts] == [key for key, _ in whole.artefacts]
+    assert refused > 100
+
+
+def _huge_shape(index: dict, entries: dict[str, bytes]) -> None:
+    import hashlib
+
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**14,)}
+    )
+    for entry in index["artefacts"]:
+        for stated in entry["arrays"].values():
+            entries[stated["file"]] = buffer.getvalue()
+            stated["sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def test_a_header_that_claims_more_than_there_is_is_a_sentence(pack: Path, tmp_path: Path) -> None:
+    bad = rewritten(pack, tmp_path / "bad.xpack", _huge_shape)
+    with pytest.raises(UsageError, match="the pack is damaged"):
+        read_pack(bad)
+
+
 def test_every_truncation_is_a_sentence(pack: Path, tmp_path: Path) -> None:
     content = pack.read_bytes()
     for end in np.linspace(0, len(content) - 1, 25, dtype=int):

@@ -176,7 +176,9 @@ def outdated(result: RunResult) -> Iterator[str]:
     ranking = (result.task.headline["metric"], result.task.headline["reference"])
     versions = [s.metric_version for s in result.scores if (s.metric, s.reference) == ranking]
     metric = registered(registry.metrics, ranking[0])
-    if metric is not None and versions and versions[0] not in (None, metric.version):
+    if metric is not None and versions and versions[0] is None:
+        yield f"metric {metric.name}: its version is not stated, so that its intervals cannot be recomputed"
+    elif metric is not None and versions and versions[0] != metric.version:
         yield f"metric {metric.name}: was version {versions[0]}, here it is {metric.version}"
 
 
@@ -193,6 +195,7 @@ def _task_differences(result: RunResult, task: TaskSpec) -> Iterator[str]:
         ("decoding", said.decoding, asdict(task.decoding)),
         ("floor", said.floor, str(task.floor)),
         ("quality.metric", result.quality.metric, task.quality.metric),
+        ("quality.poor_threshold", result.quality.poor_threshold, task.quality.poor),
     )
     yield from (f"{name} was {then}, here it is {now}" for name, then, now in pairs if then != now)
     here = {call.name: call.given for call in task.references}

@@ -9,6 +9,7 @@ from typing import Any
 
 from xbench import stats
 from xbench.claims.compared import as_now, differing, differing_estimate, mean_of, outside
+from xbench.references.reliability import RELIABLE_ROW
 from xbench.results import (
     ReferenceRecord,
     RunResult,
@@ -57,6 +58,9 @@ def _one(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
             yield f"ceiling.{metric}: there is no column to compute it from"
     yield from _masks(reference, columns)
     yield from _rows(reference, columns)
+    if as_now(result):  # older ceilings were those of other versions
+        yield from _ceilings(reference, columns)
+    yield from _converged(reference, reliabilities)
     yield from _rivals(result, reference)
     for place, share in (("kept", reference.kept), ("converged_share", reference.converged_share)):
         yield from outside(place, share, _SHARE)
@@ -85,15 +89,29 @@ def _rows(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator
     """Yield reliabilities of utterances, and counts of unreliable tokens, that are not those of their rows."""
     rows = columns.get(f"row_reliability@{reference.name}", [])
     reliabilities = columns.get(f"reliability@{reference.name}", [])
+    tokens = columns.get("tokens", [])
     for number, (own, whole) in enumerate(zip(rows, reliabilities, strict=True)):
         defined = [value for value in own or () if value is not None]
-        if whole is not None and defined:
-            place = f"reliability: utterances.reliability@{reference.name}[{number}]"
-            yield from differing(place, whole, math.fsum(defined) / len(defined))
+        place = f"reliability: utterances.reliability@{reference.name}[{number}]"
+        mean = math.fsum(defined) / len(defined) if defined else None
+        yield from differing(place, whole, mean)
+        for value in defined:
+            yield from outside(
+                f"reliability: utterances.row_reliability@{reference.name}[{number}]",
+                value,
+                _RELIABILITY,
+            )
+        if own is not None and tokens and len(own) != tokens[number]:
+            yield (
+                f"reliability: utterances.row_reliability@{reference.name}[{number}] has {len(own)} rows, but "
+                f"utterances.tokens[{number}] is {tokens[number]}"
+            )
     stated = reference.unreliable_rows
     flat = [value for own in rows for value in own or ()]
     if stated is None:
         return
+    if stated.bound != RELIABLE_ROW:
+        yield f"unreliable_rows.bound: {stated.bound:g}, but a row counts as reliable from {RELIABLE_ROW:g} on"
     below = sum(value < stated.bound for value in flat if value is not None)
     computed = UnreliableRows(stated.bound, below, flat.count(None), len(flat))
     if computed != stated:
@@ -101,6 +119,31 @@ def _rows(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator
             f"unreliable_rows: {stated.below} below, {stated.undefined} undefined of {stated.n}, but the utterance "
             f"columns give {below}, {computed.undefined} of {len(flat)}"
         )
+
+
+def _ceilings(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator[str]:
+    """Yield ceilings of utterances that the reliability of their rows does not allow."""
+    rows = columns.get(f"row_reliability@{reference.name}")
+    name = f"ceiling:{column_name('pearson', reference.name)}"
+    own = columns.get(name)
+    if rows is None or own is None:
+        return
+    for number, (row, stated) in enumerate(zip(rows, own, strict=True)):
+        expected = None if row is None else stats.noise_free(row)
+        yield from differing(f"ceiling.pearson: utterances.{name}[{number}]", stated, expected)
+    paper = columns.get(f"ceiling:{column_name('pearson-paper', reference.name)}", [])
+    for number, (limited, free) in enumerate(zip(paper, own, strict=False)):
+        if limited is not None and free is not None and limited > free + 1e-9:
+            yield f"ceiling.pearson-paper: {limited:g} of utterance {number} lies above that of pearson, {free:g}"
+
+
+def _converged(reference: ReferenceRecord, reliabilities: list[float | None]) -> Iterator[str]:
+    """Yield a share of utterances that reached the reliability asked for, if it is not that of the column."""
+    until = reference.params.get("until")
+    if not isinstance(until, float) or reference.converged is None or not reliabilities:
+        return
+    reached = sum(value is not None and value >= until for value in reliabilities)
+    yield from differing("converged_share", reference.converged_share, reached / len(reliabilities))
 
 
 def _rivals(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
@@ -138,6 +181,9 @@ def quality_problems(result: RunResult) -> list[str]:
         (v >= quality.poor_threshold) if wer else (v <= quality.poor_threshold) for v in known
     )
     found = list(differing("quality.poor", quality.poor, poor))
+    for row, value in enumerate(column):
+        bounds = (0.0, None) if wer else _PERCENT
+        found += outside(f"quality: utterances.{quality.metric}[{row}]", value, bounds)
     if not len(known) <= quality.n <= len(column):
         found.append(
             f"quality.n: {quality.n}, but {len(known)} of {len(column)} utterances have a value"

@@ -96,6 +96,7 @@ def evaluate_command(
         trust_remote_code=trust_remote_code,
         gates=tuple(filter(None, (gates or "").split(","))),
     )
+    _is_folder(output)
     execution = ExecutionOptions(
         output,
         cache,
@@ -141,6 +142,13 @@ def evaluate_command(
     nothing = all(r.status in ("failed", "unsupported") for r in results)
     if nothing or any(r.failures for r in results):
         raise Exit(1)
+
+
+def _is_folder(output: str) -> None:
+    """Refuse what cannot become a folder before anything is computed."""
+    for path in (Path(output), *Path(output).parents):
+        if path.is_file():
+            raise UsageError(f"--output {output}: {path} is a file; give a folder")
 
 
 def _executor(name: str, address: str | None) -> Literal["local", "ray"]:

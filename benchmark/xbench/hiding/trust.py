@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from xbench.errors import XbenchError
-from xbench.hiding.batching import batched_tensor
+from xbench.hiding.batching import batched_tensor, out_of_memory
 from xbench.hiding.cells import Cells
 from xbench.hiding.way import Way, way_in
-from xbench.models.device import FLOAT32, Precision
+from xbench.models.device import FLOAT32, Precision, lost
 from xbench.models.protocol import SpeechModel
 
 # From the identity of a loaded model to the names of its ways that have passed the check.
@@ -77,7 +77,9 @@ def _difference(cells: Cells, precision: Precision) -> tuple[float, float]:
     passes = batched_tensor(lambda hidden: way.logits(way.perturbed(hidden)), len(masks))
     try:
         found = passes(masks)
-    except (RuntimeError, TypeError, ValueError):
+    except (RuntimeError, TypeError, ValueError) as problem:
+        if lost(problem) or out_of_memory(problem):
+            raise
         # Masks that the model can no longer take are as useless as masks that do nothing.
         return math.inf, allowed
     difference = float((found - expected).abs().max())

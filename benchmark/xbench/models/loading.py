@@ -138,6 +138,10 @@ def device_named(name: str) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"--device '{name}' is not a device; use auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: models run on cpu, cuda or mps; use auto, cpu or cuda")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise EnvironmentProblem("--device mps: this machine has no usable MPS device; use cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("--device cuda: this machine has no usable CUDA device; use cpu")
     return name

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,10 @@ def read_pack(path: Path) -> tuple[Pack, str]:
                 artefacts.append((key, Artefact(full, entry["facts"])))
     except UsageError:
         raise
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as problem:
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError),
+        MemoryError,  # of a header that claims more than there is
+    ) as problem:
         raise _broken(path, str(problem)) from None
     except (KeyError, TypeError, AttributeError, IndexError) as problem:
         raise _broken(path, f"a field is missing or of another kind ({problem})") from None
@@ -170,7 +174,8 @@ def _key(entry: Mapping[str, Any], path: Path) -> Key:
     key = Key(entry["kind"], entry["ingredients"])
     if key.digest != entry["digest"]:
         raise _broken(path, f"{entry['digest'][:12]} is another artefact than its name says")
-    if not isinstance(entry["facts"], dict):
+    ingredients, facts = entry["ingredients"], entry["facts"]
+    if not isinstance(facts, dict) or not isinstance(ingredients.get("code", {}), dict):
         raise _broken(path, f"{entry['digest'][:12]} has facts of another kind")
     return key
 
@@ -191,7 +196,6 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _array(content: bytes) -> np.ndarray:
-    # Reads no more elements than the content has, whatever shape its header claims.
     array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return array
 

@@ -56,7 +56,8 @@ def _marked(key: Key, artefact: Artefact, sha256: str) -> Artefact:
     if key.kind != "reference" or not isinstance(artefact.facts.get("reference"), dict):
         return artefact
     facts = artefact.facts["reference"]
-    computation = {**facts.get("computation", {}), "pack": sha256[:12]}
+    known = facts.get("computation")
+    computation = {**(known if isinstance(known, dict) else {}), "pack": sha256[:12]}
     marked = {**facts, "computation": computation}
     return Artefact(artefact.arrays, {**artefact.facts, "reference": marked})
 

@@ -31,7 +31,11 @@ def parse_result(data: Any, file: str) -> RunResult:
     build = _builder(RunResult)
     assert build is not None
     result: RunResult = build(data)
-    if found := column_problems(result):
+    try:
+        found = column_problems(result)
+    except RecursionError:
+        found = ["utterances: a column is nested too deeply"]
+    if found:
         raise InvalidFile(file, found)
     return result
 
