@@ -102,10 +102,11 @@ _HEAD = """# What isolation costs
 Made by `python perf/isolation.py`: methods that are not ours are isolated (docs/write-a-method.md), and this is what it
 costs as a share of the traced pass that such a method explains. CPU time on one thread. "Alone" is the isolation in a
 loop; "in a run" is the difference that it makes to a pass and a map of `mean-heads`, by turns, where the pass has
-driven out of the cache what is compared: about 1 ms a map, which only the smallest models notice. It moves by half a
-percent from process to process. A fifth of it is the comparison of some 4,000 attributes of modules, classes and
-torch. The aim is 5 % of a pass. xbench-tiny misses it between passes; it was
-5.6 % before functions of tensors, numpy and Python, kernels, signals, threads and streams were looked after too.
+driven out of the cache what is compared: above 1 ms a map, which only the smallest models notice. It moves by half a
+percent from process to process. Most of it is memory: some 4,500 attributes of modules, classes and torch are read.
+The aim is 5 % of a pass. xbench-tiny misses it between passes, and misses it by more with each kind of change that is
+looked after (5.6 % before functions of tensors, numpy and Python, kernels, signals, threads and streams were, 7.4 to
+8.3 % before tokenizers, feature extractors and classes of modules). A model of Whisper-tiny's size is far below it.
 
 | model and clip | CPU ms of a pass | alone | in a run |
 |---|---|---|---|"""
