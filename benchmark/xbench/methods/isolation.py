@@ -171,6 +171,9 @@ def _put_back_attributes(model: SpeechModel, held: Mapping[str, Any]) -> str | N
     return f"'{names[0]}' of the model" if names else None
 
 
+_LARGEST = 1_000  # entries: copying 50,000 words takes longer than all the rest
+
+
 def _is_own_affair(name: str) -> bool:
     """Say whether an attribute only remembers what was computed or said, which is no change."""
     return "cache" in name or "warnings" in name
@@ -180,7 +183,8 @@ def _is_own_affair(name: str) -> bool:
 class _Part:
     """What a model is made of beside its networks (its description, feature extractor, tokenizer), as it was.
 
-    contents: copies of its dictionaries. arrays: those that cannot be written to until it is put back.
+    contents: copies of its dictionaries, a vocabulary's apart. arrays: those that cannot be written to until it is put
+    back.
     """
 
     owner: Any
@@ -204,7 +208,7 @@ class _Part:
         contents = {
             name: dict(value)
             for name, value in held.items()
-            if isinstance(value, dict) and not _is_own_affair(name)
+            if isinstance(value, dict) and len(value) <= _LARGEST and not _is_own_affair(name)
         }
         arrays = tuple(
             value
