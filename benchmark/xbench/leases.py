@@ -28,19 +28,24 @@ def lease(path: Path) -> Iterator[bool]:
     finally:
         if held:
             with contextlib.suppress(OSError):
-                path.unlink()
+                if path.read_text("utf-8", errors="replace") == _name():  # nobody took it over
+                    path.unlink()
 
 
 def _take(path: Path) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(f"{socket.gethostname()} {os.getpid()}")
+            file.write(_name())
     except FileExistsError:
         return False
     except OSError:
         return True  # a folder that takes no file; whoever writes the work there says so
     return True
+
+
+def _name() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"
 
 
 def _take_over(path: Path) -> bool:
@@ -56,7 +61,7 @@ def _abandoned(path: Path) -> bool:
         holder = path.read_text("utf-8", errors="replace").split(" ")
     except OSError:
         return True  # given back in between
-    if len(holder) != 2 or not holder[1].isdigit():
+    if len(holder) != 2 or not holder[1].isdecimal():
         return age > _EMPTY_SECONDS
     host, process = holder
     return age > _OLD_SECONDS or (host == socket.gethostname() and not _lives(int(process)))

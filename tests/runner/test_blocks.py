@@ -330,6 +330,17 @@ def test_the_lease_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> No
         assert taken
 
 
+def test_who_lost_a_lease_leaves_it_to_the_one_who_took_it_over(tmp_path: Path) -> None:
+    path = tmp_path / ".lease-x"
+    with lease(path) as held:
+        assert held
+        path.write_text("elsewhere 77")  # it had become very old
+    assert path.read_text() == "elsewhere 77"
+    path.write_text(f"{socket.gethostname()} \u00b2")  # a digit, and no number
+    with lease(path) as taken:
+        assert not taken
+
+
 def test_a_lease_cut_off_while_it_was_written_does_not_last(tmp_path: Path) -> None:
     path = tmp_path / ".lease-x"
     path.write_text("")
