@@ -14,7 +14,6 @@ if (!form || !names || !data || form.elements.a.options.length < 2) {
 const columns = (table) => Object.fromEntries(Object.entries(table).map(([name, column]) => [name, reader(column)]));
 const [runs, cols] = [data.runs, data.cols].map(columns);
 const configs = new Map(Object.entries(names.configs));
-const LEVEL = 0.05;
 const bdi = (slug) => el("bdi", null, configs.get(slug)?.label ?? names.models[slug].title);
 const { kind, a: first, b: second } = form.elements;
 const OFFERED = {
@@ -49,7 +48,7 @@ function sections(pairs, b) {
     const line = Object.fromEntries(Object.entries(read).map(([name, get]) => [name, get(i)]));
     const key = line.metric + "\0" + (line.reference ?? "");
     const gain = (names.metrics[line.metric].higher ? 1 : -1) * line.difference;
-    line.outcome = line.p === null ? "undecided" : line.p >= LEVEL ? "tied" : gain > 0 ? "better" : "worse";
+    line.outcome = line.p === null ? "undecided" : line.p >= 0.05 ? "tied" : gain > 0 ? "better" : "worse";
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(line);
   }
@@ -98,7 +97,7 @@ function plot(lines, a, b) {
   return el("div", { class: "scroll", role: "region", "aria-label": caption + ": " + lines[0].metric, tabindex: 0 },
     el("table", { class: "forest pairs" }, el("caption", null, caption),
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
-        el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Picture: difference with interval; dashed line at 0")),
+        el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Difference with interval")),
         el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")),
         ...[["p", "p, adj."], ["effect", "By effect"], ["n", "n"]].map(([help, name]) => el("th", { scope: "col", class: "n wide" }, button(name, null, { class: "term", popovertarget: "help-" + help }))), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
@@ -123,17 +122,17 @@ function scatter(points, a, b, what) {
     svg("line", { class: "zero", x1: X(least), y1: Y(least), x2: X(most), y2: Y(most) }),
     ...points.map(({ of, outcome, x, y }) => svg("g", { class: "d-" + outcome }, svg("circle", { cx: X(x), cy: Y(y), r: 4.5 }),
       svg("title", {}, `${of}: ${number(y, 3)} against ${number(x, 3)}`))));
-  return [el("figure", { class: "chart" }, figure, el("figcaption", null, "Upwards ", bdi(a), ", to the right ", bdi(b), `. Above the diagonal the first has the larger ${what}.`))];
+  return [el("figure", { class: "chart" }, figure, el("figcaption", null, "Upwards ", bdi(a), ", to the right ", bdi(b), `. Above the diagonal the first has more ${what}.`))];
 }
 
 function price(a, b, of) {
   const both = [...of.a.costs.keys()].filter((where) => of.b.costs.has(where));
-  if (!both.length) return "No cost of both is recorded on the same model, task and device.";
+  if (!both.length) return "No cost of both on the same model, task and device.";
   const ratios = both.map((where) => of.a.costs.get(where) / of.b.costs.get(where)).sort((x, y) => x - y);
   const half = (ratios.length - 1) / 2;
   const middle = (ratios[Math.floor(half)] + ratios[Math.ceil(half)]) / 2;
   const range = ratios.length > 1 ? ` (from ${cost(ratios[0])} to ${cost(ratios.at(-1))})` : "";
-  return `The first takes ${cost(middle)} times the seconds of the second: the median over ${count(both.length, "model-task pair")}${range}.`;
+  return `The first takes ${cost(middle)} times as long: the median over ${count(both.length, "model-task pair")}${range}.`;
 }
 
 async function showMethods(a, b, current) {
@@ -158,7 +157,7 @@ async function showMethods(a, b, current) {
       return { of: `${names.tasks[line.task].title}, ${names.models[line.model].title}`, outcome: line.outcome, x, y };
     }).filter(({ x, y }) => x !== undefined && y !== undefined);
     detail.append(el("section", null, heading(metric, reference),
-      el("p", null, `${better} is better: to the ${side} of the dashed line the first is ahead. A pair counts as better or worse where the adjusted p is below ${LEVEL}.`),
+      el("p", null, `${better} is better: to the ${side} of the dashed line the first is ahead. Told apart: p below 0.05.`),
       plot(lines, a, b), ...scatter(points, a, b, "score")));
   }
   examples(a, b, current);
@@ -231,7 +230,7 @@ function showModels(a, b) {
       el("div", null, ...scatter(points, a, b, skilled ? "skill" : "score")))));
   }
   said.replaceChildren(...sentences, el("p", sentences.length ? { class: "note" } : null, sentences.length
-    ? "Each model has references of its own: compare skill and who leads, not scores. No difference is tested."
+    ? "Each model has references of its own: compare skill, not scores. Nothing is tested."
     : "No method was scored with both on one task."));
 }
 

@@ -343,9 +343,6 @@ chooser.addEventListener("change", () => {
   const standard = DEFAULT.filter((name) => name !== "config").join();
   change({ cols: wanted.join() === standard ? "" : wanted.join() || "config", page: state.get("page") || "" });
 });
-chooser.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && chooser.open) { chooser.open = false; chooser.firstElementChild.focus(); }
-});
 const choose = () => {
   const shown = columns();
   for (const box of chooser.querySelectorAll("input")) box.checked = shown.includes(box.value);

@@ -226,21 +226,26 @@ function choose(t) {
   span.hidden = !part;
   if (part) at(span, part[0] / length, (part[1] - part[0]) / length);
   write();
-  const moments = shownMaps().filter((map) => map.data && map.max[t] > map.min[t]).map((map) => {
+  const peaks = shownMaps().filter((map) => map.data && map.max[t] > map.min[t]).map((map) => {
     const row = scaled(map, t, false);
-    return `${map.label} ${number((row.indexOf(Math.max(...row)) + 0.5) * bundle.frame_seconds, 1)} s`;
+    return [map.label, (row.indexOf(Math.max(...row)) + 0.5) * bundle.frame_seconds];
   });
+  look(part[0] ?? peaks[0]?.[1]);
+  const told = peaks.map(([label, peak]) => `${label} ${number(peak, 1)} s`).join(", ");
   const where = part ? `, spoken from ${number(part[0])} to ${number(part[1])} s` : "";
-  live.replaceChildren(`Token ${t + 1} of ${tokens.length}: `, el("bdi", null, shownText(tokens[t])), where, moments.length ? `. Most relevant moment: ${moments.join(", ")}.` : ".");
+  live.replaceChildren(`Token ${t + 1} of ${tokens.length}: `, el("bdi", null, shownText(tokens[t])), where, told ? `. Most relevant moment: ${told}.` : ".");
 }
 
 // -- sound
 let until = Infinity;
+function look(seconds) {
+  tracks.scrollLeft = tracks.scrollWidth * seconds / length - tracks.clientWidth / 2;
+}
 function place() {
   const now = audio ? audio.currentTime : 0;
   at(head, Math.min(1, now / length));
   chips.forEach((chip, t) => chip.classList.toggle("now", tokens[t].start <= now && now < tokens[t].end));
-  if (audio && !audio.paused && zoom.value > 1) tracks.scrollLeft = head.offsetLeft - tracks.clientWidth / 2;
+  if (audio?.paused === false) look(now);
 }
 function follow() {
   place();
@@ -296,7 +301,7 @@ function redraw() {
   place();
   return arrange();
 }
-controls.addEventListener("input", (event) => { if (event.target === strength) drawOver(); else redraw(); write(); });
+controls.addEventListener("input", (event) => { if (event.target === strength) drawOver(); else redraw(); if (event.target === zoom) choose(chosen); write(); });
 
 // -- the view stands in the address
 const named = [...controls.elements].filter((box) => box.name);

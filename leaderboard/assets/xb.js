@@ -104,7 +104,7 @@ async function copy(text, tell) {
     tell("Copied.");
   } catch {
     save(text, "xbench-copy.txt", "text/plain");
-    tell("Saved as a file: copying is not allowed here.");
+    tell("Saved, as copying is forbidden.");
   }
 }
 
@@ -134,6 +134,11 @@ find?.addEventListener("input", () => {
   const lines = [...document.querySelectorAll("#index li")];
   for (const line of lines) line.hidden = !words.every((word) => line.textContent.toLowerCase().includes(word));
   document.getElementById("found").textContent = count(lines.filter((line) => !line.hidden).length, "page") + " found";
+});
+
+document.addEventListener("keydown", ({ key, target }) => {
+  const open = key === "Escape" && target.closest(".chooser[open]");
+  if (open) { open.open = false; open.firstElementChild.focus(); }
 });
 
 for (const choice of document.querySelectorAll("select.goto")) {

@@ -294,4 +294,4 @@ def test_a_run_that_a_newer_one_replaces_counts_nowhere(
     page, _ = open_page((site / "compare.html").as_uri() + "#a=mean-heads&b=chefer")
     page.locator(".pairs").first.wait_for()
     said = page.locator("#comparison .note").inner_text()
-    assert said.startswith("The first takes 2.0 times the seconds of the second")
+    assert said.startswith("The first takes 2.0 times as long")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -99,6 +100,28 @@ def test_zooming_widens_the_maps_and_keeps_the_names_in_sight(viewer: Callable[.
     assert page.locator(".track.maps canvas").first.evaluate("c => c.width") == FRAMES
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert watch.problems == []
+
+
+def test_a_zoomed_clip_shows_the_moment_of_the_chosen_token(viewer: Callable[..., Any]) -> None:
+    page, watch = viewer()
+    tracks = page.locator(".tracks")
+    for choose in (90, 3):
+        page.locator(".chip").nth(choose).click()
+        page.get_by_label("Zoom").select_option("8")
+        left, width, whole = tracks.evaluate("t => [t.scrollLeft, t.clientWidth, t.scrollWidth]")
+        said = page.locator(".note.live").text_content()
+        moment = float(re.findall(r"spoken from ([\d.]+) to", said)[0])
+        assert left <= whole * moment / 30 <= left + width, said
+    assert watch.problems == []
+
+
+def test_escape_closes_the_list_of_explanations(viewer: Callable[..., Any]) -> None:
+    page, _ = viewer()
+    page.locator(".chooser summary").click()
+    page.get_by_label("method-with-a-name-7", exact=True).focus()
+    page.keyboard.press("Escape")
+    assert page.locator(".chooser[open]").count() == 0
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
 
 
 @pytest.mark.parametrize("width", [1280, 375])

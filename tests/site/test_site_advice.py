@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xbench.site.pages.cost import peak_memory
 from xbench.site.pages.fronts import cost_fronts
 from xbench.site.pages.home import advice
 from xbench.site.pages.purposes import choices
+from xbench.site.render import leaderboard_folder
 from xbench.site.tables.tabulate import Tables, tabulate
 
 SCORES = (("pearson", "spes-encoder"), ("deletion-auc", None))
@@ -278,3 +280,9 @@ def test_scripts_are_shipped_without_comments_and_white_space() -> None:
     assert slim("a.js", given) == "const a=1;if(a){b('// stays',`x  ${a}\n  y`);}"
     assert slim("a.css", "/* box */\n  a > b { c: calc(1px + 2px); }\n") == "a>b{c:calc(1px + 2px)}"
     assert slim("a.svg", "<svg> </svg>") == "<svg> </svg>"
+
+
+def test_no_script_holds_a_template_within_a_template() -> None:
+    """White space of the inner one would be lost when scripts are shipped."""
+    for script in (leaderboard_folder() / "assets").glob("*.js"):
+        assert not re.search(r"`[^`\n]*\$\{[^}`\n]*`", script.read_text("utf-8")), script.name
