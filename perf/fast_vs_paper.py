@@ -29,8 +29,8 @@ from xbench.maps import GridMap, on_encoder_grid, standardise
 from xbench.methods.compute import compute_map
 from xbench.metrics.agreement import pearson, pearson_paper
 from xbench.references.estimation import Sampling, as_used
-from xbench.references.reliability import RELIABLE_ROW
 from xbench.references.sampled import SampledReference
+from xbench.results import RELIABLE_ROW
 from xbench.runner.plan import Method
 from xbench.spec import Call, TaskSpec
 from xbench.tasks import load_task

@@ -9,8 +9,8 @@ from typing import Any
 
 from xbench import stats
 from xbench.claims.compared import as_now, differing, differing_estimate, mean_of, outside
-from xbench.references.reliability import RELIABLE_ROW
 from xbench.results import (
+    RELIABLE_ROW,
     ReferenceRecord,
     RunResult,
     UnreliableRows,

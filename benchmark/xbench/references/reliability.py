@@ -24,10 +24,6 @@ from xbench.metrics.agreement import (
 )
 from xbench.spec import Scoring
 
-# In a row with a reliability below this, more than half of the variance is noise. Such rows are
-# counted but not left out: the paper's protocol gives them the same weight as all others.
-RELIABLE_ROW = 0.5
-
 
 @dataclass(frozen=True)
 class Reliability:

@@ -5,6 +5,7 @@ The dataclasses mirror `schemas/result.schema.json`, the public contract; a test
 
 from xbench.results.reading import load_results, parse_result, read_result
 from xbench.results.records import (
+    RELIABLE_ROW,
     AudioTokens,
     CeilingRecord,
     Cost,
@@ -34,6 +35,7 @@ from xbench.results.records import (
 from xbench.results.result import SCHEMA, RunResult
 
 __all__ = [
+    "RELIABLE_ROW",
     "SCHEMA",
     "AudioTokens",
     "CeilingRecord",

@@ -137,6 +137,11 @@ class MaskCounts:
     max: int
 
 
+# In a row with a reliability below this, more than half of the variance is noise. Such rows are
+# counted but not left out: the paper's protocol gives them the same weight as all others.
+RELIABLE_ROW = 0.5
+
+
 @dataclass(frozen=True)
 class UnreliableRows:
     """How many rows (content tokens) have a reliability below the bound, or none at all."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from xbench import registry, stats
 from xbench.metrics import Score
-from xbench.references.reliability import RELIABLE_ROW, Ceiling
+from xbench.references.reliability import Ceiling
 from xbench.results import (
+    RELIABLE_ROW,
     AudioTokens,
     CeilingRecord,
     Interval,
