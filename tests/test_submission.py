@@ -330,13 +330,14 @@ def test_submit_refuses_what_cannot_be_ranked(
 
 def test_submit_places_the_file_unchanged(whole_result: Path, tmp_path: Path) -> None:
     folder = tmp_path / "submissions"
-    with pytest.raises(UsageError, match="--to FOLDER"):
+    with pytest.raises(UsageError, match="make it, name another with --to"):
         submit(whole_result, folder)
     folder.mkdir()
     target = submit(whole_result, folder)
     assert target == folder / whole_result.relative_to(whole_result.parents[2])
     assert target.read_bytes() == whole_result.read_bytes()
     assert str(target) in next_steps(target)
+    assert "CONTRIBUTING.md" not in next_steps(target)
     assert submit(whole_result, folder) == target  # the same file again is no problem
     target.write_text("{}")
     with pytest.raises(UsageError, match="another result of this run"):
@@ -357,3 +358,15 @@ def test_an_interrupted_submission_leaves_nothing(
     with pytest.raises(EnvironmentProblem, match="full"):
         submit(whole_result, folder)
     assert [p for p in folder.rglob("*") if p.is_file()] == []
+
+
+def test_a_method_of_others_without_public_code_is_told_what_reviewers_ask_for(
+    changed: Callable[..., Path],
+) -> None:
+    plugin = {"kind": "method", "name": "mean-heads", "distribution": "theirs", "version": "1"}
+    nobody = dict.fromkeys(("authors", "code", "paper", "licence"))
+    file = changed({"provenance/plugins": [plugin], "method/authorship": nobody})
+    assert "names no link to the code and no licence of its method" in next_steps(file)
+    known = {**nobody, "code": "https://example.org/mine"}
+    file = changed({"provenance/plugins": [plugin], "method/authorship": known})
+    assert "names no licence of its method" in next_steps(file)

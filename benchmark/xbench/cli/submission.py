@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xbench import registry
+from xbench.authorship import Authorship
 from xbench.claims import examine
 from xbench.claims.standing import obstacles
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, parse_json, read_plain
-from xbench.results import parse_result
+from xbench.results import RunResult, parse_result, read_result
 from xbench.schemas import InvalidFile
 from xbench.store import write_atomically
 
@@ -37,7 +39,7 @@ def submit(file: Path, folder: Path, *, local: bool = False) -> Path:
         raise InvalidFile(str(file), found)
     if not folder.is_dir():
         raise UsageError(
-            f"there is no folder {folder}; run this in a checkout of xbench, or give --to FOLDER"
+            f"there is no folder {folder}; make it, name another with --to, or run this in a checkout of xbench"
         )
     target = folder / result.path()
     if os.path.lexists(target) and read_plain(target, RESULT_BYTES) != payload:
@@ -49,8 +51,29 @@ def submit(file: Path, folder: Path, *, local: bool = False) -> Path:
 
 
 def next_steps(target: Path) -> str:
-    """Say what to do with a placed result."""
-    return (
+    """Say what to do with a placed result, and what a reviewer will ask for that it does not name."""
+    told = (
         f"{target} is in place. Next: git add {target}; git commit; open a pull request with "
         "nothing else in it. The file is then published under CC0-1.0."
     )
+    lacking = _lacking(read_result(target))
+    if not lacking:
+        return told
+    return (
+        f"{told}\nIt names no {' and no '.join(lacking)} of its method, and only methods whose code is public are "
+        "accepted (CONTRIBUTING.md): state them in the description or in the package's pyproject.toml, and evaluate "
+        "again."
+    )
+
+
+def _lacking(result: RunResult) -> list[str]:
+    """Return what a result does not say of the code of a method that is not ours."""
+    method, made_by = result.method, result.method.authorship or Authorship()
+    foreign = any(
+        plugin["kind"] == "method"
+        and plugin["name"] == method.name
+        and plugin["distribution"] != registry.OURS
+        for plugin in result.provenance.plugins
+    )
+    stated = {"link to the code": made_by.code, "licence": made_by.licence}
+    return [name for name, value in stated.items() if foreign and not value]
