@@ -390,6 +390,17 @@ def test_what_a_method_writes_into_its_case_reaches_nobody(
         np.testing.assert_array_equal(found, expected)
 
 
+def test_a_new_entry_in_the_table_of_attentions_is_no_change(case: Case) -> None:
+    """A module that is imported for the first time by a method adds one, and never again."""
+    keeper = Keeper()
+    isolated(lambda case: None, case, keeper)
+    isolated(lambda case: ALL_ATTENTION_FUNCTIONS.register("theirs", print), case, keeper)
+    with pytest.raises(Unsupported, match="the global mapping"):
+        isolated(wrap_attention, case, keeper)
+    assert ALL_ATTENTION_FUNCTIONS["theirs"] is print
+    type(ALL_ATTENTION_FUNCTIONS)._global_mapping.pop("theirs")
+
+
 def test_mel_filters_cannot_be_written_to(case: Case) -> None:
     def scales(case: Case) -> None:
         model: Any = case.model

@@ -116,7 +116,6 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything."""
     measured = model.measured if isinstance(model, MeteredModel) else model
     attributes = dict(vars(measured))
-    parts = [_Part.of(value) for value in attributes.values() if _Part.is_one(value)]
     asked = reinitialised.calls
     kept = networks(model)
     for network in kept.values():
@@ -128,17 +127,18 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
         contextlib.redirect_stdout(sys.stderr),
     ):
         settings, drawn = [setting.read() for setting in SETTINGS], random.getstate()
+        # Last before the block: it locks arrays, which only the putting back unlocks.
+        parts = [_Part.of(value) for value in attributes.values() if _Part.is_one(value)]
         try:
             yield
         finally:
             changed = next(iter(put_back(SETTINGS, settings)), None)
             random.setstate(drawn)  # no map depends on them, and type checkers draw from them
             changed = changed or _put_back_attributes(measured, attributes)
-            for part in parts:
-                changed = part.put_back() or changed
-            if (
-                reinitialised.calls > asked
-            ):  # nobody looks after these as after the model's own networks
+            found = [part.put_back() for part in parts]
+            changed = changed or next(filter(None, found), None)
+            # Nobody looks after these as after the model's own networks.
+            if reinitialised.calls > asked:
                 reinitialised.cache_clear()
             for network in kept.values():
                 if (of_network := keeper.change(network)) is not None:
@@ -229,7 +229,15 @@ class _Part:
             for name in {**self.held, **now}
             if self.held.get(name, self) is not now.get(name, self) and not _is_own_affair(name)
         ]
-        filled = [name for name, content in self.contents.items() if self.held[name] != content]
+        filled = [
+            name
+            for name, content in self.contents.items()
+            # The same objects: arrays and tensors refuse to be compared as a whole.
+            if not (
+                self.held[name].keys() == content.keys()
+                and all(map(is_, self.held[name].values(), content.values()))
+            )
+        ]
         if not (names or filled):
             return None
         now.clear()

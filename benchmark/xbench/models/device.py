@@ -46,9 +46,8 @@ class Precision:
         wanted: bool | str = self.tf32
         try:
             before = [getattr(owner, name) for owner in owners]
-        except (
-            RuntimeError
-        ):  # somebody set torch's newer names of the same, which it refuses to mix with the older
+        except RuntimeError:
+            # Somebody set torch's newer names of the same, which it refuses to mix with the older.
             owners = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
             name, wanted = "fp32_precision", "tf32" if self.tf32 else "ieee"
             before = [getattr(owner, name) for owner in owners]

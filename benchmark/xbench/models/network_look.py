@@ -44,7 +44,8 @@ class _Attributes:
     """The attributes of one owner (a module, a class, a configuration, a package) at one moment.
 
     held: all of them. contents: what lies in those that are dictionaries, such as hooks, weights and children.
-    kinds: the others that are watched. made_of: the owner's class. grows: more of them are no change.
+    kinds: the others that are watched. made_of: the owner's class. grows: more of them are no change. fills: more in
+    its dictionaries is none either.
     """
 
     owner: Any
@@ -53,6 +54,7 @@ class _Attributes:
     kinds: type | tuple[type, ...]
     made_of: type
     grows: bool = False
+    fills: bool = False
 
     def changes(self) -> Iterator[str]:
         """Yield the names of what is not the same now."""
@@ -64,7 +66,10 @@ class _Attributes:
             if not _same(before, after) and (self._watched(name, before, after)):
                 yield name
         for name, contents in self.contents.items():
-            if _ids(contents) != _ids(now.get(name, {})):
+            there = now.get(name, {})
+            if self.fills:
+                there = {key: value for key, value in there.items() if key in contents}
+            if _ids(contents) != _ids(there):
                 yield name
 
     def put_back(self) -> None:
@@ -78,7 +83,8 @@ class _Attributes:
                 _delete(self.owner, name)
             if name in self.contents:
                 attribute = vars(self.owner)[name]
-                attribute.clear()
+                if not self.fills:
+                    attribute.clear()
                 attribute.update(self.contents[name])
 
     def _watched(self, name: str, *values: Any) -> bool:
@@ -137,14 +143,21 @@ def _hooks_of_all() -> _Attributes:
 
 
 def _attention_of_all() -> list[_Attributes]:
-    """Take notes of the tables from which transformers' networks take their attention and its masks."""
+    """Take notes of the tables from which transformers' networks take their attention and its masks.
+
+    A new entry changes nobody's: modules of ours that a method imports add theirs, once.
+    """
     found = []
     for module, name in _TABLES:
         table = getattr(sys.modules.get(module), name, None)
         owner: Any = type(table)
         if hasattr(owner, "_global_mapping"):
             held = {"_global_mapping": owner._global_mapping}
-            found.append(_Attributes(owner, held, _dictionaries(held), dict, type(owner), True))
+            found.append(
+                _Attributes(
+                    owner, held, _dictionaries(held), dict, type(owner), grows=True, fills=True
+                )
+            )
             found.append(_attributes(table, dict))
     return found
 
