@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from ctypes import string_at
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache
@@ -33,6 +33,7 @@ from xbench.methods.compute import compute_map
 from xbench.models.derived import reinitialised
 from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
+from xbench.models.network_look import Attributes, part_of_model
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.spec import Call
 from xbench.surroundings import OF_IMPORTS, Setting, put_back
@@ -116,6 +117,7 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything."""
     measured = model.measured if isinstance(model, MeteredModel) else model
     attributes = dict(vars(measured))
+    parts = _parts(attributes)
     asked = reinitialised.calls
     kept = networks(model)
     for network in kept.values():
@@ -125,17 +127,16 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     with (
         torch.inference_mode(torch.is_inference_mode_enabled()),
         contextlib.redirect_stdout(sys.stderr),
+        _locked(parts),
     ):
         settings, drawn = [setting.read() for setting in SETTINGS], random.getstate()
-        # Last before the block: it locks arrays, which only the putting back unlocks.
-        parts = [_Part.of(value) for value in attributes.values() if _Part.is_one(value)]
         try:
             yield
         finally:
             changed = next(iter(put_back(SETTINGS, settings)), None)
             random.setstate(drawn)  # no map depends on them, and type checkers draw from them
             changed = changed or _put_back_attributes(measured, attributes)
-            found = [part.put_back() for part in parts]
+            found = [_put_back_part(part) for part in parts]
             changed = changed or next(filter(None, found), None)
             # Nobody looks after these as after the model's own networks.
             if reinitialised.calls > asked:
@@ -171,81 +172,36 @@ def _put_back_attributes(model: SpeechModel, held: Mapping[str, Any]) -> str | N
     return f"'{names[0]}' of the model" if names else None
 
 
-_LARGEST = 1_000  # entries: copying 50,000 words takes longer than all the rest
+def _parts(attributes: Mapping[str, Any]) -> list[Attributes]:
+    """Take notes of what a model is made of beside its networks."""
+    return [
+        part_of_model(value)
+        for value in attributes.values()
+        if isinstance(value, ModelInfo)
+        or (type(value).__module__.startswith("transformers.") and not isinstance(value, nn.Module))
+    ]
 
 
-def _is_own_affair(name: str) -> bool:
-    """Say whether an attribute only remembers what was computed or said, which is no change."""
-    return "cache" in name or "warnings" in name
+def _put_back_part(part: Attributes) -> str | None:
+    name = next(part.changes(), None)
+    if name is None:
+        return None
+    part.put_back()
+    return f"'{name}' of the model's {type(part.owner).__name__}"
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What a model is made of beside its networks (its description, feature extractor, tokenizer), as it was.
-
-    contents: copies of its dictionaries, a vocabulary's apart. arrays: those that cannot be written to until it is put
-    back.
-    """
-
-    owner: Any
-    held: Mapping[str, Any]
-    contents: Mapping[str, Mapping[Any, Any]]
-    arrays: tuple[np.ndarray, ...]
-
-    @staticmethod
-    def is_one(value: Any) -> bool:
-        """Say whether an attribute of a model is such a part."""
-        if isinstance(value, ModelInfo):
-            return True
-        return type(value).__module__.startswith("transformers.") and not isinstance(
-            value, nn.Module
-        )
-
-    @classmethod
-    def of(cls, owner: Any) -> _Part:
-        """Take notes, and lock arrays."""
-        held = dict(vars(owner))
-        contents = {
-            name: dict(value)
-            for name, value in held.items()
-            if isinstance(value, dict) and len(value) <= _LARGEST and not _is_own_affair(name)
-        }
-        arrays = tuple(
-            value
-            for value in held.values()
-            if isinstance(value, np.ndarray) and value.flags.writeable
-        )
+@contextlib.contextmanager
+def _locked(parts: Sequence[Attributes]) -> Iterator[None]:
+    """Let nobody write into arrays of these parts: comparing them would take longer than all the rest."""
+    values = (value for part in parts for value in part.held.values())
+    arrays = [v for v in values if isinstance(v, np.ndarray) and v.flags.writeable]
+    for array in arrays:
+        array.flags.writeable = False
+    try:
+        yield
+    finally:
         for array in arrays:
-            array.flags.writeable = False
-        return cls(owner, held, contents, arrays)
-
-    def put_back(self) -> str | None:
-        """Undo what was done since, and say what that was."""
-        for array in self.arrays:
             array.flags.writeable = True
-        now = vars(self.owner)
-        names = [
-            name
-            for name in {**self.held, **now}
-            if self.held.get(name, self) is not now.get(name, self) and not _is_own_affair(name)
-        ]
-        filled = [
-            name
-            for name, content in self.contents.items()
-            # The same objects: arrays and tensors refuse to be compared as a whole.
-            if not (
-                self.held[name].keys() == content.keys()
-                and all(map(is_, self.held[name].values(), content.values()))
-            )
-        ]
-        if not (names or filled):
-            return None
-        now.clear()
-        now.update(self.held)
-        for name, content in self.contents.items():
-            self.held[name].clear()
-            self.held[name].update(content)
-        return f"'{(names or filled)[0]}' of the model's {type(self.owner).__name__}"
 
 
 def _torch_random() -> tuple[bytes, ...]:

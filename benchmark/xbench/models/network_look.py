@@ -33,6 +33,7 @@ _TABLES = (
     ("transformers.masking_utils", "ALL_MASK_ATTENTION_FUNCTIONS"),
 )
 _NUMBERS = (bool, int, float, str)
+_LARGEST = 1_000  # entries of a dictionary: copying 50,000 words takes longer than all the rest
 _MISSING = object()
 
 
@@ -40,7 +41,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True)
-class _Attributes:
+class Attributes:
     """The attributes of one owner (a module, a class, a configuration, a package) at one moment.
 
     held: all of them. contents: what lies in those that are dictionaries, such as hooks, weights and children.
@@ -120,29 +121,45 @@ def _delete(owner: Any, name: str) -> None:
         del vars(owner)[name]
 
 
-def _attributes(owner: Any, kinds: type | tuple[type, ...], *, grows: bool = False) -> _Attributes:
+def _attributes(owner: Any, kinds: type | tuple[type, ...], *, grows: bool = False) -> Attributes:
     held = dict(vars(owner))
     contents = {} if isinstance(owner, type | ModuleType) else _dictionaries(held)
-    return _Attributes(owner, held, contents, kinds, type(owner), grows)
+    return Attributes(owner, held, contents, kinds, type(owner), grows)
 
 
 def _dictionaries(held: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
     return {name: dict(value) for name, value in held.items() if isinstance(value, dict)}
 
 
-def _of_module(module: nn.Module) -> _Attributes:
+def part_of_model(owner: Any) -> Attributes:
+    """Take notes of what belongs to a model and is no network: its description, feature extractor, tokenizer.
+
+    Dictionaries in it are copied, vocabularies apart; what it keeps of warnings is its own affair.
+    """
+    held = dict(vars(owner))
+    watched = {
+        name: value
+        for name, value in held.items()
+        if isinstance(value, dict)
+        and len(value) <= _LARGEST
+        and not ("cache" in name or "warnings" in name)
+    }
+    return Attributes(owner, held, _dictionaries(watched), object, type(owner))
+
+
+def _of_module(module: nn.Module) -> Attributes:
     held = dict(vars(module))
     kinds = _FUNCTIONS + _NUMBERS
-    return _Attributes(module, held, _dictionaries(held), kinds, type(module))
+    return Attributes(module, held, _dictionaries(held), kinds, type(module))
 
 
-def _hooks_of_all() -> _Attributes:
+def _hooks_of_all() -> Attributes:
     shared = nn.modules.module
     hooks = {k: v for k, v in vars(shared).items() if "hooks" in k and isinstance(v, dict)}
-    return _Attributes(shared, hooks, _dictionaries(hooks), dict, type(shared), grows=True)
+    return Attributes(shared, hooks, _dictionaries(hooks), dict, type(shared), grows=True)
 
 
-def _attention_of_all() -> list[_Attributes]:
+def _attention_of_all() -> list[Attributes]:
     """Take notes of the tables from which transformers' networks take their attention and its masks.
 
     A new entry changes nobody's: modules of ours that a method imports add theirs, once.
@@ -154,7 +171,7 @@ def _attention_of_all() -> list[_Attributes]:
         if hasattr(owner, "_global_mapping"):
             held = {"_global_mapping": owner._global_mapping}
             found.append(
-                _Attributes(
+                Attributes(
                     owner, held, _dictionaries(held), dict, type(owner), grows=True, fills=True
                 )
             )
@@ -252,8 +269,8 @@ class Look:
     """A network, and what all networks of the process share, at one moment."""
 
     network: nn.Module
-    modules: tuple[_Attributes, ...]
-    shared: tuple[_Attributes, ...]
+    modules: tuple[Attributes, ...]
+    shared: tuple[Attributes, ...]
     weights: tuple[_Weight, ...]
     marks: _Marks
     quick: _Quick
@@ -310,7 +327,7 @@ class _Quick:
     classes: Sequence[type]
 
     @classmethod
-    def of(cls, looks: Sequence[_Attributes]) -> _Quick:
+    def of(cls, looks: Sequence[Attributes]) -> _Quick:
         """Put the attributes of all owners side by side."""
         held: list[Mapping[Any, Any]] = []
         for each in looks:
@@ -340,7 +357,7 @@ class _Quick:
 
 def look(network: nn.Module) -> Look:
     """Take notes of a network as it is now."""
-    modules: list[_Attributes] = []
+    modules: list[Attributes] = []
     weights: dict[int, Tensor] = {}
     classes: dict[type, None] = {}
     settings: dict[int, Any] = {}
