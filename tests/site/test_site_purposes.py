@@ -122,6 +122,33 @@ def test_one_than_which_another_was_found_better_is_no_answer() -> None:
         assert found[purpose].top.config.method == "alignment-heads"
 
 
+def varying(run: dict[str, Any], column: str, by: float) -> dict[str, Any]:
+    """Let the values of a result vary so much between speakers that no other mean can be told from theirs."""
+    values = run["utterances"][column]
+    run["utterances"][column] = [value + (by, -by)[i % 2] for i, value in enumerate(values)]
+    return run
+
+
+def test_whispers_own_way_is_no_answer_where_another_was_found_better() -> None:
+    first = varying(planted(MEAN, (0.5, 0.5, 0.6)), "onset-error@spes-encoder", 0.5)
+    found = answers(
+        tables(first, planted(ALIGNED, (0.5, 0.5, 0.65)), planted(TIMING, (0.5, 0.5, 0.7)))
+    )["word times"]
+    assert "whisper-timing" in methods(found)  # not told from the best mean, and yet beaten
+    assert found.top.config.method == "mean-heads"
+    assert found.beside is not None
+    assert found.beside.config.method == "whisper-timing"
+
+
+def test_what_leads_on_both_questions_but_was_beaten_on_one_is_no_answer() -> None:
+    first = varying(planted(MEAN, (0.6, 0.9, 0.2)), "pearson@spes-encoder", 0.5)
+    better = planted(ALIGNED, (0.55, 0.9, 0.2))
+    beaten = planted(TIMING, (0.5, 0.1, 0.2))  # a low deletion score is the better one
+    found = answers(tables(first, better, beaten))["interpreting"]
+    assert found.top.unbeaten
+    assert found.top.config.method in methods(found)
+
+
 def test_of_about_equal_seconds_the_better_mean_is_named() -> None:
     found = answers(
         tables(planted(MEAN, (0.51, 0.5, 0.2), seconds=1.05), planted(ALIGNED, (0.5,) * 3))

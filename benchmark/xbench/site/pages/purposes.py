@@ -30,7 +30,9 @@ from xbench.site.tables.tabulate import Tables
 # How Whisper itself finds word times, and what reads the matrix from which it does, best known first.
 OWN_WAY, OWN_MATRIX = "dtw-path:rows=all", "whisper-timing"
 CHEAP_PASSES = 1.0  # per utterance: the pass that follows the text is enough
-ABOUT_AS_CHEAP = 1.1  # times the seconds of the cheapest: timing one run twice differs by as much
+ABOUT_AS_CHEAP = (
+    1.1  # times the seconds of the cheapest, assumed to be noise: each run was timed once
+)
 MOST_CHOICES = 12
 
 Purpose = Literal["word times", "interpreting", "every clip"]
@@ -40,7 +42,7 @@ Purpose = Literal["word times", "interpreting", "every clip"]
 class Contender:
     """One method with its numbers and its cost; device: where its seconds were measured, None on several.
 
-    unbeaten: whether no method was found better. Less than that, the best cannot be told from it.
+    unbeaten: whether no method was found better than it; `best` says so of the one with the best mean alone.
     """
 
     numbers: Standing | Row
@@ -235,7 +237,7 @@ def _word_times(times: _Scored) -> Answer:
     by_label = {c.config.label: c for c in times.contenders}
     timing = by_label.get(OWN_WAY) or by_label.get(OWN_MATRIX)
     first = times.contenders[0]
-    if timing is not None and (timing.numbers.best or not times.leading):
+    if timing is not None and (timing.unbeaten or not times.leading):
         return _answer("word times", times, times.leading, first, timing)
     return _answer("word times", times, times.leading, timing)
 
@@ -245,7 +247,8 @@ def _interpreting(main: _Scored, second: _Scored | None) -> Answer:
     if second is None:
         return _answer("interpreting", main, main.leading, None)
     leads = {c.config.slug for c in second.leading}
-    group = [c for c in main.leading if c.config.slug in leads] or main.leading
+    both = [c for c in main.leading if c.config.slug in leads]
+    group = both if any(c.unbeaten for c in both) else main.leading
     unbeaten = [c for c in group if c.unbeaten]
     top = cheapest(unbeaten) if unbeaten else main.contenders[0]
     beside = next((c for c in second.contenders if c.config.slug == top.config.slug), None)
