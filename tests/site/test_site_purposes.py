@@ -141,10 +141,11 @@ def test_whispers_own_way_is_no_answer_where_another_was_found_better() -> None:
 
 
 def test_what_leads_on_both_questions_but_was_beaten_on_one_is_no_answer() -> None:
-    first = varying(planted(MEAN, (0.6, 0.9, 0.2)), "pearson@spes-encoder", 0.5)
-    better = planted(ALIGNED, (0.55, 0.9, 0.2))
-    beaten = planted(TIMING, (0.5, 0.1, 0.2))  # a low deletion score is the better one
+    first = varying(planted(MEAN, (0.6, 0.1, 0.2)), "pearson@spes-encoder", 0.5)
+    better = planted(ALIGNED, (0.55, 0.1, 0.2))
+    beaten = planted(TIMING, (0.5, 0.9, 0.2))  # alone in leading by intervention
     found = answers(tables(first, better, beaten))["interpreting"]
+    assert len(methods(found)) == 3  # so agreement alone answers
     assert found.top.unbeaten
     assert found.top.config.method in methods(found)
 
