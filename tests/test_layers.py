@@ -195,7 +195,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("registry", "results", "signatures"),
     ("bundle", "description", "maps", "store"),
     ("inputs", "leases", "misfits", "schemas", "spec", "stats", "surroundings"),
-    ("authorship", "errors", "notebook"),
+    ("authorship", "errors", "notebook", "process_settings"),
 )
 FLOOR = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in rooms}
 

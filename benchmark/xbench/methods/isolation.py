@@ -35,8 +35,8 @@ from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
 from xbench.models.network_look import Attributes, part_of_model
 from xbench.models.protocol import ModelInfo, SpeechModel
+from xbench.process_settings import OF_IMPORTS, Setting, put_back
 from xbench.spec import Call
-from xbench.surroundings import OF_IMPORTS, Setting, put_back
 from xbench.trace import SOURCES, Trace
 
 _PLAIN = frozenset({int, float, str, bool, type(None)})  # what nobody can write into
