@@ -21,12 +21,12 @@ from findings_hiding import WORDS as HIDING
 from findings_hiding import tried_out
 from findings_languages import WORDS as OF_LANGUAGES
 from findings_languages import by_language
+from findings_orders import agreement, shown
 from findings_runs import Run, interval, runs_of, table
 from findings_usefulness import WORDS as USEFULNESS
 from findings_usefulness import usefulness
 from xbench.results import Interval, RunResult, load_results, short_labels
-from xbench.stats.intervals import Estimate
-from xbench.stats.ranking import rank_agreement, rank_agreement_apart
+from xbench.stats.ranking import rank_agreement
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = "spes-encoder"
@@ -43,7 +43,6 @@ SHOWN = (
 )
 # The reference's own estimator with masks of its own: what a second estimate scores, no rival.
 INPUT = "spes-input"
-MOST_MISSING = 0.1  # of the clips, before an order leaves a method out
 SINK_REMEDIES = ("frame-divided", "frame-zscore", "sinks-dropped", "norm-chosen-heads")
 
 
@@ -72,7 +71,7 @@ def what(runs: Sequence[Run]) -> list[str]:
 
 def half(runs: Sequence[Run]) -> list[str]:
     """Put both normalisations side by side, with floors and ceilings."""
-    lines = [_in_short(runs), ""]
+    lines = _in_short(runs)
     for run in runs:
         rows = []
         for label, result in run.results.items():
@@ -101,15 +100,18 @@ def half(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _in_short(runs: Sequence[Run]) -> str:
-    """Answer for averaged attention: between which shares of the ceiling it lies."""
+def _in_short(runs: Sequence[Run]) -> list[str]:
+    """Answer for averaged attention, where it was run: between which shares of the ceiling it lies."""
     found = [r for run in runs for r in run.results.values() if r.method.name == "mean-heads"]
     told = []
     for metric, name in (("pearson", "per token"), ("pearson-paper", "by the paper's protocol")):
-        shares = [s.disattenuated.value for r in found if (s := r.score(metric)).value is not None]
+        shares = [r.score(metric).disattenuated.value for r in found]
         known = [share for share in shares if share is not None]
-        told.append(f"{min(known):.2f} to {max(known):.2f} of its ceiling {name}")
-    return f"In short: averaged attention (`mean-heads`) reaches {' and '.join(told)}."
+        if known:
+            told.append(f"{min(known):.2f} to {max(known):.2f} of its ceiling {name}")
+    if not told:
+        return []
+    return [f"In short: averaged attention (`mean-heads`) reaches {' and '.join(told)}.", ""]
 
 
 def by_effect(score: Interval | None) -> str:
@@ -161,67 +163,6 @@ def leaders(runs: Sequence[Run]) -> list[str]:
     return table([*head, "half width of an interval"], rows)
 
 
-def agreement(runs: Sequence[Run], demo: Run | None) -> list[str]:
-    """Say whether orders of methods agree: two normalisations, two models, languages, tasks, and the demo's clips."""
-    rows = []
-    without: set[str] = set()
-    for run in runs:
-        labels = run.judged()
-        own = [run.column(label, "pearson") for label in labels]
-        weighted = [run.by_effect(label) for label in labels]
-        known = [column for column in weighted if column is not None]
-        others = {"the paper's": [run.column(label, "pearson-paper") for label in labels]}
-        if len(known) == len(labels):
-            others["by effect"] = known
-        for name, other in others.items():
-            pairs = list(zip(own, other, strict=True))
-            # One that lacks many clips would leave these out for all.
-            kept = [(a, b) for a, b in pairs if _missing(b) <= MOST_MISSING * len(b)]
-            without |= {f"`{labels[i]}`" for i, pair in enumerate(pairs) if pair not in kept}
-            tau = rank_agreement(*map(list, zip(*kept, strict=True)), run.clusters, seed=0)
-            told = f"{run.name}: per token against {name}"
-            rows.append([told, f"{len(kept)}", f"{tau.n}", _tau(tau)])
-    pairs = [(a, b) for index, a in enumerate(runs) for b in runs[index + 1 :]]
-    for one, other in [*pairs, *((run, demo) for run in runs if demo is not None)]:
-        labels = [label for label in one.judged() if label in other.judged()]
-        tau = orders(one, other, labels)
-        rows.append([f"{one.name} against {other.name}", f"{len(labels)}", f"{tau.n}", _tau(tau)])
-    lines = table(["orders of methods", "methods", "clips", "Kendall's tau"], rows)
-    told = ", ".join(sorted(without))
-    if told:
-        lines += [
-            f"Left out against the paper's, which cannot score them on many clips: {told}.",
-            "",
-        ]
-    return lines
-
-
-def _missing(column: Sequence[float | None]) -> int:
-    return sum(value is None for value in column)
-
-
-def orders(one: Run, other: Run, labels: Sequence[str]) -> Estimate:
-    """Compare orders of methods in two runs: on the clips that both have, or each on its own where none is shared."""
-    first, second = ([run.column(label, "pearson") for label in labels] for run in (one, other))
-    own = {key: index for index, key in enumerate(one.any.utterances["id"])}
-    shared = [(own[key], i) for i, key in enumerate(other.any.utterances["id"]) if key in own]
-    if not shared:
-        return rank_agreement_apart(first, second, (one.clusters, other.clusters), seed=0)
-    here, there = zip(*shared, strict=True)
-    return rank_agreement(
-        [[column[i] for i in here] for column in first],
-        [[column[i] for i in there] for column in second],
-        [one.clusters[i] for i in here],
-        seed=0,
-    )
-
-
-def _tau(found: Estimate) -> str:
-    return interval(
-        found.value, None if found.low is None or found.high is None else (found.low, found.high)
-    )
-
-
 def sibling_runs(demo: Path, sibling: Path) -> list[tuple[Run, Run]]:
     """Return the runs of both packaged models on the demo's other tasks, where both have results."""
     found = []
@@ -267,7 +208,7 @@ def both_references(runs: Sequence[Run]) -> list[str]:
         lines += [f"### {run.name}", ""]
         lines += table(["method", "encoder frames hidden", "spectrogram hidden"], rows)
         lines += [
-            f"Kendall's tau between the orders of {len(labels)} methods under the two references: {_tau(tau)}.",
+            f"Kendall's tau between the orders of {len(labels)} methods under the two references: {shown(tau)}.",
             "",
         ]
     return lines
@@ -329,7 +270,8 @@ On a few of the shortest English clips, each of another speaker, both references
 of 0.9; padding is not computed again under a mask of the spectrogram where a check allows it (`padding=frozen`).""",
     "timing": """## (d) Agreement and word times
 
-Clips with word times, English (`words-en`) and other (`words-multi`). Times of natural speech are machine-made by an
+Clips with word times, English (`words-en`) and other (`words-multi`); a model without such runs stands with those clips
+of its other runs that have word times. Times of natural speech are machine-made by an
 aligner and off by tens of milliseconds themselves; those of joined recordings of single words (digits, Mandarin
 words) are exact, but nobody speaks so; those of Hebrew yes and no are read from energy. Intervals are over speakers,
 of whom seven or ten are few; where an interval begins at an error of 0, it was cut there, and the mean is hardly

@@ -47,12 +47,9 @@ def tried_out(runs: Sequence[Run]) -> list[str]:
                 ]
             )
         # Beside the best of those that read stands the best that needs the pass of the trace only.
-        cheap = next(
-            label
-            for label in run.compared("pearson", run.judged()).order
-            if passes(run, label) <= 1
-        )
-        for label in dict.fromkeys((best, cheap)):
+        order = run.compared("pearson", run.judged()).order
+        cheap = [label for label in order if passes(run, label) <= 1][:1]
+        for label in dict.fromkeys((best, *cheap)):
             own = run.results[label].score("pearson")
             told = f"{passes(run, label):,.0f}", seconds(run, label)
             rows.append([f"`{label}`", interval(own.value, own.ci), *told, "–"])

@@ -21,9 +21,10 @@ def test_an_output_that_cannot_be_a_folder_is_told_before_anything_is_computed(
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         given = f"--model xbench-tiny --task demo-asr-en --method mean-heads --output {output}"
-        code, _, err = run("eval", *given.split())
-        assert code == 2
-        assert f"--output {output}: {tmp_path / 'file'} is a file; give a folder" in err
+        for command in (f"eval {given}", f"score {tmp_path} --output {output}"):
+            code, _, err = run(*command.split())
+            assert code == 2
+            assert f"--output {output}: {tmp_path / 'file'} is a file; give a folder" in err
 
 
 @pytest.mark.parametrize(

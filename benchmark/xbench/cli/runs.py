@@ -96,7 +96,7 @@ def evaluate_command(
         trust_remote_code=trust_remote_code,
         gates=tuple(filter(None, (gates or "").split(","))),
     )
-    _is_folder(output)
+    _refuse_file(output)
     execution = ExecutionOptions(
         output,
         cache,
@@ -144,7 +144,7 @@ def evaluate_command(
         raise Exit(1)
 
 
-def _is_folder(output: str) -> None:
+def _refuse_file(output: str) -> None:
     """Refuse what cannot become a folder before anything is computed."""
     for path in (Path(output), *Path(output).parents):
         if path.is_file():
@@ -202,6 +202,7 @@ def score_command(
     from xbench.cli import console, result_tables
     from xbench.results import load_results
 
+    _refuse_file(output)
     given = _some(load_results(*results), results)
     from xbench.runner.rescore import change_from, rescore
 
