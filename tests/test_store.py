@@ -299,6 +299,33 @@ def test_facts_with_numbers_as_keys_are_no_damage(store: Store) -> None:
     assert found.facts == {"counts": {"2": 1, "10": 3}}
 
 
+def test_what_another_process_deletes_meanwhile_is_no_damage(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(key(), {"x": np.ones(3)}, {})
+    arrays, record = sorted(files(store), key=lambda path: path.suffix, reverse=True)
+    found = store._files("map")
+
+    def deleted(self: Store, kind: str) -> list[Path]:
+        for path in found:
+            path.unlink(missing_ok=True)
+        return found if kind == "map" else []
+
+    read = store_module._read
+
+    def deletes_first(stem: str, *given: Any) -> Any:
+        for path in found:
+            path.unlink(missing_ok=True)
+        return read(stem, *given)
+
+    monkeypatch.setattr(store_module, "_read", deletes_first)
+    assert store.verify() == []
+    monkeypatch.setattr(Store, "_files", deleted)
+    assert store.summary()["map"] == {"artefacts": 1, "bytes": 0}
+    assert not arrays.exists()
+    assert not record.exists()
+
+
 def test_a_store_that_may_not_be_read_is_told(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
