@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -234,3 +236,40 @@ def test_a_gpu_that_no_longer_answers_ends_the_run_and_keeps_what_is_stored(
     monkeypatch.setattr(owner, where, lambda *a, **g: (again.append(1), whole(*a, **g))[1])
     assert len(evaluate(spec, options)) == 2
     assert len(again) == len(CLIPS) - 1  # the first clip's came from the store
+
+
+BROKEN = (
+    "error return without exception set"  # what Python 3.11 says where it has no memory for a call
+)
+
+
+@pytest.mark.parametrize("words", [BROKEN, "a bug of a library"])
+def test_python_that_broke_ends_the_run_in_one_sentence_and_a_broken_library_costs_its_method(
+    words: str, spec: RunSpec, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(f"def fails(trace):\n    raise SystemError({words!r})\n")
+    command = [
+        *("eval", "--model", spec.model, "--data", spec.data, "--method", f"{file}:fails"),
+        *("--method", "mean-heads", "--reference", "spes-encoder", "--masks", 12),
+        *("--metric", "pearson", "--device", "cpu"),
+        *("--cache", tmp_path / "cache", "--output", tmp_path / "results"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "xbench", *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    notes = [line for line in done.stderr.splitlines() if "not ranked" not in line]
+    assert len(notes) == 1, done.stderr
+    if words == BROKEN:
+        assert done.returncode == 3
+        assert notes[0].startswith("error: out of memory in Python itself")
+        assert not (tmp_path / "results").exists()
+        assert [*(tmp_path / "cache" / "reference").rglob("*.npz")]  # what was computed is stored
+    else:
+        assert done.returncode == 0
+        assert words in notes[0]
+        results = load_results(tmp_path / "results")
+        assert sorted(r.status for r in results) == ["complete", "unsupported"]

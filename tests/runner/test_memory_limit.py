@@ -51,8 +51,12 @@ def clips(folder: Path) -> Path:
     return folder / "clips.jsonl"
 
 
-def attempt(level: int, manifest: Path, folder: Path) -> tuple[int, set[str]]:
-    """Run within a limit of memory; return the exit code and the clips that failed, one line each."""
+# Python 3.11 may have no memory for a call, anywhere and by chance; then it has to end (see errors.py).
+PYTHON_BROKE = "out of memory in Python itself"
+
+
+def attempt(level: int, manifest: Path, folder: Path) -> int | None:
+    """Run within a limit of memory; return the exit code, None where Python itself could not go on."""
     command = [
         *("eval", "--model", "xbench-tiny", "--device", "cpu", "--data", manifest),
         *("--method", "mean-heads", "--method", "saliency"),
@@ -78,13 +82,15 @@ def attempt(level: int, manifest: Path, folder: Path) -> tuple[int, set[str]]:
         assert all("out-of-memory: " in line for line in said), said
         failed = {line.split(": ")[1] for line in said}
         assert len(failed) == len(said) <= 2
-        return 1, failed
-    if done.returncode == 3:  # not even the model fits
+    elif done.returncode == 3 and any(PYTHON_BROKE in line for line in said):
+        assert all("memory" in line for line in said), said
+        return None
+    elif done.returncode == 3:  # not even the model fits
         assert len(said) == 1, said
         assert "memory" in said[0]
     else:
         assert (done.returncode, said) == (0, [])
-    return done.returncode, set()
+    return done.returncode
 
 
 @pytest.mark.slow
@@ -92,7 +98,7 @@ def attempt(level: int, manifest: Path, folder: Path) -> tuple[int, set[str]]:
 def test_at_ten_levels_of_memory_clips_fail_by_name_or_one_sentence_is_said(tmp_path: Path) -> None:
     manifest = clips(tmp_path)
     found = {level: attempt(level, manifest, tmp_path / str(level)) for level in LEVELS}
-    codes = [code for code, _ in found.values()]
+    codes = [code for code in found.values() if code is not None]
     assert codes[-1] == 0
     assert 1 in codes
     assert sorted(codes, reverse=True) == codes, codes  # more memory never makes it worse

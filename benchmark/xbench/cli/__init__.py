@@ -69,7 +69,7 @@ def _run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     from xbench.cli.commands import app
-    from xbench.errors import EnvironmentProblem, UsageError, XbenchError
+    from xbench.errors import EnvironmentProblem, UsageError, XbenchError, interpreter_failed
 
     try:
         app()
@@ -86,6 +86,8 @@ def _run() -> None:
         kind = UsageError if usage else EnvironmentProblem
         _fail(f"{problem.filename}: {problem.strerror}", kind.exit_code)
     except Exception as problem:  # noqa: BLE001  # the last resort: a bug still ends with its exit code
+        if interpreter_failed(problem):
+            _end_at_once()
         if _out_of_memory(problem):
             _no_memory()
         _bug()
@@ -93,6 +95,16 @@ def _run() -> None:
 
 def _no_memory() -> None:
     _fail("out of memory; use a smaller --batch-size", 3)
+
+
+def _end_at_once() -> None:
+    """Say what happened and end with as little Python as possible: any further call may run the wrong function."""
+    os.write(
+        2,
+        b"error: out of memory in Python itself, which cannot go on after that; what was computed is stored: run the "
+        b"same command again with a smaller --batch-size, and it goes on where it stopped\n",
+    )
+    os._exit(3)
 
 
 def _bug() -> None:

@@ -15,7 +15,14 @@ from typing import TypeVar
 import torch
 
 from xbench.data.manifest import Utterance
-from xbench.errors import EnvironmentProblem, UtteranceError, XbenchError, in_one_line, message
+from xbench.errors import (
+    EnvironmentProblem,
+    UtteranceError,
+    XbenchError,
+    in_one_line,
+    interpreter_failed,
+    message,
+)
 from xbench.hiding.batching import out_of_memory
 from xbench.models.device import lost
 from xbench.results import Failure
@@ -102,7 +109,7 @@ def fault(problem: BaseException, ours: bool = False) -> str:
     the work of a stranger only.
     """
     ends = (UtteranceError, EnvironmentProblem) if ours else ()
-    if isinstance(problem, (KeyboardInterrupt, *ends)):
+    if isinstance(problem, (KeyboardInterrupt, *ends)) or interpreter_failed(problem):
         raise problem
     if lost(problem):
         raise gone(problem) from None
