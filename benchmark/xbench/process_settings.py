@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 
@@ -178,22 +180,21 @@ def _products(torch: Any) -> _Products:
         older = None
     if not hasattr(torch.backends, "fp32_precision"):
         return _Products(older)
-    return _Products(older, tuple(_place(torch, name).fp32_precision for name in _PRODUCTS))
+    return _Products(older, tuple(place.fp32_precision for place in _places()))
 
 
 def _set_products(torch: Any, held: _Products) -> None:
     if held.older is not None:
         torch.set_float32_matmul_precision(held.older)
-    for name, value in zip(_PRODUCTS, held.newer, strict=False):
-        if _place(torch, name).fp32_precision != value:
-            _place(torch, name).fp32_precision = value
+    for place, value in zip(_places(), held.newer, strict=False):
+        if place.fp32_precision != value:
+            place.fp32_precision = value
 
 
-def _place(torch: Any, name: str) -> Any:
-    found = torch.backends
-    for part in filter(None, name.split(".")):
-        found = getattr(found, part)
-    return found
+@cache
+def _places() -> tuple[Any, ...]:
+    backends = sys.modules["torch"].backends
+    return tuple(attrgetter(name)(backends) if name else backends for name in _PRODUCTS)
 
 
 # What `methods.isolation` looks after around each call of a method; here around imports, also before torch is imported.

@@ -33,7 +33,6 @@ from xbench.methods.compute import compute_map
 from xbench.models.derived import reinitialised
 from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
-from xbench.models.network_look import Attributes, part_of_model
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.process_settings import OF_IMPORTS, Setting, put_back
 from xbench.spec import Call
@@ -117,7 +116,7 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything."""
     measured = model.measured if isinstance(model, MeteredModel) else model
     attributes = dict(vars(measured))
-    parts = _parts(attributes)
+    parts = keeper.parts(_parts(attributes))
     asked = reinitialised.calls
     kept = networks(model)
     for network in kept.values():
@@ -127,7 +126,7 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
     with (
         torch.inference_mode(torch.is_inference_mode_enabled()),
         contextlib.redirect_stdout(sys.stderr),
-        _locked(parts),
+        _locked(parts.arrays),
     ):
         settings, drawn = [setting.read() for setting in SETTINGS], random.getstate()
         try:
@@ -136,8 +135,8 @@ def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
             changed = next(iter(put_back(SETTINGS, settings)), None)
             random.setstate(drawn)  # no map depends on them, and type checkers draw from them
             changed = changed or _put_back_attributes(measured, attributes)
-            found = [_put_back_part(part) for part in parts]
-            changed = changed or next(filter(None, found), None)
+            of_parts = parts.put_back()
+            changed = changed or of_parts
             # Nobody looks after these as after the model's own networks.
             if reinitialised.calls > asked:
                 reinitialised.cache_clear()
@@ -172,29 +171,19 @@ def _put_back_attributes(model: SpeechModel, held: Mapping[str, Any]) -> str | N
     return f"'{names[0]}' of the model" if names else None
 
 
-def _parts(attributes: Mapping[str, Any]) -> list[Attributes]:
-    """Take notes of what a model is made of beside its networks."""
+def _parts(attributes: Mapping[str, Any]) -> list[Any]:
+    """Return what a model is made of beside its networks."""
     return [
-        part_of_model(value)
+        value
         for value in attributes.values()
         if isinstance(value, ModelInfo)
         or (type(value).__module__.startswith("transformers.") and not isinstance(value, nn.Module))
     ]
 
 
-def _put_back_part(part: Attributes) -> str | None:
-    name = next(part.changes(), None)
-    if name is None:
-        return None
-    part.put_back()
-    return f"'{name}' of the model's {type(part.owner).__name__}"
-
-
 @contextlib.contextmanager
-def _locked(parts: Sequence[Attributes]) -> Iterator[None]:
-    """Let nobody write into arrays of these parts: comparing them would take longer than all the rest."""
-    values = (value for part in parts for value in part.held.values())
-    arrays = [v for v in values if isinstance(v, np.ndarray) and v.flags.writeable]
+def _locked(arrays: Sequence[np.ndarray]) -> Iterator[None]:
+    """Let nobody write into these arrays: comparing them would take longer than all the rest."""
     for array in arrays:
         array.flags.writeable = False
     try:

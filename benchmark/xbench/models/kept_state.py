@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xbench.models.metered import MeteredModel
-from xbench.models.network_look import Look, look
+from xbench.models.network_look import Look, Parts, look
 from xbench.models.protocol import SpeechModel
 
 SAMPLED = 32  # values of each weight
@@ -87,6 +88,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._kept: dict[int, _Kept] = {}
+        self._parts = Parts.of(())
 
     def keep(self, network: nn.Module) -> None:
         """Take notes of a network, unless there are some: they stay valid until somebody writes into its weights.
@@ -100,6 +102,12 @@ class Keeper:
             kept = None  # its memory is free before the next copy is made
             kept = _Kept.of(network)
         self._kept[id(network)] = kept
+
+    def parts(self, owners: Sequence[Any]) -> Parts:
+        """Return notes of what a model is made of beside its networks, which stay valid until something differs."""
+        if not self._parts.are(owners):
+            self._parts = Parts.of(owners)
+        return self._parts
 
     def change(self, network: nn.Module) -> str | None:
         """Say what is not as it was kept; None where all is, and where weights were changed and put back."""

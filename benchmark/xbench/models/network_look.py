@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -177,6 +178,44 @@ def _attention_of_all() -> list[Attributes]:
             )
             found.append(_attributes(table, dict))
     return found
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model is made of beside its networks, at one moment: see `part_of_model`.
+
+    arrays: those that could be written to.
+    """
+
+    each: tuple[Attributes, ...]
+    arrays: tuple[np.ndarray, ...]
+    quick: _Quick
+
+    @classmethod
+    def of(cls, owners: Sequence[Any]) -> Parts:
+        """Take notes of them all."""
+        parts = tuple(map(part_of_model, owners))
+        values = (value for part in parts for value in part.held.values())
+        arrays = (v for v in values if isinstance(v, np.ndarray) and v.flags.writeable)
+        return cls(parts, tuple(arrays), _Quick.of(parts))
+
+    def are(self, owners: Sequence[Any]) -> bool:
+        """Say whether these are the ones of the notes, and nothing of them differs."""
+        known = self.quick.owners
+        return (
+            len(known) == len(owners) and all(map(is_, known, owners)) and not self.quick.differs()
+        )
+
+    def put_back(self) -> str | None:
+        """Undo what was done since, and say what that was; None for nothing."""
+        if not self.quick.differs():
+            return None
+        changed = None
+        for part in self.each:
+            if (name := next(part.changes(), None)) is not None:
+                part.put_back()
+                changed = changed or f"'{name}' of the model's {type(part.owner).__name__}"
+        return changed
 
 
 # -- one look -------------------------------------------------------------------------------------
