@@ -46,10 +46,12 @@ from xbench.site.feed import days, feed
 from xbench.site.history import turns
 from xbench.site.load import Refusal, Result, read_results
 from xbench.site.on_demand import with_the_page
-from xbench.site.overall import over_all
-from xbench.site.pages import all_pages
+from xbench.site.overall import Overall, over_all
+from xbench.site.pages import other_pages, pages_of_scores
+from xbench.site.pages.page import Page
 from xbench.site.picture import picture
 from xbench.site.render import leaderboard_folder, renderer
+from xbench.site.side_by_side import side_by_side
 from xbench.site.swap import restore, swap_in
 from xbench.site.tables.headlines import shown_scores
 from xbench.site.tables.tabulate import Tables, tabulate
@@ -224,6 +226,37 @@ def site_files(
     }
     script("entities", entities(tables, lazy, shown, comparable(tables, examples)))
 
+    added = days(tables.submissions, turns(tables))
+    files["feed.xml"] = feed(added, _with_slash(options.base_url)).encode()
+    main = standings[0] if standings else None
+    badges = {method.slug: badge_text(method, main) for method in tables.methods}
+    files |= {f"badges/{slug}.svg": badge(text).encode() for slug, text in badges.items()}
+
+    files |= _paper_tables(tables)
+    render = renderer(site_facts(tables, files, options), names)
+    audit, useful = read_audit(leaderboard_folder()), read_usefulness(leaderboard_folder())
+
+    def rendered(pages: Iterable[Page]) -> Files:
+        return {page.path: render(page).encode() for page in pages}
+
+    works = (
+        lambda: rendered(pages_of_scores(tables, standings, examples)),
+        lambda: rendered(
+            other_pages(
+                tables, standings, examples, refused, audit, useful, badges, added, snapshots
+            )
+        ),
+        lambda: data_files(tables, results, standings),
+    )
+    for made in side_by_side(works):
+        files |= made
+    files["data/SHA256SUMS"] = _sums(files)
+    return files
+
+
+def data_files(tables: Tables, results: Mapping[str, Any], standings: Sequence[Overall]) -> Files:
+    """Return what programs read of the site, by path: results, standings, submissions."""
+    files: Files = {}
     files["data/results.json"] = (json_text(results) + "\n").encode()
     files["data/results.csv"] = results_csv(tables.rows).encode()
     files["data/results.schema.json"] = (json_text(RESULTS_SCHEMA) + "\n").encode()
@@ -231,6 +264,11 @@ def site_files(
     for submission in tables.submissions:
         content = json_text(submission_file(submission.runs)) + "\n"
         files[f"data/runs/{submission.id}.json"] = content.encode()
+    return files
+
+
+def _paper_tables(tables: Tables) -> Files:
+    files: Files = {}
     for task in tables.tasks:
         boards = tables.select(task=task, metric=task.headline[0], reference=task.headline[1])
         for board in boards:
@@ -238,25 +276,17 @@ def site_files(
             stem = f"data/tables/{task.slug}.{board.model.slug}"
             files[f"{stem}.tex"] = latex(rows, _PAPER_COLUMNS).encode()
             files[f"{stem}.md"] = markdown(rows, _PAPER_COLUMNS).encode()
-    sums = [
+    return files
+
+
+def _sums(files: Files) -> bytes:
+    """Return what `sha256sum -c` checks the files of `data/` with."""
+    sums = (
         f"{hashlib.sha256(content).hexdigest()}  {path.removeprefix('data/')}\n"
         for path, content in sorted(files.items())
         if path.startswith("data/")
-    ]
-    files["data/SHA256SUMS"] = "".join(sums).encode()
-
-    added = days(tables.submissions, turns(tables))
-    files["feed.xml"] = feed(added, _with_slash(options.base_url)).encode()
-    main = standings[0] if standings else None
-    badges = {method.slug: badge_text(method, main) for method in tables.methods}
-    files |= {f"badges/{slug}.svg": badge(text).encode() for slug, text in badges.items()}
-
-    render = renderer(site_facts(tables, files, options), names)
-    audit, useful = read_audit(leaderboard_folder()), read_usefulness(leaderboard_folder())
-    pages = all_pages(tables, standings, examples, refused, audit, useful, badges, added, snapshots)
-    for page in pages:
-        files[page.path] = render(page).encode()
-    return files
+    )
+    return "".join(sums).encode()
 
 
 def slim(name: str, asset: str) -> str:

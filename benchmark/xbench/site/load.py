@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xbench.results import RunResult, parse_result
 from xbench.results.checked import FILE, SELF_REPORTED, Check, read_checks, strongest
 from xbench.schemas import InvalidFile
 from xbench.site.identity import contradict, identity, measured
+from xbench.site.side_by_side import hands, side_by_side
 from xbench.site.text import harmless, readable
 
 MOST_SCORES = 1000
@@ -61,9 +63,10 @@ def read_results(
     """
     checked, refused = _checks(paths)
     files = _files(paths)
-    found: list[Result | Refusal] = []
-    for start in range(0, len(files), _TOGETHER):
-        found += _read_together(files[start : start + _TOGETHER], known)
+    shares = min(hands(), 1 + len(files) // _TOGETHER)
+    # Every file gives one, in the order of the files of its share.
+    parts = side_by_side([partial(_read, files[k::shares], known) for k in range(shares)])
+    found = [parts[k % shares][k // shares] for k in range(len(files))]
     refused += [each for each in found if isinstance(each, Refusal)]
     accepted = [
         replace(each, checked=checked.get(each.sha256, SELF_REPORTED))
@@ -109,6 +112,11 @@ class _Parsed:
     sha256: str
     data: Mapping[str, Any]
     result: RunResult
+
+
+def _read(files: Sequence[tuple[str, Path]], known: frozenset[str]) -> list[Result | Refusal]:
+    groups = (files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER))
+    return [each for group in groups for each in _read_together(group, known)]
 
 
 def _read_together(

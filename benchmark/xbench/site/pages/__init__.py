@@ -32,7 +32,23 @@ from xbench.site.tables.tabulate import Tables
 from xbench.site.useful import Useful
 
 
-def all_pages(
+def pages_of_scores(
+    tables: Tables, standings: Sequence[Overall], examples: Sequence[Example]
+) -> Iterator[Page]:
+    """Yield the pages that order methods by scores.
+
+    standings: methods over all tasks and models on each score shown.
+    """
+    yield home_page(tables, standings, examples)
+    yield standings_page(tables, standings)
+    for task in tables.tasks:
+        yield task_page(tables, task, _shown(standings))
+    yield heads_page(tables)
+    yield cost_page(tables, standings)
+    yield results_page(tables)
+
+
+def other_pages(
     tables: Tables,
     standings: Sequence[Overall],
     examples: Sequence[Example],
@@ -43,24 +59,15 @@ def all_pages(
     added: Sequence[Day],
     snapshots: Sequence[str],
 ) -> Iterator[Page]:
-    """Yield every page of the site.
+    """Yield all others: one per model, method, run and example, lists of them, and what is told of the site.
 
-    standings: methods over all tasks and models on each score shown; badges: what the badge of each method says;
-    added: what came on which day; snapshots: names of frozen copies.
+    badges: what the badge of each method says; added: what came on which day; snapshots: names of frozen copies.
     """
-    shown = [(table.metric, table.reference) for table in standings]
-    yield home_page(tables, standings, examples)
-    yield standings_page(tables, standings)
     yield from list_pages(tables)
-    for task in tables.tasks:
-        yield task_page(tables, task, shown)
     for model in tables.models:
-        yield model_page(tables, model, shown, examples)
+        yield model_page(tables, model, _shown(standings), examples)
     for method in tables.methods:
-        yield method_page(tables, method, shown, badges[method.slug])
-    yield heads_page(tables)
-    yield cost_page(tables, standings)
-    yield results_page(tables)
+        yield method_page(tables, method, _shown(standings), badges[method.slug])
     for submission in tables.submissions:
         yield run_page(submission)
     yield from example_pages(tables, examples)
@@ -68,3 +75,7 @@ def all_pages(
     yield trust_page(audit, useful)
     yield search_page(tables)
     yield from plain_pages(tables, added, snapshots)
+
+
+def _shown(standings: Sequence[Overall]) -> list[tuple[str, str | None]]:
+    return [(table.metric, table.reference) for table in standings]

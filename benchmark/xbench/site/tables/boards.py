@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from xbench.results import column_name
-from xbench.site.ranking import RankedPair, rank
+from xbench.site.ranking import RankedPair, Ranking, rank
+from xbench.site.side_by_side import hands, side_by_side
 from xbench.site.tables.entries import Config, ListedRun, Metric, Model, Task
 from xbench.site.tables.naming import natural
 
 Number = float | None
 # Why a score of an older definition of its metric has no rank: it cannot be compared with the others of its board.
 OLDER_METRIC = "older-metric-version"
+_TOGETHER = 16  # boards for which a further process pays
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,15 @@ def boards_of(runs: Iterable[ListedRun], metrics: Mapping[str, Metric]) -> tuple
             key = (run.task.slug, run.model.slug, row.metric, row.reference or "")
             groups[key].append(row)
     ordered = sorted(groups.values(), key=_board_order)
-    return tuple(board_of(group, metrics[group[0].metric].higher) for group in ordered)
+    contests = [_Contest.of(group, metrics[group[0].metric].higher) for group in ordered]
+    shares = min(hands(), 1 + len(contests) // _TOGETHER)
+    parts = side_by_side([partial(_rankings, contests[k::shares]) for k in range(shares)])
+    rankings = [parts[k % shares][k // shares] for k in range(len(contests))]
+    return tuple(map(_Contest.board, contests, rankings))
+
+
+def _rankings(contests: Sequence[_Contest]) -> list[Ranking]:
+    return [contest.ranking() for contest in contests]
 
 
 def _board_order(group: Sequence[Row]) -> tuple[Any, ...]:
@@ -187,48 +198,71 @@ def _board_order(group: Sequence[Row]) -> tuple[Any, ...]:
 
 def board_of(group: Sequence[Row], higher: bool) -> Board:
     """Return rows of one task, model, metric and reference with their ranks, best first."""
-    first = group[0]
-    rows, contenders = [], {}
-    newest: dict[str, Row] = {}
-    for row in sorted(group, key=lambda r: (r.run.data["provenance"]["finished"], r.run.id)):
-        newest[row.config.slug] = row
-    version = max((_order_of(row) for row in group), default=[])
-    for row in group:
-        why = _unranked(row, newest[row.config.slug] is row)
-        if why is None and _order_of(row) != version:
-            why = OLDER_METRIC
-        if why is None:
-            contenders[row.config.slug] = row
-        else:
-            rows.append(replace(row, rank_reason=why))
-    ranking = rank(
-        {
-            slug: utterance_values(row.run, row.metric, row.reference)
-            for slug, row in contenders.items()
-        },
-        higher,
-        {slug for slug, row in contenders.items() if row.config.control},
-    )
-    for slug, row in contenders.items():
-        place = ranking.places.get(slug)
-        rows.append(
-            replace(row, rank_reason=ranking.reason or "control")
-            if place is None
-            else replace(
-                row, rank=place.rank, rank_low=place.low, rank_high=place.high, best=place.best
-            )
+    contest = _Contest.of(group, higher)
+    return contest.board(contest.ranking())
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """The rows of one board before they are ranked: contenders by their slug, and the rows that cannot be ranked."""
+
+    contenders: Mapping[str, Row]
+    unranked: Sequence[Row]
+    higher: bool
+
+    @classmethod
+    def of(cls, group: Sequence[Row], higher: bool) -> _Contest:
+        """Say of each row whether it can be ranked."""
+        unranked, contenders = [], {}
+        newest: dict[str, Row] = {}
+        for row in sorted(group, key=lambda r: (r.run.data["provenance"]["finished"], r.run.id)):
+            newest[row.config.slug] = row
+        version = max((_order_of(row) for row in group), default=[])
+        for row in group:
+            why = _unranked(row, newest[row.config.slug] is row)
+            if why is None and _order_of(row) != version:
+                why = OLDER_METRIC
+            if why is None:
+                contenders[row.config.slug] = row
+            else:
+                unranked.append(replace(row, rank_reason=why))
+        return cls(contenders, unranked, higher)
+
+    def ranking(self) -> Ranking:
+        """Compare the contenders."""
+        return rank(
+            {
+                slug: utterance_values(row.run, row.metric, row.reference)
+                for slug, row in self.contenders.items()
+            },
+            self.higher,
+            {slug for slug, row in self.contenders.items() if row.config.control},
         )
-    ordered = sorted(rows, key=lambda row: _order(row, higher))
-    return Board(
-        first.run.task,
-        first.run.model,
-        first.metric,
-        first.reference,
-        tuple(ordered),
-        ranking.pairs,
-        ranking.reason,
-        ranking.resolution,
-    )
+
+    def board(self, ranking: Ranking) -> Board:
+        """Return the rows with their places."""
+        rows = [*self.unranked]
+        for slug, row in self.contenders.items():
+            place = ranking.places.get(slug)
+            rows.append(
+                replace(row, rank_reason=ranking.reason or "control")
+                if place is None
+                else replace(
+                    row, rank=place.rank, rank_low=place.low, rank_high=place.high, best=place.best
+                )
+            )
+        ordered = sorted(rows, key=lambda row: _order(row, self.higher))
+        first = ordered[0]
+        return Board(
+            first.run.task,
+            first.run.model,
+            first.metric,
+            first.reference,
+            tuple(ordered),
+            ranking.pairs,
+            ranking.reason,
+            ranking.resolution,
+        )
 
 
 def _order_of(row: Row) -> list[tuple[int, str]]:

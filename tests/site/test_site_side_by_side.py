@@ -1,0 +1,107 @@
+"""Work that is shared with copies of the process gives what it gives in one, and fails as it fails in one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from synthetic import MORE_SCORES, many, result, write
+
+from xbench.site import side_by_side as module
+from xbench.site.side_by_side import hands, side_by_side
+
+HERE = Path(__file__).parent
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="copies are made on Linux only")
+
+# In a process of its own: the one of the tests has threads.
+OF_ITS_OWN = """
+import os, signal, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from xbench.site import side_by_side as module
+module.os.sched_getaffinity = lambda _: range({cores})
+{body}
+"""
+
+
+def in_a_process(body: str, cores: int = 3) -> str:
+    code = OF_ITS_OWN.format(here=str(HERE), cores=cores, body=body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@ONLY_LINUX
+def test_each_work_but_the_first_has_a_process_of_its_own() -> None:
+    body = (
+        "here = os.getpid()\n"
+        "works = [lambda k=k: (k, os.getpid() == here) for k in range(3)]\n"
+        "print(module.side_by_side(works))"
+    )
+    assert in_a_process(body) == "[(0, True), (1, False), (2, False)]"
+    assert in_a_process(body, cores=1) == "[(0, True), (1, True), (2, True)]"
+
+
+@ONLY_LINUX
+@pytest.mark.parametrize(
+    "fails", ["raise ValueError('broken')", "os.kill(os.getpid(), signal.SIGKILL)", "return open"]
+)
+def test_the_work_of_a_copy_that_fails_is_done_here(fails: str) -> None:
+    # Only there: a bug, an end from outside, an answer that cannot be sent.
+    body = (
+        "here = os.getpid()\n"
+        "def work():\n"
+        "    if os.getpid() != here:\n"
+        f"        {fails.replace('return open', 'return lambda: 0')}\n"
+        "    return 'done'\n"
+        "print(module.side_by_side([lambda: 'first', work]))"
+    )
+    assert in_a_process(body) == "['first', 'done']"
+
+
+@ONLY_LINUX
+def test_an_error_is_what_it_is_in_one_process() -> None:
+    body = (
+        "def work():\n"
+        "    raise ValueError('of the work')\n"
+        "try:\n"
+        "    module.side_by_side([lambda: 0, work])\n"
+        "except ValueError as problem:\n"
+        "    print(problem)"
+    )
+    assert in_a_process(body) == "of the work"
+
+
+def test_nothing_is_copied_where_other_threads_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    stop = threading.Event()
+    other = threading.Thread(target=stop.wait)
+    other.start()
+    try:
+        assert hands() == 1
+        assert side_by_side([lambda: 1, lambda: 2]) == [1, 2]
+    finally:
+        stop.set()
+        other.join()
+
+
+@ONLY_LINUX
+def test_a_site_is_the_same_bytes_by_one_process_and_by_several(tmp_path: Path) -> None:
+    results = [*many(3_500), result(scores=MORE_SCORES, texts=("<b>", "x"))]
+    folder = write(tmp_path / "results", results)
+    (folder / "broken.json").write_text("{")
+    body = (
+        "import hashlib\n"
+        "from xbench.site.build import Options, build\n"
+        f"built = build([Path({str(folder)!r})], Path({str(tmp_path)!r}) / 'site-{{0}}', Options())\n"
+        "print(len(built.refused))\n"
+        "for file in sorted(p for p in built.folder.rglob('*') if p.is_file()):\n"
+        "    print(file.relative_to(built.folder), hashlib.sha256(file.read_bytes()).hexdigest())"
+    )
+    one, three = (in_a_process(body.replace("{0}", str(n)), cores=n) for n in (1, 3))
+    assert one.splitlines()[0] == "1"
+    assert len(one.splitlines()) > 100
+    assert one == three
