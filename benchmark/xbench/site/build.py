@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -141,10 +141,11 @@ def _build(paths: Sequence[Path], out: Path, options: Options) -> Built:
     if options.strict and refused:
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         raise UsageError(f"{refused[0]}{more}; without --strict such files are left out")
-    tables = tabulate(results)
-    examples, media, refused_examples = read_examples(
-        options.examples, options.max_examples, options.audio
+    works: tuple[Callable[[], Any], ...] = (
+        lambda: tabulate(results),
+        lambda: read_examples(options.examples, options.max_examples, options.audio),
     )
+    tables, (examples, media, refused_examples) = side_by_side(works)
     if options.strict and refused_examples:
         raise UsageError(f"{refused_examples[0]}; without --strict such examples are left out")
     refused = (*refused, *refused_examples)
