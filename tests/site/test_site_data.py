@@ -119,6 +119,19 @@ def test_pairs_read_the_same_from_both_sides(site: Path) -> None:
     assert checked == 8  # 2 tasks, 2 models, 2 scores shown
 
 
+def test_methods_are_compared_on_the_error_of_word_times(tmp_path: Path) -> None:
+    scores = [
+        ("pearson", "spes-encoder"),
+        ("spearman", "spes-encoder"),
+        ("onset-error", "spes-encoder"),
+    ]
+    out = check_site(tmp_path, [result(method=m, scores=scores) for m in METHODS[:2]])
+    for file in (*(out / "js/pairs").iterdir(), *(out / "js").glob("entities.*.js")):
+        assert "onset-error" in file.read_text()
+        assert "spearman" not in file.read_text().partition("metrics")[0]
+    assert [*(out / "js/pairs").iterdir()]
+
+
 def test_latex_and_markdown_escape_what_they_must() -> None:
     accepted = tabulate(read_results_of(result(model="50 % & a_b | c")))
     assert r"50 \% \& a\_b | c & pearson" in latex(accepted.rows, ("model", "metric"))

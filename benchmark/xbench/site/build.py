@@ -46,7 +46,7 @@ from xbench.site.feed import days, feed
 from xbench.site.history import turns
 from xbench.site.load import Refusal, Result, read_results
 from xbench.site.on_demand import with_the_page
-from xbench.site.overall import Overall, over_all
+from xbench.site.overall import Overall, over_all, times_key
 from xbench.site.pages import other_pages, pages_of_scores
 from xbench.site.pages.page import Page
 from xbench.site.picture import picture
@@ -212,7 +212,9 @@ def site_files(
     standings = [over_all(tables, *key) for key in shown]
     results = results_table(tables)
     script("results", results)
-    for slug, pairs in pair_files(tables, shown).items():
+    times = times_key(tables, shown[0]) if shown else None
+    compared = [*shown, *([times] if times and times not in shown else [])]
+    for slug, pairs in pair_files(tables, compared).items():
         script(f"pairs/{slug}", pairs)
     for model in tables.models:
         if (heads := head_file(tables, model)) is not None:
@@ -225,7 +227,7 @@ def site_files(
         for k, v in names.items()
         if re.fullmatch(r"js/(pairs|ex)/[^.]+", k)
     }
-    script("entities", entities(tables, lazy, shown, comparable(tables, examples)))
+    script("entities", entities(tables, lazy, compared, comparable(tables, examples)))
 
     added = days(tables.submissions, turns(tables))
     files["feed.xml"] = feed(added, _with_slash(options.base_url)).encode()

@@ -36,7 +36,7 @@ def entities(
 ) -> dict[str, Any]:
     """Return names, families and links of everything.
 
-    files: where lazy data files lie. shown: the headline of each family of scores. examples: the
+    files: where lazy data files lie. shown: the scores that are compared. examples: the
     utterances with maps of several methods.
     """
     page = {m.name: m.slug for m in tables.methods}
