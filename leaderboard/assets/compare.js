@@ -8,7 +8,7 @@ const detail = document.getElementById("comparison-detail");
 const names = XB.get("entities");
 const data = XB.get("results");
 if (!form || !names || !data || form.elements.a.options.length < 2) {
-  said.textContent = "Fewer than two methods to compare.";
+  said.textContent = "Fewer than two methods.";
   return;
 }
 const columns = (table) => Object.fromEntries(Object.entries(table).map(([name, column]) => [name, reader(column)]));
@@ -127,7 +127,7 @@ function scatter(points, a, b, what) {
 
 function price(a, b, of) {
   const both = [...of.a.costs.keys()].filter((where) => of.b.costs.has(where));
-  if (!both.length) return "No cost of both on the same model, task and device.";
+  if (!both.length) return "No cost of both on one device.";
   const ratios = both.map((where) => of.a.costs.get(where) / of.b.costs.get(where)).sort((x, y) => x - y);
   const half = (ratios.length - 1) / 2;
   const middle = (ratios[Math.floor(half)] + ratios[Math.ceil(half)]) / 2;
@@ -141,7 +141,7 @@ async function showMethods(a, b, current) {
   if (!current()) return;   // another choice came meanwhile
   const found = pairs ? sections(pairs, b) : [];
   if (!found.length) {
-    said.textContent = "These two were never scored on the same task, model, metric and utterances.";
+    said.textContent = "Never scored on the same utterances.";
     return;
   }
   const of = { a: scoresOf(a), b: scoresOf(b) };
@@ -231,7 +231,7 @@ function showModels(a, b) {
   }
   said.replaceChildren(...sentences, el("p", sentences.length ? { class: "note" } : null, sentences.length
     ? "Each model has references of its own: compare skill, not scores. Nothing is tested."
-    : "No method was scored with both on one task."));
+    : "No method was scored on both."));
 }
 
 function show() {

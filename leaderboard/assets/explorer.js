@@ -275,22 +275,23 @@ function draw() {
   paging(page, pages, all, from, part.length);
 }
 
+const whole = (n) => n.toLocaleString("en");
 const pager = document.getElementById("pages");
 function paging(page, pages, all, from, size) {
   const go = (label, changes, off) => button(label, () => { change(changes); table.parentElement.scrollTo(0, 0); }, { disabled: off });
   const parts = [];
   if (pages > 1) {
     parts.push(go("First", { page: "" }, page === 1), go("Previous", { page: page === 2 ? "" : String(page - 1) }, page === 1),
-      el("span", null, `page ${page} of ${pages.toLocaleString("en")}`),
+      el("span", null, `page ${page} of ${whole(pages)}`),
       go("Next", { page: String(page + 1) }, page === pages), go("Last", { page: String(pages) }, page === pages));
   }
-  if (all) parts.push(go(`Show ${PAGE} at a time`, { rows: "" }, false));
-  else if (view.length > PAGE) parts.push(go(`Show all ${view.length.toLocaleString("en")}`, { rows: "all" }, false));
+  if (all) parts.push(go(`Show ${PAGE} at a time`, { rows: "" }));
+  else if (view.length > PAGE) parts.push(go(`Show all ${whole(view.length)}`, { rows: "all" }));
   const focused = pager.contains(document.activeElement) ? document.activeElement.textContent : null;
   pager.replaceChildren(...parts);
   if (focused) ([...pager.children].find((b) => b.textContent === focused && !b.disabled) || pager.querySelector("button:not(:disabled)"))?.focus();
-  const where = size < view.length ? `, ${(from + 1).toLocaleString("en")}–${(from + size).toLocaleString("en")} shown` : "";
-  status.textContent = (view.length === total ? count(total, "row") : `${view.length.toLocaleString("en")} of ${count(total, "row")}`) + where;
+  const where = size < view.length ? `, ${whole(from + 1)}–${whole(from + size)} shown` : "";
+  status.textContent = (view.length === total ? count(total, "row") : `${whole(view.length)} of ${count(total, "row")}`) + where;
 }
 
 function show() {
@@ -299,7 +300,7 @@ function show() {
 }
 
 // -- ticked rows
-const compare = el("a", { class: "button", hidden: true }, "");
+const compare = el("a", { class: "button", hidden: true });
 const ticked = () => (state.get("tick") || "").split(",").filter((slug) => cfg.has(slug)).slice(-2);
 const tick = (slug, label) => el("input", { type: "checkbox", class: "js tick", "data-tick": slug, "aria-label": `Compare ${label}` });
 function ticks() {

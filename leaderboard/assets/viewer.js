@@ -101,8 +101,8 @@ function drawBand(map) {
 const reference = maps[0].kind === "reference" ? maps[0] : {};
 const weak = (t) => (reference.beside?.[t] ?? 1) < 0.5;
 const at = (made, left, width) => {
-  made.style.setProperty("left", `${100 * left}%`);
-  if (width) made.style.setProperty("width", `${100 * width}%`);
+  made.style.left = `${100 * left}%`;
+  if (width) made.style.width = `${100 * width}%`;
   return made;
 };
 // Where each token begins on the cheapest path: to the right within a token, down to the next.
@@ -156,8 +156,8 @@ async function arrange() {
 function markRows() {
   for (const [map, { mark, names }] of bands) {
     [...names.children].forEach((name, t) => name.classList.toggle("on", t === chosen));
-    mark.style.setProperty("top", `${100 * chosen / map.shape[0]}%`);
-    mark.style.setProperty("height", `${100 / map.shape[0]}%`);
+    mark.style.top = `${100 * chosen / map.shape[0]}%`;
+    mark.style.height = `${100 / map.shape[0]}%`;
   }
 }
 const boxes = new Map();
@@ -281,7 +281,7 @@ if (audio) {
     const lane = event.target.closest(".lane");
     if (!lane) return;
     const box = lane.getBoundingClientRect();
-    audio.currentTime = Math.min(length, Math.max(0, length * (event.clientX - box.left) / box.width));
+    audio.currentTime = length * (event.clientX - box.left) / box.width;
   });
 }
 
@@ -330,10 +330,16 @@ addEventListener("hashchange", restore);
 
 // -- taking away what lies over the spectrogram, or everything
 const chosenMap = () => mapOf(overlaid.value);
+// A cell is four by sixteen points, so that a word is a line that can be seen.
 const picture = () => {
   const map = chosenMap();
   if (!bands.has(map)) { addBand(map); drawBand(map); }
-  return bands.get(map).canvas;
+  const small = bands.get(map).canvas;
+  const context = el("canvas", { width: 4 * small.width, height: 16 * small.height }).getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.scale(4, 16);
+  context.drawImage(small, 0, 0);
+  return context.canvas;
 };
 const values = (map) => tokens.map((_, t) => Array.from({ length: map.shape[1] }, (_, f) => Number(valueAt(map, t, f).toPrecision(4))));
 const times = (map) => values(map)[0].map((_, f) => number(f * bundle.frame_seconds));

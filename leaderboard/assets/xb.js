@@ -10,7 +10,7 @@ const waiting = new Map();
 // Only our own data files, by relative name: whatever else asks for a script is refused.
 const OURS = /^(?:\.\.\/){0,4}js\/(?:[a-z]+\/)?[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[0-9a-f]{8}\.js$/;
 const checked = (address) => {
-  if (!OURS.test(address)) throw new TypeError("not a data file of this site: " + address);
+  if (!OURS.test(address)) throw new TypeError("not a file of this site: " + address);
   return address;
 };
 const rules = { createScriptURL: checked };
@@ -104,7 +104,7 @@ async function copy(text, tell) {
     tell("Copied.");
   } catch {
     save(text, "xbench-copy.txt", "text/plain");
-    tell("Saved, as copying is forbidden.");
+    tell("Saved instead.");
   }
 }
 

@@ -6,9 +6,11 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from bundles import BANDS, FRAMES, SECONDS, VOLUME, WORDS, bundle
 from harness import Site
+from PIL import Image
 
 READY = "#viewer[data-ready]"
 
@@ -321,6 +323,20 @@ def test_a_map_is_saved_with_its_values(viewer: Callable[..., Any], tmp_path: An
     data = base64.b64decode(entry["data"])
     first = entry["min"][0] + (entry["max"][0] - entry["min"][0]) * data[0] / 255
     assert float(lines[1].split(",")[1]) == pytest.approx(first, rel=1e-3)
+
+
+def test_a_picture_of_a_map_can_be_seen(viewer: Callable[..., Any], tmp_path: Any) -> None:
+    page = viewer()
+    page.get_by_label("Over the spectrogram").select_option("chefer")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").click()
+    download.value.save_as(tmp_path / "map.png")
+    tokens, frames = next(m["shape"] for m in bundle()["maps"] if m["id"] == "chefer")
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (4 * frames, 16 * tokens)
+        cells = np.asarray(picture.convert("RGB")).reshape(tokens, 16, frames, 4, 3)
+    assert (cells == cells[:, :1, :, :1]).all()  # a cell is of one colour
+    assert len(np.unique(cells[:, 0, :, 0].reshape(-1, 3), axis=0)) > 20
 
 
 def test_space_plays_and_pauses(viewer: Callable[..., Any]) -> None:
