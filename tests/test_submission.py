@@ -215,6 +215,19 @@ FALSE: list[tuple[str, Any, str]] = [
     (f"utterances/ceiling:{SCORE}/0", None, f"utterances.ceiling:{SCORE}[0]: null, but"),
     ("references/0/unreliable_rows/bound", -1.0, "unreliable_rows.bound: -1, but a row counts"),
     ("references/0/converged_share", 0.5, "converged_share: 0.5, but the utterance columns give 1"),
+    (
+        f"utterances/masks@{REFERENCE}/0",
+        10**6,
+        "masks: 1000000 of an utterance, but the parameters",
+    ),
+    ("utterances/map_hash/0", None, "utterances.map_hash[0]: null, but every utterance"),
+    ("method/name", "mean\u2010heads", "method.name: holds U+2010, and must be ASCII"),
+    ("method/name", "me\u0430n-heads", "method.name: holds U+0430, and must be ASCII"),
+    (
+        "model/name",
+        "xbench\u200b-tiny",
+        "model.name: holds characters that are not seen: xbench\\u",
+    ),
 ]
 
 
@@ -225,6 +238,18 @@ def test_a_claim_that_its_columns_or_names_contradict_is_told_with_its_place(
     told = problems_of(changed({place: value}))
     assert any(expected in problem for problem in told), told
     assert all(problem.startswith(str(changed({}))) for problem in told)
+
+
+def test_the_method_that_is_the_floor_scores_as_the_floor(tmp_path: Path) -> None:
+    (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/diagonal-width-0.2-*.json")
+    whole = of_today(file, tmp_path / "of-today" / file.relative_to(SUBMISSIONS))
+    (row, other) = (f"utterances/floor:{SCORE}/0", "method/params/width")
+    expected = "but diagonal is the floor of this task"
+    assert not any(expected in problem for problem in problems_of(whole))
+    told = problems_of(with_changes(whole, {row: 0.123}, tmp_path / "floor.json"))
+    assert any(expected in problem for problem in told), told
+    told = problems_of(with_changes(whole, {row: 0.123, other: 0.1}, tmp_path / "wide.json"))
+    assert not any(expected in problem for problem in told), told
 
 
 def test_a_score_without_any_column_is_refused(

@@ -12,7 +12,7 @@ import numpy as np
 from xbench import registry
 from xbench.claims import names, origin, references
 from xbench.claims.recomputed import Scores, recompute
-from xbench.claims.scores import score_problems, unchecked_scores
+from xbench.claims.scores import floor_problems, score_problems, unchecked_scores
 from xbench.results import RunResult
 from xbench.spec import content_hash
 
@@ -67,6 +67,7 @@ def _findings(result: RunResult, scores: Scores | None) -> Findings:
         problems += references.quality_problems(result)
         problems += references.reference_problems(result)
         problems += score_problems(result, scores)
+        problems += floor_problems(result)
     outdated = [*origin.outdated(result)]
     if origin.other_clips(result):
         outdated.append(f"dataset {result.task.dataset.name}: its clips here are others")

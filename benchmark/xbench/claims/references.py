@@ -75,6 +75,9 @@ def _masks(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterato
     yield from differing(
         "masks: in both halves", float(sum(reference.masks)), float(max(taken, default=0))
     )
+    most = reference.params.get("masks")
+    if isinstance(most, int) and max(taken, default=0) > most:
+        yield f"masks: {max(taken)} of an utterance, but the parameters allow {most}"
     counts = reference.masks_per_utterance
     if counts is None or not taken:
         if counts is not None:

@@ -47,6 +47,36 @@ def score_problems(result: RunResult, recomputed: Scores) -> list[str]:
     return found
 
 
+def floor_problems(result: RunResult) -> Iterator[str]:
+    """Yield where the method that is the task's floor has other scores than the floor.
+
+    Both are computed of the same maps against the same references.
+    """
+    if not _is_the_floor(result):
+        return
+    for score in result.scores:
+        name = column_name(score.metric, score.reference)
+        own, floor = (result.utterances.get(f"{part}{name}") for part in ("", "floor:"))
+        for row, (value, expected) in enumerate(zip(own or (), floor or (), strict=False)):
+            if [*differing("", value, expected)]:
+                yield (
+                    f"utterances.{name}[{row}]: {value}, but {result.method.name} is the floor of this task, and its "
+                    f"score there is {expected}"
+                )
+                return
+
+
+def _is_the_floor(result: RunResult) -> bool:
+    try:
+        floor = Call.parse(result.task.floor)
+        method = registry.methods.get(floor.name)
+        complete = method.resolve(floor).given
+    except XbenchError:  # a stranger's task may have a floor that nobody registers here
+        return False
+    said = result.method
+    return (said.name, said.version, said.params) == (method.name, method.version, complete)
+
+
 def unchecked_scores(result: RunResult) -> Iterator[str]:
     """Yield what of the scores no column shows."""
     for score in result.scores:
