@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import captum.attr
@@ -112,6 +112,32 @@ def test_the_number_of_tokens_per_pass_changes_nothing(
     together = gradients.saliency(case, space=space, target="logit")
     monkeypatch.setattr(attention_gradients, "_BUDGET", 1)
     check(gradients.saliency(case, space=space, target="logit"), together, 1e-4)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_number_of_tokens_per_deeplift_pass_changes_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch, space: Any
+) -> None:
+    passes = []
+    explain = captum.attr.DeepLift.attribute
+    monkeypatch.setattr(
+        captum.attr.DeepLift,
+        "attribute",
+        lambda self, point, *a, **k: (passes.append(len(point)), explain(self, point, *a, **k))[1],
+    )
+    together = gradients.deeplift(case, space=space, target="logit", baseline="zero")
+    assert passes == [len(case.hypothesis.tokens)]
+    monkeypatch.setattr(gradients, "_BUDGET", 1)
+    check(gradients.deeplift(case, space=space, target="logit", baseline="zero"), together, 1e-4)
+    assert passes[1:] == [1] * passes[0]
+
+
+def test_an_input_of_many_positions_is_explained_token_by_token(case: Case) -> None:
+    """Whisper-base hears 1,500 positions in 6 layers of 8 heads: 1.3 GB a copy."""
+    info = replace(case.model.info, encoder_layers=6, decoder_layers=6, heads=8)
+    assert gradients._copies(info, 20, 1_500, "input") == 1
+    assert gradients._copies(info, 20, 1_500, "encoder") == 8
+    assert gradients._copies(info, 448, 1_500, "encoder") == 2
 
 
 def test_the_model_keeps_its_weights_and_needs_no_gradients(case: Case) -> None:

@@ -47,10 +47,13 @@ from xbench.methods.target import Scores, in_both_spaces, seeded
 from xbench.models.attention_gradients import differentiable_attention
 from xbench.models.optional import ShowsNetwork, offers
 from xbench.models.private import is_activation
+from xbench.models.protocol import ModelInfo
 
 Map = Float[Tensor, "token frame"] | Float[Tensor, "token melframe mel"]
 
-_COPIES = 8  # tokens of one DeepLIFT pass
+_COPIES = 8  # tokens of one DeepLIFT pass, at most
+_BUDGET = 2 * 2**30  # bytes of attention that one may hold
+_LIVE = 3  # tensors of the size of all weights of one block that wait for the backward pass
 
 
 def saliency(case: Case, *, space: Space, target: str) -> Map:
@@ -136,9 +139,10 @@ def deeplift(case: Case, *, space: Space, target: str, baseline: str) -> Map:
     neutral = scores.baseline(baseline)[None]
     parts = []
     rows = torch.arange(len(case.hypothesis.tokens), device=neutral.device)
+    copies = _copies(case.model.info, len(rows), scores.sources, space)
     with _rescaled_activations(network), differentiable_attention(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Setting forward, backward hooks")
-        for tokens in rows.split(_COPIES):
+        for tokens in rows.split(copies):
             point = scores.point.repeat(len(tokens), 1, 1).requires_grad_()
             try:
                 attributions = method.attribute(point, neutral.expand_as(point), target=tokens)
@@ -151,6 +155,18 @@ def deeplift(case: Case, *, space: Space, target: str, baseline: str) -> Map:
                 ) from None
             parts.append(attributions.detach())
     return scores.to_map(torch.cat(parts))
+
+
+def _copies(info: ModelInfo, tokens: int, sources: int, space: Space) -> int:
+    """Return how many tokens a DeepLIFT pass may carry: it holds all attention of each, and of its baseline.
+
+    On the spectrogram and 1,500 encoder positions that is gigabytes a token.
+    """
+    weights = info.decoder_layers * tokens * (tokens + sources)
+    if space == "input":
+        weights += info.encoder_layers * sources**2
+    per_token = 2 * 4 * _LIVE * info.heads * weights
+    return max(1, min(_COPIES, _BUDGET // per_token))
 
 
 def convergence_delta(scores: Scores, values: Map, baseline: str) -> Float[Tensor, " token"]:

@@ -57,6 +57,12 @@ class Scores:
         """The cells as they are."""
         return self.cells.values.float()
 
+    @property
+    def sources(self) -> int:
+        """How many positions the encoder has, those of padding too."""
+        features = self.cells.case.features
+        return math.ceil(len(features.values) / features.stride)
+
     def __call__(
         self, cells: Float[Tensor, "batch position channel"]
     ) -> Float[Tensor, "batch token"]:
@@ -78,10 +84,8 @@ class Scores:
         cells = cells.detach().clone().requires_grad_()
         with differentiable_attention():
             scores = self(cells[None])
-        case = self.cells.case
-        sources = math.ceil(len(case.features.values) / case.features.stride)
-        through = sources if self.space == "input" else scores.shape[1]
-        per_pass = tokens_per_pass(case.model, through, sources)
+        through = self.sources if self.space == "input" else scores.shape[1]
+        per_pass = tokens_per_pass(self.cells.case.model, through, self.sources)
         parts = vector_jacobian_products(scores, [cells], per_pass)
         return torch.cat([gradients[0] for _, gradients in parts])
 
