@@ -30,7 +30,7 @@ module.os.sched_getaffinity = lambda _: range({cores})
 def in_a_process(body: str, cores: int = 3) -> str:
     code = OF_ITS_OWN.format(here=str(HERE), cores=cores, body=body)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 
 
@@ -60,6 +60,36 @@ def test_the_work_of_a_copy_that_fails_is_done_here(fails: str) -> None:
         "print(module.side_by_side([lambda: 'first', work]))"
     )
     assert in_a_process(body) == "['first', 'done']"
+
+
+@ONLY_LINUX
+def test_where_the_system_allows_no_copy_the_work_is_done_here() -> None:
+    body = (
+        "def refuse():\n"
+        "    raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "module.os.fork = refuse\n"
+        "print(module.side_by_side([lambda k=k: k for k in range(3)]))"
+    )
+    assert in_a_process(body) == "[0, 1, 2]"
+
+
+@ONLY_LINUX
+def test_an_interrupt_of_all_is_told_once_and_ends_all() -> None:
+    """Ctrl-C reaches every process of a terminal: the copies say nothing, and end with the first."""
+    body = (
+        "import time\n"
+        "here = os.getpid()\n"
+        "def first():\n"
+        "    time.sleep(0.5)\n"
+        "    os.killpg(0, signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "os.setpgrp()\n"
+        "try:\n"
+        "    module.side_by_side([first, lambda: time.sleep(60)])\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', os.waitpid(-1, 0)[1] == signal.SIGKILL)"
+    )
+    assert in_a_process(body) == "interrupted True"
 
 
 @ONLY_LINUX

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -30,8 +32,8 @@ def hands() -> int:
 def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
     """Return what each work returns: the first is done here, each other in a copy of this process.
 
-    A copy sees all that is in memory here, so nothing is sent to it; what it returns is pickled. Where it fails, its
-    work is done here, and fails here if it has to: errors are what they are without copies.
+    A copy sees all that is in memory here, so nothing is sent to it; what it returns is pickled. Where it fails, or
+    the system allows no copy, its work is done here, and fails here if it has to: errors are what they are without.
     """
     if hands() == 1:
         return [work() for work in works]
@@ -41,29 +43,43 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def _with_copies(works: Sequence[Callable[[], T]]) -> list[T]:
-    copying = multiprocessing.get_context("fork")
-    begun = []
-    for work in works[1:]:
-        receiving, sending = copying.Pipe(duplex=False)
-        copy = copying.Process(target=_send, args=(work, sending), daemon=True)
-        copy.start()
-        sending.close()
-        begun.append((work, receiving, copy))
+    begun = [_begun(work) for work in works[1:]]
     try:
-        found = [work() for work in works[:1]]
-        for work, receiving, copy in begun:
-            try:
-                found.append(receiving.recv())
-            except EOFError:  # it ended without an answer
-                found.append(work())
-            copy.join()
-        return found
+        return [works[0](), *map(_ended, works[1:], begun)]
     finally:
-        for _, receiving, copy in begun:
+        for copy, receiving in filter(None, begun):
             receiving.close()
             copy.kill()
 
 
+def _begun(work: Callable[[], T]) -> tuple[BaseProcess, Connection] | None:
+    """Return a copy that does the work, and where its answer will come; None where the system allows no more."""
+    copying = multiprocessing.get_context("fork")
+    receiving, sending = copying.Pipe(duplex=False)
+    copy = copying.Process(target=_send, args=(work, sending), daemon=True)
+    with sending:
+        try:
+            copy.start()
+        except OSError:  # no memory for it, or too many processes
+            receiving.close()
+            return None
+    return copy, receiving
+
+
+def _ended(work: Callable[[], T], begun: tuple[BaseProcess, Connection] | None) -> T:
+    """Return the answer of a copy; where none comes, do its work."""
+    if begun is None:
+        return work()
+    copy, receiving = begun
+    try:
+        found: T = receiving.recv()
+    except EOFError:
+        return work()
+    copy.join()
+    return found
+
+
 def _send(work: Callable[[], T], sending: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the first process ends its copies
     with suppress(Exception):
         sending.send(work())
