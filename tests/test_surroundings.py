@@ -112,7 +112,8 @@ CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]] = {
     "recursion": (lambda: sys.setrecursionlimit(500), "Python's limit", sys.getrecursionlimit),
     "garbage": (gc.disable, "whether Python collects garbage", gc.isenabled),
     "Ctrl-C": (
-        lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        # A function of its own: in a shell's background, Ctrl-C is ignored already.
+        lambda: signal.signal(signal.SIGINT, lambda *_: None),
         "what happens on Ctrl-C",
         lambda: signal.getsignal(signal.SIGINT),
     ),

@@ -84,6 +84,7 @@ def test_an_interrupt_of_all_is_told_once_and_ends_all() -> None:
         "    os.killpg(0, signal.SIGINT)\n"
         "    time.sleep(60)\n"
         "os.setpgrp()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background
         "try:\n"
         "    module.side_by_side([first, lambda: time.sleep(60)])\n"
         "except KeyboardInterrupt:\n"
