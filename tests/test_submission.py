@@ -220,7 +220,7 @@ FALSE: list[tuple[str, Any, str]] = [
         10**6,
         "masks: 1000000 of an utterance, but the parameters",
     ),
-    ("utterances/map_hash/0", None, "utterances.map_hash[0]: null, but every utterance"),
+    ("utterances/map_hash/0", None, "utterances.map_hash[0]: null, but utterances.pearson@"),
     ("method/name", "mean\u2010heads", "method.name: holds U+2010, and must be ASCII"),
     ("method/name", "me\u0430n-heads", "method.name: holds U+0430, and must be ASCII"),
     (

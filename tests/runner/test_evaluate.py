@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from xbench import Call, ExecutionOptions, RunResult, RunSpec, Selection, evaluate, registry
+from xbench.claims import examine
 from xbench.claims.recomputed import recompute
 from xbench.claims.scores import score_problems
 from xbench.errors import UnknownName, UsageError, UtteranceError
@@ -500,6 +501,7 @@ def test_a_hypothesis_that_explains_nothing_is_counted_null(
         assert result.utterances[f"{score.metric}@{score.reference}"][0] is None
     assert result.utterances["map_hash"][0] is None
     assert result.utterances["reliability@spes-encoder"][0] is None
+    assert examine(result).problems == ()
 
 
 # -- methods --------------------------------------------------------------------------------------

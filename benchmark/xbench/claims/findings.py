@@ -12,7 +12,12 @@ import numpy as np
 from xbench import registry
 from xbench.claims import names, origin, references
 from xbench.claims.recomputed import Scores, recompute
-from xbench.claims.scores import floor_problems, score_problems, unchecked_scores
+from xbench.claims.scores import (
+    floor_problems,
+    map_problems,
+    score_problems,
+    unchecked_scores,
+)
 from xbench.results import RunResult
 from xbench.spec import content_hash
 
@@ -68,6 +73,7 @@ def _findings(result: RunResult, scores: Scores | None) -> Findings:
         problems += references.reference_problems(result)
         problems += score_problems(result, scores)
         problems += floor_problems(result)
+        problems += map_problems(result)
     outdated = [*origin.outdated(result)]
     if origin.other_clips(result):
         outdated.append(f"dataset {result.task.dataset.name}: its clips here are others")

@@ -66,6 +66,18 @@ def floor_problems(result: RunResult) -> Iterator[str]:
                 return
 
 
+def map_problems(result: RunResult) -> Iterator[str]:
+    """Yield the first utterance that has a score but no hash of its map; one that was not explained has neither."""
+    hashes = result.utterances.get("map_hash", [])
+    for score in result.scores:
+        name = column_name(score.metric, score.reference)
+        values = result.utterances.get(name, [])
+        for row, (hash_, value) in enumerate(zip(hashes, values, strict=False)):
+            if hash_ is None and value is not None:
+                yield f"utterances.map_hash[{row}]: null, but utterances.{name}[{row}] is the score of a map"
+                return
+
+
 def _is_the_floor(result: RunResult) -> bool:
     try:
         floor = Call.parse(result.task.floor)
