@@ -46,6 +46,20 @@ def test_each_work_but_the_first_has_a_process_of_its_own() -> None:
 
 
 @ONLY_LINUX
+def test_shares_come_back_in_the_order_of_the_items() -> None:
+    body = (
+        "here = os.getpid()\n"
+        "def squares(items):\n"
+        "    return [(item * item, os.getpid() == here) for item in items]\n"
+        "found = module.in_shares(squares, range(7), 3)\n"
+        "print([n for n, _ in found], [own for _, own in found].count(True), module.in_shares(squares, [], 3))"
+    )
+    # Three shares of seven: 0 3 6 here, 1 4 and 2 5 in copies.
+    assert in_a_process(body) == "[0, 1, 4, 9, 16, 25, 36] 3 []"
+    assert in_a_process(body, cores=1) == "[0, 1, 4, 9, 16, 25, 36] 7 []"
+
+
+@ONLY_LINUX
 @pytest.mark.parametrize(
     "fails", ["raise ValueError('broken')", "os.kill(os.getpid(), signal.SIGKILL)", "return open"]
 )

@@ -18,7 +18,7 @@ from xbench.results import RunResult, parse_result
 from xbench.results.checked import FILE, SELF_REPORTED, Check, read_checks, strongest
 from xbench.schemas import InvalidFile
 from xbench.site.identity import contradict, identity, measured
-from xbench.site.side_by_side import hands, side_by_side
+from xbench.site.side_by_side import in_shares
 from xbench.site.text import harmless, readable
 
 MOST_SCORES = 1000
@@ -63,10 +63,7 @@ def read_results(
     """
     checked, refused = _checks(paths)
     files = _files(paths)
-    shares = min(hands(), 1 + len(files) // _TOGETHER)
-    # Every file gives one, in the order of the files of its share.
-    parts = side_by_side([partial(_read, files[k::shares], known) for k in range(shares)])
-    found = [parts[k % shares][k // shares] for k in range(len(files))]
+    found = in_shares(partial(_read, known=known), files, _TOGETHER)
     refused += [each for each in found if isinstance(each, Refusal)]
     accepted = [
         replace(each, checked=checked.get(each.sha256, SELF_REPORTED))

@@ -9,12 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
 
@@ -40,6 +43,15 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
     # Each process would share its products among as many threads again, which wait for each other: ten times longer.
     with threadpool_limits(1, user_api="blas"):
         return _with_copies(works)
+
+
+def in_shares(
+    work: Callable[[Sequence[A]], Sequence[B]], items: Sequence[A], fewest: int
+) -> list[B]:
+    """Return what a work makes of items, one of each, in their order; up to `fewest` of them are one share."""
+    shares = min(hands(), 1 + len(items) // fewest)
+    parts = side_by_side([partial(work, items[k::shares]) for k in range(shares)])
+    return [parts[k % shares][k // shares] for k in range(len(items))]
 
 
 def _with_copies(works: Sequence[Callable[[], T]]) -> list[T]:

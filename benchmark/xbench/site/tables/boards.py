@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from xbench.results import column_name
 from xbench.site.ranking import RankedPair, Ranking, rank
-from xbench.site.side_by_side import hands, side_by_side
+from xbench.site.side_by_side import in_shares
 from xbench.site.tables.entries import Config, ListedRun, Metric, Model, Task
 from xbench.site.tables.naming import natural
 
@@ -175,9 +174,7 @@ def boards_of(runs: Iterable[ListedRun], metrics: Mapping[str, Metric]) -> tuple
             groups[key].append(row)
     ordered = sorted(groups.values(), key=_board_order)
     contests = [_Contest.of(group, metrics[group[0].metric].higher) for group in ordered]
-    shares = min(hands(), 1 + len(contests) // _TOGETHER)
-    parts = side_by_side([partial(_rankings, contests[k::shares]) for k in range(shares)])
-    rankings = [parts[k % shares][k // shares] for k in range(len(contests))]
+    rankings = in_shares(_rankings, contests, _TOGETHER)
     return tuple(map(_Contest.board, contests, rankings))
 
 
