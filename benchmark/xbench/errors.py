@@ -66,17 +66,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f", did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
+_BROKEN = "error return without exception set"
+
+
 def interpreter_failed(problem: BaseException) -> bool:
     """Say whether Python itself broke, and not the code that it ran: no line after that can be trusted.
 
-    Python 3.11 has no memory for a call: it says so with this SystemError, and has by then counted the uses of the
-    function wrong. A later call runs another function under its name, or ends the process. Python 3.12 raises
-    MemoryError, and goes on.
+    Where Python 3.11 has no memory for a call, it raises this SystemError, and has by then counted the uses of the
+    called function wrong: a later call runs another function in its place, or the process crashes. From 3.12 on it
+    raises MemoryError, after which all goes on.
     """
     return isinstance(problem, SystemError) and message(problem) == _BROKEN
 
 
-_BROKEN = "error return without exception set"
 _LONGEST = 300  # characters of a message by somebody else's code
 
 

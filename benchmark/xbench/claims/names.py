@@ -16,8 +16,7 @@ def name_problems(result: RunResult) -> Iterator[str]:
     Names of methods, metrics and references are typed on a command line, so they are ASCII: a Cyrillic letter or
     another hyphen would look like the name of a method that somebody else wrote. Models and tasks may have any script.
     """
-    for place, name in _names(result):
-        typed = place not in ("task.name", "model.name", "task.dataset.name")
+    for place, name, typed in _names(result):
         if not name.strip():
             yield f"{place}: is blank"
         elif typed and not name.isascii():
@@ -29,12 +28,13 @@ def name_problems(result: RunResult) -> Iterator[str]:
             yield f"{place}: has {len(name)} characters, more than {LONGEST}"
 
 
-def _names(result: RunResult) -> Iterator[tuple[str, str]]:
-    yield "task.name", result.task.name
-    yield "model.name", result.model.name
-    yield "method.name", result.method.name
-    yield "task.dataset.name", result.task.dataset.name
+def _names(result: RunResult) -> Iterator[tuple[str, str, bool]]:
+    """Yield place, name, and whether it is one that is typed."""
+    yield "task.name", result.task.name, False
+    yield "model.name", result.model.name, False
+    yield "method.name", result.method.name, True
+    yield "task.dataset.name", result.task.dataset.name, False
     for i, score in enumerate(result.scores):
-        yield f"scores[{i}].metric", score.metric
+        yield f"scores[{i}].metric", score.metric, True
         if score.reference is not None:
-            yield f"scores[{i}].reference", score.reference
+            yield f"scores[{i}].reference", score.reference, True
