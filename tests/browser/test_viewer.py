@@ -311,13 +311,18 @@ def test_values_are_read_by_keyboard(viewer: Callable[..., Any]) -> None:
     assert said.startswith(f"spes-encoder, quick at {seconds:.2f} s: ")
 
 
+def downloaded(page: Any, button: str, folder: Any) -> Any:
+    """Return the file that a button saves."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    download.value.save_as(folder / button)
+    return folder / button
+
+
 def test_a_map_is_saved_with_its_values(viewer: Callable[..., Any], tmp_path: Any) -> None:
     page = viewer()
     page.get_by_label("Over the spectrogram").select_option("chefer")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
-    download.value.save_as(tmp_path / "map.csv")
-    lines = (tmp_path / "map.csv").read_text("utf-8").splitlines()
+    lines = downloaded(page, "CSV", tmp_path).read_text("utf-8").splitlines()
     entry = next(m for m in bundle()["maps"] if m["id"] == "chefer")
     assert len(lines) == 1 + len(WORDS)
     data = base64.b64decode(entry["data"])
@@ -328,11 +333,8 @@ def test_a_map_is_saved_with_its_values(viewer: Callable[..., Any], tmp_path: An
 def test_a_picture_of_a_map_can_be_seen(viewer: Callable[..., Any], tmp_path: Any) -> None:
     page = viewer()
     page.get_by_label("Over the spectrogram").select_option("chefer")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="PNG").click()
-    download.value.save_as(tmp_path / "map.png")
     tokens, frames = next(m["shape"] for m in bundle()["maps"] if m["id"] == "chefer")
-    with Image.open(tmp_path / "map.png") as picture:
+    with Image.open(downloaded(page, "PNG", tmp_path)) as picture:
         assert picture.size == (4 * frames, 16 * tokens)
         cells = np.asarray(picture.convert("RGB")).reshape(tokens, 16, frames, 4, 3)
     assert (cells == cells[:, :1, :, :1]).all()  # a cell is of one colour
