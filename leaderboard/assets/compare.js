@@ -5,6 +5,7 @@ const { el, svg, number, cost, count, reader, button } = XB;
 const form = document.getElementById("compare");
 const said = document.getElementById("comparison");
 const detail = document.getElementById("comparison-detail");
+const pair = detail.nextElementSibling;
 const names = XB.get("entities");
 const data = XB.get("results");
 if (!form || !names || !data || form.elements.a.options.length < 2) {
@@ -52,8 +53,7 @@ function sections(pairs, b) {
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(line);
   }
-  for (const lines of found.values()) lines.sort((x, y) => y.difference - x.difference);
-  return [...found.values()];
+  return [...found.values()].map((lines) => lines.sort((x, y) => y.difference - x.difference));
 }
 
 // Scores of a config by task, model, metric and reference; and its cost by task and model.
@@ -157,7 +157,7 @@ async function showMethods(a, b, current) {
       return { of: `${names.tasks[line.task].title}, ${names.models[line.model].title}`, outcome: line.outcome, x, y };
     }).filter(({ x, y }) => x !== undefined && y !== undefined);
     detail.append(el("section", null, heading(metric, reference),
-      el("p", null, `${better} is better: to the ${side} of the dashed line the first is ahead. Told apart: p below 0.05.`),
+      el("p", null, `${better} is better: to the ${side} of the dashed line the first leads.`),
       plot(lines, a, b), ...scatter(points, a, b, "score")));
   }
   examples(a, b, current);
@@ -168,8 +168,8 @@ const heading = (metric, reference) => el("h2", null, el("bdi", null, metric), .
 function examples(a, b, current) {
   const both = names.examples.filter(({ maps }) => maps[a] && maps[b]);
   if (!both.length) return;
-  const box = el("select", null, ...both.map(({ id, title }) => el("option", { value: id }, title)));
-  const place = el("div");
+  const [box, place] = pair.querySelectorAll("select, div");
+  box.replaceChildren(...both.map(({ id, title }) => el("option", { value: id }, title)));
   const draw = async () => {
     const { id, maps } = both[box.selectedIndex];
     const bundle = await XB.load("ex/" + id);
@@ -188,9 +188,8 @@ function examples(a, b, current) {
     place.replaceChildren(el("p", null, el("bdi", null, bundle.hypothesis), " ", el("a", { href: `examples/${id}.html` }, "Look closer and listen")),
       el("div", { class: "tracks" }, ...tracks, track(["First − second"], "maps", [one], rows(bundle.tokens))));
   };
-  box.addEventListener("change", draw);
-  detail.append(el("section", null, el("h2", null, "On one utterance"), el("p", null, "Tokens downwards, time to the right, each token on its own scale. In the difference: orange where the first is larger, blue where the second is."),
-    el("p", null, el("label", null, "Example ", box)), place));
+  box.onchange = draw;
+  pair.hidden = false;
   draw();
 }
 
@@ -200,17 +199,18 @@ function showModels(a, b) {
   for (let i = 0; i < data.n; i++) {
     const r = cols.run(i);
     const side = [a, b].indexOf(runs.model(r));
-    const [metric, reference] = [cols.metric(i), cols.reference(i)];
-    if (side < 0 || cols.value(i) === null || cols.rank_reason(i) === "superseded" || configs.get(runs.config(r)).head || !names.shown.some(([m, s]) => m === metric && s === reference)) continue;
+    const [slug, metric, reference] = [runs.config(r), cols.metric(i), cols.reference(i)];
+    if (side < 0 || cols.value(i) === null || cols.rank_reason(i) === "superseded" || configs.get(slug).head || !names.shown.some(([m, s]) => m === metric && s === reference)) continue;
     const key = [runs.task(r), metric, reference ?? ""].join("\0");
     if (!found.has(key)) found.set(key, { task: runs.task(r), metric, reference, lines: new Map() });
     const { lines } = found.get(key);
-    if (!lines.has(runs.config(r))) lines.set(runs.config(r), []);
-    lines.get(runs.config(r))[side] = i;
+    const line = lines.get(slug) || [];
+    line[side] = i;
+    lines.set(slug, line);
   }
   const sentences = [];
   for (const { task, metric, reference, lines } of found.values()) {
-    const both = [...lines].filter(([, [x, y]]) => x !== undefined && y !== undefined);
+    const both = [...lines].filter(([, [x, y]]) => x >= 0 && y >= 0);
     if (!both.length) continue;
     const leads = (side) => both.filter(([, line]) => cols.rank(line[side]) === 1).map(([slug]) => slug);
     const shared = leads(0).filter((slug) => leads(1).includes(slug));
@@ -235,12 +235,13 @@ function showModels(a, b) {
 }
 
 function show() {
-  const asked = chosen().join(" ");
   const [what, a, b] = chosen();
+  const asked = chosen().join();
   detail.replaceChildren();
+  pair.hidden = true;
   if (a === b) said.textContent = `Choose two different ${what}.`;
   else if (what === "models") showModels(a, b);
-  else showMethods(a, b, () => asked === chosen().join(" "));
+  else showMethods(a, b, () => asked === chosen().join());
 }
 
 const changed = () => {

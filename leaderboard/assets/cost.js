@@ -10,7 +10,7 @@ document.querySelectorAll("figure.chart").forEach((figure, number) => {
     const title = point.querySelector("title")?.textContent;
     if (title) points.set(title.slice(0, title.lastIndexOf(": ")), point);
   }
-  const live = el("p", { class: "note live", role: "status" }, "Point at a mark.");
+  const live = el("p", { class: "note live", role: "status" }, "Point at a mark");
   const pairs = [];
   for (const row of table.tBodies[0].rows) {
     const point = points.get(row.cells[0].querySelector("bdi").textContent);

@@ -257,17 +257,17 @@ function fill(part, first, shown, from) {
   if (from) after(from); else step(0, Math.ceil(innerHeight / 28));
 }
 
-const PLAIN = DEFAULT.join() + "|0:" + Math.min(PAGE, total) + "|";   // what Python wrote, or the first rows of it
+const PLAIN = [DEFAULT, 0, Math.min(PAGE, total), ""].join("|");   // what Python wrote, or the first rows of it
 let drawn = null;
 function draw() {
   const shown = columns();
   const all = state.get("rows") === "all";
-  const pages = all ? 1 : Math.max(1, Math.ceil(view.length / PAGE));
-  const page = Math.min(Math.max(parseInt(state.get("page") || "1", 10) || 1, 1), pages);
-  const from = all ? 0 : (page - 1) * PAGE;
-  const part = all ? view : view.slice(from, from + PAGE);
-  const what = FIELDS.concat("row", "sort").map((key) => state.get(key) || "").join("\0").replace(/\0+/g, "\0");
-  const next = shown.join() + "|" + from + ":" + part.length + "|" + (what === "\0" ? "" : what);
+  const size = all ? view.length : PAGE;
+  const pages = Math.ceil(view.length / size) || 1;
+  const page = Math.min(Math.max(parseInt(state.get("page")) || 1, 1), pages);
+  const from = (page - 1) * size;
+  const part = view.slice(from, from + size);
+  const next = [shown, from, part.length, [...state].filter(([key]) => [...FIELDS, "row", "sort"].includes(key))].join("|");
   mark(shown);
   if (next !== drawn) fill(part, from, shown, drawn === null && next === PLAIN ? body.querySelectorAll("[data-row]").length : 0);
   drawn = next;

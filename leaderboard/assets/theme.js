@@ -27,4 +27,10 @@ document.addEventListener("click", ({ target }) => {
   const link = target.closest("a.here");
   link && navigator.clipboard?.writeText(link.href).then(() => { link.textContent = "# copied"; }, () => {});
 });
+// Who comes to a term by the keyboard reads at once what it means, until they go on; Escape closes it, too.
+document.addEventListener("focusin", ({ target, relatedTarget }) => {
+  if (target.closest("[popover]")) return;
+  document.querySelector(":popover-open")?.hidePopover();
+  if (target.matches(".term:focus-visible") && !relatedTarget?.closest("[popover]")) target.popoverTargetElement?.showPopover({ source: target });
+});
 })();

@@ -204,7 +204,7 @@ async function showGrid() {
 heads?.addEventListener("toggle", () => showGrid().catch(failed));
 
 const step = [0.5, 1, 2, 5, 10].find((s) => length / s <= 8) || 30;
-const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({ length: Math.floor(length / step) + 1 }, (_, k) => {
+const axis = el("div", { class: "axis", "aria-hidden": "true" }, ...Array.from({ length: Math.ceil(length / step - .3) || 1 }, (_, k) => {
   return at(el("span", null, `${k * step} s`), k * step / length);
 }));
 
@@ -242,7 +242,7 @@ function look(seconds) {
   tracks.scrollLeft = tracks.scrollWidth * seconds / length - tracks.clientWidth / 2;
 }
 function place() {
-  const now = audio ? audio.currentTime : 0;
+  const now = audio?.currentTime ?? 0;
   at(head, Math.min(1, now / length));
   chips.forEach((chip, t) => chip.classList.toggle("now", tokens[t].start <= now && now < tokens[t].end));
   if (audio?.paused === false) look(now);

@@ -67,13 +67,48 @@ def test_a_word_explains_itself_and_a_section_has_its_link(
     page, watch = open_page(site.url("index.html"))
     text = page.locator("#help-skill")
     assert not text.is_visible()
-    page.get_by_role("button", name="Skill", exact=True).first.focus()
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Skill", exact=True).first.click()
     assert text.is_visible()
     page.keyboard.press("Escape")
     assert not text.is_visible()
+    page.keyboard.press("Enter")
+    assert text.is_visible()
     page.locator("#rests a.here").click()
     assert page.url.endswith("#rests")
+    assert watch.problems == []
+
+
+def test_a_word_explains_itself_to_who_comes_by_the_keyboard_until_they_go_on(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, watch = open_page(site.url("index.html"))
+    text = page.locator("#help-skill")
+    term = page.get_by_role("button", name="Skill", exact=True).first
+    page.get_by_role("button", name="Sort by Score").first.focus()
+    page.keyboard.press("Tab")
+    assert term.evaluate("e => e === document.activeElement")
+    assert text.is_visible()
+    # What is explained stays in sight.
+    page.wait_for_timeout(100)
+    word, said = term.bounding_box(), text.bounding_box()
+    assert word is not None
+    assert said is not None
+    assert said["y"] >= word["y"] + word["height"] or said["y"] + said["height"] <= word["y"]
+    page.keyboard.press("Tab")  # to the link in the explanation
+    assert text.is_visible()
+    assert text.locator("a").evaluate("e => e === document.activeElement")
+    page.keyboard.press("Escape")
+    assert term.evaluate("e => e === document.activeElement")
+    assert not text.is_visible()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert text.is_visible()
+    page.keyboard.press("Shift+Tab")
+    assert not text.is_visible()
+    term.click()
+    assert text.is_visible()
+    term.click()
+    assert not text.is_visible()
     assert watch.problems == []
 
 
