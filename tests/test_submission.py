@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from of_today import of_today
-from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, store
+from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, load_model, store
 from xbench.claims import examine
+from xbench.claims.here import packaged_models
 from xbench.claims.standing import obstacles, unregistered
 from xbench.cli.submission import next_steps, submit
 from xbench.cli.validation import check_file
@@ -131,6 +132,10 @@ def test_a_metric_of_nobodys_package_matters_only_as_the_headline() -> None:
 
 SCORE, REFERENCE = "pearson@spes-encoder", "spes-encoder"
 EMPTY = {"value": 0.5, "ci": [0.4, 0.6], "reason": None, "ci_reason": None}
+GATE = {
+    **{"name": "random-token", "status": "pass", "value": 0.95, "threshold": 0.9},
+    **{"ci": None, "n": 4, "reason": None},
+}
 FALSE: list[tuple[str, Any, str]] = [
     ("scores/0/value", 0.987, "scores[0].value: 0.987, but the utterance columns give"),
     ("scores/1/value", None, "scores[1].value: null, but the utterance columns give"),
@@ -151,6 +156,8 @@ FALSE: list[tuple[str, Any, str]] = [
     ("scores/0/clusters_assumed", True, "scores[0].clusters_assumed: true, but"),
     ("scores/0/reference", "spes-input", "missing; what a score claims is recomputed"),
     ("scores/3/metric_params", {"share": 0.1}, "scores[3].metric_params: incomplete"),
+    ("scores/3/metric_params", {}, "scores[3].metric_params: incomplete; "),
+    ("scores/0/tokens_left_out", {"quiet": 9999}, "scores[0].tokens_left_out.quiet: 9999 of "),
     ("scores/6/skill", EMPTY, "scores[6].skill.value: 0.5, but there is no column"),
     ("scores/6/tokens_left_out", {"too-loud": 3}, "tokens_left_out.too-loud: there is no column"),
     ("scores/1/metric", "pearson", "scores[1]: pearson@spes-encoder stands twice"),
@@ -220,6 +227,10 @@ FALSE: list[tuple[str, Any, str]] = [
         10**6,
         "masks: 1000000 of an utterance, but the parameters",
     ),
+    ("gates", [GATE], "gates[0].status: pass, but by its value and threshold: fail"),
+    ("gates", [{**GATE, "ci": [0.8, 0.91]}], "gates[0].status: pass, but by its value"),
+    ("gates", [{**GATE, "value": None}], "by its value and threshold: not-applicable"),
+    ("model/n_parameters", 99, "model.n_parameters: 99, but of xbench-tiny it is 1333760"),
     ("utterances/map_hash/0", None, "utterances.map_hash[0]: null, but utterances.pearson@"),
     ("method/name", "mean\u2010heads", "method.name: holds U+2010, and must be ASCII"),
     ("method/name", "me\u0430n-heads", "method.name: holds U+0430, and must be ASCII"),
@@ -238,6 +249,32 @@ def test_a_claim_that_its_columns_or_names_contradict_is_told_with_its_place(
     told = problems_of(changed({place: value}))
     assert any(expected in problem for problem in told), told
     assert all(problem.startswith(str(changed({}))) for problem in told)
+
+
+def test_a_gate_that_its_numbers_bear_out_or_that_nobody_knows_is_no_false_claim(
+    changed: Callable[..., Path],
+) -> None:
+    sound = {**GATE, "value": 0.85, "ci": [0.8, 0.89]}
+    failed = {**GATE, "status": "fail"}
+    largest = {**GATE, "name": "determinism", "value": 1e-5, "threshold": 1e-5}
+    unknown = {**GATE, "name": "of-somebody"}
+    without = {**GATE, "status": "not-applicable", "value": None, "threshold": None}
+    assert problems_of(changed({"gates": [sound, failed, largest, unknown, without]})) == ()
+
+
+@pytest.mark.parametrize("name", packaged_models())
+def test_what_is_known_of_the_models_that_come_with_xbench_is_what_they_are(name: str) -> None:
+    info = load_model(name, device="cpu").info
+    for fact, known in packaged_models()[name].items():
+        assert getattr(info, fact) == known
+
+
+def test_a_model_of_our_name_and_of_another_revision_is_as_stated(
+    changed: Callable[..., Path],
+) -> None:
+    other = examine(read_result(changed({"model/revision": "sha256:" + "0" * 64})))
+    assert other.problems == ()
+    assert "model 'xbench-tiny' has another revision here" in " ".join(other.unchecked)
 
 
 def test_the_method_that_is_the_floor_scores_as_the_floor(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TypeVar
+from importlib import resources
+from typing import Any, TypeVar
 
 from xbench.data.audio import audio_sha256
 from xbench.data.datasets import utterances_for
 from xbench.data.manifest import Manifest
 from xbench.description import CorpusDescription, Description
 from xbench.errors import XbenchError
+from xbench.inputs import parse_json
 from xbench.registry import Registry, datasets
 from xbench.spec import Selection, TaskSpec
 from xbench.tasks import resolve_tasks
@@ -24,6 +26,14 @@ def registered(kind: Registry[D], name: str) -> D | None:
         return kind.get(name)
     except XbenchError:
         return None
+
+
+@functools.cache
+def packaged_models() -> dict[str, dict[str, Any]]:
+    """Return what a result states of the models that come with xbench, by name (a test loads them)."""
+    content = resources.files("xbench.claims").joinpath("packaged_models.json").read_bytes()
+    models: dict[str, dict[str, Any]] = parse_json(content)
+    return models
 
 
 @functools.cache

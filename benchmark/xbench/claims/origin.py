@@ -11,10 +11,11 @@ from typing import Any
 
 from xbench import registry
 from xbench.claims.compared import outside, unordered
-from xbench.claims.here import Clips, clips_here, registered, task_here
+from xbench.claims.here import Clips, clips_here, packaged_models, registered, task_here
 from xbench.description import Description
 from xbench.errors import XbenchError
-from xbench.results import RunResult
+from xbench.metrics.sanity import GATES
+from xbench.results import GateRecord, RunResult
 from xbench.spec import FROM_USER, LOCAL, Call, Headline, Selection, TaskSpec, content_hash
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -118,6 +119,25 @@ def cost_problems(result: RunResult) -> Iterator[str]:
         yield from unordered(f"gates[{index}].ci", gate.ci, gate.value)
         if gate.n > result.task.dataset.n:
             yield f"gates[{index}].n: {gate.n} of {result.task.dataset.n} utterances"
+        verdict = _verdict(gate)
+        if gate.status != "not-applicable" and verdict not in (None, gate.status):
+            yield f"gates[{index}].status: {gate.status}, but by its value and threshold: {verdict}"
+
+
+def _verdict(gate: GateRecord) -> str | None:
+    """Return what a gate's numbers say of it; None for a gate that nobody knows here."""
+    known = {each.name: each.rule for each in GATES}
+    if gate.name not in known:
+        return None
+    if gate.value is None or gate.threshold is None:
+        return "not-applicable"
+    low, high = gate.ci or (gate.value, gate.value)
+    passed = {
+        "largest": gate.value <= gate.threshold,
+        "upper": high < gate.threshold,
+        "lower": low > gate.threshold,
+    }
+    return "pass" if passed[known[gate.name]] else "fail"
 
 
 def _sinks_problems(result: RunResult) -> Iterator[str]:
@@ -135,7 +155,12 @@ def _sinks_problems(result: RunResult) -> Iterator[str]:
 
 
 def described_problems(result: RunResult) -> Iterator[str]:
-    """Yield where a result says something else of its method or references than their descriptions of that version."""
+    """Yield where a result says something else of its model, method or references than what they are here."""
+    model = packaged_models().get(result.model.name)
+    if model is not None and model["revision"] == result.model.revision:
+        for name, known in model.items():
+            if known != (stated := getattr(result.model, name)):
+                yield f"model.{name}: {stated!r}, but of {result.model.name} it is {known!r}"
     method = registered(registry.methods, result.method.name)
     if method is not None and method.version == result.method.version:
         for name in ("kind", "space", "signed", "uses_gradients", "distribution"):
@@ -273,6 +298,9 @@ def unchecked_origin(result: RunResult, as_run: TaskSpec | None) -> Iterator[str
         yield f"task '{result.task.name}' ({result.task.preset}) is not registered here: what it is, is as stated"
     elif result.scores and as_run is None:
         yield f"the hash of task '{task.name}' is not that of the task here: what of it is not in the file is as stated"
+    model = packaged_models().get(result.model.name)
+    if model is not None and model["revision"] != result.model.revision:
+        yield f"model '{result.model.name}' has another revision here: what it is, is as stated"
     if registered(registry.methods, result.method.name) is None:
         yield f"method '{result.method.name}' is not registered here: what it is, is as stated"
     if spec_hash(result) != result.provenance.spec_hash:

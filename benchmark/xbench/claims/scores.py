@@ -174,7 +174,10 @@ def _assumed(result: RunResult, score: ScoreRecord) -> Iterator[str]:
 def _left_out(result: RunResult, score: ScoreRecord) -> Iterator[str]:
     """Yield counts of left-out tokens that are not the sums of their columns, where these are kept."""
     name = column_name(score.metric, score.reference)
+    tokens = sum(result.utterances.get("tokens", []))
     for reason, stated in score.tokens_left_out.items():
+        if not 0 <= stated <= tokens:
+            yield f"tokens_left_out.{reason}: {stated} of {tokens} tokens"
         column = result.utterances.get(f"{name}:{reason}")
         if column is None:
             if score.reference is None:
@@ -188,7 +191,7 @@ def _as_described(score: ScoreRecord, metric: MetricDescription) -> Iterator[str
     direction = "higher" if metric.higher_is_better else "lower"
     if score.direction != direction:
         yield f"direction: '{score.direction}', but of {metric.name} {direction} is better"
-    if score.metric_params:
+    if score.metric_params or score.metric_version is not None:  # older files keep neither
         try:
             resolved = metric.resolve(Call.make(metric.name, score.metric_params)).given
         except XbenchError as problem:
