@@ -85,12 +85,17 @@ def test_expand_by_hand() -> None:
 
 
 @given(
-    st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 6), st.integers(1, 5), st.data()
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.integers(1, 5) | st.sampled_from([1.6, 2.5, 3.75]),
+    st.data(),
 )
 def test_block_pooling_undoes_expand(
-    seed: int, rows: int, frames: int, stride: int, data: st.DataObject
+    seed: int, rows: int, frames: int, stride: float, data: st.DataObject
 ) -> None:
-    melframes = data.draw(st.integers(stride * (frames - 1) + 1, stride * frames))
+    least, most = round(stride * (frames - 1)) + 1, round(stride * frames)
+    melframes = data.draw(st.integers(least, most))
     grid = layout(rows=rows, frames=frames, melframes=melframes, stride=stride)
     values = np.random.default_rng(seed).normal(size=(rows, frames))
     assert np.array_equal(pool(expand(values, grid)[:, :, None], grid, Scoring()), values)

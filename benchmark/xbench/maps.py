@@ -159,14 +159,14 @@ def expand(
 ) -> Float[np.ndarray, "token melframe"]:
     """Repeat every encoder frame over its block of melframes, the inverse of block pooling.
 
-    x[i, t] = values[i, min(t // s, frames - 1)]: melframes after the last block repeat the last
-    frame.
+    x[i, t] = values[i, j] for round(s j) <= t < round(s (j + 1)); melframes after the last block repeat the last frame.
+    With a whole stride s that is j = min(t // s, frames - 1).
     Shapes: [token, frame] to [token, melframe]. Source: protocol section 7.6.
     """
-    columns = np.minimum(np.arange(layout.melframes) // layout.stride, layout.frames - 1).astype(
-        int
-    )
-    return values[:, columns].astype(np.float64)
+    edges = np.rint(layout.stride * np.arange(layout.frames + 1)).astype(int)
+    edges = np.minimum(edges, layout.melframes)
+    edges[-1] = layout.melframes
+    return np.repeat(values.astype(np.float64), np.diff(edges), axis=1)
 
 
 def _mean(
