@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -438,6 +439,43 @@ def test_clear_deletes_artefacts_and_nothing_else(store: Store) -> None:
     assert store.clear() == len(KINDS)
     assert files(store) == foreign
     assert store.clear() == 0
+
+
+@pytest.mark.parametrize("moment", ["folder", "file"])
+def test_what_is_written_while_another_process_clears_the_store_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    cleared = []
+    make, finish = tempfile.NamedTemporaryFile, Path.chmod
+
+    def clear(asked: str) -> None:
+        if asked == moment and not cleared:
+            cleared.append(store.clear())
+
+    def in_a_folder_that_is_gone(*given: Any, **named: Any) -> Any:
+        clear("folder")
+        return make(*given, **named)
+
+    def of_a_file_that_is_gone(path: Path, mode: int) -> None:
+        clear("file")
+        finish(path, mode)
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", in_a_folder_that_is_gone)
+    monkeypatch.setattr(Path, "chmod", of_a_file_that_is_gone)
+    store.put(key(), ARRAYS, FACTS)
+    assert len(cleared) == 1
+    assert store.get(key()) is not None
+
+
+def test_a_folder_that_goes_again_and_again_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*given: Any, **named: Any) -> Any:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", never)
+    with pytest.raises(EnvironmentProblem, match=r"cannot write .*: No such file"):
+        write_atomically(tmp_path / "file", b"")
 
 
 def test_clear_leaves_foreign_files_inside_the_folders_of_artefacts(store: Store) -> None:

@@ -45,6 +45,7 @@ _OWN_FILE = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62}\.(npz|json)|\.(tmp|damage
 _RECORD = re.compile(r"[0-9a-f]{64}\.json")
 _OLD_RECORD = {"ingredients", "sha256", "facts"}  # before the checksum of all of these
 _STALE_SECONDS = 24 * 3600
+_ATTEMPTS = 5  # of writing a file while another process deletes
 
 
 @dataclass(frozen=True)
@@ -391,6 +392,26 @@ def write_atomically(path: Path, payload: bytes, *, durable: bool = True) -> Non
 
     durable: wait until the disk has it.
     """
+    try:
+        for _ in range(_ATTEMPTS - 1):
+            # Another process may clear the store at this moment: the folder is gone, or the unfinished file.
+            with contextlib.suppress(FileNotFoundError):
+                _replace(path, payload, durable)
+                return
+        _replace(path, payload, durable)
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EnvironmentProblem(
+                f"the disk that holds {path.parent} is full; free some space and run the same command again: "
+                "what was finished is kept"
+            ) from None
+        raise EnvironmentProblem(
+            f"cannot write {path}: {problem.strerror or problem}; choose another folder"
+        ) from None
+
+
+def _replace(path: Path, payload: bytes, durable: bool) -> None:
+    """Write a file beside its place, then move it there; raises OSError."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -403,15 +424,6 @@ def write_atomically(path: Path, payload: bytes, *, durable: bool = True) -> Non
         # NamedTemporaryFile makes private files; results are to be read by others.
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EnvironmentProblem(
-                f"the disk that holds {path.parent} is full; free some space and run the same command again: "
-                "what was finished is kept"
-            ) from None
-        raise EnvironmentProblem(
-            f"cannot write {path}: {problem.strerror or problem}; choose another folder"
-        ) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
