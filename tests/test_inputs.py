@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xbench.errors import UsageError
 from xbench.inputs import (
     bounded,
     files_below,
+    json_integer,
+    json_number,
     markdown_cell,
     parse_json,
     read_json,
@@ -49,6 +56,24 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
     # Files of /proc say that they are empty.
     with pytest.raises(OSError, match="more than"):
         bounded(Path("/proc/self/status"), 10)
+
+
+NUMBERS = st.from_regex(
+    r"-?(0|[1-9][0-9]{0,330})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", fullmatch=True
+)
+
+
+@given(number=NUMBERS, before=st.sampled_from(["", "[1.5,", '{"sha256:0e4441": ', "[\n-0.25e3, "]))
+def test_a_number_is_looked_at_wherever_it_could_be_too_large(number: str, before: str) -> None:
+    end = {"": "", "[": "]", "{": "}"}[before[:1]]
+    content = f"{before}{number}{end}".encode()
+    try:
+        expected: Any = json.loads(content, parse_int=json_integer, parse_float=json_number)
+    except ValueError as problem:
+        with pytest.raises(ValueError, match=re.escape(str(problem))):
+            parse_json(content)
+    else:
+        assert parse_json(content) == expected
 
 
 @pytest.mark.parametrize(

@@ -90,12 +90,14 @@ def parse_json(content: bytes) -> Any:
         text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as problem:
         raise ValueError(f"not UTF-8 (byte {problem.start + 1})") from None
+    # Called for each number, checks take longer than all else: where none can be too large they are left out.
+    large = _may_be_large(content)
     try:
         value = json.loads(
             text,
             parse_constant=_refuse_constant,
-            parse_int=json_integer,
-            parse_float=json_number,
+            parse_int=json_integer if large else None,
+            parse_float=json_number if large else None,
             object_pairs_hook=_unique_keys,
         )
     except RecursionError:
@@ -160,6 +162,21 @@ def json_number(text: str) -> float:
     if math.isinf(value := float(text)):
         raise ValueError(f"the number {_short(text)} is not finite")
     return value
+
+
+_SHAPES = bytes.maketrans(b"123456789E", b"000000000e")  # all digits alike, all exponents alike
+
+
+def _may_be_large(content: bytes) -> bool:
+    """Say whether a text may hold a number that 64 bits do not: one of 19 digits or more, or an exponent of three.
+
+    Digits after the point do not count; of digits in a text it may say so without need.
+    """
+    shapes = content.translate(_SHAPES, b"+")
+    if b"0" * 19 in shapes.replace(b"." + b"0" * 19, b""):
+        return True
+    before = shapes.split(b"0e000")[:-1]  # hashes have such digits, too, but no number begins them
+    return any(part.rstrip(b"0.-")[-1:] in b"[{:, \t\r\n" for part in before)
 
 
 def _short(text: str) -> str:

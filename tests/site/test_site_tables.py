@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from xbench import stats
 from xbench.site.load import read_results
 from xbench.site.overall import balanced, over_all, overall
 from xbench.site.pages.rests import rests_of
-from xbench.site.ranking import _places
+from xbench.site.ranking import Values, _places, rank
 from xbench.site.speech import speech_of
 from xbench.site.tables.tabulate import Tables, tabulate
 
@@ -89,16 +91,34 @@ def test_the_leading_group_shares_rank_1_though_one_of_it_was_found_worse_than_a
 
 
 def test_each_pair_of_task_and_model_weighs_the_same() -> None:
-    values = {f"a\0m\0{i}": (1.0, f"s{i}") for i in range(3)} | {"b\0m\0x": (0.0, "s0")}
-    found = balanced(values)
-    assert [v for v, _ in found.values()] == pytest.approx(
-        [0.5 + 2 / 3 * 0.5] * 3 + [0.5 - 2 * 0.5]
-    )
-    assert sum(v for v, _ in found.values() if v is not None) / 4 == pytest.approx(0.5)
-    assert [c for _, c in found.values()] == [c for _, c in values.values()]
-    one = {"a\0m\0x": (0.1, "s"), "a\0m\0y": (None, "s")}
-    assert balanced(one) == one
-    assert balanced({**values, "b\0m\0y": (None, "s")})["b\0m\0y"] == (None, "s")
+    def values(*numbers: float) -> Values:
+        names = tuple(map(str, range(len(numbers))))
+        return Values(names, tuple("s" + name for name in names), np.array(numbers))
+
+    given = values(1.0, 1.0, 1.0, 0.0)
+    found = balanced(given, [3, 1])
+    assert found.column == pytest.approx([0.5 + 2 / 3 * 0.5] * 3 + [0.5 - 2 * 0.5])
+    assert found.numbers.mean() == pytest.approx(0.5)
+    assert (found.names, found.clusters) == (given.names, given.clusters)
+    one = values(0.1, math.nan)
+    assert balanced(one, [2]) is one
+    # What has no value weighs nothing, and a pair without any counts for none.
+    part = values(1.0, 1.0, 1.0, math.nan, math.nan, 0.0)
+    assert balanced(part, [3, 1, 2]).column == [*found.column[:3], None, None, found.column[3]]
+
+
+def test_contenders_are_compared_on_the_utterances_that_they_share() -> None:
+    names = tuple(f"u{n}" for n in range(8))
+    a = Values(names, names, np.arange(8.0))
+    turned = Values(names[::-1], names[::-1], np.arange(8.0)[::-1] - 1)
+    more = Values((*names, "v"), (*names, "v"), np.array([*np.arange(8.0) - 2, 99.0]))
+    found = rank({"a": a, "turned": turned, "more": more}, higher=True)
+    differences = {(p.a, p.b): (p.difference, p.n) for p in found.pairs}
+    assert differences == {
+        ("more", "a"): (-2, 8),
+        ("more", "turned"): (-1, 8),
+        ("a", "turned"): (1, 8),
+    }
 
 
 def test_the_mean_over_pairs_and_what_the_other_weighting_would_say(tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ def _rows(reference: ReferenceRecord, columns: dict[str, list[Any]]) -> Iterator
         place = f"reliability: utterances.reliability@{reference.name}[{number}]"
         mean = math.fsum(defined) / len(defined) if defined else None
         yield from differing(place, whole, mean)
-        for value in defined:
+        for extreme in sorted({min(defined), max(defined)}) if defined else ():
             yield from outside(
                 f"reliability: utterances.row_reliability@{reference.name}[{number}]",
-                value,
+                extreme,
                 _RELIABILITY,
             )
         if own is not None and tokens and len(own) != tokens[number]:

@@ -11,11 +11,13 @@ the pair of x: their plain mean is M, and their spread that of a weighted mean (
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from statistics import fmean
+from dataclasses import dataclass, replace
+from itertools import chain, combinations
+
+import numpy as np
 
 from xbench import registry, stats
 from xbench.site.costs import pooled_cost
@@ -142,7 +144,7 @@ def overall(
         c: [found[x] for x in sorted(block)] for c, found in rows.items() if block <= set(found)
     }
     by_clip = {config.slug: _values(found) for config, found in inside.items()}
-    scores = {slug: balanced(values) for slug, values in by_clip.items()}
+    scores = {c.slug: balanced(by_clip[c.slug], _pairs(found)) for c, found in inside.items()}
     # Against its own reference an estimator would lead by being the same thing twice.
     own = {config.slug for config in inside if config.repeats(reference)}
     controls = {config.slug for config in inside if config.control}
@@ -238,31 +240,25 @@ def _weighting(
 
 
 def _mean(values: Values) -> float | None:
-    defined = [value for value, _ in values.values() if value is not None]
-    return fmean(defined) if defined else None
+    known = values.numbers[~np.isnan(values.numbers)]
+    return float(known.mean()) if len(known) else None
 
 
-def balanced(values: Values) -> Values:
-    """Return values whose plain mean weighs every pair of task and model equally; where they are equal, the same."""
-    cells: dict[str, list[float]] = defaultdict(list)
-    for name, (value, _) in values.items():
-        if value is not None:
-            cells[_cell_of(name)].append(value)
-    if len({len(found) for found in cells.values()}) < 2:
+def balanced(values: Values, pairs: Sequence[int]) -> Values:
+    """Return values whose plain mean weighs every pair of task and model equally; where they are equal, the same.
+
+    pairs: how many utterances each pair has, in the order of the values.
+    """
+    known = ~np.isnan(values.numbers)
+    pair = np.repeat(np.arange(len(pairs)), pairs)
+    counts = np.bincount(pair[known], minlength=len(pairs))
+    there = counts > 0
+    if len(set(counts[there].tolist())) < 2:
         return values
-    mean = fmean(fmean(found) for found in cells.values())
-    share = sum(map(len, cells.values())) / len(cells)
-    return {
-        name: (
-            None if value is None else mean + share / len(cells[_cell_of(name)]) * (value - mean),
-            cluster,
-        )
-        for name, (value, cluster) in values.items()
-    }
-
-
-def _cell_of(name: str) -> str:
-    return name.rpartition("\0")[0]
+    sums = np.bincount(pair[known], values.numbers[known], len(pairs))
+    mean = (sums[there] / counts[there]).mean()
+    weights = counts[there].mean() / np.maximum(counts, 1)
+    return replace(values, numbers=mean + weights[pair] * (values.numbers - mean))
 
 
 def owner_of(task: Task) -> str:
@@ -273,16 +269,27 @@ def owner_of(task: Task) -> str:
 
 def _values(rows: Sequence[Row], prefix: str = "") -> Values:
     """Return the values of all cells; one speaker is one cluster in every task of a dataset."""
-    owners = {row.run.task.slug: owner_of(row.run.task) for row in rows}
-    values = {}
-    for row in rows:
+    found = [utterance_values(row.run, row.metric, row.reference, prefix) for row in rows]
+    names, clusters = [], []
+    for row, values in zip(rows, found, strict=True):
         run = row.run
-        where = f"{run.task.slug}\0{run.model.slug}"
-        dataset = owners[run.task.slug]
-        found = utterance_values(run, row.metric, row.reference, prefix)
-        for utterance, (value, cluster) in found.items():
-            values[f"{where}\0{utterance}"] = (value, f"{dataset}\0{cluster}")
-    return values
+        names.append(_under(f"{run.task.slug}\0{run.model.slug}", values.names))
+        clusters.append(_under(owner_of(run.task), values.clusters))
+    return Values(
+        tuple(chain.from_iterable(names)),
+        tuple(chain.from_iterable(clusters)),
+        np.concatenate([values.numbers for values in found]),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _under(owner: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of one owner so that they are no names of another; all methods of a run ask for the same."""
+    return tuple(f"{owner}\0{name}" for name in names)
+
+
+def _pairs(rows: Sequence[Row]) -> list[int]:
+    return [len(row.run.data["utterances"]["id"]) for row in rows]
 
 
 def _standing(
@@ -293,23 +300,20 @@ def _standing(
     metric: Metric,
     place: tuple[int | None, int | None, int | None, bool],
 ) -> Standing:
-    names = sorted(scores)
-    clusters = [scores[name][1] for name in names]
-    column = [scores[name][0] for name in names]
-    mean = stats.mean_estimate(column, clusters, seed=SEED)
+    clusters, pairs = scores.clusters, _pairs(rows)
+    mean = stats.mean_estimate(scores.column, clusters, seed=SEED)
     assert mean.value is not None  # rows without a value per utterance stay outside of the block
     bounds = [_values(rows, f"{kind}:") for kind in ("floor", "ceiling")]
-    floor, ceiling = map(_mean, map(balanced, bounds))
+    floor, ceiling = (_mean(balanced(bound, pairs)) for bound in bounds)
     # Means of all three over the same clips.
     sides = (by_clip, *bounds)
-    whole = [n for n in names if all(n in v and v[n][0] is not None for v in sides)]
-    values, floors, ceilings = (
-        [value for value, _ in balanced({n: side[n] for n in whole}).values()] for side in sides
-    )
-    skill = stats.skill(values, floors, ceilings, [scores[n][1] for n in whole], seed=SEED)
+    partly = np.isnan([side.numbers for side in sides]).any(axis=0)
+    whole = [replace(side, numbers=np.where(partly, np.nan, side.numbers)) for side in sides]
+    values, floors, ceilings = (balanced(side, pairs).column for side in whole)
+    skill = stats.skill(values, floors, ceilings, clusters, seed=SEED)
     weighted = None
     if all(row.weighted is not None for row in rows):
-        weighted = _mean(balanced(_values(rows, "weighted:")))
+        weighted = _mean(balanced(_values(rows, "weighted:"), pairs))
     seconds, passes = pooled_cost([(row.run.cost, row.run.utterances) for row in rows])
     rates = [r for row in rows if (r := row.run.cost["seconds_per_audio_second"]) is not None]
     rank_at, low, high, best = place

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float
+
 from xbench import stats
 
 SEED = 0
 
-Values = Mapping[str, tuple[float | None, str]]
+
+@dataclass(frozen=True)
+class Values:
+    """A number per utterance, NaN where there is none, with the names of the utterances and of their clusters."""
+
+    names: tuple[str, ...]
+    clusters: tuple[str, ...]
+    numbers: Float[np.ndarray, " utterance"]
+
+    @property
+    def column(self) -> list[float | None]:
+        """The numbers as `xbench.stats` takes them: None where there is none."""
+        return [None if number != number else number for number in self.numbers.tolist()]
 
 
 @dataclass(frozen=True)
@@ -64,17 +79,18 @@ def beaten(pairs: Iterable[RankedPair], higher: bool, among: Collection[str]) ->
 
 
 def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] = ()) -> Ranking:
-    """Compare contenders (name to utterance to value and cluster) on their common utterances.
+    """Compare contenders, by name, on their common utterances.
 
     unplaced: those that are compared like the others but take no place, such as controls.
     """
     names = sorted(values)
-    clusters = {u: cluster for name in names for u, (_, cluster) in values[name].items()}
-    utterances = sorted(clusters)
-    missing = (None, "")
+    clusters: dict[str, str] = {}
+    for name in names:
+        clusters.update(zip(values[name].names, values[name].clusters, strict=True))
+    utterances = tuple(sorted(clusters))
     compared = stats.compare(
         names,
-        [[values[name].get(u, missing)[0] for u in utterances] for name in names],
+        [_aligned(values[name], utterances).column for name in names],
         [clusters[u] for u in utterances],
         higher_is_better=higher,
         seed=SEED,
@@ -89,6 +105,16 @@ def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] =
     placed = [name for name in compared.order if name not in unplaced]
     places = _places(placed, [p for p in compared.pairs if p.distinguished], higher)
     return Ranking(places, pairs, compared.n, compared.n_clusters, None, compared.resolution)
+
+
+def _aligned(values: Values, utterances: tuple[str, ...]) -> Values:
+    """Return the numbers of these utterances, NaN where there is none; clusters are left out."""
+    if values.names == utterances:
+        return values
+    place = dict(zip(utterances, range(len(utterances)), strict=True))
+    numbers = np.full(len(utterances), np.nan)
+    numbers[[place[name] for name in values.names]] = values.numbers
+    return Values(utterances, (), numbers)
 
 
 def _places(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from xbench.results import column_name
-from xbench.site.ranking import RankedPair, Ranking, rank
+from xbench.site.ranking import RankedPair, Ranking, Values, rank
 from xbench.site.side_by_side import in_shares
 from xbench.site.tables.entries import Config, ListedRun, Metric, Model, Task
 from xbench.site.tables.naming import natural
@@ -293,13 +296,10 @@ def _unranked(row: Row, newest: bool) -> str | None:
 
 def utterance_values(
     run: ListedRun, metric: str, reference: str | None, prefix: str = ""
-) -> dict[str, tuple[float | None, str]]:
-    """Return value and cluster of every utterance; a column that is not there gives none."""
+) -> Values:
+    """Return the value of every utterance; a column that is not there gives none."""
     columns = run.data["utterances"]
-    values = columns.get(prefix + column_name(metric, reference), [])
-    return {
-        utterance: (value if isinstance(value, int | float) else None, cluster)
-        for utterance, value, cluster in zip(
-            columns["id"], values, columns["cluster"], strict=False
-        )
-    }
+    names, clusters = tuple(columns["id"]), tuple(columns["cluster"])
+    values = columns.get(prefix + column_name(metric, reference), [None] * len(names))
+    numbers = [value if isinstance(value, int | float) else math.nan for value in values]
+    return Values(names, clusters, np.array(numbers, dtype=np.float64))
