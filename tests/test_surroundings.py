@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,18 @@ def patch_tensor() -> None:
 
 def patch_numpy() -> None:
     np.mean = lambda values: 0  # type: ignore[assignment]
+
+
+def patch_part_of_torch() -> None:
+    torch.special.entr = lambda values: values * 0  # type: ignore[assignment]
+
+
+def patch_part_of_numpy() -> None:
+    np.linalg.norm = lambda *given, **named: 1.0  # type: ignore[assignment]
+
+
+def replace_module() -> None:
+    sys.modules["torch.fft"] = types.ModuleType("torch.fft")
 
 
 def patch_model() -> None:
@@ -86,6 +100,17 @@ def forget_places() -> None:
 CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]] = {
     "method of tensors": (patch_tensor, "'mean' of Tensor", lambda: torch.ones(2).mean().tolist()),
     "function of numpy": (patch_numpy, "'mean' of numpy", lambda: np.mean([1, 3])),
+    "part of torch": (
+        patch_part_of_torch,
+        "'entr' of torch.special",
+        lambda: torch.special.entr(torch.ones(1) / 2).item(),
+    ),
+    "part of numpy": (
+        patch_part_of_numpy,
+        "'norm' of numpy.linalg",
+        lambda: np.linalg.norm([3.0, 4.0]),
+    ),
+    "module": (replace_module, "the module 'torch.fft'", lambda: id(sys.modules["torch.fft"])),
     "function of Python": (patch_builtin, "'len' of builtins", lambda: len([1, 2])),
     "method of a model": (patch_model, "'encode' of Model", lambda: Model().encode()),
     "more of a model": (add_to_model, "'features' of Model", lambda: hasattr(Model, "features")),
@@ -218,6 +243,17 @@ def test_what_torch_is_by_itself_is_known_before_it_is_imported() -> None:
         "assert changed == [], changed\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_module_that_nobody_imported_yet_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "soundfile", raising=False)
+    with undisturbed() as changed:
+        sys.modules["soundfile"] = types.ModuleType("soundfile")
+    assert changed == ["the module 'soundfile'"]
+    assert "soundfile" not in sys.modules
+    with undisturbed() as changed:
+        import_module("soundfile")  # to import it is no change
+    assert changed == []
 
 
 def test_what_does_no_harm_is_no_change() -> None:

@@ -32,6 +32,8 @@ def _expected(value: Any, kind: Any) -> str | None:
         value for option in options if get_origin(option) is Literal for value in get_args(option)
     ]
     types = tuple(get_origin(o) or o for o in options if get_origin(o) is not Literal)
+    if isinstance(value, str) and not is_text(value):
+        return "which is no text: it holds half of a surrogate pair"
     if value in known or isinstance(value, types):
         return next(filter(None, (_expected_within(value, each) for each in options)), None)
     if float in types and isinstance(value, int):
@@ -48,6 +50,15 @@ def _expected_within(value: Any, kind: Any) -> str | None:
         return None
     expected = next(filter(None, (_expected(item, items[0]) for item in value)), None)
     return expected and f"in it {expected}"
+
+
+def is_text(text: str) -> bool:
+    """Say whether a text can be written: half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_name(text: str) -> bool:

@@ -22,6 +22,7 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from xbench.errors import Unsupported
@@ -51,8 +52,9 @@ def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
     settings = SETTINGS + OF_IMPORTS if importing else SETTINGS
     held = [setting.read() for setting in settings]
     filters, path, threads = list(warnings.filters), list(sys.path), threading.enumerate()
+    modules = {name: sys.modules.get(name) for name in _WATCHED}
     functions = [
-        *(_Functions.of(each, grows=True) for each in map(sys.modules.get, _WATCHED) if each),
+        *(_Functions.of(each, grows=True) for each in modules.values() if each),
         *(_Functions.of(each) for each in (_tensor(), *classes) if each),
     ]
     changed: list[str] = []
@@ -66,6 +68,7 @@ def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
         if not set(path) <= set(sys.path):  # more of it is no change
             sys.path[:] = path
             changed.append("the places where Python finds modules (sys.path)")
+        changed += _other_modules(modules)
         for each in functions:
             changed += each.put_back()
 
@@ -123,9 +126,22 @@ def _copy(number: int) -> int | None:
 _MISSING = object()
 # Whose functions everybody calls.
 _WATCHED = (
-    *("builtins", "math", "time", "random", "json", "numpy", "numpy.random", "torch.autograd"),
-    *("soundfile", "captum.attr"),
+    *("builtins", "math", "time", "datetime", "random", "json"),
+    *("numpy", "numpy.random", "numpy.linalg", "numpy.fft"),
+    *("torch.autograd", "torch.special", "torch.linalg", "torch.fft", "soundfile", "captum.attr"),
 )
+
+
+def _other_modules(before: Mapping[str, ModuleType | None]) -> Iterator[str]:
+    """Put modules back that are others now, and yield their names; one that was imported meanwhile is no change."""
+    for name, module in before.items():
+        now = sys.modules.get(name)
+        if now is module or (module is None and getattr(now, "__spec__", None) is not None):
+            continue
+        del sys.modules[name]
+        if module is not None:
+            sys.modules[name] = module
+        yield f"the module '{name}'"
 
 
 def _tensor() -> type | None:

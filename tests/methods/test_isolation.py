@@ -194,6 +194,12 @@ def patch_torch(case: Case) -> None:
     torch.nn.functional.softmax = lambda *given, **named: given[0]  # type: ignore[assignment]
 
 
+def ablate_a_head(case: Case) -> None:
+    weight = network(case).get_decoder().layers[-1].encoder_attn.out_proj.weight
+    width = weight.shape[1] // 4
+    weight.data[:, width : 2 * width] = 0
+
+
 def replace_block(case: Case) -> None:
     network(case).get_encoder().layers[1] = torch.nn.Identity()
 
@@ -250,6 +256,7 @@ CHANGES: dict[str, tuple[Callable[[Case], Any], str]] = {
     "name of the model": (rename_model, "'name' of the model's ModelInfo"),
     "forward of a class": (patch_class, "'forward' of LayerNorm"),
     "function of torch": (patch_torch, "'softmax' of torch.nn.functional"),
+    "head": (ablate_a_head, "weight 'model.decoder.layers.1.encoder_attn.out_proj.weight'"),
     "other block": (replace_block, "the modules of module 'model.encoder.layers'"),
     "attribute": (scale_attention, "'scaling' of module 'model.decoder.layers.0.encoder_attn'"),
     "configuration": (choose_kernel, "of the WhisperConfig"),
@@ -548,6 +555,22 @@ def test_a_write_that_torch_does_not_count_is_seen(dtype: torch.dtype, turned: b
     assert keeper.change(network) == "weight 'table'"
     keeper.put_back(network)
     assert torch.equal(values, torch.arange(12.0).reshape(3, 4).to(dtype))
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (7, 1), (1, 7), (6, 4), (4, 6), (64, 64), (3, 5, 4), (5,), (40, 3, 3)]
+)
+def test_no_row_and_no_column_changes_unseen(shape: tuple[int, ...]) -> None:
+    network, keeper = torch.nn.Module(), Keeper()
+    network.register_buffer("table", torch.ones(shape))
+    table: Any = network.table
+    keeper.keep(network)
+    matrix = table.data.view(len(table), -1) if table.ndim > 1 else table.data.view(1, -1)
+    for line in (*matrix, *matrix.t()):
+        line.mul_(2)
+        assert keeper.change(network) == "weight 'table'"
+        line.div_(2)
+        assert keeper.change(network) is None
 
 
 def test_a_weight_that_becomes_part_of_a_computation_is_named_without_a_warning() -> None:

@@ -172,6 +172,52 @@ def test_a_method_whose_time_was_up_is_not_tried_again(
     assert len(started) == 1
 
 
+def test_a_method_that_catches_everything_is_stopped_all_the_same(
+    spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    def stubborn(trace: xbench.Trace) -> torch.Tensor:
+        while True:
+            try:  # noqa: SIM105  # what it is about
+                time.sleep(1)
+            except BaseException:  # noqa: BLE001
+                pass
+
+    started = time.monotonic()
+    first, *others = xbench.evaluate(
+        replace(spec, methods=(stubborn, *OURS)), options(tmp_path / "with", method_timeout=0.3)
+    )
+    assert first.status == "unsupported"
+    assert (first.reason or "").startswith("it took longer than the limit of 0.3 s")
+    assert time.monotonic() - started < 60
+    alone = xbench.evaluate(spec, options(tmp_path / "alone"))
+    assert maps_of(others) == maps_of(alone)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "sorcery"}, {"space": "moon"}, {"authors": "\udce9"}])
+def test_a_description_of_ones_own_is_looked_at_before_the_run(
+    spec: xbench.RunSpec, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    facts = {"kind": "attention", "implementation": "their_module:run", "distribution": False}
+    given: Any = {"name": "own", "version": "1", "summary": "", "source": "", **facts, **wrong}
+    with pytest.raises(xbench.UsageError, match=rf"method 'own': {next(iter(wrong))} is ") as caught:
+        xbench.evaluate(
+            replace(spec, methods=(xbench.MethodDescription(**given), *OURS)), options(tmp_path)
+        )
+    str(caught.value).encode()
+
+
+def test_a_function_that_holds_half_of_a_pair_is_a_method(
+    spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    def odd(trace: xbench.Trace) -> torch.Tensor:
+        raise ValueError("caf\udce9")
+
+    result, *others = xbench.evaluate(replace(spec, methods=(odd, *OURS)), options(tmp_path))
+    assert result.status == "unsupported"
+    assert (result.reason or "").endswith("ValueError: caf\\udce9")
+    assert {other.status for other in others} <= {"complete", "partial"}
+
+
 def test_who_is_at_work_for_long_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,12 +1,14 @@
 """Keeping a network as it is, and putting it back: plugins share it with everybody else.
 
 `Keeper` takes notes of a network (`network_look`) and has a copy of its weights to put back. It also sees writes that
-torch does not count (through `.data` or numpy), as long as they meet one of the values that it samples of each weight;
-`xbench check method` compares every bit.
+torch does not count (through `.data` or numpy), as long as they meet one of the values that it samples of each weight:
+at least one of each row and of each column, so that a unit or a head cannot be changed unseen. `xbench check method`
+compares every bit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +21,6 @@ from xbench.models.metered import MeteredModel
 from xbench.models.network_look import Look, Parts, look
 from xbench.models.protocol import SpeechModel
 
-SAMPLED = 32  # values of each weight
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
 AT_MOST = 2  # networks whose weights are kept: that of the run, and one that was made of it
 
@@ -164,7 +165,20 @@ def _spots(values: Tensor) -> Tensor:
     along = values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
     flat = along.view(-1) if along.is_contiguous() else values.flatten()
     bits = flat.view(_INTEGERS.get(flat.dtype.itemsize, flat.dtype))
-    return bits[:: max(1, len(bits) // SAMPLED)]
+    return bits[:: _step(len(along) if along.ndim > 1 else 1, len(bits))]
+
+
+def _step(rows: int, size: int) -> int:
+    """Return the largest step along all values of a matrix that meets each of its rows and columns.
+
+    With C columns, a step of at most C meets each row. One that has no factor in common with C meets all columns within
+    C steps, and there are C steps where it is at most the number of rows.
+    """
+    columns = size // rows
+    step = max(1, min(rows, columns))
+    while math.gcd(step, columns) > 1:
+        step -= 1
+    return step
 
 
 def _bits(values: Tensor) -> Tensor:

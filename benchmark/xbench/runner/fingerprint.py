@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from xbench.misfits import is_text
 from xbench.spec import canonical_json, content_hash
 
 
@@ -52,6 +53,8 @@ def fingerprint(*functions: Callable[..., Any] | None) -> str:
 
 def _tell(value: Any, seen: dict[int, int]) -> Any:
     """Return plain data that equal values share; `seen` numbers the functions on the way, which may call each other."""
+    if isinstance(value, str) and not is_text(value):
+        return ["no text", ascii(value)]
     if value is None or isinstance(value, bool | int | str):
         return [type(value).__name__, value]
     if isinstance(value, float | complex | bytes) or value is Ellipsis:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from xbench import registry
 from xbench.description import MethodDescription, OwnMethod
 from xbench.errors import UsageError
+from xbench.inputs import visible
 from xbench.misfits import is_name
 from xbench.runner.fingerprint import fingerprint
+
+M = TypeVar("M", bound=MethodDescription)
 
 
 def method(
@@ -67,16 +70,15 @@ def method(
         needs=frozenset(needs),
         function=function,
     )
-    if problems := described.problems():
-        raise UsageError(f"method '{named}': {problems[0]}")
-    return described
+    return _sound(described)
 
 
 def described(given: Any) -> OwnMethod:
     """Return the description of a method that is given as it is: a function, or a description nobody registers."""
     if isinstance(given, OwnMethod):
-        return given
+        return _sound(given)
     if isinstance(given, MethodDescription):
+        _sound(given)
         _check_free(given.name)
         function = given.load()
         code = fingerprint(function, given.load_fit())
@@ -85,6 +87,12 @@ def described(given: Any) -> OwnMethod:
     if callable(given):
         return method(given)
     raise UsageError(f"a method is a name, a call or a function, not a {type(given).__name__}")
+
+
+def _sound(given: M) -> M:
+    if problems := given.problems():
+        raise UsageError(f"method {visible(str(given.name))!r}: {visible(problems[0])}")
+    return given
 
 
 def _check_free(name: str) -> None:
