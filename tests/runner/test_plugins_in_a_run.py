@@ -197,12 +197,12 @@ def test_a_method_that_catches_everything_is_stopped_all_the_same(
 def test_a_description_of_ones_own_is_looked_at_before_the_run(
     spec: xbench.RunSpec, tmp_path: Path, wrong: dict[str, str]
 ) -> None:
-    facts = {"kind": "attention", "implementation": "their_module:run", "distribution": False}
-    given: Any = {"name": "own", "version": "1", "summary": "", "source": "", **facts, **wrong}
-    with pytest.raises(xbench.UsageError, match=rf"method 'own': {next(iter(wrong))} is ") as caught:
-        xbench.evaluate(
-            replace(spec, methods=(xbench.MethodDescription(**given), *OURS)), options(tmp_path)
-        )
+    own = xbench.method(lambda trace: trace.cross_attention.mean((0, 1)), name="own")
+    for field, value in wrong.items():
+        object.__setattr__(own, field, value)  # types are checked in tests only
+    told = rf"method 'own': {next(iter(wrong))} is "
+    with pytest.raises(xbench.UsageError, match=told) as caught:
+        xbench.evaluate(replace(spec, methods=(own, *OURS)), options(tmp_path))
     str(caught.value).encode()
 
 
