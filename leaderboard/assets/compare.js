@@ -122,7 +122,7 @@ function scatter(points, a, b, what) {
     svg("line", { class: "zero", x1: X(least), y1: Y(least), x2: X(most), y2: Y(most) }),
     ...points.map(({ of, outcome, x, y }) => svg("g", { class: "d-" + outcome }, svg("circle", { cx: X(x), cy: Y(y), r: 4.5 }),
       svg("title", {}, `${of}: ${number(y, 3)} against ${number(x, 3)}`))));
-  return [el("figure", { class: "chart" }, figure, el("figcaption", null, "Upwards ", bdi(a), ", to the right ", bdi(b), `. Above the diagonal the first has more ${what}.`))];
+  return [el("figure", { class: "chart" }, figure, el("figcaption", null, "Upwards ", bdi(a), ", to the right ", bdi(b), `. Above the diagonal the first has the larger ${what}.`))];
 }
 
 function price(a, b, of) {

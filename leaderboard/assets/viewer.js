@@ -192,9 +192,10 @@ async function showGrid() {
     shade(small, wide, high, "viridis", (x, y) => levels(one)[y * wide + x]);
     const open = () => showHead(one.id).then(() => {
       boxes.get(mapOf(one.id)).checked = true;
-      arrange();
       write();
-      tracks.scrollIntoView();
+      return arrange();
+    }).then(() => {
+      bands.get(mapOf(one.id)).figure.scrollIntoView();
     }).catch(failed);
     return el("button", { type: "button", onclick: open }, small, `${one.label}: ${number(one.score)}`);
   }));

@@ -141,9 +141,5 @@ document.addEventListener("keydown", ({ key, target }) => {
   if (open) { open.open = false; open.firstElementChild.focus(); }
 });
 
-for (const choice of document.querySelectorAll("select.goto")) {
-  choice.addEventListener("change", () => { if (choice.value) location.href = choice.value; });
-}
-
 return { put: (name, text) => texts.set(name, text), get, load, el, svg, number, cost, count, fragment, reader, copy, csvCell, save, teller, button, range, root };
 })();

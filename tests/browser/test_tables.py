@@ -48,6 +48,15 @@ def test_a_column_sorts_both_ways_and_back_and_the_address_keeps_it(
     assert watch.problems == []
 
 
+def test_an_interval_stands_in_the_line_of_its_number(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, watch = open_page(site.url("index.html"))
+    shown = page.locator("p .ci").evaluate_all("all => all.map(e => getComputedStyle(e).display)")
+    assert set(shown) == {"inline"}
+    assert watch.problems == []
+
+
 def test_a_table_is_saved_as_it_is_shown(
     site: Site, open_page: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -118,6 +127,10 @@ def test_names_are_found(site: Site, open_page: Callable[..., Any]) -> None:
     page.get_by_role("searchbox").fill("chefer")
     assert page.locator("#index li:visible a").all_inner_texts() == ["chefer"]
     assert page.locator("#found").inner_text() == "1 page found"
+    page.get_by_role("searchbox").fill("pearson metric")
+    page.locator("#index li:visible a").first.click()
+    assert page.url.endswith("about.html#metric-pearson")
+    page.go_back()
     page.get_by_role("searchbox").fill("")
     assert page.locator("#index li:visible").count() == everything
     assert watch.problems == []

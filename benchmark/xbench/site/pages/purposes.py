@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from xbench.site.costs import passes_per_utterance, seconds_per_audio_second
@@ -74,7 +74,7 @@ class Answer:
     group: all that cannot be told apart from the best; empty where nothing can be told apart, and reason says why.
     beside: for word times the best mean, or Whisper's way where that is not among the best; for interpreting the same
     method under intervention. pairs: of task and model that the numbers are means of; a clip counts in each. task: on
-    which they were measured, None over several.
+    which they were measured, None over several. both: the group leads under intervention, too.
     """
 
     purpose: Purpose
@@ -85,6 +85,7 @@ class Answer:
     reason: str | None
     pairs: int
     task: Task | None
+    both: bool = False
 
     @property
     def metric(self) -> str:
@@ -252,7 +253,7 @@ def _interpreting(main: _Scored, second: _Scored | None) -> Answer:
     unbeaten = [c for c in group if c.unbeaten]
     top = cheapest(unbeaten) if unbeaten else main.contenders[0]
     beside = next((c for c in second.contenders if c.config.slug == top.config.slug), None)
-    return _answer("interpreting", main, group, beside, top)
+    return replace(_answer("interpreting", main, group, beside, top), both=group is both)
 
 
 def _answer(

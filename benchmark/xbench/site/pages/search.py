@@ -13,15 +13,19 @@ from xbench.site.tables.tabulate import Tables
 
 @dataclass(frozen=True)
 class SearchPage(Page):
-    """`search.html`; found: what it is, its name, the path of its page, what is said of it."""
+    """`search.html`; found: what it is, its name, the path of its page, what is said of it.
+
+    scores: names of metrics and what they are; they have no page of their own.
+    """
 
     template = "search.html"
 
     found: list[tuple[str, str, str, str]]
+    scores: list[tuple[str, str]]
 
 
 def search_page(tables: Tables) -> SearchPage:
-    """Return the page of all methods, models and tasks."""
+    """Return the page of all methods, models, tasks and metrics."""
     methods = [
         ("method", m.name, f"methods/{m.slug}.html", m.description.summary if m.description else "")
         for m in tables.methods
@@ -36,7 +40,10 @@ def search_page(tables: Tables) -> SearchPage:
         for m in tables.models
     ]
     tasks = [("task", t.title, f"tasks/{t.slug}.html", _said(t)) for t in tables.tasks]
-    return SearchPage("search.html", [*methods, *models, *tasks])
+    scores = [
+        (m.name, m.description.summary if m.description else "") for m in tables.metrics.values()
+    ]
+    return SearchPage("search.html", [*methods, *models, *tasks], sorted(scores))
 
 
 def _said(task: Task) -> str:
