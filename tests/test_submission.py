@@ -15,7 +15,7 @@ from xbench.claims import examine
 from xbench.claims.here import packaged_models
 from xbench.claims.standing import obstacles, unregistered
 from xbench.cli.submission import next_steps, submit
-from xbench.cli.validation import check_file
+from xbench.cli.validation import check_file, check_files
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.results import read_result
 from xbench.site.load import read_results
@@ -287,6 +287,80 @@ def test_the_method_that_is_the_floor_scores_as_the_floor(tmp_path: Path) -> Non
     assert any(expected in problem for problem in told), told
     told = problems_of(with_changes(whole, {row: 0.123, other: 0.1}, tmp_path / "wide.json"))
     assert not any(expected in problem for problem in told), told
+
+
+@pytest.fixture(scope="module")
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Results of three methods of one run, as they were submitted."""
+    folder = tmp_path_factory.mktemp("one-run")
+    files = [
+        *SUBMISSIONS.glob("demo-asr-en/xbench-tiny/mean-heads-heads-all-layers-all-*.json"),
+        *SUBMISSIONS.glob("demo-asr-en/xbench-tiny/uniform-*.json"),
+        *SUBMISSIONS.glob("demo-asr-en/xbench-tiny/alti-layers-all-*.json"),
+    ]
+    assert len(files) == 3
+    return [of_today(file, folder / file.relative_to(SUBMISSIONS)) for file in files]
+
+
+def with_scaled(file: Path, prefix: str, by: float, target: Path) -> Path:
+    """Write a copy of a result with scaled columns, and everything that follows from them computed again."""
+    columns = json.loads(file.read_text("utf-8"))["utterances"]
+    changes = {
+        f"utterances/{name}": [value and value * by for value in cells]
+        for name, cells in columns.items()
+        if name.startswith(prefix)
+    }
+    return of_today(with_changes(file, changes, target), target)
+
+
+FORGED = ("floor:pearson@", "weighted-floor:pearson@", "ceiling:pearson-paper@")
+
+
+@pytest.mark.parametrize("prefix", FORGED)
+def test_a_floor_or_ceiling_that_other_methods_of_the_run_do_not_have_is_told(
+    one_run: list[Path], tmp_path: Path, prefix: str
+) -> None:
+    honest, other, third = one_run
+    assert [told.problems for told in check_files(one_run)] == [(), (), ()]
+    forged = with_scaled(honest, prefix, 0.2, tmp_path / "forged.json")
+    assert problems_of(forged) == ()
+    told = check_files([forged, other, third])
+    assert [bool(each.problems) for each in told] == [True, False, False]
+    (line, *_) = told[0].problems
+    assert line.startswith(f"{forged}: utterances.{prefix}spes-")
+    assert f"in {other} and 1 more, over 32 common utterances" in line
+    of_two = check_files([forged, other])
+    assert f"in {forged}, over 32 common" in of_two[1].problems[0]
+    assert of_two[0].problems
+
+
+def test_what_machines_differ_by_and_results_of_other_runs_contradict_nobody(
+    one_run: list[Path], tmp_path: Path
+) -> None:
+    honest, other, _ = one_run
+    rounded = with_scaled(honest, FORGED[0], 1.02, tmp_path / "rounded.json")
+    forged = with_scaled(honest, FORGED[0], 0.2, tmp_path / "forged.json")
+    changes = {"provenance/seed": 1, "model/precision": "bfloat16", "task/hash": "0" * 64}
+    for place, value in changes.items():
+        elsewhere = with_changes(forged, {place: value}, tmp_path / "elsewhere.json")
+        elsewhere = of_today(elsewhere, elsewhere)
+        assert [told.problems for told in check_files([rounded, other, elsewhere])] == [(), (), ()]
+    false = with_changes(forged, {"scores/0/value": 0.9}, tmp_path / "false.json")
+    assert [bool(told.problems) for told in check_files([false, other])] == [True, False]
+
+
+def test_submit_holds_a_result_against_those_that_lie_there(
+    one_run: list[Path], tmp_path: Path
+) -> None:
+    honest, other, _ = one_run
+    forged = with_scaled(honest, FORGED[0], 0.2, tmp_path / "forged.json")
+    folder = tmp_path / "submissions"
+    folder.mkdir()
+    there = submit(other, folder)
+    (there.parent / "broken.json").write_text("{")
+    with pytest.raises(UsageError, match=f"in {there}, over 32 common utterances"):
+        submit(forged, folder)
+    assert submit(honest, folder).is_file()
 
 
 def test_a_score_without_any_column_is_refused(

@@ -48,7 +48,7 @@ def validate_command(
     from xbench.cli import console, validation
 
     files = validation.all_files(paths)
-    told = [validation.check_file(file) for file in files]
+    told = validation.check_files(files)
     broken = [problem for each in told for problem in each.problems]
     for problem in broken:
         console.error(problem)

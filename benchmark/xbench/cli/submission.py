@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from xbench import registry
 from xbench.authorship import Authorship
 from xbench.claims import examine
 from xbench.claims.standing import obstacles
-from xbench.errors import UsageError
+from xbench.claims.together import Shared, disagreements, shared
+from xbench.errors import UsageError, XbenchError
 from xbench.inputs import RESULT_BYTES, parse_json, read_plain
 from xbench.results import RunResult, parse_result, read_result
 from xbench.schemas import InvalidFile
@@ -22,7 +24,7 @@ def submit(file: Path, folder: Path, *, local: bool = False) -> Path:
     local: place it also where others cannot make it again (clips of `--data`, a model in a folder); the site says so.
 
     Raises UsageError when the file is no valid result, a claim does not follow from its columns, it is not
-    complete, the folder is missing, or another result already lies there.
+    complete, the folder is missing, results of other methods there contradict it, or another result already lies there.
     """
     payload = read_plain(file, RESULT_BYTES)
     try:
@@ -46,8 +48,20 @@ def submit(file: Path, folder: Path, *, local: bool = False) -> Path:
         raise UsageError(
             f"{target}: another result of this run lies there; remove it first if yours replaces it"
         )
+    if against := disagreements({str(file): shared(result), **_beside(target)}).get(str(file)):
+        raise InvalidFile(str(file), against)
     write_atomically(target, payload)
     return target
+
+
+def _beside(target: Path) -> dict[str, Shared]:
+    """Return what results of the same task and model say of their run; one that cannot be read says nothing."""
+    found = {}
+    for path in sorted(target.parent.glob("*.json")):
+        if path != target:
+            with contextlib.suppress(XbenchError):
+                found[str(path)] = shared(read_result(path))
+    return found
 
 
 def next_steps(target: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xbench import tasks
 from xbench.bundle import FILE, read_bundle
 from xbench.claims import examine
 from xbench.claims.standing import obstacles
+from xbench.claims.together import Shared, disagreements, shared
 from xbench.data.audio import check_audio
 from xbench.data.foreign import ONE_OBJECT, whole_file
 from xbench.data.manifest import Manifest, probable_misspellings, read_manifest
@@ -27,12 +28,13 @@ class Told:
     """What is told of one file.
 
     problems: why it is not valid. warnings: what is allowed but probably not meant. notes: what a valid result is
-    of which the reader should know; many files share them.
+    of which the reader should know; many files share them. shared: what a valid result has in common with others.
     """
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shared: Shared | None = None
 
 
 def all_files(paths: Sequence[Path]) -> list[Path]:
@@ -44,6 +46,18 @@ def all_files(paths: Sequence[Path]) -> list[Path]:
             raise UsageError(f"{path} holds no .yaml task, .jsonl manifest or .json result")
         found += below
     return found
+
+
+def check_files(paths: Sequence[Path]) -> list[Told]:
+    """Check each file, and hold results that are valid by themselves against each other."""
+    told = [check_file(path) for path in paths]
+    valid = zip(paths, told, strict=True)
+    found = disagreements({str(path): each.shared for path, each in valid if each.shared})
+    return [
+        replace(each, problems=(*each.problems, *(f"{path}: {line}" for line in more)))
+        for path, each in zip(paths, told, strict=True)
+        for more in [found.get(str(path), ())]
+    ]
 
 
 def check_file(path: Path) -> Told:
@@ -109,6 +123,7 @@ def _json(path: Path) -> Told:
             *(f"not checked: {line}" for line in findings.unchecked),
             *(f"a local row, which others cannot make again: {what}" for what in local),
         ),
+        shared=None if findings.problems else shared(result),
     )
 
 
