@@ -289,6 +289,38 @@ def test_the_method_that_is_the_floor_scores_as_the_floor(tmp_path: Path) -> Non
     assert not any(expected in problem for problem in told), told
 
 
+@pytest.mark.parametrize("task", ["demo-asr-en", "demo-asr-multi", "demo-st-multi"])
+def test_the_quality_of_hypotheses_is_computed_again_where_the_clips_are_here(
+    tmp_path: Path, task: str
+) -> None:
+    (file,) = SUBMISSIONS.glob(f"{task}/xbench-tiny/uniform-*.json")
+    whole = of_today(file, tmp_path / "whole.json")
+    data = json.loads(whole.read_text("utf-8"))
+    metric, texts = data["quality"]["metric"], data["utterances"]["hypothesis"]
+    cells = data["utterances"][metric]
+    row = next(row for row, cell in enumerate(cells) if cell and "hello there" not in texts[row])
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({f"utterances/{metric}": [0.0] * len(cells)}, f"utterances.{metric}["),
+        ({f"utterances/{metric}/{row}": cells[row] * 0.99999}, f"utterances.{metric}[{row}]: "),
+        ({f"utterances/{metric}/{row}": None}, f"utterances.{metric}[{row}]: null, but its"),
+        ({f"utterances/hypothesis/{row}": "hello there"}, f"utterances.{metric}[{row}]: "),
+        ({"utterances/hypothesis": texts[::-1]}, "but its hypothesis and the text of clip"),
+        ({"quality/value": data["quality"]["value"] * 0.99999}, "quality.value: "),
+    ]
+    for change, expected in changes:
+        told = problems_of(with_changes(whole, change, tmp_path / "changed.json"))
+        assert any(expected in line and " give " in line for line in told), (change, told)
+    rounded = {f"utterances/{metric}/{row}": cells[row] * (1 - 1e-8)}
+    assert problems_of(with_changes(whole, rounded, tmp_path / "rounded.json")) == ()
+
+
+def test_hypotheses_on_clips_that_are_not_here_are_as_stated(changed: Callable[..., Path]) -> None:
+    elsewhere = {"task/dataset/fingerprint": "0" * 64, "utterances/hypothesis/0": "hello there"}
+    found = examine(read_result(changed(elsewhere)))
+    assert found.problems == ()
+    assert "costs, and the quality of the hypotheses, are as stated" in found.unchecked
+
+
 @pytest.fixture(scope="module")
 def one_run(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Results of three methods of one run, as they were submitted."""
@@ -400,7 +432,7 @@ def test_costs_of_maps_made_elsewhere_may_be_unknown_but_not_those_of_a_register
 
 def test_what_nothing_shows_is_named(changed: Callable[..., Path]) -> None:
     whole = examine(read_result(changed({})))
-    assert whole.unchecked == ("costs, and the corpus value of the quality, are as stated",)
+    assert whole.unchecked == ("costs are as stated",)
     foreign = {"method/name": "mine", "task/dataset/name": "mine"}
     told = " ".join(examine(read_result(changed(foreign))).unchecked)
     assert "method 'mine' is not registered here" in told

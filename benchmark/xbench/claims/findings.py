@@ -11,6 +11,7 @@ import numpy as np
 
 from xbench import registry
 from xbench.claims import names, origin, references
+from xbench.claims.hypotheses import hypothesis_problems
 from xbench.claims.recomputed import Scores, recompute
 from xbench.claims.scores import (
     floor_problems,
@@ -67,6 +68,7 @@ def _findings(result: RunResult, scores: Scores | None) -> Findings:
         *origin.clip_problems(result),
         *origin.described_problems(result),
         *origin.cost_problems(result),
+        *hypothesis_problems(result),
     ]
     if scores is not None:
         problems += references.quality_problems(result)

@@ -12,6 +12,7 @@ from typing import Any
 from xbench import registry
 from xbench.claims.compared import outside, unordered
 from xbench.claims.here import Clips, clips_here, packaged_models, registered, task_here
+from xbench.data.manifest import Manifest
 from xbench.description import Description
 from xbench.errors import XbenchError
 from xbench.metrics.sanity import GATES
@@ -307,7 +308,19 @@ def unchecked_origin(result: RunResult, as_run: TaskSpec | None) -> Iterator[str
         yield "the hash in the file's name (spec_hash) cannot be computed again from what the file states"
     if result.gates:
         yield "gates are as stated"
-    yield "costs, and the corpus value of the quality, are as stated"
+    checked = known_clips(result) is not None
+    yield (
+        "costs are as stated"
+        if checked
+        else "costs, and the quality of the hypotheses, are as stated"
+    )
+
+
+def known_clips(result: RunResult) -> Manifest | None:
+    """Return the clips that a result was made on; None where they are not here, or nothing shows that it is these."""
+    clips = _clips(result)
+    same = clips is not None and clips.exact and not _other_clips(result, clips)
+    return clips.manifest if clips is not None and same else None
 
 
 def other_clips(result: RunResult) -> bool:

@@ -174,7 +174,7 @@ def _rivals(result: RunResult, reference: ReferenceRecord) -> Iterator[str]:
 def quality_problems(result: RunResult) -> list[str]:
     """Return what is wrong with the quality of the hypotheses, as "place: message".
 
-    The corpus value itself needs the target texts; it can only be bounded.
+    The corpus value itself needs the target texts (`claims.hypotheses`); here it is only bounded.
     """
     quality = result.quality
     column = result.utterances.get(quality.metric, [])
