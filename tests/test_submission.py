@@ -136,6 +136,7 @@ GATE = {
     **{"name": "random-token", "status": "pass", "value": 0.95, "threshold": 0.9},
     **{"ci": None, "n": 4, "reason": None},
 }
+FITTED = {"split": "dev", "n": 8, "choice": {}}
 FALSE: list[tuple[str, Any, str]] = [
     ("scores/0/value", 0.987, "scores[0].value: 0.987, but the utterance columns give"),
     ("scores/1/value", None, "scores[1].value: null, but the utterance columns give"),
@@ -232,6 +233,18 @@ FALSE: list[tuple[str, Any, str]] = [
     ("gates", [{**GATE, "value": None}], "by its value and threshold: not-applicable"),
     ("model/n_parameters", 99, "model.n_parameters: 99, but of xbench-tiny it is 1333760"),
     ("utterances/map_hash/0", None, "utterances.map_hash[0]: null, but utterances.pearson@"),
+    (
+        "utterances/map_hash",
+        ["a" * 16] * 32,
+        "utterances.map_hash[5]: that of row 4, but utterances.frames is 222",
+    ),
+    ("method/authorship/paper", "https://x.org", "method.authorship.paper: 'https://x.org', but"),
+    ("method/authorship/authors", "me", "method.authorship.authors: 'me', but of mean-heads it is"),
+    ("method/fitted", FITTED, "but mean-heads does not learn"),
+    ("provenance/plugins", [], "provenance.plugins: empty, but a run names at least"),
+    ("provenance/plugins/1/name", "random", "plugins[1].name: 'random', but the method is"),
+    ("provenance/plugins/1/version", "0", "plugins[1].version: '0', but provenance.xbench is"),
+    ("method/name", "mine", "plugins[1].name: 'mean-heads', but the method is 'mine'"),
     ("method/name", "mean\u2010heads", "method.name: holds U+2010, and must be ASCII"),
     ("method/name", "me\u0430n-heads", "method.name: holds U+0430, and must be ASCII"),
     (
@@ -411,6 +424,49 @@ def test_a_renamed_cluster_is_told_where_the_clips_are_known(changed: Callable[.
     assert any("utterances.cluster[0]: 'f9', but the cluster of" in problem for problem in told)
 
 
+def test_a_package_of_ours_has_what_a_result_says_that_it_has(
+    changed: Callable[..., Path],
+) -> None:
+    ours = {"method/name": "mine", "provenance/plugins/1/name": "mine"}
+    told = problems_of(changed(ours))
+    assert any("plugins[1]: method 'mine' of xbench" in line for line in told), told
+    metric = changed({"provenance/plugins/2/name": "mine"})
+    assert any("plugins[2]: metric 'mine' of xbench" in line for line in problems_of(metric))
+    assert problems_of(changed({**ours, "provenance/plugins/1/distribution": "theirs"})) == ()
+    versions = {f"provenance/plugins/{n}/version": "9.9" for n in range(10)}
+    assert problems_of(changed({**ours, **versions, "provenance/xbench": "9.9"})) == ()
+
+
+def test_who_made_a_method_of_another_package_or_of_an_older_file_is_as_stated(
+    changed: Callable[..., Path],
+) -> None:
+    other = {"method/authorship/authors": "me", "provenance/plugins/1/distribution": "theirs"}
+    assert problems_of(changed(other)) == ()
+    assert problems_of(changed({"method/authorship": None})) == ()
+
+
+def test_a_method_that_learns_says_what_it_learned(tmp_path: Path) -> None:
+    (file,) = SUBMISSIONS.glob("demo-asr-en/xbench-tiny/best-head-*.json")
+    whole = of_today(file, tmp_path / "whole.json")
+    assert problems_of(whole) == ()
+    told = problems_of(with_changes(whole, {"method/fitted": None}, tmp_path / "null.json"))
+    assert any("method.fitted: null, but best-head learns" in line for line in told), told
+
+
+def test_one_map_may_be_that_of_two_utterances_of_one_shape(changed: Callable[..., Path]) -> None:
+    def one_map(*rows: int) -> dict[str, Any]:
+        values = [("map_hash", "a" * 16), ("frames", 5)]
+        return {f"utterances/{name}/{row}": value for row in rows for name, value in values}
+
+    assert problems_of(changed(one_map(4, 5))) == ()  # both of 9 tokens
+    told = problems_of(changed(one_map(0, 1)))
+    assert any("map_hash[1]: that of row 0, but utterances.tokens is 11" in line for line in told)
+    # A text that was cut off has no row for its end, and constant maps may have the same bytes.
+    assert problems_of(changed({**one_map(0, 1), "utterances/truncated/1": True})) == ()
+    other = {**one_map(0, 1), "utterances/frames/1": 6}
+    assert problems_of(changed(other)) == ()
+
+
 def test_two_files_that_say_one_key_twice_are_refused_by_all(
     whole_result: Path, tmp_path: Path
 ) -> None:
@@ -437,6 +493,9 @@ def test_what_nothing_shows_is_named(changed: Callable[..., Path]) -> None:
     told = " ".join(examine(read_result(changed(foreign))).unchecked)
     assert "method 'mine' is not registered here" in told
     assert "the clips of 'mine' are not on this machine" in told
+    assert "does not come with xbench" not in told
+    model = examine(read_result(changed({"model/name": "theirs"}))).unchecked
+    assert "model 'theirs' does not come with xbench: what it is, is as stated" in model
     assert "(spec_hash) cannot be computed again" in told
 
 

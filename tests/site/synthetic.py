@@ -167,7 +167,9 @@ def result(
             "python": "3.11.7",
             "packages": {"numpy": "2.4.6"},
             "git": None,
-            "plugins": [],
+            "plugins": [
+                {"kind": "model", "name": "whisper", "distribution": "xbench", "version": "0.1.0"}
+            ],
             "command": ["xbench", "eval", "--model", "m", "--task", "t"],
             "seed": seed,
             "spec_hash": sha(task, model, name, sorted(params.items()), seed, utterances),

@@ -12,10 +12,12 @@ import numpy as np
 from xbench import registry
 from xbench.claims import names, origin, references
 from xbench.claims.hypotheses import hypothesis_problems
+from xbench.claims.packages import package_problems
 from xbench.claims.recomputed import Scores, recompute
 from xbench.claims.scores import (
     floor_problems,
     map_problems,
+    repeated_map_problems,
     score_problems,
     unchecked_scores,
 )
@@ -64,6 +66,7 @@ def _findings(result: RunResult, scores: Scores | None) -> Findings:
         *names.name_problems(result),
         *origin.status_problems(result),
         *origin.provenance_problems(result),
+        *package_problems(result),
         *origin.task_problems(result, as_run),
         *origin.clip_problems(result),
         *origin.described_problems(result),
@@ -76,6 +79,7 @@ def _findings(result: RunResult, scores: Scores | None) -> Findings:
         problems += score_problems(result, scores)
         problems += floor_problems(result)
         problems += map_problems(result)
+        problems += repeated_map_problems(result)
     outdated = [*origin.outdated(result)]
     if origin.other_clips(result):
         outdated.append(f"dataset {result.task.dataset.name}: its clips here are others")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from importlib import resources
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from xbench.data.audio import audio_sha256
@@ -13,7 +14,7 @@ from xbench.data.manifest import Manifest
 from xbench.description import CorpusDescription, Description
 from xbench.errors import XbenchError
 from xbench.inputs import parse_json
-from xbench.registry import Registry, datasets
+from xbench.registry import OURS, Registry, datasets
 from xbench.spec import Selection, TaskSpec
 from xbench.tasks import resolve_tasks
 
@@ -26,6 +27,12 @@ def registered(kind: Registry[D], name: str) -> D | None:
         return kind.get(name)
     except XbenchError:
         return None
+
+
+@functools.cache
+def own_version() -> str:
+    """Return the version of xbench that examines."""
+    return version(OURS)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from xbench import registry
 from xbench.claims.compared import outside, unordered
 from xbench.claims.here import Clips, clips_here, packaged_models, registered, task_here
 from xbench.data.manifest import Manifest
-from xbench.description import Description
+from xbench.description import Description, MethodDescription
 from xbench.errors import XbenchError
 from xbench.metrics.sanity import GATES
 from xbench.results import GateRecord, RunResult
@@ -168,12 +168,42 @@ def described_problems(result: RunResult) -> Iterator[str]:
             if getattr(method, name) != (stated := getattr(result.method, name)):
                 yield f"method.{name}: {stated!r}, but of {method.name} it is {getattr(method, name)!r}"
         yield from _parameters("method.params", method, result.method.params)
+        yield from _learned(result, method)
+        yield from _authorship(result, method)
     for index, stated_reference in enumerate(result.references):
         reference = registered(registry.references, stated_reference.name)
         if reference is not None and reference.version == stated_reference.version:
             yield from _parameters(
                 f"references[{index}].params", reference, stated_reference.params
             )
+
+
+def _learned(result: RunResult, method: MethodDescription) -> Iterator[str]:
+    """Yield where a method that learns says nothing of what it learned, or another one does."""
+    fitted = result.method.fitted is not None
+    if fitted and method.fit is None:
+        yield f"method.fitted: {result.method.fitted}, but {method.name} does not learn"
+    elif not fitted and method.fit is not None and _ids(result):
+        yield f"method.fitted: null, but {method.name} learns from other clips before it explains"
+
+
+def _authorship(result: RunResult, method: MethodDescription) -> Iterator[str]:
+    """Yield other authors than those of the package that is here; older files name none."""
+    entry, stated = registry.methods.entry(method.name), result.method.authorship
+    here = (entry.distribution, entry.distribution_version)
+    packages = [p for p in result.provenance.plugins if p["kind"] == "method"]
+    if stated is None or any((p["distribution"], p["version"]) != here for p in packages):
+        return
+    known = _authors(method, entry.distribution)
+    for name, value in asdict(stated).items():
+        if value != known[name]:
+            yield f"method.authorship.{name}: {value!r}, but of {method.name} it is {known[name]!r}"
+
+
+@functools.lru_cache(maxsize=256)
+def _authors(method: MethodDescription, distribution: str) -> dict[str, str | None]:
+    """Return who made a method; metadata of packages are slow to read."""
+    return asdict(registry.authorship(method, distribution))
 
 
 def _parameters(place: str, description: Description, given: dict[str, Any]) -> Iterator[str]:
@@ -302,6 +332,8 @@ def unchecked_origin(result: RunResult, as_run: TaskSpec | None) -> Iterator[str
     model = packaged_models().get(result.model.name)
     if model is not None and model["revision"] != result.model.revision:
         yield f"model '{result.model.name}' has another revision here: what it is, is as stated"
+    if model is None:
+        yield f"model '{result.model.name}' does not come with xbench: what it is, is as stated"
     if registered(registry.methods, result.method.name) is None:
         yield f"method '{result.method.name}' is not registered here: what it is, is as stated"
     if spec_hash(result) != result.provenance.spec_hash:

@@ -24,6 +24,7 @@ _WEIGHTED = (
     *("weighted", "weighted_floor", "weighted_ceiling"),
     *("weighted_skill", "weighted_disattenuated"),
 )
+_SIDES = ("tokens", "frames")
 ROWS_SHOWN = 3
 """Cells of a column that are named before the rest is counted."""
 
@@ -75,6 +76,28 @@ def map_problems(result: RunResult) -> Iterator[str]:
         for row, (hash_, value) in enumerate(zip(hashes, values, strict=False)):
             if hash_ is None and value is not None:
                 yield f"utterances.map_hash[{row}]: null, but utterances.{name}[{row}] is the score of a map"
+                return
+
+
+def repeated_map_problems(result: RunResult) -> Iterator[str]:
+    """Yield the first map that is said to be that of another utterance, which has other tokens or other frames.
+
+    A constant map of 4 tokens by 6 frames has the bytes of one of 6 by 4, so one of the two numbers must be the same;
+    and a text that was cut off has one row less per content token, that of its end.
+    """
+    columns = [result.utterances.get(name, []) for name in ("map_hash", "truncated", *_SIDES)]
+    first: dict[tuple[object, ...], tuple[int, int]] = {}
+    for row, (hash_, truncated, *sides) in enumerate(zip(*columns, strict=True)):
+        if hash_ is None:
+            continue
+        for name, same, other in zip(_SIDES, sides, sides[::-1], strict=True):
+            known, length = first.setdefault((hash_, truncated, name, same), (row, other))
+            if length != other:
+                differing_side = _SIDES[1 - _SIDES.index(name)]
+                yield (
+                    f"utterances.map_hash[{row}]: that of row {known}, but utterances.{differing_side} is {length} "
+                    f"there and {other} here"
+                )
                 return
 
 
