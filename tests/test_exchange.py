@@ -13,7 +13,7 @@ from huggingface_hub import EvalResultEntry  # noqa: F401  # the hub knows such 
 from huggingface_hub._eval_results import parse_eval_result_entries
 
 from command_line import Run
-from xbench.cli.difference import changes, score_changes
+from xbench.cli.difference import changes, outcome_changes, score_changes
 from xbench.cli.hub_export import eval_results
 from xbench.errors import UsageError
 from xbench.results import RunResult, read_result
@@ -44,6 +44,7 @@ def shifted(result: RunResult, column: str, by: float) -> RunResult:
 
 def test_a_result_does_not_differ_from_itself(best: RunResult) -> None:
     assert changes(best, best) == []
+    assert outcome_changes(best, best) == []
     for row in score_changes(best, best):
         assert (row.difference, row.verdict) == (0.0, "within noise")
 
@@ -82,6 +83,37 @@ def test_a_constant_gain_is_more_than_noise_and_a_missing_value_is_told(best: Ru
     assert found[column].verdict.startswith("not known: ")
 
 
+def test_what_came_out_otherwise_beside_the_scores_is_told(best: RunResult) -> None:
+    score, *others = best.scores
+    assert score.skill.value is not None
+    assert best.quality.value is not None
+    texts = ["other", "other", *best.utterances["hypothesis"][2:]]
+    changed = replace(
+        best,
+        scores=[
+            replace(
+                score,
+                floor=replace(score.floor, value=0.02),
+                ceiling=replace(score.ceiling, value=None),
+                skill=replace(score.skill, value=score.skill.value * (1 + 1e-8)),
+            ),
+            *others,
+        ],
+        quality=replace(best.quality, value=best.quality.value + 1),
+        cost=replace(best.cost, forward_passes=1),
+        utterances={**best.utterances, "hypothesis": texts},
+    )
+    assert [(c.what, c.first, c.second) for c in outcome_changes(best, changed)] == [
+        ("floor pearson@spes-encoder", score.floor.value, 0.02),
+        ("ceiling pearson@spes-encoder", score.ceiling.value, None),
+        ("quality wer", best.quality.value, best.quality.value + 1),
+        ("cost forward_passes", best.cost.forward_passes, 1),
+        ("hypotheses that differ, of 32 in common", None, 2),
+    ]
+    dearer = replace(best, cost=replace(best.cost, seconds_per_audio_second=9.0))
+    assert [c.what for c in outcome_changes(best, dearer)] == ["cost seconds_per_audio_second"]
+
+
 def test_results_of_other_clips_are_not_compared(best: RunResult) -> None:
     ids = [f"other-{id_}" for id_ in best.utterances["id"]]
     elsewhere = replace(best, utterances={**best.utterances, "id": ids})
@@ -94,9 +126,14 @@ def test_the_commands(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("diff", best, control, "--json")
     assert code == 0
     assert {row["verdict"] for row in json.loads(out)["scores"]} >= {"more than noise"}
+    assert "skill pearson@spes-encoder" in {row["what"] for row in json.loads(out)["outcomes"]}
     code, out, _ = run("diff", best, control)
     assert code == 0
     assert "more than noise" in out
+    assert "cost forward_passes" in out
+    code, out, _ = run("diff", best, best)
+    assert code == 0
+    assert "no changes in bounds, quality, hypotheses and costs" in out
     code, out, _ = run("export", "hub", best, "--benchmark", "a/b", "--out", tmp_path)
     assert code == 0
     (file,) = (tmp_path / ".eval_results").glob("*.yaml")

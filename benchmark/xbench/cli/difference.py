@@ -1,7 +1,8 @@
-"""What changed between two results: in what was run, and in the scores beyond noise (no torch)."""
+"""What changed between two results: in what was run, in what came out, and in the scores beyond noise (no torch)."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True)
 class Change:
-    """One fact of a run that is not the same: `what` is its place in the file."""
+    """One fact of a run, or of what came out, that is not the same: `what` is its place in the file, or its name."""
 
     what: str
     first: Any
@@ -76,6 +77,41 @@ def _facts(place: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _facts(" ".join(filter(None, (place, item.get("kind"), item["name"]))), told)
     else:
         yield place, value
+
+
+def outcome_changes(first: RunResult, second: RunResult) -> list[Change]:
+    """Return what came out otherwise beside the scores: their bounds, the hypotheses with their quality, the costs."""
+    before, after = (dict(_outcomes(result)) for result in (first, second))
+    found = [
+        Change(what, before[what], after[what])
+        for what in before
+        if what in after and not _same(before[what], after[what])
+    ]
+    texts, others = (
+        dict(zip(r.utterances["id"], r.utterances.get("hypothesis", ()), strict=False))
+        for r in (first, second)
+    )
+    common = texts.keys() & others.keys()
+    if other := sum(texts[id_] != others[id_] for id_ in common):
+        found.append(Change(f"hypotheses that differ, of {len(common)} in common", None, other))
+    return found
+
+
+def _outcomes(result: RunResult) -> Iterator[tuple[str, float | None]]:
+    for score in result.scores:
+        for part in ("floor", "ceiling", "skill"):
+            name = f"{part} {column_name(score.metric, score.reference)}"
+            yield name, getattr(score, part).value
+    yield f"quality {result.quality.metric}", result.quality.value
+    for name in ("forward_passes", "backward_passes", "seconds_per_audio_second"):
+        yield f"cost {name}", getattr(result.cost, name)
+
+
+def _same(first: float | None, second: float | None) -> bool:
+    """Say whether two numbers are equal but for rounding."""
+    if first is None or second is None:
+        return first is second
+    return math.isclose(first, second, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def score_changes(first: RunResult, second: RunResult) -> list[ScoreChange]:

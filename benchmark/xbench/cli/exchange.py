@@ -18,18 +18,22 @@ def diff_command(
     second: Annotated[Path, Argument(help="Result file that is compared with it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what changed between two results, and whether scores differ by more than noise."""
+    """Say what changed between two results, also in bounds, texts and costs, and which scores differ beyond noise."""
     from xbench.cli import console
-    from xbench.cli.difference import changes, score_changes
+    from xbench.cli.difference import changes, outcome_changes, score_changes
     from xbench.results import read_result
 
     results = read_result(first), read_result(second)
     facts = [asdict(row) for row in changes(*results)]
+    outcomes = [asdict(row) for row in outcome_changes(*results)]
     scores = [asdict(row) for row in score_changes(*results)]
     if as_json:
-        console.emit_json({"changes": facts, "scores": scores})
+        console.emit_json({"changes": facts, "outcomes": outcomes, "scores": scores})
         return
     console.show_rows("changes", facts)
+    for row in outcomes:
+        row |= {key: _rounded(row[key], 6) for key in ("first", "second")}
+    console.show_rows("changes in bounds, quality, hypotheses and costs", outcomes)
     rounded = {"first": 4, "second": 4, "difference": 4, "p": 4}
     for row in scores:
         row |= {key: _rounded(row[key], digits) for key, digits in rounded.items()}
