@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ ACTIONS = {
     "actions/checkout@v4": {"persist-credentials", "ref", "path", "sparse-checkout"},
     "actions/setup-python@v5": {"python-version"},
     "actions/upload-artifact@v4": {"name", "path"},
-    "actions/download-artifact@v4": {"name", "run-id", "github-token"},
+    "actions/download-artifact@v4": {"name", "path", "run-id", "github-token"},
 }
 # What GitHub knows of each level, as far as it is used here; anything else is a misspelling.
 WORKFLOW = {"name", "on", "permissions", "concurrency", "jobs"}
@@ -110,6 +114,106 @@ def test_only_the_comment_may_write() -> None:
     assert writing == {"comment"}
     watched = read(FOLDER / "comment.yml")["on"]["workflow_run"]["workflows"]
     assert watched == [read(FOLDER / "submissions.yml")["name"]]
+
+
+def test_every_pull_request_is_checked_and_tested_and_builds_both_sites() -> None:
+    of_all: set[str] = set()
+    for workflow in map(read, FILES):
+        # `pull_request:` without a filter; with `paths`, what pages are made of elsewhere would reach main unseen.
+        if workflow["on"].get("pull_request", "none") is None:
+            of_all |= {target for step in steps(workflow) for target in made_by(step)}
+    assert of_all == {"check", "test", "test-slow", "site", "docs"}
+
+
+def test_the_leaderboard_links_to_the_documentation_that_is_built_beside_it() -> None:
+    (job,) = read(FOLDER / "site.yml")["jobs"].values()
+    (made,) = [step for step in job["steps"] if made_by(step)]
+    (copied,) = [step["run"] for step in job["steps"] if step.get("run", "").startswith("cp")]
+    assert copied == "cp -r build/docs site/docs"
+    assert job["steps"][-1]["with"] == {"name": "site", "path": "site"}
+    links = re.sub(r"\${{ github\.([a-z_.]+) }}", r"\1", made["env"]["LINKS"]).split()
+    assert dict(zip(links[::2], links[1::2], strict=True)) == {
+        "--repository": "server_url/repository",
+        "--documentation": "https://repository_owner.github.io/event.repository.name/docs/",
+    }
+
+
+# Answers as GitHub would, by the filter that it is given, and writes down what would be commented where.
+GH = """#!/usr/bin/env bash
+if [ "$1" = api ]; then
+  printf '%s\\n' "$@" > asked
+  while [ "$1" != --jq ]; do shift; done
+  jq -r "$2" < answer
+else
+  echo "$3" >> commented
+fi
+"""
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq, by which the answer of GitHub is read")
+@pytest.mark.parametrize(
+    ("pulls", "commented"),
+    [
+        ([("new", "eve/xbench", 7), ("old", "eve/xbench", 8), ("new", "bob/xbench", 9)], ["7"]),
+        ([("old", "eve/xbench", 8), ("old", None, 666)], []),
+        ([], []),
+    ],
+)
+def test_the_comment_goes_where_github_says_and_not_where_the_artifact_does(
+    pulls: list[tuple[str, str | None, int]], commented: list[str], tmp_path: Path
+) -> None:
+    script = commenting(tmp_path, pulls)
+    (tmp_path / "report" / "report.md").write_text("```\nall is well\n")
+    for place in (tmp_path, tmp_path / "report"):
+        (place / "number").write_text("666")
+    subprocess.run(
+        ["bash", "-e", "-c", script], cwd=tmp_path, env=environment(tmp_path), check=True
+    )
+    done = tmp_path / "commented"
+    assert (done.read_text().split() if done.exists() else []) == commented
+    assert (tmp_path / "comment.md").read_text() == "```\n\nall is well\n```\n"
+    assert {"repos/our/xbench/pulls", "state=open", "head=eve:a b"} <= set(
+        (tmp_path / "asked").read_text().splitlines()
+    )
+
+
+def test_the_comment_shows_no_file_that_a_forged_report_links_to(tmp_path: Path) -> None:
+    script = commenting(tmp_path, [("new", "eve/xbench", 7)])
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "report" / "report.md").symlink_to(tmp_path / "secret")
+    run = ["bash", "-e", "-c", script]
+    done = subprocess.run(run, cwd=tmp_path, env=environment(tmp_path), check=False)
+    assert done.returncode != 0
+    assert not (tmp_path / "commented").exists()
+
+
+def commenting(folder: Path, pulls: list[tuple[str, str | None, int]]) -> str:
+    """Return the command that comments; in the folder stand an empty report, GitHub's answer and a `gh`."""
+    (folder / "report").mkdir()
+    answer = [
+        {"number": number, "head": {"sha": sha, "repo": fork and {"full_name": fork}}}
+        for sha, fork, number in pulls
+    ]
+    (folder / "answer").write_text(json.dumps(answer))
+    (folder / "gh").write_text(GH)
+    (folder / "gh").chmod(0o755)
+    _, step = steps(read(FOLDER / "comment.yml"))
+    assert set(step["env"]) == {"GH_TOKEN", *environment(folder)} - {"PATH"}
+    fields = {"SHA": "head_sha", "FORK": "head_repository.full_name", "BRANCH": "head_branch"}
+    for name, field in fields.items():
+        assert step["env"][name] == f"${{{{ github.event.workflow_run.{field} }}}}"
+    return str(step["run"])
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what the commenting command is told: which commit of which fork was looked at."""
+    return {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "GH_REPO": "our/xbench",
+        "SHA": "new",
+        "FORK": "eve/xbench",
+        "BRANCH": "a b",
+    }
 
 
 def test_unsound_workflows_are_found() -> None:
