@@ -80,6 +80,14 @@ def test_a_model_without_cross_attention_is_one_line_and_exits_two(
     assert len(err.splitlines()) == 1
 
 
+def test_a_family_in_the_place_of_a_model_is_told_from_an_unknown_name(run: Run) -> None:
+    code, _, err = run("check", "model", "speech_to_text")
+    assert code == 2
+    assert "'speech_to_text' is a family of models" in err
+    assert "write 'speech_to_text:FOLDER'" in err
+    assert "unknown model 'speech_to_tex'" in run("check", "model", "speech_to_tex").err
+
+
 def test_an_interruption_while_modules_are_imported_is_quiet(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -62,6 +63,19 @@ def test_a_new_package_works_and_passes_its_own_test(kind: str, tmp_path: Path) 
     assert not [file for file in files if "$" in file.read_text()]
     done = own_tests(package, installed(package, tmp_path / "site"))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_readme_of_a_model_says_how_to_get_a_folder_to_check(tmp_path: Path) -> None:
+    scaffold.new("model", "my-thing", tmp_path)
+    package = tmp_path / "my-thing"
+    site = installed(package, tmp_path / "site")
+    lines = (package / "README.md").read_text().splitlines()
+    (small,) = (shlex.split(line) for line in lines if line.startswith("    python -c"))
+    (check,) = (shlex.split(line) for line in lines if line.startswith("    xbench check"))
+    for command in (small[1:], ["-m", *check]):
+        done = run(package, site, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 # Kind, what is changed into what, and what the package's own test then says.

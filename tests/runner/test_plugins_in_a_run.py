@@ -369,6 +369,26 @@ def test_methods_and_a_metric_out_of_a_file(
     assert "is in no package" in err
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "detail"),
+    [
+        ("method", "last_layer", ""),
+        ("method", "CHOSEN:layer=7", "index 7 is out of bounds"),
+        ("metric", "DISTANCE", "rows of special tokens change the score"),
+        ("reference", "AGAIN:masks=12", ""),
+    ],
+)
+def test_what_is_in_a_file_is_checked_as_eval_would_take_it(
+    kind: str, name: str, detail: str, own_file: Path, run: Run
+) -> None:
+    code, out, err = run("check", kind, f"{own_file}:{name}", "--json")
+    assert err == ""
+    details = [row["detail"] for row in json.loads(out) if row["status"] == "failed"]
+    assert (code, bool(details)) == ((1, True) if detail else (0, False)), details
+    assert detail in " ".join(details)
+    assert run("check", kind, f"{own_file}:nothing").err.startswith("error: ")
+
+
 def test_a_reference_out_of_a_file(own_file: Path, spec: xbench.RunSpec, tmp_path: Path) -> None:
     (as_in_task,) = [c for c in load_task("asr").references if c.name == "spes-encoder"]
     own_call = xbench.Call(f"{own_file}:AGAIN", as_in_task.params)

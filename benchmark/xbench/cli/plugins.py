@@ -36,7 +36,9 @@ def check_command(
     kind: Annotated[str, Argument(help="method, metric, model, reference, dataset or task")],
     name: Annotated[
         str,
-        Argument(help="Registered name, with parameters if wanted; or a model, or a task file."),
+        Argument(
+            help="Registered name or FILE.py:NAME, with parameters if wanted; or a model, or a task file."
+        ),
     ],
     model: Annotated[str, Option(help="Model to try a method or a reference on.")] = "xbench-tiny",
     root: Annotated[str | None, Option(metavar="DIR", help="Where a corpus lies.")] = None,
@@ -74,20 +76,26 @@ def check_command(
 
 def _check_method(name: str, options: _Options) -> list[CheckResult]:
     from xbench import registry
+    from xbench.runner.local_file import from_file, is_in_file
+    from xbench.runner.own import described
 
-    registry.methods.get(Call.parse(name).name)
+    call = Call.parse(name)
+    own = is_in_file(call.name)
+    description = described(from_file(call.name)) if own else registry.methods.get(call.name)
     from xbench.testing import check_method
 
-    return check_method(name, options.model)
+    return check_method(description, options.model, params=call.given)
 
 
 def _check_metric(name: str, options: _Options) -> list[CheckResult]:
     from xbench import registry
+    from xbench.runner.local_file import with_local_metric
 
-    registry.metrics.get(Call.parse(name).name)
+    call = with_local_metric(Call.parse(name))
+    registry.metrics.get(call.name)
     from xbench.testing import check_metric
 
-    return check_metric(name)
+    return check_metric(str(call))
 
 
 def _check_model(name: str, options: _Options) -> list[CheckResult]:
@@ -105,11 +113,13 @@ def _check_model(name: str, options: _Options) -> list[CheckResult]:
 
 def _check_reference(name: str, options: _Options) -> list[CheckResult]:
     from xbench import registry
+    from xbench.runner.local_file import with_local_reference
 
-    registry.references.get(Call.parse(name).name)
+    call = with_local_reference(Call.parse(name))
+    registry.references.get(call.name)
     from xbench.testing import check_reference
 
-    return check_reference(name, options.model)
+    return check_reference(str(call), options.model)
 
 
 def _check_dataset(name: str, options: _Options) -> list[CheckResult]:

@@ -59,6 +59,11 @@ def locate(name: str) -> Location:
         return Location(name, family.name, None, checkpoint.hub_id, checkpoint.revision)
     prefix, colon, target = name.partition(":")
     if not colon:
+        if name in registry.models.names():
+            raise UsageError(
+                f"'{name}' is a family of models, not a model; write '{name}:FOLDER' with the folder of a "
+                f"checkpoint, or the name of one, where `xbench show model {name}` lists any"
+            )
         raise UnknownName("model", name, registry.checkpoints())
     registry.models.get(prefix)
     if not target:

@@ -64,16 +64,18 @@ def check_method(
     model: SpeechModel | str | None = None,
     cases: Sequence[Case] | None = None,
     *,
+    params: Mapping[str, Scalar] | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> list[CheckResult]:
     """Run the whole battery; never raises for what the method does.
 
-    method: a registered name, with parameters if wanted (`rise:samples=50`), or a description.
+    method: a registered name, with parameters if wanted (`rise:samples=50`), or a description, whose parameters
+    `params` gives.
     model: a name or a loaded model, by default the embedded `xbench-tiny`. cases: at least two of
     different length, by default packaged clips. expected_failures: check to reason.
     Raises UsageError for an unknown method, parameter or check.
     """
-    description, call = _resolve(method)
+    description, call = _resolve(method, params or {})
     loaded = cases[0].model if cases and model is None else model
     if loaded is None or isinstance(loaded, str):
         loaded = load_model(loaded or "xbench-tiny", device="cpu")
@@ -83,13 +85,15 @@ def check_method(
     return BATTERY.run(subject, expected_failures, refusal=refusal)
 
 
-def _resolve(method: str | Call | MethodDescription) -> tuple[MethodDescription, Call]:
+def _resolve(
+    method: str | Call | MethodDescription, params: Mapping[str, Scalar]
+) -> tuple[MethodDescription, Call]:
     if isinstance(method, MethodDescription):
         description, given = method, Call(method.name)
     else:
         given = Call.parse(method) if isinstance(method, str) else method
         description = registry.methods.get(given.name)
-    return description, completed(description, given)
+    return description, completed(description, given.with_params(**params))
 
 
 @dataclass(frozen=True)
