@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -222,6 +225,7 @@ def test_who_is_at_work_for_long_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "LONG", 0.05)
+    monkeypatch.setattr(console, "LOOK", 0.01)
     with console.ProgressReporter() as reporter, reporter.stage("asr: score", 2):
         with reporter.at_work("method 'slow', on a"):
             time.sleep(0.3)
@@ -229,6 +233,38 @@ def test_who_is_at_work_for_long_is_told(
     told = capsys.readouterr().err
     assert "method 'slow', on a: at work for 0 s" in told
     assert "asr: score: at work for" in told
+
+
+@pytest.mark.parametrize("begun", [0, 1, 4, 31, 59])
+def test_who_is_at_work_for_a_minute_is_told_soon_after_it_and_each_minute(
+    begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    told: list[tuple[float, str]] = []
+
+    class Passing(threading.Event):
+        """Time that passes when somebody waits for it; `slow` begins meanwhile, and all is over four minutes later."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now
+            assert timeout is not None
+            later = now + timeout
+            if now <= begun < later:
+                now = begun
+                work.enter_context(reporter.at_work("slow"))
+            now = later
+            return now - begun > 250
+
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now))
+    reporter = console.ProgressReporter()
+    monkeypatch.setattr(reporter, "_over", Passing())
+    monkeypatch.setattr(reporter, "note", lambda line: told.append((now - begun, line)))
+    with ExitStack() as work:
+        reporter._tell_who_is_at_work()
+    assert len(told) == 4
+    for minute, (seconds, line) in enumerate(told, start=1):
+        assert line == f"slow: at work for {seconds:.0f} s"
+        assert 60 * minute <= seconds < 60 * minute + 10
 
 
 # -- maps are made again when the code changes ----------------------------------------------------

@@ -61,6 +61,7 @@ def emit_json(value: Any) -> None:
 
 
 LONG = 60.0  # seconds after which one thing that is at work is told, and told again
+LOOK = 5.0  # seconds between two looks at who is at work, so that a minute is told when it is one
 
 
 class ProgressReporter:
@@ -129,10 +130,13 @@ class ProgressReporter:
             self._working.pop()
 
     def _tell_who_is_at_work(self) -> None:
-        while not self._over.wait(LONG):
-            who, since = (self._working or [("", time.monotonic())])[-1]
-            if (seconds := time.monotonic() - since) >= LONG:
-                self.note(f"{who}: at work for {seconds:.0f} s")
+        told = time.monotonic()
+        while not self._over.wait(LOOK):
+            now = time.monotonic()
+            who, since = (self._working or [("", now)])[-1]
+            if now - max(since, told) >= LONG:
+                told = now
+                self.note(f"{who}: at work for {now - since:.0f} s")
 
     def note(self, message: str) -> None:
         """Print a line above the bars, to standard error."""
