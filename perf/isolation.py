@@ -106,7 +106,8 @@ driven out of the cache what is compared: above 1 ms a map, which only the small
 percent from process to process. Most of it is memory: some 4,500 attributes of modules, classes and torch are read.
 The aim is 5 % of a pass. xbench-tiny misses it between passes, and misses it by more with each kind of change that is
 looked after (5.6 % before functions of tensors, numpy and Python, kernels, signals, threads and streams were, 7.4 to
-8.3 % before tokenizers, feature extractors and classes of modules). A model of Whisper-tiny's size is far below it.
+8.3 % before tokenizers, feature extractors and classes of modules, 8.8 to 9.2 % before a value of each row and column
+of each weight, and functions of more modules). A model of Whisper-tiny's size is far below it.
 
 | model and clip | CPU ms of a pass | alone | in a run |
 |---|---|---|---|"""
