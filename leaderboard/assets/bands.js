@@ -18,12 +18,9 @@ function scaled(map, t, scale) {
   const width = map.shape[1];
   const row = levels(map).subarray(t * width, (t + 1) * width);
   if (scale !== "map" && map.max[t] <= map.min[t]) return new Uint8Array(width);
-  if (scale === "ranks") {
-    // The share of frames that lie below: one peak cannot leave all else dark.
-    const below = new Float64Array(257);
-    for (const level of row) below[level + 1] += 255 / (width - 1 || 1);
-    for (let i = 1; i < 257; i++) below[i] += below[i - 1];
-    return row.map((level) => below[level]);
+  if (scale === "robust") {   // the brightest hundredth of the frames alike, so that a sink does not leave all else dark
+    const top = row.slice().sort()[Math.floor(.99 * (width - 1))] || 255;
+    return row.map((level) => Math.min(255, 255 * level / top));
   }
   if (scale !== "map") return row;
   const known = map.min.filter((x) => x !== null);

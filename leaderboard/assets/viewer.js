@@ -21,7 +21,7 @@ const select = (name, ...options) => el("select", { name }, ...options);
 const overlaid = select("over");
 const palette = select("colours", ...Object.keys(STOPS).map((name) => option(name)));
 const minus = select("minus", option("", "nothing"));
-const scale = select("scale", option("token", "per token"), option("map", "whole map"), option("ranks", "ranks within a token"));
+const scale = select("scale", option("robust", "per token, peaks cut"), option("token", "per token"), option("map", "whole map"));
 const path = select("path", option("shown"), option("hidden"));
 const zoom = select("zoom", ...[1, 2, 4, 8].map((x) => option(x, `${x} ×`)));
 const speed = select("speed", ...[1, 0.75, 0.5].map((x) => option(x, `${x} ×`)));
