@@ -83,6 +83,8 @@ def test_the_site_links_what_a_result_states_of_a_method_nobody_registers(tmp_pa
             "licence": "MIT",
         },
     }
+    (package,) = (p for p in data["provenance"]["plugins"] if p["kind"] == "method")
+    package |= {"name": "theirs", "distribution": "their-package", "version": "1"}
     theirs = tmp_path / "in" / "theirs.json"
     theirs.write_text(json.dumps(data))
     assert read_result(theirs).method.authorship == Authorship(

@@ -483,7 +483,9 @@ def test_costs_of_maps_made_elsewhere_may_be_unknown_but_not_those_of_a_register
     unknown = dict.fromkeys(("cost/forward_passes", "cost/backward_passes", "cost/seconds"))
     told = problems_of(changed(unknown))
     assert any("whose costs are counted" in problem for problem in told)
-    assert problems_of(changed({**unknown, "method/name": "of somebody else"})) == ()
+    theirs = {"method/name": "theirs", "provenance/plugins/1/name": "theirs"}
+    theirs |= {"provenance/plugins/1/distribution": "their-package"}
+    assert problems_of(changed({**unknown, **theirs})) == ()
 
 
 def test_what_nothing_shows_is_named(changed: Callable[..., Path]) -> None:

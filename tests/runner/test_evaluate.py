@@ -788,11 +788,14 @@ def test_a_target_that_is_missed_is_flagged(
             if score.weighted_skill.value is not None:
                 above = score.weighted.value - floor
                 assert score.weighted_skill.value == pytest.approx(above / (ceiling - floor))
-            assert score.weighted_disattenuated.value == pytest.approx(
-                score.weighted.value / ceiling
-            )
             assert floor != score.floor.value
-            assert ceiling != score.ceiling.value
+            # Of 24 masks no row may be reliable, which differs from run to run.
+            if ceiling > 0:
+                disattenuated = score.weighted.value / ceiling
+                assert score.weighted_disattenuated.value == pytest.approx(disattenuated)
+                assert ceiling != score.ceiling.value
+            else:
+                assert score.weighted_disattenuated.reason == "ceiling-not-positive"
         if score.metric == "pearson-paper":
             assert score.weighted is not None
             assert score.weighted.value is None

@@ -133,6 +133,8 @@ def test_a_method_fails_on_the_clip_on_which_it_beats_the_fewest_others() -> Non
         (None, "a"): ("two", 1, 10),  # of the model that the first clip is of
         ("n", "a"): ("three", 0, 10),
     }
+    assert failing(tabulate([]), clips, "onset-error") == {}
+    assert failing(tabulate([]), clips, "pearson") == found
 
 
 def test_all_maps_of_a_clip_are_one_picture() -> None:

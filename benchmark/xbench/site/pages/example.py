@@ -127,17 +127,21 @@ def glance(tables: Tables, example: Example) -> Glance:
     return Glance(example, best["label"], thumbnail(best), score, value, worst, share)
 
 
-def failing(tables: Tables, examples: Sequence[Example]) -> dict[tuple[str | None, str], Failing]:
+def failing(
+    tables: Tables, examples: Sequence[Example], wanted: str | None = None
+) -> dict[tuple[str | None, str], Failing]:
     """Return where each method fails, by model and its label, and over all models under None.
 
-    Over all models clips that people are known to have spoken come first. A method that does better on all its
-    examples than on half of the other clips is left out.
+    wanted: the score that says so, as `metric@reference`; None for the first that a map has. Over all models clips that
+    people are known to have spoken come first. A method that does better on all its examples than on half of the other
+    clips is left out.
     """
     found: dict[tuple[str | None, str], Failing] = {}
     for example in recorded_first(tables, examples):
         model = example.bundle["model"]
         for entry in example.bundle["maps"]:
-            score = next((n for n, v in entry["scores"].items() if v is not None), None)
+            known_scores = [n for n, v in entry["scores"].items() if v is not None]
+            score = next((n for n in known_scores if wanted in (None, n)), None)
             than = example.better.get(entry["id"], {}).get(score) if score else None
             if score is None or than is None or 2 * than[0] >= than[1]:
                 continue

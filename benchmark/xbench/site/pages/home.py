@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from xbench.results import column_name
 from xbench.site.examples import Example
-from xbench.site.overall import Overall, Standing
+from xbench.site.overall import Overall, Standing, times_key
 from xbench.site.pages.example import (
     Failing,
     Glance,
@@ -48,7 +49,10 @@ class Advice:
 
 @dataclass(frozen=True)
 class HomePage(Page):
-    """`index.html`; forest: the methods that lead, the others stand on `standings.html`. fails: `failing`."""
+    """`index.html`; forest: the methods that lead, the others stand on `standings.html`.
+
+    fails: `failing`; mistimes: the same by the error of word starts.
+    """
 
     template = "home.html"
 
@@ -61,6 +65,7 @@ class HomePage(Page):
     clip: Glance | None
     hard: Glance | None
     fails: Mapping[tuple[str | None, str], Failing]
+    mistimes: Mapping[tuple[str | None, str], Failing]
     main: Overall | None
     rests: Rests | None
 
@@ -71,6 +76,7 @@ def home_page(
     """Return the first page; standings: methods over all tasks and models on each score shown."""
     main = standings[0] if standings else None
     clips = [glance(tables, example) for example in recorded_first(tables, examples)]
+    times = times_key(tables, (main.metric, main.reference)) if main else None
     alike = [c for c in clips if c.example.bundle["model"] == clips[0].example.bundle["model"]]
     return HomePage(
         path="index.html",
@@ -83,6 +89,7 @@ def home_page(
         clip=next(iter(clips), None),
         hard=hardest(alike),
         fails=failing(tables, examples),
+        mistimes=failing(tables, examples, column_name(*times)) if times else {},
         main=main,
         rests=rests_of(tables, main) if main else None,
     )
