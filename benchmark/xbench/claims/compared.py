@@ -39,7 +39,7 @@ def differing(
         or computed is None
         or not abs(stated - computed) <= tolerance * max(1.0, abs(computed))  # true of NaN as well
     ):
-        yield f"{place}: {_said(stated)}, but the utterance columns give {_said(computed)}"
+        yield f"{place}: {said(stated)}, but the utterance columns give {said(computed)}"
 
 
 def as_now(result: RunResult) -> bool:
@@ -99,7 +99,7 @@ def _differing_interval(
 def nothing_stated(place: str, stated: Stated) -> Iterator[str]:
     """Yield what is wrong with a number that no column can give: it must be null, with a reason."""
     if stated.value is not None or stated.ci is not None:
-        yield f"{place}value: {_said(stated.value)}, but there is no column to compute it from"
+        yield f"{place}value: {said(stated.value)}, but there is no column to compute it from"
     elif not stated.reason:
         yield f"{place}reason: null; a missing value has one"
 
@@ -113,7 +113,7 @@ def outside(
     low, high = bounds
     slack = INTERVAL_TOLERANCE
     if (low is not None and value < low - slack) or (high is not None and value > high + slack):
-        yield f"{place}: {_said(value)} is not between {_said(low)} and {_said(high)}".replace(
+        yield f"{place}: {said(value)} is not between {said(low)} and {said(high)}".replace(
             "null", "anything"
         )
 
@@ -126,15 +126,16 @@ def unordered(place: str, interval: Sequence[float] | None, value: float | None)
     if low > high or (
         value is not None and not low - INTERVAL_TOLERANCE <= value <= high + INTERVAL_TOLERANCE
     ):
-        yield f"{place}: {_interval(interval)} does not hold {_said(value)}"
+        yield f"{place}: {_interval(interval)} does not hold {said(value)}"
 
 
 def _interval(ends: Sequence[float | None] | None) -> str:
-    return "null" if ends is None or None in ends else f"[{', '.join(map(_said, ends))}]"
+    return "null" if ends is None or None in ends else f"[{', '.join(map(said, ends))}]"
 
 
-def _said(value: float | None) -> str:
-    return "null" if value is None else f"{value:.12g}"
+def said(value: float | None, digits: int = 12) -> str:
+    """Write a number as a message states it: null where there is none."""
+    return "null" if value is None else f"{value:.{digits}g}"
 
 
 def _quoted(text: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from xbench.claims.compared import INTERVAL_TOLERANCE, differing
+from xbench.claims.compared import INTERVAL_TOLERANCE, differing, said
 from xbench.claims.origin import known_clips
 from xbench.metrics.quality import corpus_quality, utterance_quality
 from xbench.results import RunResult
@@ -35,15 +35,15 @@ def hypothesis_problems(result: RunResult) -> Iterator[str]:
             own = utterance_quality(quality, *judged[-1])
         if any(differing("", stated, own, INTERVAL_TOLERANCE)):
             yield (
-                f"utterances.{quality.metric}[{row}]: {_said(stated)}, but its hypothesis and the text of clip "
-                f"'{id_}' give {_said(own)}"
+                f"utterances.{quality.metric}[{row}]: {said(stated)}, but its hypothesis and the text of clip "
+                f"'{id_}' give {said(own)}"
             )
             return
     value = _corpus(quality, tuple(judged))
     if any(differing("", result.quality.value, value, INTERVAL_TOLERANCE)):
         yield (
-            f"quality.value: {_said(result.quality.value)}, but all hypotheses and the texts of the clips give "
-            f"{_said(value)}"
+            f"quality.value: {said(result.quality.value)}, but all hypotheses and the texts of the clips give "
+            f"{said(value)}"
         )
 
 
@@ -51,7 +51,3 @@ def hypothesis_problems(result: RunResult) -> Iterator[str]:
 def _corpus(quality: Quality, judged: tuple[tuple[str, str, str], ...]) -> float | None:
     """Return the quality of hypotheses with their targets and languages; every method of a run has the same."""
     return corpus_quality(quality, *zip(*judged, strict=True)) if judged else None
-
-
-def _said(value: float | None) -> str:
-    return "null" if value is None else f"{value:.12g}"

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xbench.claims.compared import said
 from xbench.results import ReferenceRecord, RunResult, column_name
 from xbench.spec import content_hash
 
@@ -136,7 +137,7 @@ def _contradicted(
     means, file = against[0]
     more = f" and {len(against) - 1} more" if len(against) > 1 else ""
     return (
-        f"utterances.{subject.column}: mean {_said(means.own)}, but {_said(means.other)} in {file}{more}, over "
+        f"utterances.{subject.column}: mean {said(means.own, 4)}, but {said(means.other, 4)} in {file}{more}, over "
         f"{means.n} common utterances; it is the same for every method"
     )
 
@@ -152,7 +153,3 @@ def _means(statement: _Statement, other: _Statement) -> _Means:
 def _mean(cells: Sequence[float | None]) -> float | None:
     known = [cell for cell in cells if cell is not None]
     return math.fsum(known) / len(known) if known else None
-
-
-def _said(value: float | None) -> str:
-    return "null" if value is None else f"{value:.4g}"
