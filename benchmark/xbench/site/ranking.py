@@ -26,6 +26,13 @@ class Values:
         """The numbers as `xbench.stats` takes them: None where there is none."""
         return [None if number != number else number for number in self.numbers.tolist()]
 
+    def of(self, names: tuple[str, ...]) -> list[float | None]:
+        """Return the column of these utterances, in their order; None for one that is not there."""
+        if names == self.names:
+            return self.column
+        known = dict(zip(self.names, self.column, strict=True))
+        return [known.get(name) for name in names]
+
 
 @dataclass(frozen=True)
 class RankedPlace:
@@ -90,7 +97,7 @@ def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] =
     utterances = tuple(sorted(clusters))
     compared = stats.compare(
         names,
-        [_aligned(values[name], utterances).column for name in names],
+        [values[name].of(utterances) for name in names],
         [clusters[u] for u in utterances],
         higher_is_better=higher,
         seed=SEED,
@@ -105,16 +112,6 @@ def rank(values: Mapping[str, Values], higher: bool, unplaced: Collection[str] =
     placed = [name for name in compared.order if name not in unplaced]
     places = _places(placed, [p for p in compared.pairs if p.distinguished], higher)
     return Ranking(places, pairs, compared.n, compared.n_clusters, None, compared.resolution)
-
-
-def _aligned(values: Values, utterances: tuple[str, ...]) -> Values:
-    """Return the numbers of these utterances, NaN where there is none; clusters are left out."""
-    if values.names == utterances:
-        return values
-    place = dict(zip(utterances, range(len(utterances)), strict=True))
-    numbers = np.full(len(utterances), np.nan)
-    numbers[[place[name] for name in values.names]] = values.numbers
-    return Values(utterances, (), numbers)
 
 
 def _places(
