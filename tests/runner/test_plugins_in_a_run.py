@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,7 @@ from installed_plugin import DESCRIPTION, Install
 from xbench import registry
 from xbench.cli import console
 from xbench.models.families.whisper import WhisperModel
-from xbench.runner import fingerprint
+from xbench.runner import fingerprint, time_limit
 from xbench.runner.rescore import rescore
 from xbench.store import Store
 from xbench.tasks import load_task
@@ -194,6 +196,35 @@ def test_a_method_that_catches_everything_is_stopped_all_the_same(
     assert time.monotonic() - started < 60
     alone = xbench.evaluate(spec, options(tmp_path / "alone"))
     assert maps_of(others) == maps_of(alone)
+
+
+def calling(module: str) -> Any:
+    """Return a function of a module of this name that calls what it is given."""
+    scope: dict[str, Any] = {"__name__": module}
+    exec("def call(inner):\n    return inner()", scope)
+    return scope["call"]
+
+
+@pytest.mark.parametrize(
+    ("callers", "meets"),
+    [
+        (["xbench.methods.compute", "their_module"], True),
+        (["xbench.methods.compute", "their_module", "torch.functional", "contextlib"], True),
+        (["their_module", "xbench.models.kept_state"], False),
+        (["their_module", "xbench.models.kept_state", "torch._tensor"], False),
+        (["xbench.methods.compute", "xbench_theirs"], True),  # another package
+    ],
+)
+def test_alarms_after_the_first_meet_methods_and_not_what_puts_things_back(
+    callers: list[str], meets: bool
+) -> None:
+    def innermost() -> bool:
+        return time_limit._in_a_method(sys._getframe(1))
+
+    call = innermost
+    for module in reversed(callers):
+        call = partial(calling(module), call)
+    assert call() is meets
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "sorcery"}, {"space": "moon"}, {"authors": "\udce9"}])

@@ -12,10 +12,10 @@ from types import FrameType
 from xbench.errors import Unsupported, UsageError
 from xbench.spec import Call
 
-_AGAIN = 1.0  # seconds from one alarm to the next: a method may tidy up
-_PATIENCE = 3  # alarms, after which it is interrupted as often as it takes
-_OFTEN = 2e-4  # seconds
-# Where an alarm may meet code that tidies up for a method: xbench and what it calls.
+_AGAIN = 1.0  # seconds from one alarm to the next, in which a method may tidy up
+_PATIENCE = 3  # alarms of that kind; after them they come often
+_OFTEN = 2e-4  # seconds from one of these to the next
+# What xbench itself calls while it puts back what a method changed: no alarm after the first may interrupt that.
 _NOT_A_METHOD = sys.stdlib_module_names | {"torch", "numpy", "transformers", "jaxtyping"}
 
 
@@ -27,7 +27,8 @@ class TimeLimit:
     """Lets each call of a method take so many seconds, and a method that took longer none at all.
 
     seconds: None for no limit. The limit is an alarm of the operating system, so code outside Python is interrupted
-    when it returns. Code that catches everything is interrupted again and again, until it is so outside of its `try`.
+    when it returns. Code that catches everything is interrupted again and again, until one of these meets it outside of
+    its `try`.
 
     Raises:
         UsageError: a limit outside the main thread, or where there are no such alarms (Windows).
@@ -79,7 +80,7 @@ class _Alarm:
 
 
 def _in_a_method(frame: FrameType | None) -> bool:
-    """Say whether code of somebody else runs, for what xbench called last."""
+    """Say whether any function between here and the last one of xbench is somebody else's."""
     while frame is not None:
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if package == "xbench":
