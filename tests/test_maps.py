@@ -82,6 +82,9 @@ def test_expand_by_hand() -> None:
     assert expand(values, short).tolist() == [[1, 1, 2, 2, 3], [4, 4, 5, 5, 6]]
     long = layout(rows=2, frames=3, melframes=8, stride=2)
     assert expand(values, long).tolist() == [[1, 1, 2, 2, 3, 3, 3, 3], [4, 4, 5, 5, 6, 6, 6, 6]]
+    # Blocks of 2.5 melframes begin at 0, round(2.5) = 2 (a tie goes to the even number), 5, and end at round(7.5) = 8.
+    part = layout(rows=2, frames=3, melframes=8, stride=2.5)
+    assert expand(values, part).tolist() == [[1, 1, 2, 2, 2, 3, 3, 3], [4, 4, 5, 5, 5, 6, 6, 6]]
 
 
 @given(

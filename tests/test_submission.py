@@ -11,14 +11,16 @@ import pytest
 
 from of_today import of_today
 from xbench import Call, ExecutionOptions, RunSpec, Selection, evaluate, load_model, store
-from xbench.claims import examine
+from xbench.claims import examine, hypotheses
 from xbench.claims.here import packaged_models
 from xbench.claims.standing import obstacles, unregistered
 from xbench.cli.submission import next_steps, submit
 from xbench.cli.validation import check_file, check_files
 from xbench.errors import EnvironmentProblem, UsageError
+from xbench.metrics.quality import utterance_quality
 from xbench.results import read_result
 from xbench.site.load import read_results
+from xbench.spec import Quality
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 MISSING: Any = object()
@@ -262,6 +264,25 @@ def test_a_claim_that_its_columns_or_names_contradict_is_told_with_its_place(
     told = problems_of(changed({place: value}))
     assert any(expected in problem for problem in told), told
     assert all(problem.startswith(str(changed({}))) for problem in told)
+
+
+def test_hypotheses_of_a_translation_are_judged_in_the_language_of_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = next(
+        SUBMISSIONS.glob("demo-st-multi/xbench-tiny/mean-heads-heads-all-layers-all-*.json")
+    )
+    seen: list[tuple[str, str]] = []
+
+    def judge(quality: Quality, text: str, target: str, language: str) -> float:
+        seen.append((target, language))
+        return utterance_quality(quality, text, target, language)
+
+    whole = of_today(file, tmp_path / "of-today" / file.relative_to(SUBMISSIONS))
+    monkeypatch.setattr(hypotheses, "utterance_quality", judge)
+    assert list(hypotheses.hypothesis_problems(read_result(whole))) == []
+    assert {language for _, language in seen} == {"en"}  # spoken are German, French and Italian
+    assert len(seen) == len(read_result(whole).utterances["id"])
 
 
 def test_a_gate_that_its_numbers_bear_out_or_that_nobody_knows_is_no_false_claim(
