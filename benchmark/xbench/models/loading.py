@@ -61,8 +61,8 @@ def locate(name: str) -> Location:
     if not colon:
         if name in registry.models.names():
             raise UsageError(
-                f"'{name}' is a family of models, not a model; write '{name}:FOLDER' with the folder of a "
-                f"checkpoint, or the name of one, where `xbench show model {name}` lists any"
+                f"'{name}' is a family of models, not a model; write '{name}:FOLDER' with the folder of a checkpoint, "
+                "or one of the names that `xbench list models` shows"
             )
         raise UnknownName("model", name, registry.checkpoints())
     registry.models.get(prefix)
