@@ -76,6 +76,14 @@ def test_a_number_is_looked_at_wherever_it_could_be_too_large(number: str, befor
         assert parse_json(content) == expected
 
 
+def test_hashes_do_not_have_each_number_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(text: str) -> float:
+        raise AssertionError(f"{text} was looked at")
+
+    monkeypatch.setattr("xbench.inputs.json_number", unexpected)
+    assert parse_json(b'{"sha256": "a1e4441e5552e666", "value": 0.25}')["value"] == 0.25
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -164,6 +164,7 @@ def json_number(text: str) -> float:
     return value
 
 
+_BEFORE_A_NUMBER = (b"[", b":", b",", b" ", b"\t", b"\r", b"\n")
 _SHAPES = bytes.maketrans(b"123456789E", b"000000000e")  # all digits alike, all exponents alike
 
 
@@ -175,8 +176,10 @@ def _may_be_large(content: bytes) -> bool:
     shapes = content.translate(_SHAPES, b"+")
     if b"0" * 19 in shapes.replace(b"." + b"0" * 19, b""):
         return True
-    before = shapes.split(b"0e000")[:-1]  # hashes have such digits, too, but no number begins them
-    return any(part.rstrip(b"0.-")[-1:] in b"[{:, \t\r\n" for part in before)
+    before = (b" " + shapes).split(b"0e000")[
+        :-1
+    ]  # hashes have such digits, too, but no number begins them
+    return any(part.rstrip(b"0.-").endswith(_BEFORE_A_NUMBER) for part in before)
 
 
 def _short(text: str) -> str:
