@@ -69,6 +69,15 @@ def what(runs: Sequence[Run]) -> list[str]:
     return table([*head, "masks per clip (min / median / max)", "fingerprint"], rows)
 
 
+def sizes(runs: Sequence[Run]) -> str:
+    """Say how many clips each track has: "30 for `asr-en` and 22 for `asr-multi`"."""
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        found.setdefault(run.clips.removeprefix("real-speech-"), set()).add(run.any.task.dataset.n)
+    each = [f"{' or '.join(map(str, sorted(n)))} for `{track}`" for track, n in found.items()]
+    return " and ".join(filter(None, (", ".join(each[:-1]), *each[-1:])))
+
+
 def half(runs: Sequence[Run]) -> list[str]:
     """Put both normalisations side by side, with floors and ceilings."""
     lines = _in_short(runs)
@@ -217,11 +226,11 @@ def both_references(runs: Sequence[Run]) -> list[str]:
 _HEAD = """# Findings on real Whisper and real speech
 
 This page is made by `python scripts/findings.py` from the result files under `submissions/`; no number on it
-is typed in. The runs are made by `python scripts/real_results.py MODEL_FOLDER TRACK --most N`, N being 30 for `asr-en`,
-22 for `asr-multi` and 10 for `st-to-en`. `scripts/real_clips.py` chooses the clips before any model hears them: of
+is typed in. The runs are made by `python scripts/real_results.py MODEL_FOLDER TRACK --most N`, N being
+{most}. `scripts/real_clips.py` chooses the clips before any model hears them: of
 each speaker the shortest of 2 to 15 s, and for English those with word times. Where a source names no speaker a clip
-counts as one, so that intervals may be too short; the clips of `st-to-en` are among those of `asr-multi`. Where the
-clips come from stands in `packs/clips/`, their references in `packs/`. Intervals are 95 % over speakers.
+counts as one, so that intervals may be too short. A clip can be in several tracks; all tracks together have {distinct}
+clips. Where they come from stands in `packs/clips/`, their references in `packs/`. Intervals are 95 % over speakers.
 
 Maps are judged against `spes-encoder`: encoder frames are hidden at random, thousands of times (each time is a
 *mask*), and the divergence of the output says how much each token needs each frame. Masks are added until the
@@ -292,8 +301,7 @@ The first table has them per clip: what an estimated reliability of 0.9 (0.8 for
   any is noisy or spontaneous conversation.
 - The clips were gathered from public repositories' test recordings. Whisper may have heard some of them in
   training; nobody outside can tell.
-- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so nothing here says which
-  *sound* matters.
+- The reference hides encoder frames. The encoder mixes the whole clip into each of them, so {sound}
 - A reliability of 0.9 leaves noise: ceilings say how much, and disattenuated values correct means, not single
   clips.
 - `best-head`, `top-k-heads`, `greedy-heads` and `corpus-mean` learn from dev clips, which the runs above do not
@@ -317,7 +325,16 @@ def page(
     estimated = (
         "so few clips have it, in a section of its own." if both else "and was not estimated."
     )
-    parts.append(_HEAD.replace("{input}", estimated))
+    sound = (
+        'only the few clips of\n  "Encoder frames or sound?" say which *sound* matters.'
+        if both
+        else "nothing here says which\n  *sound* matters."
+    )
+    parts.append(
+        _HEAD.replace("{most}", sizes([run for run in every if run not in timed]))
+        .replace("{distinct}", str(len({i for run in every for i in run.any.utterances["id"]})))
+        .replace("{input}", estimated)
+    )
     cross, own = demo_run(demo), demo_run(sibling)
     for name, body in (
         ("what", what(every)),
@@ -334,7 +351,7 @@ def page(
         *([("architectures", architectures(cross, own, others))] if cross and own else []),
         ("unknown", []),
     ):
-        parts += [_WORDS[name], "", *body]
+        parts += [_WORDS[name].replace("{sound}", sound), "", *body]
     return "\n".join(parts).rstrip() + "\n"
 
 
