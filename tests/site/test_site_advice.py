@@ -169,6 +169,26 @@ def test_floor_and_ceiling_are_means_that_weigh_tasks_equally() -> None:
     assert (standing.floor, standing.ceiling) == (None, 0.735)
 
 
+def test_a_few_clips_that_another_run_of_the_model_holds_are_not_counted_again() -> None:
+    def few(method: Any, agreement: float, **other: Any) -> dict[str, Any]:
+        run = planted(method, 0.1, both(agreement, 0.5), **other)
+        run["task"]["dataset"] |= {"name": "few", "fingerprint": "f" * 64, "n": 8}
+        run["utterances"] = {name: cells[:8] for name, cells in run["utterances"].items()}
+        return run
+
+    whole = [planted(FAST, 0.1, both(0.5, 0.5)), planted(SLOW, 0.1, both(0.6, 0.5))]
+    for others, value, n in (
+        ([few(FAST, 0.9), few(SLOW, 0.1)], 0.5, 20),
+        ([few(FAST, 0.9, texts=["other words"]), few(SLOW, 0.1, texts=["other words"])], 0.7, 28),
+        ([few(FAST, 0.9, model="another"), few(SLOW, 0.1, model="another")], 0.7, 28),
+        ([few(FAST, 0.9, task="another"), few(SLOW, 0.1, task="another")], 0.7, 28),
+    ):
+        table = overall(tables(*whole, *others), *AGREEMENT)
+        (fast,) = [s for s in table.standings if s.config.method == FAST[0]]
+        assert (round(fast.value, 2), fast.n) == (value, n)
+        assert not table.missing
+
+
 def test_a_method_timed_on_two_devices_is_on_no_front_of_seconds() -> None:
     results = [
         planted(method, 0.5, both(0.5, 0.5), device=device, task=task)

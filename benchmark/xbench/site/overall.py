@@ -4,7 +4,8 @@ Averages over different tasks for different methods would rank luck. So methods 
 largest block of method x (task, model) in which every score exists; what lies outside of it is
 listed, with what is missing, and not ranked.
 
-Each pair of task and model weighs the same, however many clips it has: M = mean over pairs of the mean over clips.
+Each pair of task and model weighs the same, however many clips it has: M = mean over pairs of the mean over clips. A
+pair whose clips are all among those of another one of the same task and model is left out.
 Intervals and comparisons are those of the values M + w (x - M), w = N / (K n) for K pairs, N clips in all and n in
 the pair of x: their plain mean is M, and their spread that of a weighted mean (its linearisation).
 """
@@ -24,7 +25,14 @@ from xbench.site.costs import pooled_cost
 from xbench.site.ranking import SEED, RankedPair, Values, rank
 from xbench.site.shared import Shared, shared
 from xbench.site.speech import speech_of
-from xbench.site.tables.boards import OLDER_METRIC, Number, Row, rounded, utterance_values
+from xbench.site.tables.boards import (
+    OLDER_METRIC,
+    Board,
+    Number,
+    Row,
+    rounded,
+    utterance_values,
+)
 from xbench.site.tables.entries import Config, Metric, Model, ScoreKey, Task
 from xbench.site.tables.tabulate import Tables
 
@@ -122,10 +130,14 @@ def overall(
     without: dict[Config, dict[Cell, str]] = defaultdict(dict)
     places: dict[Cell, tuple[Task, Model]] = {}
     by_slug = {config.slug: config for config in tables.configs}
-    for board in tables.select(metric=metric, reference=reference, **boards):
+    for board in _once(
+        [
+            board
+            for board in tables.select(metric=metric, reference=reference, **boards)
+            if board.task.slug not in apart
+        ]
+    ):
         cell = (board.task.slug, board.model.slug)
-        if board.task.slug in apart:
-            continue
         for row in board.rows:
             config = by_slug[row.config.slug]
             if not config.ranked or not wanted(config):
@@ -202,6 +214,27 @@ def over_all(
     names = {task.slug for task in kept}
     apart = frozenset(task.slug for task in scored if task.slug not in names)
     return overall(tables, metric, reference, wanted, apart)
+
+
+def _once(boards: Sequence[Board]) -> list[Board]:
+    """Return the boards without those whose clips are all among those of another one, of the same task and model.
+
+    A few clips on which one more reference was estimated say nothing new against the reference that all clips have.
+    """
+    spoken = [(board.task.name, board.model, _spoken(board)) for board in boards]
+
+    def held(task: str, model: Model, own: frozenset[tuple[str, str]]) -> bool:
+        return any(own < other for name, same, other in spoken if (name, same) == (task, model))
+
+    return [board for board, each in zip(boards, spoken, strict=True) if not held(*each)]
+
+
+def _spoken(board: Board) -> frozenset[tuple[str, str]]:
+    """Return the clips of a board with what the model wrote."""
+    columns = [row.run.data["utterances"] for row in board.rows]
+    return frozenset(
+        chain.from_iterable(zip(c["id"], c["hypothesis"], strict=True) for c in columns if c)
+    )
 
 
 def times_key(tables: Tables, main: ScoreKey) -> ScoreKey | None:
