@@ -25,11 +25,9 @@ from methods import large_case, medians, tiny_case, whisper_tiny_sized
 from xbench import registry
 from xbench.case import Case
 from xbench.methods.compute import compute_map
-from xbench.methods.isolation import isolated_map, lent, unchanged
-from xbench.models.kept_state import Keeper
-from xbench.models.metered import model_classes
+from xbench.methods.isolation import lent
+from xbench.methods.watch import Watch
 from xbench.spec import Call
-from xbench.surroundings import left_alone
 
 HERE = Path(__file__).parent
 
@@ -37,7 +35,7 @@ HERE = Path(__file__).parent
 def costs(case: Case, repeats: int) -> tuple[float, float, float]:
     """Return seconds of a traced pass, and the isolation as a share of it: alone, in a run."""
     description, call = registry.methods.resolve(Call.parse("mean-heads"))
-    keeper = Keeper()
+    watch = Watch()
 
     def traced() -> Case:
         return replace(case, trace=case.model.trace(case.features, case.hypothesis, frozenset()))
@@ -45,17 +43,20 @@ def costs(case: Case, repeats: int) -> tuple[float, float, float]:
     ready = traced()
 
     def guard() -> AbstractContextManager[None]:
-        return left_alone(nullcontext(), *model_classes(case.model))
+        watch.begin()
+        return watch.over("method 'mean-heads'", case.model, nullcontext())
 
     def alone() -> None:
-        with unchanged(case.model, keeper), guard():
+        with guard():
             lent(ready, description.needs)
 
     def plain() -> None:
         compute_map(description, call, traced())
 
     def isolated() -> None:
-        isolated_map(description, call, traced(), None, keeper, guard())
+        given = traced()
+        with guard():
+            compute_map(description, call, lent(given, description.needs))
 
     seconds = medians({"trace": traced}, repeats, time.process_time)["trace"]
     loop = medians({"alone": alone}, repeats, time.process_time)["alone"]

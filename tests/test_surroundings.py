@@ -15,7 +15,6 @@ import types
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -28,7 +27,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xbench.errors import Unsupported
-from xbench.surroundings import left_alone, undisturbed
+from xbench.methods.isolation import not_left
+from xbench.surroundings import undisturbed
 
 
 class Model:
@@ -153,9 +153,11 @@ CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]] = {
 
 def attempt(*steps: Callable[[], Any]) -> None:
     """Run some steps as a method that is not ours."""
-    with left_alone(nullcontext(), Model):
+    with undisturbed(Model) as changed:
         for step in steps:
             step()
+    if changed:
+        raise Unsupported(not_left(changed[0]))
 
 
 @pytest.mark.parametrize("name", CHANGES)

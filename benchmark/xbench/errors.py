@@ -5,6 +5,7 @@
     │   └── UnknownName       2   a name nobody registered (carries the nearest ones)
     ├── Unsupported           1   this method cannot explain this model; in a run a result, and the others go on
     ├── UtteranceError        1   this utterance cannot be used; the others go on
+    ├── Disturbed             3   a plugin changed what all share after its call; a run does the work again
     └── EnvironmentProblem    3   the machine: no network, no memory, no disk, a missing package
 
 The number is the exit code of the command line.
@@ -52,6 +53,10 @@ class UtteranceError(XbenchError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Disturbed(XbenchError):
+    """A plugin changed something after its call: what was computed meanwhile is void and has to be done again."""
 
 
 class EnvironmentProblem(XbenchError):

@@ -15,48 +15,29 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import (
-    AbstractContextManager,
     contextmanager,
     redirect_stderr,
     redirect_stdout,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xbench.errors import Unsupported
-from xbench.process_settings import OF_IMPORTS, SETTINGS, put_back
+from xbench.process_settings import OF_IMPORTS, SETTINGS, Setting, put_back
 
 
 @contextmanager
-def left_alone(limit: AbstractContextManager[None], *classes: type) -> Iterator[None]:
-    """Raise Unsupported where the block changes anything of the process or of these classes; all is put back.
-
-    limit: of the time that the block may take; it must not interrupt the putting back.
-    """
-    with undisturbed(*classes) as changed, limit:
-        yield
-    if changed:
-        raise Unsupported(
-            f"it changed {changed[0]}, which all methods share; a method must leave it as it was"
-        )
-
-
-@contextmanager
-def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
+def undisturbed(
+    *classes: type, importing: bool = False, process: Process | None = None
+) -> Iterator[list[str]]:
     """Put back what the block changes of the process and of these classes; at its end the list names what that was.
 
-    importing: the block imports modules, which `methods.isolation` does not look after.
+    importing: the block imports modules, which `methods.isolation` does not look after. process: notes that were taken
+    before and still hold.
     """
-    settings = SETTINGS + OF_IMPORTS if importing else SETTINGS
-    held = [setting.read() for setting in settings]
+    process = process or Process.of(*classes, importing=importing)
     filters, path, threads = list(warnings.filters), list(sys.path), threading.enumerate()
-    modules = {name: sys.modules.get(name) for name in _WATCHED}
-    functions = [
-        *(_Functions.of(each, grows=True) for each in modules.values() if each),
-        *(_Functions.of(each) for each in (_tensor(), *classes) if each),
-    ]
     changed: list[str] = []
     try:
         with _lent_streams():
@@ -64,13 +45,64 @@ def undisturbed(*classes: type, importing: bool = False) -> Iterator[list[str]]:
     finally:
         warnings.filters[:] = filters  # type: ignore[index]  # put back only: libraries that are imported add theirs
         changed += _stopped(threads)
-        changed += put_back(settings, held)
+        changed += process.settings_put_back()
         if not set(path) <= set(sys.path):  # more of it is no change
             sys.path[:] = path
             changed.append("the places where Python finds modules (sys.path)")
-        changed += _other_modules(modules)
-        for each in functions:
+        changed += process.functions_put_back()
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the whole process shares, as it is at one moment: settings, modules and functions.
+
+    modules: those that are watched, by name, None where one is not imported.
+    """
+
+    settings: Sequence[Setting]
+    held: Sequence[Any]
+    modules: Mapping[str, ModuleType | None]
+    functions: Sequence[_Functions]
+
+    @classmethod
+    def of(cls, *classes: type, importing: bool = False) -> Process:
+        """Take notes of it, and of these classes."""
+        settings = SETTINGS + OF_IMPORTS if importing else SETTINGS
+        modules = {name: sys.modules.get(name) for name in _WATCHED}
+        return cls(
+            settings,
+            [setting.read() for setting in settings],
+            modules,
+            [
+                *(_Functions.of(each, grows=True) for each in modules.values() if each),
+                *(_Functions.of(each) for each in (_tensor(), *classes) if each),
+            ],
+        )
+
+    def settings_put_back(self) -> list[str]:
+        """Set every setting that is not what it was, and return their names."""
+        return put_back(self.settings, self.held)
+
+    def functions_put_back(self) -> list[str]:
+        """Put back every module and function that is another, and return their names."""
+        changed = list(_other_modules(self.modules))
+        for each in self.functions:
             changed += each.put_back()
+        return changed
+
+    def grown(self) -> Process:
+        """Return the notes with those of watched modules that were imported since."""
+        new = {
+            name: found
+            for name, held in self.modules.items()
+            if held is None and (found := sys.modules.get(name)) is not None
+        }
+        if not new:
+            return self
+        functions = [_Functions.of(each, grows=True) for each in new.values()]
+        return replace(
+            self, modules={**self.modules, **new}, functions=[*self.functions, *functions]
+        )
 
 
 # -- streams --------------------------------------------------------------------------------------
@@ -215,10 +247,27 @@ def _stopped(before: Sequence[threading.Thread]) -> Iterator[str]:
 
 
 def _is_at_work(thread: threading.Thread) -> bool:
+    innermost = next(_files_of(thread), None)
+    return innermost is not None and _is_foreign(innermost)
+
+
+def end_left(threads: Sequence[threading.Thread]) -> None:
+    """End threads that wait within a function that is not of Python's own library, as they would go on later."""
+    for thread in threads:
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+        elif any(map(_is_foreign, _files_of(thread))):
+            _end(thread)
+
+
+def _files_of(thread: threading.Thread) -> Iterator[Path]:
     frame = sys._current_frames().get(thread.ident or 0)
-    if frame is None:
-        return False
-    file = Path(frame.f_code.co_filename)
+    while frame is not None:
+        yield Path(frame.f_code.co_filename)
+        frame = frame.f_back
+
+
+def _is_foreign(file: Path) -> bool:
     return "site-packages" in file.parts or not file.is_relative_to(_LIBRARY)
 
 

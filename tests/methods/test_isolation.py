@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ import xbench
 from xbench.case import Case
 from xbench.errors import Unsupported
 from xbench.methods.compute import compute_map
-from xbench.methods.isolation import isolated_map, unchanged
+from xbench.methods.isolation import lent, unchanged
 from xbench.models.derived import reinitialised
 from xbench.models.kept_state import Keeper
 from xbench.models.loading import load_model
@@ -52,8 +51,13 @@ def isolated(function: Callable[[Case], Any], case: Case, keeper: Keeper | None 
         return case.trace.cross_attention.mean((0, 1))  # type: ignore[union-attr]
 
     description = xbench.method(run, takes="case", name="careless", needs=WANTED)
-    call = xbench.Call("careless")
-    return isolated_map(description, call, case, None, keeper or Keeper(), nullcontext())
+    return isolated_map(description, case, keeper or Keeper())
+
+
+def isolated_map(description: Any, case: Case, keeper: Keeper) -> Any:
+    with unchanged(case.model, keeper):
+        call = xbench.Call(description.name)
+        return compute_map(description, call, lent(case, description.needs), None)
 
 
 def others(case: Case) -> list[np.ndarray]:
@@ -452,7 +456,7 @@ def test_a_method_is_lent_what_it_asked_for_only(case: Case) -> None:
         return case.trace.cross_attention.mean((0, 1))
 
     method = described(xbench.method(look_around, takes="case"))
-    isolated_map(method, xbench.Call("look_around"), case, None, Keeper(), nullcontext())
+    isolated_map(method, case, Keeper())
 
 
 def test_a_change_that_is_undone_is_none(case: Case) -> None:

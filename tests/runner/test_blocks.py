@@ -163,7 +163,9 @@ def test_no_worker_measures_a_quick_block_twice(
         original(own, part, unit, shift, keep=keep)
 
     monkeypatch.setattr(KeptBlocks, "measured", noted)
-    holder = KeptBlocks(store, Key("reference", {"of": "test"}), MeteredModel(case.model))
+    holder = KeptBlocks(
+        store, Key("reference", {"of": "test"}), MeteredModel(case.model), lambda: None
+    )
     unit = Unit(BLOCK, BLOCK, BLOCK, look=False, last=False)
     waiting = threading.Thread(target=worker, args=(case, store, recipe, found))
     with holder.lease("of it", unit):  # another process is at the second block
@@ -235,7 +237,9 @@ def slow(hidden: torch.Tensor) -> Shift:
 
 
 def worker(case: Case, store: Store, recipe: Recipe, found: list[Any]) -> None:
-    kept = KeptBlocks(store, Key("reference", {"of": "test"}), MeteredModel(case.model))
+    kept = KeptBlocks(
+        store, Key("reference", {"of": "test"}), MeteredModel(case.model), lambda: None
+    )
     sampling = Sampling(block=BLOCK, blocks=kept)
     segments, measure = frame_segments(FRAMES), batched_measure(slow, Start(BATCH))
     try:
@@ -292,7 +296,9 @@ def test_who_waits_for_a_process_that_is_gone_takes_over(
     monkeypatch.setattr(blocks, "_PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(blocks, "_PATIENCE_UNITS", 1.0)
     recipe, store, found = Recipe(4 * BLOCK, 0.5), Store(tmp_path), list[Any]()
-    holder = KeptBlocks(store, Key("reference", {"of": "test"}), MeteredModel(case.model))
+    holder = KeptBlocks(
+        store, Key("reference", {"of": "test"}), MeteredModel(case.model), lambda: None
+    )
     unit = Unit(BLOCK, BLOCK, BLOCK, look=False, last=False)
     with holder.lease("of it", unit) as held:  # by a process that lives, and hangs
         assert held

@@ -112,7 +112,7 @@ def judged(tiny: Any, folder: Path) -> Callable[..., dict[str, GateRecord]]:
 
     def judge(of: Method, *names: str, clips: int = CLIPS) -> dict[str, GateRecord]:
         gates = tuple(gate(name) for name in names)
-        records = judge_gates(gates, bench, spoken[:clips], of)
+        records = judge_gates(bench, gates, spoken[:clips], of)
         return {record.name: record for record in records}
 
     return judge

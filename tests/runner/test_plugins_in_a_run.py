@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
@@ -25,8 +26,15 @@ from installed_plugin import DESCRIPTION, Install
 from xbench import registry
 from xbench.cli import console
 from xbench.models.families.whisper import WhisperModel
-from xbench.runner import fingerprint, time_limit
+from xbench.results import read_result
+from xbench.runner import fingerprint, stages, time_limit
+from xbench.runner.bench import bench_of
+from xbench.runner.desk import Work
+from xbench.runner.outcome import Known
+from xbench.runner.plan import prepare
+from xbench.runner.progress import SILENT
 from xbench.runner.rescore import rescore
+from xbench.runner.worker import Worker
 from xbench.store import Store
 from xbench.tasks import load_task
 
@@ -158,6 +166,136 @@ def test_a_careless_method_harms_no_other(
     # Nothing of it stays in the store either.
     again = xbench.evaluate(spec, options(tmp_path / "with"))
     assert maps_of(again) == expected
+
+
+# What plugins do after their call: they wait until a method of ours is at work.
+LATE = """
+import gc
+import sys
+import threading
+import torch
+
+def spoil(case):
+    case.model.network.get_encoder().layers[0].fc1.weight.data.mul_(0)
+
+def is_computing(thread):
+    frame = sys._current_frames()[thread]
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "xbench.methods.gradients":
+            return True
+        frame = frame.f_back
+    return False
+
+def lurk(case, thread, again):
+    while again:
+        while not is_computing(thread):
+            threading.Event().wait(0.001)
+        spoil(case)
+        again -= 1
+
+class Dies:
+    def __init__(self, case):
+        self.case, self.itself = case, self
+    def __del__(self):
+        spoil(self.case)
+
+def run(case):
+    {body}
+    return case.trace.cross_attention.mean((0, 1))
+
+def innocent(case):
+    return case.trace.cross_attention.amax((0, 1))
+"""
+LURK = "threading.Thread(target=lurk, args=(case, threading.get_ident(), {}), daemon=True).start()"
+LATER = {
+    "thread": LURK.format(1),
+    "thread that goes on": LURK.format(100_000),
+    "garbage": "Dies(case)",
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("name", LATER)
+@pytest.mark.parametrize("last", [False, True])
+def test_what_a_method_changes_after_its_call_harms_no_other(
+    name: str, last: bool, spec: xbench.RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space: dict[str, Any] = {}
+    exec(LATE.format(body=LATER[name]), space)
+    late = xbench.method(space["run"], name="late", takes="case")
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path / "alone")))
+    plain = stages.compute_map
+
+    def collected(description: Any, *given: Any) -> Any:
+        if description.name != "late":
+            gc.collect()
+        return plain(description, *given)
+
+    monkeypatch.setattr(stages, "compute_map", collected)
+    together = replace(spec, methods=(*OURS, late) if last else (late, *OURS))
+    found = xbench.evaluate(together, options(tmp_path / "with"))
+    of_late = next(result for result in found if result.method.name == "late")
+    assert maps_of([result for result in found if result is not of_late]) == expected
+    assert of_late.status == "unsupported"
+    assert (of_late.reason or "").startswith("it changed ")
+    assert maps_of(xbench.evaluate(spec, options(tmp_path / "with"))) == expected
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_of_several_who_may_have_changed_something_later_all_are_named(
+    spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    space: dict[str, Any] = {}
+    exec(LATE.format(body=LATER["thread"]), space)
+    late = xbench.method(space["run"], name="late", takes="case")
+    innocent = xbench.method(space["innocent"], name="innocent", takes="case")
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path / "alone")))
+    together = replace(spec, methods=(late, innocent, *OURS))
+    first, second, *others = xbench.evaluate(together, options(tmp_path / "with"))
+    assert maps_of(others) == expected
+    for result in (first, second):
+        assert result.status == "unsupported"
+        assert "(method 'late', method 'innocent')" in (result.reason or "")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_a_method_changes_later_in_one_of_several_processes_harms_no_other(
+    spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    space: dict[str, Any] = {}
+    exec(LATE.format(body=LATER["thread"]), space)
+    late = xbench.method(space["run"], name="late", takes="case")
+    expected = maps_of(xbench.evaluate(spec, options(tmp_path / "alone")))
+    plan, given = prepare(replace(spec, methods=(late, *OURS))), options(tmp_path / "with")
+    first, second = (
+        Worker(plan, bench_of(plan, given), tmp_path / "with", SILENT) for _ in range(2)
+    )
+    told = {}
+    for stage in ("decode", "reference", "explain"):
+        for worker, id_ in ((first, "a"), (second, "b")):
+            told[id_] = worker.do(Work(stage, "asr", id_))  # type: ignore[arg-type]
+    assert set(told["a"].unsupported) == {xbench.Call("late")}
+    known = Known(unsupported={"asr": {id_: each.unsupported for id_, each in told.items()}})
+    of_late, *others = map(read_result, second.finish(known))
+    assert maps_of(others) == expected
+    assert of_late.status == "unsupported"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_method_of_ours_is_not_taken_for_a_change(spec: xbench.RunSpec, tmp_path: Path) -> None:
+    """Whatever ours import or set while they compute, a method that ran before is not blamed for it."""
+    harmless = xbench.method(lambda trace: trace.cross_attention.mean((0, 1)), name="harmless")
+    ours = tuple(
+        entry.name
+        for entry in registry.methods.entries()
+        if entry.distribution == registry.OURS
+        and entry.description.kind in ("attention", "gradient")  # type: ignore[union-attr]
+        and not entry.description.fit  # type: ignore[union-attr]
+        and not any(p.required for p in entry.description.parameters)  # type: ignore[union-attr]
+    )
+    together = replace(spec, methods=(harmless, *ours))
+    first, *_ = xbench.evaluate(together, options(tmp_path))
+    assert (first.status, first.reason) == ("complete", None)
 
 
 def test_a_method_whose_time_was_up_is_not_tried_again(

@@ -3,7 +3,8 @@
 The method is lent a case of its own: the trace holds only what it asked for, in tensors that share memory until
 somebody writes into them (copy on write), so nothing that it writes reaches the others. Everything else is compared
 after it with what it was: the networks (`models.kept_state`), the model's own attributes, and the settings of the
-process below. A method that changed any of it is `Unsupported`, and all is put back, also after an exception.
+process below. A method that changed any of it is `Unsupported`, and all is put back, also after an exception. What it
+changes after its call is found by `methods.watch`.
 """
 
 from __future__ import annotations
@@ -21,40 +22,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 from numpy.random import mtrand
 from torch import Tensor, nn
 
 from xbench.case import Case
-from xbench.description import MethodDescription
 from xbench.errors import Unsupported
-from xbench.fitting import Fitted
-from xbench.methods.compute import compute_map
 from xbench.models.derived import reinitialised
 from xbench.models.kept_state import Keeper, networks
 from xbench.models.metered import MeteredModel
+from xbench.models.network_look import Parts
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.process_settings import OF_IMPORTS, Setting, put_back
-from xbench.spec import Call
 from xbench.trace import SOURCES, Trace
 
 _PLAIN = frozenset({int, float, str, bool, type(None)})  # what nobody can write into
-
-
-def isolated_map(
-    description: MethodDescription,
-    call: Call,
-    case: Case,
-    fitted: Fitted | None,
-    keeper: Keeper,
-    limit: contextlib.AbstractContextManager[None],
-) -> Float32[np.ndarray, "token *cells"]:
-    """Return what `compute_map` returns, of a case of its own; raises Unsupported where the method changed anything.
-
-    limit: of the time that the method may take; it must not interrupt the putting back.
-    """
-    with unchanged(case.model, keeper), limit:
-        return compute_map(description, call, lent(case, description.needs), fitted)
 
 
 # -- what is lent ---------------------------------------------------------------------------------
@@ -111,43 +92,80 @@ def _fields(kind: type) -> tuple[str, ...]:
 # -- what must stay as it was ---------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a model and the settings of the process stand at one moment; random numbers, which move on, are left out."""
+
+    model: SpeechModel
+    keeper: Keeper
+    attributes: Mapping[str, Any]
+    parts: Parts
+    networks: tuple[nn.Module, ...]
+    settings: Sequence[Any]
+
+    @classmethod
+    def of(cls, model: SpeechModel, keeper: Keeper) -> Standing:
+        """Take notes of both."""
+        measured = model.measured if isinstance(model, MeteredModel) else model
+        attributes = dict(vars(measured))
+        parts = keeper.parts(_parts(attributes))
+        kept = tuple(networks(model).values())
+        for network in kept:
+            keeper.keep(network)
+        held = [setting.read() for setting in SETTINGS]
+        return cls(measured, keeper, attributes, parts, kept, held)
+
+    def put_back(self, *, derived: bool = False) -> str | None:
+        """Undo what was done since, and say what that was; None for nothing.
+
+        derived: networks that were made of it may have been changed too.
+        """
+        changed = next(iter(put_back(SETTINGS, self.settings)), None)
+        changed = changed or _put_back_attributes(self.model, self.attributes)
+        of_parts = self.parts.put_back()
+        changed = changed or of_parts
+        # Nobody looks after these as after the model's own networks.
+        if derived:
+            reinitialised.cache_clear()
+        for network in self.networks:
+            if (of_network := self.keeper.change(network)) is not None:
+                changed = changed or of_network
+                self.keeper.put_back(network)
+        return changed
+
+
 @contextlib.contextmanager
-def unchanged(model: SpeechModel, keeper: Keeper) -> Iterator[None]:
-    """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything."""
-    measured = model.measured if isinstance(model, MeteredModel) else model
-    attributes = dict(vars(measured))
-    parts = keeper.parts(_parts(attributes))
-    asked = reinitialised.calls
-    kept = networks(model)
-    for network in kept.values():
-        keeper.keep(network)
+def unchanged(
+    model: SpeechModel, keeper: Keeper, standing: Standing | None = None
+) -> Iterator[list[str]]:
+    """Put back what the block changes of a model and of the process, and raise Unsupported if it changed anything.
+
+    standing: notes that were taken before and still hold. The list names what was changed, also where the block raises.
+    """
+    asked, told = reinitialised.calls, list[str]()
+    standing = standing or Standing.of(model, keeper)
     # Leaving this context also ends an inference mode that the block has begun.
     # What it prints must not get into output that programs read.
     with (
         torch.inference_mode(torch.is_inference_mode_enabled()),
         contextlib.redirect_stdout(sys.stderr),
-        _locked(parts.arrays),
+        _locked(standing.parts.arrays),
     ):
-        settings, drawn = [setting.read() for setting in SETTINGS], random.getstate()
+        states, drawn = [setting.read() for setting in RANDOM], random.getstate()
         try:
-            yield
+            yield told
         finally:
-            changed = next(iter(put_back(SETTINGS, settings)), None)
+            changed = standing.put_back(derived=reinitialised.calls > asked)
+            of_random = put_back(RANDOM, states)
             random.setstate(drawn)  # no map depends on them, and type checkers draw from them
-            changed = changed or _put_back_attributes(measured, attributes)
-            of_parts = parts.put_back()
-            changed = changed or of_parts
-            # Nobody looks after these as after the model's own networks.
-            if reinitialised.calls > asked:
-                reinitialised.cache_clear()
-            for network in kept.values():
-                if (of_network := keeper.change(network)) is not None:
-                    changed = changed or of_network
-                    keeper.put_back(network)
-    if changed:
-        raise Unsupported(
-            f"it changed {changed}, which all methods share; a method must leave it as it was"
-        )
+            told += [each for each in (changed, *of_random) if each]
+    if told:
+        raise Unsupported(not_left(told[0]))
+
+
+def not_left(what: str) -> str:
+    """Return the sentence on a method that changed what all share."""
+    return f"it changed {what}, which all methods share; a method must leave it as it was"
 
 
 def _watched(model: SpeechModel, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,11 +282,13 @@ def _set_autocast(states: tuple[bool, ...]) -> None:
         torch.set_autocast_enabled(device, enabled)
 
 
+RANDOM = (
+    Setting("torch's global random numbers", _torch_random, _set_torch_random),
+    Setting("numpy's global random numbers", _numpy_random, _set_numpy_random),
+)
 SETTINGS = (
     *OF_IMPORTS,
     Setting("autocast", _autocast, _set_autocast),
-    Setting("torch's global random numbers", _torch_random, _set_torch_random),
-    Setting("numpy's global random numbers", _numpy_random, _set_numpy_random),
     Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
     Setting("how numpy treats floating-point errors", np.geterr, lambda how: np.seterr(**how)),
 )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xbench.errors import UsageError, XbenchError
-from xbench.models.kept_state import Keeper
+from xbench.methods.watch import Watch
 from xbench.models.loading import Location, load_located, locate
 from xbench.models.protocol import ModelInfo, SpeechModel
 from xbench.runner.known_model import remember
 from xbench.runner.own import check_model
-from xbench.runner.plan import Plan
+from xbench.runner.plan import Method, Plan
 from xbench.runner.time_limit import TimeLimit
-from xbench.spec import ExecutionOptions
+from xbench.spec import Call, ExecutionOptions
 from xbench.store import Artefact, Key, Store, default_folder
 
 
@@ -43,14 +46,14 @@ class Shelf:
 class Bench:
     """A loaded model, the store that keeps what it makes, and how many masks a forward pass takes.
 
-    batch_size: None finds one. keeper: puts back what plugins change of the model. limit: of the
-    time that a method may take. fresh: maps, and what else methods make, are made again.
+    batch_size: None finds one. watch: looks after what plugins change. limit: of the time that a method may take.
+    fresh: maps, and what else methods make, are made again.
     """
 
     model: SpeechModel
     store: Store
     batch_size: int | None = None
-    keeper: Keeper = field(default_factory=Keeper)
+    watch: Watch = field(default_factory=Watch)
     limit: TimeLimit = field(default_factory=TimeLimit)
     fresh: bool = False
 
@@ -62,6 +65,16 @@ class Bench:
     def made(self, key: Key) -> Artefact | None:
         """Return what a method has made before, unless the run is to make it again."""
         return None if self.fresh else self.store.get(key)
+
+    def put(self, key: Key, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """Store what was made, unless a plugin changed something meanwhile: raises Disturbed."""
+        self.watch.look()
+        self.store.put(key, arrays, facts)
+
+    def barred(self, methods: Iterable[Method]) -> dict[Call, str]:
+        """Return the methods that changed something before, with the reason."""
+        found = ((m.call, self.watch.barred.get(f"method '{m.call}'")) for m in methods)
+        return {call: reason for call, reason in found if reason}
 
     @property
     def shelf(self) -> Shelf:

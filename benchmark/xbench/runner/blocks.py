@@ -9,7 +9,7 @@ be gone, or are told as damaged and measured again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -33,12 +33,14 @@ class KeptBlocks:
     """The blocks of one reference, and what they took, whichever process measured them.
 
     reference: the key under which the reference will be stored. model: counts the passes of this process.
-    seconds_elsewhere: what those blocks took that other processes measured.
+    look: raises where what was measured must not be stored. seconds_elsewhere: what those blocks took that other
+    processes measured.
     """
 
     store: Store
     reference: Key
     model: MeteredModel
+    look: Callable[[], None]
     seconds_elsewhere: float = 0.0
     _own: dict[_Place, int] = field(default_factory=dict)  # passes, per block
     _others: dict[_Place, int] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class KeptBlocks:
                 "kept": shift.kept[rows].cpu().numpy(),
             }
             cost = {"forward_passes": sizes[place], "seconds": seconds / len(blocks)}
+            self.look()
             self.store.put(self._key(place), arrays, cost, durable=False)
 
     @contextmanager
@@ -160,6 +163,7 @@ class KeptBlocks:
         while self._unwritten:
             part, choice = self._unwritten.popitem()
             facts = {"choice": dict(choice), "forward_passes": self._own[part, None]}
+            self.look()
             self.store.put(self._key((part, None)), {}, facts, durable=False)
 
     def _count(self) -> int:

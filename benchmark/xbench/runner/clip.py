@@ -11,11 +11,11 @@ from xbench import registry
 from xbench.case import Case
 from xbench.data.audio import audio_sha256
 from xbench.data.manifest import Utterance
-from xbench.errors import Unsupported, UsageError, UtteranceError
+from xbench.errors import Disturbed, Unsupported, UsageError, UtteranceError
 from xbench.maps import GridMap, on_encoder_grid
+from xbench.methods.watch import Watch
 from xbench.metrics import Score
 from xbench.metrics.batch import Maps, score_all
-from xbench.models.kept_state import Keeper
 from xbench.models.optional import WritesTokens, offers
 from xbench.models.protocol import SpeechModel
 from xbench.references.reliability import NO_RELIABILITY, utterance_reliability
@@ -61,7 +61,7 @@ def explain(
         loaded = load_or_check(model, device, trust_remote_code=trust_remote_code)
         store = Store(Path(cache) if cache else default_folder())
         return _explain(job, Bench(loaded, store), methods, references, reporter)
-    except Unsupported as problem:
+    except (Unsupported, Disturbed) as problem:
         raise UsageError(str(problem)) from None
     except UtteranceError as problem:
         raise UsageError(f"{path.name}: {str(problem).removeprefix(f'{path}: ')}") from None
@@ -116,7 +116,8 @@ def _explain(
     if not spoken.decoded.hypothesis.content:
         raise UtteranceError("empty-hypothesis", "the model writes nothing for it")
     case = stages.traced(model, spoken, methods)
-    maps = [_map(method, case, spoken, bench.keeper) for method in methods]
+    maps = [_map(method, case, spoken, bench.watch) for method in methods]
+    bench.watch.look()
     targets = _estimated(bench, spoken, references, reporter) if references else []
     axes, hypothesis = spoken.decoded.layout, spoken.decoded.hypothesis
     content = list(axes.content)
@@ -144,9 +145,9 @@ def _explain(
     )
 
 
-def _map(method: Method, case: Case, spoken: Spoken, keeper: Keeper) -> GridMap:
+def _map(method: Method, case: Case, spoken: Spoken, watch: Watch) -> GridMap:
     try:
-        values = stages.map_of(method, case, keeper)
+        values = stages.map_of(method, case, watch)
     except Unsupported as problem:
         raise UsageError(f"'{method.call}': {problem}") from None
     return method.on_grid(values, spoken.decoded.layout, spoken.job.task.scoring)

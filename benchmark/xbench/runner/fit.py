@@ -11,9 +11,9 @@ from xbench.data.manifest import Manifest
 from xbench.errors import Unsupported
 from xbench.fitting import FitCase, FitSplit, Fitted, Learned
 from xbench.maps import GridMap, on_encoder_grid
-from xbench.methods.isolation import unchanged, unshared
+from xbench.methods.isolation import unshared
+from xbench.methods.watch import again_if_disturbed
 from xbench.metrics import Score
-from xbench.models.metered import model_classes
 from xbench.runner import compare, stages
 from xbench.runner.bench import Bench, Shelf
 from xbench.runner.keys import Job, Spoken, fit_key, reference_key
@@ -22,7 +22,6 @@ from xbench.runner.progress import Reporter
 from xbench.runner.walk import Walk, fault
 from xbench.spec import Call, TaskSpec
 from xbench.store import Artefact
-from xbench.surroundings import left_alone
 
 
 def decode_and_refer(
@@ -45,10 +44,11 @@ def decode_and_refer(
     return {id_: each for id_, each in spoken.items() if id_ not in walk.failures}
 
 
+@again_if_disturbed
 def fit_methods(
+    bench: Bench,
     methods: Sequence[Method],
     plan: TaskPlan,
-    bench: Bench,
     seed: int,
     reporter: Reporter,
 ) -> tuple[tuple[Method, ...], dict[Call, str]]:
@@ -83,9 +83,7 @@ def fit_methods(
                 unsupported[method.call] = f"its fit failed: {fault(problem, method.ours)}"
                 fitted.append(method)
                 continue
-            bench.store.put(
-                key, learned.arrays, {"learned": dict(learned.facts), "n": len(split.cases)}
-            )
+            bench.put(key, learned.arrays, {"learned": dict(learned.facts), "n": len(split.cases)})
             stored = bench.store.get(key)
             assert stored is not None
         fitted.append(_with(method, stored, kind))
@@ -112,8 +110,7 @@ def _learn(method: Method, split: FitSplit, bench: Bench) -> Learned:
     if method.ours:
         with limit:
             return cast(Learned, learn()(split, **method.call.given))
-    guard = left_alone(limit, *model_classes(bench.model))
-    with unchanged(bench.model, bench.keeper), guard:
+    with bench.watch.over(f"method '{method.call}'", bench.model, limit):
         own = replace(split, cases=unshared(split.cases))
         return cast(Learned, learn()(own, **method.call.given))
 

@@ -17,13 +17,13 @@ from xbench.hiding.masks import mask_key
 from xbench.methods.corpus import stretch
 from xbench.methods.gradients import convergence_delta
 from xbench.methods.target import Scores
+from xbench.methods.watch import Watch
 from xbench.metrics.sanity import (
     largest_difference,
     max_sensitivity,
     similarity,
     specificity,
 )
-from xbench.models.kept_state import Keeper
 from xbench.models.optional import RandomisesParts, offers
 from xbench.models.protocol import Features, Hypothesis, SpeechModel
 from xbench.runner import stages
@@ -67,7 +67,7 @@ class Judged:
     method: Method
     clips: tuple[Sampled, ...]
     seed: int
-    keeper: Keeper = field(default_factory=Keeper)
+    watch: Watch = field(default_factory=Watch)
     _clean: dict[str, Any] = field(default_factory=dict)
 
     def values(
@@ -86,7 +86,7 @@ class Judged:
         trace = model.trace(features, hypothesis, needs)
         key = clip.job.utterance.audio_sha256
         case = Case(model, features, hypothesis, key, trace, clip.job.words)
-        return case, stages.map_of(self.method, case, self.keeper)
+        return case, stages.map_of(self.method, case, self.watch)
 
     def rows(self, clip: Sampled, **changed: Any) -> Rows:
         """Return the content rows of the map on encoder frames."""

@@ -14,6 +14,7 @@ from typing import Literal
 from xbench import stats
 from xbench.errors import Unsupported
 from xbench.hiding.batching import out_of_memory
+from xbench.methods.watch import again_if_disturbed
 from xbench.metrics.sanity import (
     Gate,
 )
@@ -29,9 +30,10 @@ from xbench.spec import content_hash
 UTTERANCES = 16
 
 
+@again_if_disturbed
 def judge_gates(
-    gates: Sequence[Gate],
     bench: Bench,
+    gates: Sequence[Gate],
     spoken: Sequence[Spoken],
     method: Method,
 ) -> list[GateRecord]:
@@ -58,13 +60,13 @@ def judge_gates(
                     for each in sample
                 ),
                 spoken[0].job.seed if spoken else 0,
-                bench.keeper,
+                bench.watch,
             )
             record = _judge(gate, judged)
             if record is None:  # not stored: with more memory it can be judged
                 record = _not_applicable(gate, "it ran out of memory")
             else:
-                bench.store.put(key, {}, asdict(record))
+                bench.put(key, {}, asdict(record))
         else:
             record = GateRecord(**stored.facts)
         records.append(record)

@@ -78,7 +78,7 @@ def measure(bench: Bench, spoken: Spoken, methods: Sequence[Method]) -> None:
             if store.get(key) is not None:
                 continue
             hearing = hearing or Hearing(model, spoken.job, spoken.decoded, bench.batch_size)
-            store.put(key, *measured(hearing, metric, call, ranked))
+            bench.put(key, *measured(hearing, metric, call, ranked))
 
 
 def measured(

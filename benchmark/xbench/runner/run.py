@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from xbench.errors import UsageError, UtteranceError
+from xbench.methods.watch import again_if_disturbed
 from xbench.metrics.sanity import gates_named
 from xbench.models.optional import WritesEncoded, offers
 from xbench.models.protocol import SpeechModel
@@ -77,7 +78,7 @@ def _gates(
     records = []
     with reporter.stage(f"{task.name}: gates of {method.call}", len(wanted)) as progress:
         for gate in wanted:
-            records += judge_gates([gate], bench, spoken, learned)
+            records += judge_gates(bench, [gate], spoken, learned)
             progress(1)
     return records
 
@@ -112,7 +113,7 @@ def run_task(
     spoken = decode_and_refer(walk, task.name, jobs, bench)
     beyond_model = unsupported_by(wanted, model.info)
     fitted, unfit = fit_methods(
-        [m for m in wanted if m.call not in beyond_model], plan, bench, seed, reporter
+        bench, [m for m in wanted if m.call not in beyond_model], plan, seed, reporter
     )
     able = [m for m in fitted if m.call not in unfit]
     if any("partner" in m.description.needs for m in able):
@@ -126,7 +127,8 @@ def run_task(
         ),
     )
     outcomes = [found[j.utterance.id] for j in jobs if j.utterance.id in found]
-    unsupported = {**beyond_model, **unfit, **first_reasons(outcomes)}
+    bench.watch.settle()
+    unsupported = {**bench.barred(wanted), **beyond_model, **unfit, **first_reasons(outcomes)}
     for call, reason in unsupported.items():
         reporter.note(f"{call}: unsupported: {reason}")
     if floor.call in unsupported:
@@ -145,6 +147,7 @@ def run_task(
     )
 
 
+@again_if_disturbed
 def explain_and_measure(
     bench: Bench,
     spoken: Spoken,

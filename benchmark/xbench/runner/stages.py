@@ -27,10 +27,10 @@ from xbench.hiding.batching import out_of_memory
 from xbench.hiding.cells import EncoderFrames
 from xbench.maps import Layout
 from xbench.methods.compute import compute_map
-from xbench.methods.isolation import isolated_map, unchanged
+from xbench.methods.isolation import lent
+from xbench.methods.watch import Watch, again_if_disturbed
 from xbench.metrics.quality import loops
-from xbench.models.kept_state import Keeper
-from xbench.models.metered import MeteredModel, model_classes
+from xbench.models.metered import MeteredModel
 from xbench.models.protocol import (
     Features,
     Hypothesis,
@@ -57,7 +57,7 @@ from xbench.runner.plan import Method
 from xbench.runner.progress import SILENT, Reporter
 from xbench.runner.walk import exhausted, fault
 from xbench.spec import LOCAL, Call
-from xbench.surroundings import left_alone
+from xbench.store import Key
 
 UNLIMITED = nullcontext()  # one object serves every call
 
@@ -78,6 +78,7 @@ def read_features(model: SpeechModel, utterance: Utterance) -> tuple[Features, f
     return model.features(audio), len(audio) / rate
 
 
+@again_if_disturbed
 def decode(bench: Bench, job: Job) -> Decoded:
     """Return the stored hypothesis, or decode and store it; raises UtteranceError."""
     bench.model.check_language(job.utterance.language, job.task.target_language)
@@ -88,7 +89,7 @@ def decode(bench: Bench, job: Job) -> Decoded:
     if stored is not None:
         return _decoded(stored.facts, job)
     facts = _written(bench.model, job, certainty=True)
-    bench.store.put(key, {}, facts)
+    bench.put(key, {}, facts)
     return _decoded(facts, job)
 
 
@@ -183,6 +184,7 @@ def _decoded(facts: Mapping[str, Any], job: Job) -> Decoded:
 # -- refer ----------------------------------------------------------------------------------------
 
 
+@again_if_disturbed
 def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None:
     """Estimate and store every reference of the task that is not there yet."""
     model, store, job = bench.model, bench.store, spoken.job
@@ -205,7 +207,8 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
         metered = MeteredModel(model)
         case = replace(case, model=metered)
         started = time.perf_counter()
-        told, blocks = Told(progress, expected), KeptBlocks(store, key, metered)
+        told = Told(progress, expected)
+        blocks = KeptBlocks(store, key, metered, bench.watch.look)
         sampling = Sampling(
             job.seed, bench.batch_size, told.passes, job.task.scoring, blocks=blocks
         )
@@ -218,7 +221,7 @@ def refer(bench: Bench, spoken: Spoken, progress: Callable[[int], None]) -> None
                 "forward_passes": blocks.passes(sum(reference.facts().masks)),
                 "seconds": time.perf_counter() - started + blocks.seconds_elsewhere,
             }
-            store.put(key, arrays, {"reference": facts, **cost})
+            bench.put(key, arrays, {"reference": facts, **cost})
         blocks.drop()
         told.rest()
 
@@ -240,9 +243,8 @@ def _estimated(bench: Bench, call: Call, case: Case, sampling: Sampling) -> Esti
 
     if registry.references.entry(call.name).distribution == registry.OURS:
         return estimate()
-    guard = left_alone(UNLIMITED, *model_classes(bench.model))
     try:
-        with unchanged(bench.model, bench.keeper), guard:
+        with bench.watch.over(f"reference '{call}'", bench.model, UNLIMITED):
             found = estimate()
             _check_axes(found[0].mean(), description.space, layout(case.features, case.hypothesis))
         return found
@@ -295,13 +297,15 @@ def explain(
     """Compute and store the maps that are not there yet, from one trace.
 
     Passes are counted as they happen. The trace counts for every method that is no control; a
-    control's map does not come from it. Returns the methods that do not support this model, with
-    the reason.
+    control's map does not come from it. Maps are stored together, once no plugin is found to have changed anything
+    meanwhile; else raises Disturbed. Returns the methods that do not support this model, with the reason.
     """
+    unsupported = bench.barred(methods)
+    methods = [m for m in methods if m.call not in unsupported]
     keys = {m.call: map_key(bench.info, spoken, m) for m in methods}
     missing = [m for m in methods if bench.made(keys[m.call]) is None]
     if not missing:
-        return {}
+        return unsupported
     metered = MeteredModel(bench.model)
     started = time.perf_counter()
     case = traced(metered, spoken, missing)
@@ -316,13 +320,14 @@ def explain(
         "sinks": case.trace.sinks().tolist(),
     }
 
-    unsupported, who = {}, f"on {spoken.job.utterance.id}"
+    who = f"on {spoken.job.utterance.id}"
+    made: list[tuple[Key, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
     for method in missing:
         before = metered.passes
         started = time.perf_counter()
         try:
             with reporter.at_work(f"method '{method.call}', {who}"):
-                array = map_of(method, case, bench.keeper, bench.limit.of(method.call, who))
+                array = map_of(method, case, bench.watch, bench.limit.of(method.call, who))
         except Unsupported as problem:
             unsupported[method.call] = str(problem)
             continue
@@ -337,28 +342,29 @@ def explain(
             continue
         traces = 0 if method.description.kind == "control" else 1
         spent = metered.passes - before
-        bench.store.put(
-            keys[method.call],
-            {"values": array},
-            {
-                "forward_passes": spent.forward + traces,
-                "backward_passes": spent.backward,
-                "seconds": time.perf_counter() - started + traces * trace_seconds,
-                **said,
-            },
-        )
+        facts = {
+            "forward_passes": spent.forward + traces,
+            "backward_passes": spent.backward,
+            "seconds": time.perf_counter() - started + traces * trace_seconds,
+            **said,
+        }
+        made.append((keys[method.call], {"values": array}, facts))
+    for each in made:
+        bench.put(*each)
     return unsupported
 
 
 def map_of(
-    method: Method, case: Case, keeper: Keeper, limit: AbstractContextManager[None] = UNLIMITED
+    method: Method, case: Case, watch: Watch, limit: AbstractContextManager[None] = UNLIMITED
 ) -> Float32[np.ndarray, "token *cells"]:
     """Return the map of a method for a traced case, as `compute_map` does; one that is not ours is isolated."""
+    description, call, fitted = method.description, method.call, method.fitted
     if method.ours:
+        watch.begin()
         with limit:
-            return compute_map(method.description, method.call, case, method.fitted)
-    guard = left_alone(limit, *model_classes(case.model))
-    return isolated_map(method.description, method.call, case, method.fitted, keeper, guard)
+            return compute_map(description, call, case, fitted)
+    with watch.over(f"method '{call}'", case.model, limit):
+        return compute_map(description, call, lent(case, description.needs), fitted)
 
 
 def traced(model: SpeechModel, spoken: Spoken, methods: Iterable[Method]) -> Case:

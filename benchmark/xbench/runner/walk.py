@@ -16,6 +16,7 @@ import torch
 
 from xbench.data.manifest import Utterance
 from xbench.errors import (
+    Disturbed,
     EnvironmentProblem,
     UtteranceError,
     XbenchError,
@@ -109,7 +110,7 @@ def fault(problem: BaseException, ours: bool = False) -> str:
     the work of a stranger only.
     """
     ends = (UtteranceError, EnvironmentProblem) if ours else ()
-    if isinstance(problem, (KeyboardInterrupt, *ends)) or interpreter_failed(problem):
+    if isinstance(problem, (KeyboardInterrupt, Disturbed, *ends)) or interpreter_failed(problem):
         raise problem
     if lost(problem):
         raise gone(problem) from None

@@ -66,7 +66,7 @@ class Worker:
         of_task = self._task(work.task, references)
         if work.stage == "fit":
             self._fit(of_task)
-            return Told(work)
+            return Told(work, unsupported=self._barred(of_task))
         job = self.jobs(work.task, work.dev, references)[work.id]
         unsupported: dict[Call, str] = {}
 
@@ -81,7 +81,7 @@ class Worker:
                 stages.refer(self.bench, spoken, lambda passes: None)
 
         failure = attempt(work.title, job.utterance, lambda: done())
-        return Told(work, failure, unsupported)
+        return Told(work, failure, {**self._barred(of_task), **unsupported})
 
     def finish(self, known: Known, references: tuple[Call, ...] = ()) -> list[Path]:
         """Write the results of the run, of which all expensive parts are in the store; return their files."""
@@ -111,9 +111,13 @@ class Worker:
         beyond = unsupported_by(methods, info)
         return tuple(m for m in methods if m.call not in beyond)
 
+    def _barred(self, of_task: TaskPlan) -> dict[Call, str]:
+        """Return the methods that changed what all share, whatever this process did meanwhile."""
+        return self.bench.barred(self._methods(of_task)) if self.bench.watch.barred else {}
+
     def _fit(self, of_task: TaskPlan) -> None:
         """Let methods learn; who cannot is found out again when results are written."""
-        fit_methods(self._methods(of_task), of_task, self.bench, self.plan.spec.seed, self.reporter)
+        fit_methods(self.bench, self._methods(of_task), of_task, self.plan.spec.seed, self.reporter)
 
     def _able(self, name: str, references: tuple[Call, ...]) -> tuple[Method, ...]:
         """Return the methods that can explain by now: those that learn once what they learned is stored."""
