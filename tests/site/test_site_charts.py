@@ -6,7 +6,15 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
-from xbench.site.charts import Dot, FrontPoint, forest, heads_chart, pareto_chart
+from xbench.site.charts import (
+    Dot,
+    FrontPoint,
+    beyond,
+    forest,
+    forest_scale,
+    heads_chart,
+    pareto_chart,
+)
 
 DOT = Dot(0.5, 0.4, 0.6, floor=0.0, ceiling=1.0, family="attention")
 
@@ -26,6 +34,23 @@ def test_bounds_of_their_own_stay_with_the_lines() -> None:
     assert 'class="floor"' not in axis
     assert all(line.count('class="ceiling"') == 1 for line in lines)
     assert lines[0] != lines[1]
+
+
+def test_of_many_lines_a_few_wide_intervals_do_not_press_the_others_together() -> None:
+    narrow = [replace(DOT, value=0.1 + i / 100, low=0.0, high=0.5) for i in range(19)]
+    bounded = [replace(dot, floor=0.0, ceiling=0.6) for dot in narrow]
+    wide = replace(bounded[0], high=12.34)
+    scale = forest_scale([*bounded, wide])
+    assert 0.5 < scale.high < 1
+    assert beyond(wide, scale) == (None, 12.34)
+    assert beyond(bounded[0], scale) == (None, None)
+    _, lines = forest([*bounded, wide], [], "name")
+    assert [("12.3 →" in line) for line in lines] == [False] * 19 + [True]
+    # Few lines are shown whole, and so are many without such an interval.
+    assert forest_scale([*bounded[:5], wide]).high > 12.34
+    assert forest_scale([*bounded, replace(wide, high=0.9)]).high > 0.9
+    low = replace(bounded[0], low=-5.0)
+    assert beyond(low, forest_scale([*bounded, low])) == (-5.0, None)
 
 
 def test_a_shape_that_nobody_uses_is_not_kept() -> None:

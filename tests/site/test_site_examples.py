@@ -81,7 +81,7 @@ def test_a_bundle_is_published_with_its_clip(tmp_path: Path, place: Place) -> No
     [
         ("CC-BY-NC-4.0", "allow-list", "licence of the clip does not allow", "licence-not-allowed"),
         (None, "allow-list", "licence of the clip does not allow", "licence-not-allowed"),
-        ("CC0-1.0", "none", "made without audio", "not-asked-for"),
+        ("CC0-1.0", "none", "not shipped with this site, though its licence", "not-asked-for"),
     ],
 )
 def test_clips_are_withheld(
@@ -90,6 +90,10 @@ def test_clips_are_withheld(
     built(tmp_path, place("clip-1", WAV, licence=licence), audio=audio)
     assert not list((tmp_path / "site").rglob("*.wav"))
     assert told in page(tmp_path, "clip-1")
+    # Where it can be heard.
+    assert re.search(
+        r"Its source has it: <bdi>[^<]|Its source is not recorded", page(tmp_path, "clip-1")
+    )
     shown = script(tmp_path, "clip-1")
     assert (shown["audio"], shown["audio_reason"]) == (None, reason)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from jinja2 import meta
-from sites import check_site
+from sites import check_site, some_results
 from synthetic import METHODS, result
 
 from xbench.results import column_name
@@ -36,6 +36,48 @@ def undeclared(template: str) -> set[str]:
 def test_the_fields_of_a_page_are_the_names_of_its_template(kind: type[Page]) -> None:
     own = {field.name for field in fields(kind)}
     assert undeclared(kind.template) - RENDERER - BASE == own - BASE
+
+
+def test_every_section_has_an_id_and_a_link_to_itself(tmp_path: Path) -> None:
+    site = check_site(tmp_path, some_results())
+    for file in site.rglob("*.html"):
+        text = file.read_text("utf-8")
+        for section in re.findall(r"<section\b[^>]*>\s*<h2>.*?</h2>", text, re.DOTALL):
+            if " hidden>" in section.partition("\n")[0]:  # a script fills it, and adds the link
+                continue
+            id = re.match(r'<section id="([^"]+)"', section)
+            assert id, (file.name, section[:200])
+            assert f'<a class="here" href="#{id[1]}"' in section, (file.name, section[:200])
+        assert text.count("<h2>") == len(re.findall(r"<section\b[^>]*>\s*<h2>", text)), file.name
+
+
+def test_a_score_that_uses_no_reference_is_named_without_one(tmp_path: Path) -> None:
+    scores = (("pearson", "spes-encoder"), ("onset-error", "spes-encoder"))
+    results = [result(method=method, scores=scores) for method in METHODS[:6]]
+    site = check_site(tmp_path, results)
+    for file in site.rglob("*.html"):
+        words = " ".join(re.sub(r"<[^>]*>", " ", file.read_text("utf-8")).split())
+        assert "onset-error against" not in words, file.name
+    assert "pearson against spes-encoder" in (site / "index.html").read_text("utf-8")
+    line = next(
+        line
+        for line in (site / "results.html").read_text("utf-8").splitlines()
+        if "/onset-error@" in line
+    )
+    assert "<td><bdi>onset-error</bdi></td><td><bdi>none</bdi></td>" in line
+
+
+def test_a_page_of_several_settings_begins_with_the_one_to_take(tmp_path: Path) -> None:
+    site = check_site(tmp_path, [result(method=method) for method in METHODS[:6]])
+    table = (site / "standings.html").read_text("utf-8").replace("<wbr>", "")
+    standings = list(dict.fromkeys(re.findall(r"<bdi>(mean-heads[^<]*)</bdi>", table)))
+    assert len(standings) == 2
+    page = (site / "methods" / "mean-heads.html").read_text("utf-8")
+    begun = re.search(r"Begin with <bdi>([^<]*)</bdi>", page)
+    assert begun
+    assert begun[1] == standings[0]
+    heads = re.findall(r'<section id="scores-\d+"><h2><bdi>([^<]*)</bdi>', page)
+    assert list(dict.fromkeys(heads)) == standings
 
 
 def test_every_template_belongs_to_a_page() -> None:

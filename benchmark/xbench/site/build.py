@@ -305,6 +305,16 @@ def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]
     known = {d.name for d in registry.references.descriptions()}
     anchors = slugs([*references, *known, *tables.metrics, *registry.metrics.names()])
     method_slugs = {method.name: method.slug for method in tables.methods}
+
+    def compared_with(metric: str, reference: str | None) -> str | None:
+        """Return the reference that maps are compared with; None under a metric that uses none."""
+        known = tables.metrics.get(metric)
+        return None if known and known.timed else reference
+
+    def score_words(metric: str, reference: str | None = None) -> str:
+        against = compared_with(metric, reference)
+        return f"{metric} against {against}" if against else metric
+
     return {
         "version": version("xbench"),
         "date": build_date(tables),
@@ -319,8 +329,12 @@ def site_facts(tables: Tables, files: Files, options: Options) -> dict[str, Any]
         "n_models": len(tables.models),
         "n_tasks": len(tables.tasks),
         "anchor": lambda name: anchors[name],
+        "compared_with": compared_with,
+        "score_words": score_words,
         "method_slug": lambda name: method_slugs[name],
-        "score_names": sorted({(r.metric, r.reference or "") for r in tables.rows}),
+        "score_names": sorted(
+            {(r.metric, compared_with(r.metric, r.reference) or "") for r in tables.rows}
+        ),
         "task_options": [(t.slug, t.title) for t in tables.tasks],
         "model_options": [(m.slug, m.title) for m in tables.models],
         "method_options": [(m.slug, m.name) for m in tables.methods],

@@ -126,10 +126,37 @@ class Dot:
     hollow: bool = False
 
 
-def _forest_scale(dots: Sequence[Dot], ends: tuple[float, ...]) -> Scale:
-    """Return the common axis of a forest plot: all intervals, floors and ceilings."""
-    found = (x for d in dots for x in (d.value, d.low, d.high, d.floor, d.ceiling))
-    return scale_over((*ends, *found))
+MANY_DOTS = 20  # from so many on, one in twenty may lie beyond the axis
+
+
+def forest_scale(dots: Sequence[Dot], ends: tuple[float, ...] = ()) -> Scale:
+    """Return the common axis of a forest plot: all intervals, floors and ceilings.
+
+    Of many lines those with the widest intervals would press all others together: where more than half of the axis
+    would lie beyond the middle 90 % of the means, the floors and the ceilings, it ends there.
+    """
+    means = sorted(d.value for d in dots if d.value is not None)
+    bounds = [x for d in dots for x in (d.floor, d.ceiling) if x is not None]
+    reach = [x for d in dots for x in (d.low, d.high) if x is not None]
+    every = [*ends, *means, *bounds, *reach]
+    if len(means) < MANY_DOTS:
+        return scale_over(every)
+    few = len(means) // MANY_DOTS
+    kept = [*ends, *means[few:-few], *bounds]
+    low, high = min(kept), max(kept)
+    return scale_over(
+        (
+            low if low - min(every) > high - low else min(every),
+            high if max(every) - high > high - low else max(every),
+        )
+    )
+
+
+def beyond(dot: Dot, scale: Scale) -> tuple[float | None, float | None]:
+    """Return how far a line reaches below and above the axis; None where it does not."""
+    reach = [x for x in (dot.value, dot.low, dot.high) if x is not None] or [scale.low]
+    low, high = min(reach), max(reach)
+    return (low if low < scale.low else None), (high if high > scale.high else None)
 
 
 def _forest_band(dots: Sequence[Dot]) -> tuple[float, float] | None:
@@ -148,7 +175,7 @@ def forest(
     What all lines share (band, zero, floor and ceiling) stands once, in the axis, under the id `name`:
     a page of a hundred lines would be a third larger otherwise.
     """
-    scale = _forest_scale(dots, ends)
+    scale = forest_scale(dots, ends)
     band = _forest_band(led)
     shared = []
     if band:
@@ -185,6 +212,11 @@ def _line(bounds: str, dot: Dot, scale: Scale, under: str) -> Markup:
         group.append(_mark(dot.family, scale.at(dot.value), "50%"))
         hollow = " hollow" if dot.hollow else ""
         parts.append(f'<g class="f-{_family(dot.family)}{hollow}">{"".join(group)}</g>')
+    below, above = beyond(dot, scale)
+    if below is not None:
+        parts.append(f'<text x="8%" y="10">← {number(below, 1)}</text>')
+    if above is not None:
+        parts.append(f'<text x="92%" y="10">{number(above, 1)} →</text>')
     return Markup(f'<svg class="fl" aria-hidden="true">{"".join(parts)}</svg>')
 
 

@@ -21,9 +21,9 @@ from xbench.site.text import harmless, readable
 
 LARGEST_CLIP = 8 * 1024 * 1024
 WITHHELD = {
-    "not-asked-for": "this example or this site was made without audio.",
-    "clips-given-with-data": "the clip is from no registered dataset, so its licence is not known.",
-    "licence-not-allowed": "the licence of the clip does not allow to publish it here.",
+    "not-asked-for": "the clip is not shipped with this site.",
+    "clips-given-with-data": "the clip is of no data set that xbench knows, and nobody stated its licence.",
+    "licence-not-allowed": "the licence of the clip does not allow us to publish it.",
 }
 
 
@@ -158,6 +158,10 @@ def _shown(bundle: dict[str, Any]) -> Mapping[str, Any]:
         array["data"] = text
     made = with_tokens(made)
     made["withheld"] = WITHHELD.get(made["audio_reason"])
+    if made["audio_reason"] == "not-asked-for" and made["licence"] in PUBLIC_LICENCES:
+        made["withheld"] = (
+            "the clip is not shipped with this site, though its licence would allow it."
+        )
     names = (name for entry in made["maps"] for name in entry["scores"])
     made["score_names"] = list(dict.fromkeys(names))  # as results have them, the headline first
     return made

@@ -79,6 +79,7 @@ def entities(
             m.name: {
                 "family": m.family,
                 "higher": m.higher,
+                "timed": m.timed,
                 "summary": m.description.summary if m.description else "",
             }
             for m in tables.metrics.values()

@@ -22,6 +22,7 @@ from xbench.site.pages.lists import list_pages
 from xbench.site.pages.method import method_page
 from xbench.site.pages.model import model_page
 from xbench.site.pages.page import Page
+from xbench.site.pages.purposes import answers_over_all
 from xbench.site.pages.results import results_page
 from xbench.site.pages.run import run_page
 from xbench.site.pages.search import search_page
@@ -66,8 +67,9 @@ def other_pages(
     yield from list_pages(tables)
     for model in tables.models:
         yield model_page(tables, model, _shown(standings), examples)
+    answers = answers_over_all(tables, standings)
     for method in tables.methods:
-        yield method_page(tables, method, _shown(standings), badges[method.slug])
+        yield method_page(tables, method, standings, answers, badges[method.slug])
     for submission in tables.submissions:
         yield run_page(submission)
     yield from example_pages(tables, examples)

@@ -39,8 +39,8 @@ class Forest:
     band is drawn; span: axis of differences.
 
     resolution: how far from the best a method must lie to be told apart from it. by_effect: whether some line has a
-    score with tokens weighted by their effect. outdated: what has changed since all lines were made, where that is one
-    thing; then no line says it.
+    score with tokens weighted by their effect. cut: whether some line reaches beyond the axis.
+    outdated: what has changed since all lines were made, where that is one thing; then no line says it.
     """
 
     metric: str
@@ -54,6 +54,7 @@ class Forest:
     span: str | None
     resolution: float | None
     by_effect: bool
+    cut: bool
     outdated: tuple[str, ...]
 
 
@@ -99,6 +100,7 @@ def _forest(
     band = band and not alike
     led = [dot for (s, _, _), dot in zip(lines, dots, strict=True) if s.best] if band else []
     told = (metric, reference, [config.slug for _, config, _ in lines], dots)
+    scale = charts.forest_scale(dots)
     axis, pictures = charts.forest(dots, led, f"f{digest(repr(told), 8)}")
     apart = apart or {}
     found = [d for _, config, _ in lines if (d := apart.get(config.slug))]
@@ -120,6 +122,7 @@ def _forest(
         span=charts.axis(span) if found else None,
         resolution=power,
         by_effect=any(numbers.weighted is not None for numbers, _, _ in lines),
+        cut=any(any(x is not None for x in charts.beyond(dot, scale)) for dot in dots),
         outdated=_outdated([numbers.outdated for numbers, _, _ in lines]),
     )
 

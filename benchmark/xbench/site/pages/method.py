@@ -9,10 +9,11 @@ from typing import Any
 
 from xbench import registry
 from xbench.site.formulas import Formula, formula
-from xbench.site.overall import times_key
+from xbench.site.overall import Overall, times_key
 from xbench.site.pages.failures import Failure, failures
 from xbench.site.pages.forests import Forest, forest_of_cells
 from xbench.site.pages.page import Page
+from xbench.site.pages.purposes import Answer
 from xbench.site.shared import Shared, shared
 from xbench.site.tables.entries import Config, ListedMethod, ListedRun, Metric, ScoreKey
 from xbench.site.tables.tabulate import Tables
@@ -21,9 +22,20 @@ PAGE_ROWS = 150  # of all forest plots of a method's page
 
 
 @dataclass(frozen=True)
+class First:
+    """The settings with which a page of several begins, and why: what the first page recommends them for, else the
+    metric by which their mean is the best."""
+
+    config: Config
+    purposes: tuple[str, ...]
+    metric: str | None
+
+
+@dataclass(frozen=True)
 class MethodPage(Page):
     """`methods/<method>.html`; runs: how many results; command: how to make one of them again.
 
+    first: None where there is nothing to choose between.
     badge: what its badge says. families, maps: what results say of its family and of its maps. authorship: authors,
     code, paper and licence, as the registry knows them, else as results state them.
     """
@@ -32,6 +44,7 @@ class MethodPage(Page):
 
     method: ListedMethod
     badge: str
+    first: First | None
     formula: Formula | None
     forests: list[tuple[Config, Metric, str | None, Forest]]
     families: Shared[str]
@@ -43,35 +56,64 @@ class MethodPage(Page):
 
 
 def method_page(
-    tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey], badge: str
+    tables: Tables,
+    method: ListedMethod,
+    standings: Sequence[Overall],
+    answers: Sequence[Answer],
+    badge: str,
 ) -> MethodPage:
-    """Return the page of a method; shown: the headline of each family of scores; badge: what its badge says.
+    """Return the page of a method; standings: on the headline of each family of scores.
 
-    Beside these it shows word times, where they are known.
+    answers: those of the first page. badge: what its badge says. Beside the headlines it shows word times, where they are
+    known.
     """
     runs = [run for run in tables.runs if run.config.method == method.name]
+    shown: list[ScoreKey] = [(table.metric, table.reference) for table in standings]
     times = times_key(tables, shown[0]) if shown else None
+    first = _first(method, standings, answers)
+    configs = sorted(
+        (c for c in method.configs if c.head is None),
+        key=lambda c: (first is None or c is not first.config, c.label),
+    )
     return MethodPage(
         path=f"methods/{method.slug}.html",
         method=method,
         badge=badge,
+        first=first,
         formula=formula(method.description),
-        forests=_forests(tables, method, [*shown, *([times] if times else [])]),
+        forests=_forests(tables, configs, [*shown, *([times] if times else [])]),
         families=shared(run.data["method"]["kind"] for run in runs),
         maps=shared(_map(run.data["method"]) for run in runs),
         authorship=_authorship(method, runs),
         runs=len(runs),
         failures=failures(runs),
-        command=_command(runs),
+        command=_command([run for run in runs if first and run.config is first.config] or runs),
     )
 
 
+def _first(
+    method: ListedMethod, standings: Sequence[Overall], answers: Sequence[Answer]
+) -> First | None:
+    """Return the settings that the first page recommends, else those with the best mean on a score of several."""
+    if sum(c.head is None for c in method.configs) < 2:
+        return None
+    advised = [a for a in answers if a.top.config.method == method.name]
+    if advised:
+        config = advised[0].top.config
+        return First(config, tuple(a.purpose for a in advised if a.top.config is config), None)
+    for table in standings:
+        mine = [s.config for s in table.standings if s.config.method == method.name]
+        if len(mine) > 1:
+            return First(mine[0], (), table.metric)
+    return None
+
+
 def _forests(
-    tables: Tables, method: ListedMethod, shown: Sequence[ScoreKey]
+    tables: Tables, configs: Sequence[Config], shown: Sequence[ScoreKey]
 ) -> list[tuple[Config, Metric, str | None, Forest]]:
     forests = []
     room = PAGE_ROWS
-    for config in sorted(method.configs, key=lambda c: (c.head is not None, c.label)):
+    for config in configs:
         for metric, reference in shown:
             rows = [
                 row
@@ -79,7 +121,7 @@ def _forests(
                 for row in b.rows
                 if row.config is config and row.rank_reason != "superseded"
             ]
-            if rows and config.head is None and len(rows) <= room:
+            if rows and len(rows) <= room:
                 room -= len(rows)
                 forests.append((config, tables.metrics[metric], reference, forest_of_cells(rows)))
     return forests

@@ -133,7 +133,6 @@ def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
         return []
     shown = [(table.metric, table.reference) for table in standings]
     times = times_key(tables, shown[0])
-    whole = [*standings, *([over_all(tables, *times)] if times else [])]
     keys = [*shown, *([times] if times else [])]
     recorded = any(speech_of(task) == "recorded" for task, _ in standings[0].cells)
     groups: dict[tuple[str, str, bool], list[Board]] = defaultdict(list)
@@ -148,10 +147,18 @@ def choices(tables: Tables, standings: Sequence[Overall]) -> list[Choice]:
         of = frozenset(boards[0].task.facts["source_language"])
         found.append(Choice(boards[0].model, between, of, spoken, answers))
     found.sort(key=lambda choice: (not choice.recorded, -len(choice.answers)))
-    first = Choice(
-        None, "", frozenset(), recorded, _answers([_of_standings(t) for t in whole], shown)
-    )
+    first = Choice(None, "", frozenset(), recorded, answers_over_all(tables, standings))
     return [first, *(choice for choice in found if choice.answers)][: MOST_CHOICES + 1]
+
+
+def answers_over_all(tables: Tables, standings: Sequence[Overall]) -> tuple[Answer, ...]:
+    """Return the answers over everything that the first page rests on."""
+    if not standings:
+        return ()
+    shown = [(table.metric, table.reference) for table in standings]
+    times = times_key(tables, shown[0])
+    whole = [*standings, *([over_all(tables, *times)] if times else [])]
+    return _answers([_of_standings(table) for table in whole], shown)
 
 
 def _languages(task: Task) -> str:

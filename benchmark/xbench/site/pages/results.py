@@ -41,10 +41,14 @@ COLUMNS = (
     Column("date", "Date"),
     Column("family", "Family", first=False),
     Column("dataset", "Dataset", first=False),
-    Column("clusters", "Clusters", "Speakers or talks behind the interval", first=False),
-    Column("disattenuated", "Disattenuated", "Mean score / mean ceiling", first=False),
-    Column("passes", "Passes", "Forward and backward passes per utterance", first=False),
-    Column("memory", "Memory, MB", first=False),
+    Column(
+        "clusters", "Clusters", "Speakers or talks behind the interval", number=True, first=False
+    ),
+    Column("disattenuated", "Disattenuated", "Mean score / mean ceiling", number=True, first=False),
+    Column(
+        "passes", "Passes", "Forward and backward passes per utterance", number=True, first=False
+    ),
+    Column("memory", "Memory, MB", number=True, first=False),
     Column("device", "Device", first=False),
     Column("status", "Status", first=False),
     Column("checked", "Checked", "How others checked it", first=False),
