@@ -22,17 +22,20 @@ const OFFERED = {
   models: Object.entries(names.models).map(([slug, { title }]) => [slug, title]),
 };
 const chosen = () => [kind, first, second].map((box) => box.value);
+// What stands in the address: the pair, and the section to come to. The link of a section has both.
+const address = (at) => new Map([["kind", kind.value === "models" ? "models" : ""], ["a", first.value], ["b", second.value], ["at", at]]);
+const here = (at) => el("a", { class: "here", href: "#" + new URLSearchParams([...address(at)].filter(([, value]) => value)), "aria-label": "Link to this section" }, "#");
 
-// Offer methods or models, and choose two that are on offer.
+// Offer methods or models, and choose two. What a link names stays chosen even if it is not on offer: show() says so.
 function offer(what, a, b) {
   const slugs = OFFERED[what].map(([slug]) => slug);
-  if (kind.value !== what || first.options.length !== slugs.length) {
-    for (const box of [first, second]) box.replaceChildren(...OFFERED[what].map(([value, text]) => el("option", { value }, text)));
-  }
   kind.value = what;
-  said.previousElementSibling.textContent = [a, b].filter((slug) => slug && !slugs.includes(slug)).map((slug) => "Not found: " + slug).join(", ");
-  first.value = slugs.includes(a) ? a : slugs[0];
-  second.value = slugs.includes(b) ? b : slugs.find((slug) => slug !== first.value);
+  const choose = (box, slug) => {
+    const missing = slugs.includes(slug) ? [] : [[slug, slug + " (not found)"]];
+    box.replaceChildren(...[...OFFERED[what], ...missing].map(([value, text]) => el("option", { value, selected: value === slug }, text)));
+  };
+  choose(first, a ?? slugs.find((slug) => slug !== b));
+  choose(second, b ?? slugs.find((slug) => slug !== first.value));
 }
 
 function readState() {
@@ -99,7 +102,7 @@ function plot(lines, a, b) {
       el("thead", null, el("tr", null, el("th", { scope: "col" }, "Task, model"),
         el("th", { scope: "col", class: "plot" }, el("span", { class: "vh" }, "Difference with interval")),
         el("th", { scope: "col", class: "n v-diff" }, "Difference ", el("small", null, "[95 %]")),
-        ...[["p", "p, adj."], ["effect", "By effect"], ["n", "n"]].map(([help, name]) => el("th", { scope: "col", class: "n wide" }, button(name, null, { class: "term", popovertarget: "help-" + help }))), el("th", { scope: "col", class: "wide" }, "First is"))),
+        ...[["p", "p, adj."], ["effect", "By effect"], ["n", "n"]].map(([help, name]) => el("th", { scope: "col", class: "n wide" }, button(name, null, { class: "term", popovertarget: "help-" + help, popovertargetaction: "show" }))), el("th", { scope: "col", class: "wide" }, "First is"))),
       el("tbody", null, ...lines.map((line) => el("tr", null, el("th", { scope: "row" }, ...title(line)),
         el("td", { class: "plot" }, picture(line)),
         el("td", { class: "n" }, number(line.difference, 3), ...XB.range(line.low, line.high), el("small", { class: "narrow" }, word(line.outcome))),
@@ -156,19 +159,26 @@ async function showMethods(a, b, current) {
       line.effect = other - one;
       return { of: `${names.tasks[line.task].title}, ${names.models[line.model].title}`, outcome: line.outcome, x, y };
     }).filter(({ x, y }) => x !== undefined && y !== undefined);
-    detail.append(el("section", null, heading(metric, reference),
+    detail.append(section(metric, reference,
       el("p", null, `${better} is better: to the ${side} of the dashed line the first leads.`),
       plot(lines, a, b), ...scatter(points, a, b, "score")));
   }
   examples(a, b, current);
 }
-const heading = (metric, reference) => el("h2", null, el("bdi", null, metric), ...(reference === null ? [] : [" against ", el("bdi", null, reference)]));
+// A metric of word times is held against no reference, whichever lay beside it.
+const named = (metric, reference) => (!reference || names.metrics[metric]?.timed ? metric : metric + " against " + reference);
+function section(metric, reference, ...content) {
+  const name = named(metric, reference);
+  const id = "by-" + name.replaceAll(" ", "-");
+  return el("section", { id }, el("h2", null, el("bdi", null, name), here(id)), ...content);
+}
 
 // One utterance under both methods: the maps, and where they differ.
 function examples(a, b, current) {
   const both = names.examples.filter(({ maps }) => maps[a] && maps[b]);
   if (!both.length) return;
-  const [box, place] = pair.querySelectorAll("select, div");
+  const [title, box, place] = pair.querySelectorAll("h2, select, div");
+  title.replaceChildren(title.firstChild, here(pair.id));
   box.replaceChildren(...both.map(({ id, title }) => el("option", { value: id }, title)));
   const draw = async () => {
     const { id, maps } = both[box.selectedIndex];
@@ -177,7 +187,7 @@ function examples(a, b, current) {
     const [x, y] = [a, b].map((slug) => bundle.maps.find((map) => map.id === maps[slug]));
     await Promise.all([x, y].map(whole));
     if (!current() || box.value !== id) return;
-    const said = (map) => Object.entries(map.scores).filter(([, value]) => value !== null).map(([name, value]) => `${name.replace("@", " against ")} ${number(value)}`).join(", ");
+    const said = (map) => Object.entries(map.scores).filter(([, value]) => value !== null).map(([name, value]) => named(...name.split("@")) + " " + number(value)).join(", ");
     const tracks = [x, y].map((map) => {
       const one = canvas("band");
       band(one, map, "viridis", false);
@@ -221,7 +231,7 @@ function showModels(a, b) {
     const skilled = both.every(([, line]) => line.every((i) => cols.skill(i) !== null));
     const points = both.map(([slug, [x, y]]) => ({ of: configs.get(slug).label, outcome: "tied", ...(skilled ? { x: cols.skill(y), y: cols.skill(x) } : { x: cols.value(y), y: cols.value(x) }) }));
     const label = `Methods on ${names.tasks[task].title}, ${metric}`;
-    detail.append(el("section", null, heading(metric, reference), el("div", { class: "split" },
+    detail.append(section(metric, reference, el("div", { class: "split" },
       el("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, el("table", { class: "models" }, el("caption", null, label),
         el("thead", null, el("tr", null, el("th", { scope: "col", rowspan: 2 }, "Method"), ...[a, b].map((slug) => el("th", { scope: "colgroup", colspan: 4 }, bdi(slug)))),
           el("tr", null, ...[a, b].flatMap(() => ["Score", "By effect", "Skill", "Rank"]).map((name) => el("th", { scope: "col", class: "n" }, name)))),
@@ -234,26 +244,32 @@ function showModels(a, b) {
     : "No method was scored on both."));
 }
 
-function show() {
+let drawn;
+async function show() {
   const [what, a, b] = chosen();
   const asked = chosen().join();
+  if (asked !== drawn) await fill(what, a, b, () => asked === chosen().join());
+  drawn = asked;
+  document.getElementById(XB.fragment.read().get("at"))?.scrollIntoView();
+}
+function fill(what, a, b, current) {
   detail.replaceChildren();
   pair.hidden = true;
-  if (a === b) said.textContent = `Choose two different ${what}.`;
+  const missing = [a, b].filter((slug) => !OFFERED[what].some(([known]) => known === slug));
+  if (missing.length) said.textContent = `Not among the ${what} on this board: ${missing.join(", ")}. Choose another.`;
+  else if (a === b) said.textContent = `Choose two different ${what}.`;
   else if (what === "models") showModels(a, b);
-  else showMethods(a, b, () => asked === chosen().join());
+  else return showMethods(a, b, current);
 }
 
 const changed = () => {
-  const [what, a, b] = chosen();
-  said.previousElementSibling.textContent = "";
-  XB.fragment.write(new Map([["kind", what === "models" ? what : ""], ["a", a], ["b", b]]), true);
+  XB.fragment.write(address(""), true);
   show();
 };
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("change", (event) => { if (event.target === kind) offer(kind.value); changed(); });
 document.getElementById("swap").addEventListener("click", () => {
-  [first.value, second.value] = [second.value, first.value];
+  offer(kind.value, second.value, first.value);
   changed();
 });
 const restore = () => { readState(); show(); };

@@ -23,12 +23,14 @@ const model = entity("models", "model");
 const slugOf = perRun("config");
 const runId = perRun("id");
 const [metric, reference] = [col("metric"), col("reference")];
+const comparedWith = (i) => (names.metrics[metric(i)].timed ? null : reference(i));   // word times are held against no reference
 const rowName = (i) => `${runId(i)}/${metric(i)}${reference(i) === null ? "" : "@" + reference(i)}`;
 
 // -- columns
-// key: what is sorted. cell: what is shown. down: largest first at the first click. The page says label and hint.
-const plain = (read) => ({ key: read, cell: (i) => bdi(read(i)) });
-const numeric = (read, digits) => ({ key: read, n: true, down: true, cell: (i) => number(read(i), digits) });
+// key: what is sorted. cell: what is shown, in parts. down: largest first at the first click. The page says the label.
+const plain = (read) => ({ key: read, cell: (i) => [bdi(read(i))] });
+const numeric = (read, digits) => ({ key: read, n: true, down: true, cell: (i) => [number(read(i), digits)] });
+const priced = (read) => ({ key: read, n: true, cell: (i) => [cost(read(i))] });
 const [value, low, high, reason, rank, rankHigh, rankReason, n, clusters] = ["value", "low", "high", "reason", "rank", "rank_high", "rank_reason", "n", "clusters"].map(col);
 const [seconds, passes, memory, checked, date, submission] = ["seconds", "passes", "memory", "checked", "date", "submission"].map(perRun);
 const bdi = (text) => el("bdi", null, text === null ? "none" : text);
@@ -38,37 +40,42 @@ const none = (why) => {
 };
 const COLUMNS = new Map(Object.entries({
   config: { key: (i) => config(i).label },
-  value: { key: value, n: true, down: true },
-  rank: { key: rank, n: true },
+  value: { key: value, n: true, down: true,
+    cell: (i) => (value(i) === null ? none(reason(i)) : [el("span", { "data-f": "value" }, number(value(i), 3)), ...XB.range(low(i), high(i))]) },
+  rank: { key: rank, n: true,
+    cell: (i) => (rank(i) === null ? none(rankReason(i)) : [rank(i), ...(rank(i) === rankHigh(i) ? [] : [" ", el("small", null, `(${rank(i)}–${rankHigh(i)})`)])]) },
   skill: numeric(col("skill"), 2),
   weighted: numeric(col("weighted"), 3),
   model: plain((i) => model(i).title),
   task: plain((i) => task(i).title),
   metric: plain(metric),
-  reference: plain(reference),
-  position: { n: true },
+  reference: plain(comparedWith),
+  position: { n: true, cell: (i, position) => [position] },
   floor: numeric(col("floor"), 2),
   ceiling: numeric(col("ceiling"), 2),
   n: numeric(n, 0),
-  seconds: { key: seconds, n: true, cell: (i) => cost(seconds(i)) },
-  date: { key: date, down: true },
+  seconds: priced(seconds),
+  date: { key: date, down: true, cell: (i) => [el("a", { href: `runs/${submission(i)}.html` }, date(i))] },
   family: plain((i) => config(i).family),
   dataset: plain((i) => task(i).dataset),
   clusters: numeric(clusters, 0),
   disattenuated: numeric(col("disattenuated"), 2),
-  passes: { key: passes, n: true, cell: (i) => cost(passes(i)) },
+  passes: priced(passes),
   memory: numeric(memory, 0),
   device: plain(perRun("device")),
   status: plain(perRun("status")),
   checked: plain(checked),
   reason: plain(reason),
-  row: { key: rowName },
+  row: { key: rowName, cell: (i) => [el("a", { href: "#" + new URLSearchParams({ row: rowName(i) }) }, bdi(rowName(i)))] },
 }));
 const chooser = document.getElementById("columns");
-for (const { value: name, parentElement: { textContent, title } } of chooser.querySelectorAll("input")) {
-  Object.assign(COLUMNS.get(name), { label: textContent.trim(), hint: title || null });
+const heads = [...table.tHead.rows[0].cells];
+const DEFAULT = heads.filter((head) => !head.hidden).map((head) => head.dataset.col);
+for (const { dataset: { col: name }, firstChild } of heads) {
+  const column = COLUMNS.get(name);
+  column.label = firstChild.textContent;
+  if (column.key) firstChild.replaceWith(button(column.label, null, { "data-sort": name, title: firstChild.title }));
 }
-const DEFAULT = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.col);
 
 function cell(name, i, position) {
   const column = COLUMNS.get(name);
@@ -77,21 +84,7 @@ function cell(name, i, position) {
     const link = el("a", { class: "cfg", href: `methods/${c.page}.html` }, el("i", { class: "m m-" + c.family }), bdi(c.label));
     return el("th", { scope: "row" }, tick(slugOf(i), c.label), link, ...(checked(i) === "self-reported" ? [] : [" ", el("small", { class: "tag" }, checked(i))]));
   }
-  const td = el("td", column.n ? { class: "n" } : null);
-  if (name === "value") {
-    if (value(i) === null) td.append(...none(reason(i)));
-    else td.append(el("span", { "data-f": "value" }, number(value(i), 3)), ...XB.range(low(i), high(i)));
-  } else if (name === "rank") {
-    if (rank(i) === null) td.append(...none(rankReason(i)));
-    else {
-      td.append(String(rank(i)));
-      if (rank(i) !== rankHigh(i)) td.append(" ", el("small", null, `(${rank(i)}–${rankHigh(i)})`));
-    }
-  } else if (name === "position") td.append(String(position));
-  else if (name === "date") td.append(el("a", { href: `runs/${submission(i)}.html` }, date(i)));
-  else if (name === "row") td.append(el("a", { href: "#" + new URLSearchParams({ row: rowName(i) }) }, bdi(rowName(i))));
-  else td.append(column.cell(i));
-  return td;
+  return el("td", column.n ? { class: "n" } : null, ...column.cell(i, position));
 }
 
 // -- state
@@ -129,35 +122,24 @@ function change(changes, push = true) {
 }
 
 // -- filter and sort
-// A test on a coded column looks at each distinct text once.
-const codes = (column, accepts) => {
-  const good = column.dict.map(accepts);
-  return (index) => index >= 0 && good[index];
-};
 const cfg = new Map(Object.entries(names.configs));
+
+const FACTS = {
+  method: (i) => config(i).page, family: (i) => config(i).family, model: perRun("model"), task: perRun("task"), status: perRun("status"),
+  metric, reference, row: rowName,
+};
+let texts;   // what a search looks through, by row: made when somebody searches
 
 function tests() {
   const found = [];
-  const on = (column, key, text, at) => {
-    if (!state.has(key)) return;
-    const ok = codes(column, (one) => text(one) === state.get(key));
-    found.push((i) => ok(column.ix[at(i)]));
-  };
-  const same = (one) => one;
-  for (const [key, fact] of [["method", "page"], ["family", "family"]]) on(data.runs.config, key, (slug) => cfg.get(slug)[fact], (i) => runOf[i]);
-  for (const name of ["model", "task", "status"]) on(data.runs[name], name, same, (i) => runOf[i]);
-  for (const name of ["metric", "reference"]) on(data.cols[name], name, same, same);
+  for (const [key, read] of Object.entries(FACTS)) {
+    const wanted = state.get(key);
+    if (wanted) found.push((i) => read(i) === wanted);
+  }
   if (state.has("min")) { const least = Number(state.get("min")); found.push((i) => n(i) >= least); }
-  if (state.has("row")) found.push((i) => rowName(i) === state.get("row"));
   for (const word of (state.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean)) {
-    const has = (text) => text.toLowerCase().includes(word);
-    const slots = [
-      ["config", (slug) => has(cfg.get(slug).label)], ["model", (slug) => has(names.models[slug].title)],
-      ["task", (slug) => has(names.tasks[slug].title)],
-    ].map(([name, accepts]) => [data.runs[name].ix, codes(data.runs[name], accepts)]);
-    const runs = Uint8Array.from(data.runs.id.v, (_, r) => slots.some(([ix, ok]) => ok(ix[r])));
-    const rows = ["metric", "reference"].map((name) => [data.cols[name].ix, codes(data.cols[name], has)]);
-    found.push((i) => runs[runOf[i]] || rows.some(([ix, ok]) => ok(ix[i])));
+    texts ??= Array.from({ length: total }, (_, i) => [config(i).label, model(i).title, task(i).title, metric(i), comparedWith(i)].join(" ").toLowerCase());
+    found.push((i) => texts[i].includes(word));
   }
   return found;
 }
@@ -195,32 +177,20 @@ function select() {
 }
 
 // -- table
-function head(shown) {
-  return el("tr", null, ...shown.map((name) => {
-    const { label, n: isNumber, hint } = COLUMNS.get(name);
-    const content = COLUMNS.get(name).key
-      ? el("button", { type: "button", "data-sort": name, title: hint }, label)
-      : el("abbr", { title: hint, tabindex: 0 }, label);
-    return el("th", { scope: "col", "data-col": name, class: isNumber ? "n" : null }, content);
-  }));
-}
-
-// The head is only made anew for other columns, so that a pressed button keeps the focus.
-let headed = "";
 function mark(shown) {
-  if (headed !== shown.join()) table.tHead.replaceChildren(head(shown));
-  headed = shown.join();
   const sort = state.get("sort") || "";
-  for (const cell of table.tHead.rows[0].cells) {
-    if (cell.dataset.col === sort.replace("-", "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
-    else cell.removeAttribute("aria-sort");
+  for (const head of heads) {
+    const name = head.dataset.col;
+    head.hidden = !shown.includes(name);
+    if (name === sort.replace("-", "")) head.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
   }
 }
 
-// What is in sight is drawn at once, other rows after the frame that shows it; from: first row to make.
+// What is in sight is drawn at once, other rows after the frame that shows it.
 const body = table.tBodies[0];
 let turn = 0;
-function fill(part, first, shown, from) {
+function fill(part, first, shown) {
   const mine = ++turn;
   const at = shown.indexOf("value");
   let [least, most] = [Infinity, -Infinity];
@@ -247,49 +217,42 @@ function fill(part, first, shown, from) {
     if (!part.length) rows.push(el("tr", null, el("td", { colspan: shown.length }, "No row passes these filters.")));
     if (start) body.append(...rows); else body.replaceChildren(...rows);
     ticks();
-    after(start + size);
+    const more = start + size < part.length;
+    body.setAttribute("aria-busy", String(more));
+    if (more) requestAnimationFrame(() => setTimeout(step, 0, start + size, 500));
   };
-  const after = (start) => {
-    body.setAttribute("aria-busy", String(start < part.length));
-    if (start < part.length) requestAnimationFrame(() => setTimeout(step, 0, start, 500));
-  };
-  for (let r = 0; r < from; r++) bar(body.rows[r], part[r]);
-  if (from) after(from); else step(0, Math.ceil(innerHeight / 28));
+  step(0, Math.ceil(innerHeight / 28));
 }
 
-const PLAIN = [DEFAULT, 0, Math.min(PAGE, total), ""].join("|");   // what Python wrote, or the first rows of it
 let drawn = null;
 function draw() {
   const shown = columns();
-  const all = state.get("rows") === "all";
-  const size = all ? view.length : PAGE;
+  const size = state.has("rows") ? view.length : PAGE;
   const pages = Math.ceil(view.length / size) || 1;
   const page = Math.min(Math.max(parseInt(state.get("page")) || 1, 1), pages);
   const from = (page - 1) * size;
   const part = view.slice(from, from + size);
   const next = [shown, from, part.length, [...state].filter(([key]) => [...FIELDS, "row", "sort"].includes(key))].join("|");
   mark(shown);
-  if (next !== drawn) fill(part, from, shown, drawn === null && next === PLAIN ? body.querySelectorAll("[data-row]").length : 0);
+  if (next !== drawn) fill(part, from, shown);
   drawn = next;
   ticks();
-  paging(page, pages, all, from, part.length);
+  paging(page, pages, from, part.length);
 }
 
 const whole = (n) => n.toLocaleString("en");
-const pager = document.getElementById("pages");
-function paging(page, pages, all, from, size) {
-  const go = (label, changes, off) => button(label, () => { change(changes); table.parentElement.scrollTo(0, 0); }, { disabled: off });
-  const parts = [];
-  if (pages > 1) {
-    parts.push(go("First", { page: "" }, page === 1), go("Previous", { page: page === 2 ? "" : String(page - 1) }, page === 1),
-      el("span", null, `page ${page} of ${whole(pages)}`),
-      go("Next", { page: String(page + 1) }, page === pages), go("Last", { page: String(pages) }, page === pages));
-  }
-  if (all) parts.push(go(`Show ${PAGE} at a time`, { rows: "" }));
-  else if (view.length > PAGE) parts.push(go(`Show all ${whole(view.length)}`, { rows: "all" }));
-  const focused = pager.contains(document.activeElement) ? document.activeElement.textContent : null;
-  pager.replaceChildren(...parts);
-  if (focused) ([...pager.children].find((b) => b.textContent === focused && !b.disabled) || pager.querySelector("button:not(:disabled)"))?.focus();
+const go = (text, changes) => button(text, () => { change(changes()); table.parentElement.scrollTo(0, 0); });
+let at = 1;
+const [back, place, on] = [go("Previous", () => ({ page: at > 2 ? String(at - 1) : "" })), el("span"), go("Next", () => ({ page: String(at + 1) }))];
+const every = go("", () => ({ rows: state.has("rows") ? "" : "all" }));
+document.getElementById("pages").append(back, place, on, every);
+function paging(page, pages, from, size) {
+  at = page;
+  for (const part of [back, place, on]) part.hidden = pages < 2;
+  [back.disabled, on.disabled] = [page < 2, page === pages];
+  place.textContent = `page ${page} of ${whole(pages)}`;
+  every.hidden = view.length <= PAGE;
+  every.textContent = state.has("rows") ? `Show ${PAGE} at a time` : `Show all ${whole(view.length)}`;
   const where = size < view.length ? `, ${whole(from + 1)}–${whole(from + size)} shown` : "";
   status.textContent = (view.length === total ? count(total, "row") : `${whole(view.length)} of ${count(total, "row")}`) + where;
 }

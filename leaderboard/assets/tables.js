@@ -4,16 +4,22 @@
 const { el, csvCell, button } = XB;
 const tables = [...document.querySelectorAll("table.sort")];
 const collator = new Intl.Collator("en", { numeric: true });
-// What a cell says: its value alone where that stands apart from its interval.
-const said = (cell) => (cell.querySelector("[data-f=value]") || cell).textContent.trim().replace(/\s+/g, " ");
+const said = (cell) => (cell ? cell.textContent.trim().replace(/\s+/g, " ") : "–");
 const amount = (text) => parseFloat(text.replace("−", "-").replaceAll(",", ""));
+// A number, with the ends of its interval or of its ranks behind it.
+const FIGURE = /^([−\d.,]+)(?: [[(]([−\d.,]+)(?:, |–)([−\d.,]+)[\])])?(?: n \d+)?$/;
+const figures = (cell) => {
+  const text = said(cell).replace(/^–.*/, "");
+  const found = cell?.matches(".n, .heat td") && FIGURE.exec(text);
+  return found ? found.slice(1).map((part) => part && amount(part)) : [text];
+};
 
 tables.forEach((table, which) => {
   const body = table.tBodies[0];
   const given = [...body.rows];
   const heads = [...table.tHead.rows[0].cells];
   const order = (at, down) => {
-    const all = given.map((row) => ({ row, text: row.cells[at] ? said(row.cells[at]) : "–" }));
+    const all = given.map((row) => ({ row, text: said(row.cells[at]) }));
     const missing = ({ text }) => text === "" || text.startsWith("–");
     const known = all.filter((one) => !missing(one));
     const numbers = known.every(({ text }) => !isNaN(amount(text)));
@@ -33,7 +39,7 @@ tables.forEach((table, which) => {
   const state = () => XB.fragment.read().get(key) || "";
   heads.forEach((head, i) => {
     if (head.classList.contains("plot")) return;
-    const name = head.textContent.trim().replace(/\s+/g, " ");
+    const name = said(head);
     head.append(button("", () => {
       const [up, down] = head.classList.contains("n") ? [`${i}-`, `${i}`] : [`${i}`, `${i}-`];
       const next = state() === up ? down : state() === down ? "" : up;
@@ -42,8 +48,14 @@ tables.forEach((table, which) => {
     }, { class: "by", "aria-label": "Sort by " + name }));
   });
   const { told, tell, link } = XB.teller();
-  const csv = () => [heads, ...[...body.rows].map((row) => [...row.cells])]
-    .map((line) => line.filter((cell, i) => !heads[i].classList.contains("plot")).map((cell) => csvCell(said(cell))).join(",") + "\n").join("");
+  const csv = () => {
+    const columns = heads.filter((head) => !head.classList.contains("plot")).flatMap((head) => {
+      const cells = [...body.rows].map((row) => figures(row.cells[head.cellIndex]));
+      const parts = cells.some(([, low]) => low !== undefined) ? ["", " low", " high"] : [""];
+      return parts.map((part, k) => [said(head).replace(/ \[.*/, "") + part, ...cells.map((cell) => cell[k])]);
+    });
+    return columns[0].map((_, r) => columns.map((column) => csvCell(column[r])).join() + "\n").join("");
+  };
   table.parentElement.after(el("p", { class: "tools" },
     button("CSV", () => { XB.save(csv(), "xbench-table.csv", "text/csv"); tell("Saved."); }),
     link, told));

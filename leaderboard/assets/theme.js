@@ -27,10 +27,12 @@ document.addEventListener("click", ({ target }) => {
   const link = target.closest("a.here");
   link && navigator.clipboard?.writeText(link.href).then(() => { link.textContent = "# copied"; }, () => {});
 });
-// Who comes to a term by the keyboard reads at once what it means, until they go on; Escape closes it, too.
-document.addEventListener("focusin", ({ target, relatedTarget }) => {
-  if (target.closest("[popover]")) return;
-  document.querySelector(":popover-open")?.hidePopover();
-  if (target.matches(".term:focus-visible") && !relatedTarget?.closest("[popover]")) target.popoverTargetElement?.showPopover({ source: target });
-});
+// Who comes to a term by the keyboard or a pointer reads at once what it means, until they go on; Escape closes it, too.
+const explain = (term) => ({ target, relatedTarget: from, pointerType }) => {
+  if (pointerType === "touch" || target.closest("[popover]")) return;
+  if (!pointerType || from?.closest(".term, [popover]")) document.querySelector(":popover-open")?.hidePopover();
+  if (target.matches(term) && !from?.closest("[popover]")) target.popoverTargetElement.showPopover({ source: target });
+};
+document.addEventListener("focusin", explain(".term:focus-visible"));
+document.addEventListener("pointerover", explain(".term"));
 })();

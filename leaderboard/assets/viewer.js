@@ -286,6 +286,9 @@ if (audio) {
   });
 }
 
+// What lies over the tracks ends where their labels begin.
+tracks.addEventListener("scroll", () => tracks.style.setProperty("--hidden", tracks.scrollLeft + "px"));
+
 // -- everything together
 const readout = el("p", { class: "note readout", "aria-live": "polite" });
 let frame = 0;

@@ -47,13 +47,53 @@ def outcome(pair: dict[str, Any]) -> str:
     return "better" if ahead else "worse"
 
 
-def test_a_link_with_an_unknown_method_says_so(site: Site, open_page: Callable[..., Any]) -> None:
-    page, _ = open_page(site.url("compare.html") + "#a=chefer&b=no-such-method")
+@pytest.mark.parametrize(
+    ("kind", "known", "other"), [("methods", "chefer", "saliency"), ("models", "xbench-tiny", "")]
+)
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_link_with_an_unknown_name_says_so_and_keeps_the_other_side(
+    site: Site, open_page: Callable[..., Any], kind: str, known: str, other: str, side: str
+) -> None:
+    kept = "b" if side == "a" else "a"
+    address = f"#kind={kind}&{side}=no-such-name&{kept}={known}"
+    page, watch = open_page(site.url("compare.html") + address)
+    said = page.locator("#comparison")
+    assert said.inner_text() == (
+        f"Not among the {kind} on this board: no-such-name. Choose another."
+    )
+    assert page.locator("#comparison-detail section").count() == 0
+    assert page.locator(f"select[name={kept}]").input_value() == known
+    assert page.locator(f"select[name={side}]").input_value() == "no-such-name"
+    page.get_by_role("button", name="Swap").click()
+    assert page.locator(f"select[name={side}]").input_value() == known
+    assert "no-such-name" in said.inner_text()
+    box = page.locator(f"select[name={kept}]")
+    values = box.locator("option").evaluate_all("all => all.map((option) => option.value)")
+    box.select_option(other or next(v for v in values if v not in (known, "no-such-name")))
+    page.locator("#comparison-detail section").first.wait_for()
+    assert "no-such-name" not in said.inner_text()
+    assert watch.problems == []
+
+
+def test_a_section_of_a_comparison_has_a_link_that_leads_to_it(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, _ = open_page(site.url("compare.html") + "#a=chefer&b=uniform")
     page.locator(".pairs").first.wait_for()
-    missed = page.locator("#comparison-missed")
-    assert missed.inner_text() == "Not found: no-such-method"
-    page.locator("select[name=b]").select_option("saliency")
-    assert missed.inner_text() == ""
+    last = page.locator("#comparison-detail section").last
+    assert last.get_attribute("id")
+    address = last.locator("a.here").evaluate("link => link.href")
+    again, watch = open_page(address)
+    again.locator(".pairs").first.wait_for()
+    assert again.locator("select[name=a]").input_value() == "chefer"
+    assert again.locator("select[name=b]").input_value() == "uniform"
+    again.wait_for_timeout(300)
+    top = again.locator("#comparison-detail section").last.evaluate(
+        "section => section.getBoundingClientRect().top"
+    )
+    assert top < 800
+    assert again.evaluate("scrollY") > 0
+    assert watch.problems == []
 
 
 @pytest.mark.parametrize("other", ["uniform", "saliency"])

@@ -64,9 +64,15 @@ def test_a_table_is_saved_as_it_is_shown(
     with page.expect_download() as download:
         page.locator("main .tools").first.get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "table.csv")
-    lines = list(csv.reader(io.StringIO((tmp_path / "table.csv").read_text("utf-8"))))
-    assert lines[0][0].startswith("Method")
-    assert [line[1] for line in lines[1:]] == column(page, "Score")
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text("utf-8"))))
+    assert list(lines[0])[:4] == ["Method", "Score", "Score low", "Score high"]
+    shown = column(page, "Score")
+    assert [float(line["Score"]) for line in lines] == [number(text.split()[0]) for text in shown]
+    for line in lines:
+        assert float(line["Score low"]) <= float(line["Score"]) <= float(line["Score high"])
+        assert line["Rank"].isdigit() or line["Rank"] == ""
+    ranks = page.locator("td.rank").first.inner_text()
+    assert ranks == f"{lines[0]['Rank']} ({lines[0]['Rank low']}–{lines[0]['Rank high']})"
     assert watch.problems == []
 
 
@@ -114,9 +120,22 @@ def test_a_word_explains_itself_to_who_comes_by_the_keyboard_until_they_go_on(
     assert text.is_visible()
     page.keyboard.press("Shift+Tab")
     assert not text.is_visible()
-    term.click()
+    assert watch.problems == []
+
+
+def test_a_word_explains_itself_under_a_pointer_until_it_goes_on(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    page, watch = open_page(site.url("index.html"))
+    text = page.locator("#help-skill")
+    term = page.get_by_role("button", name="Skill", exact=True).first
+    term.hover()
     assert text.is_visible()
     term.click()
+    assert text.is_visible()
+    text.locator("a").hover()  # what is explained can be pointed at
+    assert text.is_visible()
+    page.locator("h1").hover()
     assert not text.is_visible()
     assert watch.problems == []
 
