@@ -25,6 +25,7 @@ from xbench.models.families.whisper import WhisperModel
 from xbench.references import spes
 from xbench.results import Interval, read_result
 from xbench.runner import plan as planning
+from xbench.runner import stages
 from xbench.runner.plan import plan_tasks
 from xbench.runner.provenance import without_folders
 from xbench.runner.verify import plan_of
@@ -334,6 +335,23 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert sorted(done) == ["spes_encoder"] * 2 + ["spes_input"] * 3
     untouched = run(spec, replace(options, cache=str(Path(options.output) / "fresh")))
     assert comparable(result)["scores"] == comparable(untouched)["scores"]
+
+
+def test_maps_that_are_finished_survive_an_interruption_in_the_next_method(
+    spec: RunSpec, options: ExecutionOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = stages.compute_map
+
+    def interrupted(description: Any, *given: Any) -> Any:
+        if description.name == "max-heads":
+            raise KeyboardInterrupt
+        return plain(description, *given)
+
+    monkeypatch.setattr(stages, "UNSTORED_SECONDS", 0.0)
+    monkeypatch.setattr(stages, "compute_map", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(spec, methods=("mean-heads", "min-heads", "max-heads")), options)
+    assert Store(Path(options.cache or "")).summary()["map"]["artefacts"] == 2
 
 
 def test_a_reference_damaged_in_the_cache_is_made_again(

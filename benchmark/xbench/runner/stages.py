@@ -59,6 +59,7 @@ from xbench.runner.walk import exhausted, fault
 from xbench.spec import LOCAL, Call
 from xbench.store import Key
 
+UNSTORED_SECONDS = 1.0  # what a kill may cost of finished maps
 UNLIMITED = nullcontext()  # one object serves every call
 
 # -- decode ---------------------------------------------------------------------------------------
@@ -297,8 +298,9 @@ def explain(
     """Compute and store the maps that are not there yet, from one trace.
 
     Passes are counted as they happen. The trace counts for every method that is no control; a
-    control's map does not come from it. Maps are stored together, once no plugin is found to have changed anything
-    meanwhile; else raises Disturbed. Returns the methods that do not support this model, with the reason.
+    control's map does not come from it. Maps are stored once no plugin is found to have changed anything meanwhile
+    (else raises Disturbed), about every second, since that takes a while. Returns the methods that do not support this
+    model, with the reason.
     """
     unsupported = bench.barred(methods)
     methods = [m for m in methods if m.call not in unsupported]
@@ -322,6 +324,7 @@ def explain(
 
     who = f"on {spoken.job.utterance.id}"
     made: list[tuple[Key, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
+    stored = time.perf_counter()
     for method in missing:
         before = metered.passes
         started = time.perf_counter()
@@ -349,9 +352,19 @@ def explain(
             **said,
         }
         made.append((keys[method.call], {"values": array}, facts))
-    for each in made:
-        bench.put(*each)
+        if time.perf_counter() - stored > UNSTORED_SECONDS:
+            _put_all(bench, made)
+            stored = time.perf_counter()
+    _put_all(bench, made)
     return unsupported
+
+
+def _put_all(
+    bench: Bench, made: list[tuple[Key, Mapping[str, np.ndarray], Mapping[str, Any]]]
+) -> None:
+    while made:
+        bench.put(*made[0])
+        del made[0]
 
 
 def map_of(
