@@ -602,3 +602,147 @@ def test_what_files_alone_say_is_told_before_torch_is_loaded(folder: Path, tmp_p
         f"try:\n    locate('whisper:{folder}')\nexcept UsageError:\n    pass\nelse:\n    raise SystemExit(1)"
     )
     assert loaded_after(code) == []
+
+
+# -- files that hold something else than they should ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("generation_config.json", "{,", "Expecting property name"),
+        ("generation_config.json", "null", "it is a NoneType and not an object"),
+        ("preprocessor_config.json", "[1]", "it is a list and not an object"),
+        ("tokenizer.json", "no json", "Expecting value"),
+        ("tokenizer.json", "{}", "it has no 'model'"),
+    ],
+)
+def test_a_file_that_is_no_json_object_is_named(
+    folder: Path, name: str, content: str, said: str
+) -> None:
+    (folder / name).write_text(content)
+    problem = refused(folder)
+    assert f"{name} is not valid: {said}" in problem
+    assert "copy the file of the checkpoint that it was fine-tuned from" in problem
+
+
+def test_a_tokenizer_that_cannot_be_built_is_bad_input(folder: Path, tmp_path: Path) -> None:
+    """The library of tokenizers raises plain exceptions, which are of no kind that could be named."""
+    ctranslate2 = write_ctranslate2(folder, tmp_path / "ct2", "float32")
+    for place in (folder, ctranslate2):
+        (place / "tokenizer.json").write_text('{"model": {"type": "No"}, "added_tokens": []}')
+        assert "does not load" in refused(place)
+
+
+def test_settings_of_other_kinds_than_expected_are_bad_input(folder: Path) -> None:
+    edit(folder / "preprocessor_config.json", feature_size="16")
+    assert "does not load" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("eos_token_id", "50257", "is '50257' in its settings of generation, which is no whole"),
+        ("suppress_tokens", "x", "is 'x' and not a list of ids of tokens"),
+        ("begin_suppress_tokens", ["1"], "which is no whole number"),
+    ],
+)
+def test_ids_of_tokens_are_whole_numbers(folder: Path, key: str, value: Any, said: str) -> None:
+    edit(folder / "generation_config.json", **{key: value})
+    assert said in refused(folder)
+
+
+def test_suppressed_tokens_of_ctranslate2_are_ids(
+    tiny_whisper_folder: Path, tmp_path: Path
+) -> None:
+    folder = write_ctranslate2(tiny_whisper_folder, tmp_path / "ct2", "float32")
+    edit(folder / "config.json", suppress_ids="x")
+    assert "suppress_tokens in its settings of generation is 'x'" in refused(folder)
+
+
+def test_a_tokenizer_of_other_numbers_than_config_json_is_refused(folder: Path) -> None:
+    """Without settings of generation nothing else says which tokens the weights were trained with."""
+    (folder / "generation_config.json").unlink()
+    start = loaded(folder).network.generation_config.decoder_start_token_id
+    edit(folder / "config.json", decoder_start_token_id=start + 1)
+    said = refused(folder)
+    assert f"<|startoftranscript|> is {start} in its tokenizer, but config.json states" in said
+    assert "the tokenizer is of another model" in said
+
+
+# Two letters of text, an archive without an end, an empty file, and what older versions of torch wrote.
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"hello", "was not written by torch.save"),
+        (b"PK\x03\x04", "the archive is cut off"),
+        (b"\x80\x02h\x05.", "is damaged"),
+        (bytes(600), "was not written by torch.save"),
+    ],
+)
+def test_a_file_that_torch_did_not_write_is_told_without_advice_on_other_things(
+    file: Path, content: bytes, said: str
+) -> None:
+    file.write_bytes(content)
+    problem = refused(file)
+    assert said in problem
+    assert "weights_only" not in problem
+
+
+def test_compiled_code_is_told(file: Path, recwarn: pytest.WarningsRecorder) -> None:
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(2)), str(file))
+    recwarn.clear()
+    assert "holds compiled code (TorchScript)" in refused(file)
+    assert not recwarn.list
+
+
+def test_weights_alone_are_told_how_to_be_saved(file: Path) -> None:
+    content = torch.load(file, weights_only=True)
+    torch.save(content["model_state_dict"], file)
+    said = refused(file)
+    assert f"holds {len(content['model_state_dict'])} weights alone" in said
+    assert "torch.save({'dims': vars(model.dims), 'model_state_dict'" in said
+
+
+def test_names_with_a_prefix_of_the_trainer_are_told(file: Path) -> None:
+    content = torch.load(file, weights_only=True)
+    weights = content["model_state_dict"]
+    content["model_state_dict"] = {f"module.{key}": value for key, value in weights.items()}
+    torch.save(content, file)
+    assert "begin with 'module.', which those of openai-whisper do not" in refused(file)
+
+
+def test_a_number_of_heads_that_is_none_is_told(tiny_whisper_folder: Path, file: Path) -> None:
+    write_openai(tiny_whisper_folder, file, {"n_text_head": "4"})
+    assert "lacks a whole number for n_text_head" in refused(file)
+
+
+def test_weights_too_many_of_a_single_file_blame_no_config_json(file: Path) -> None:
+    content = torch.load(file, weights_only=True)
+    content["model_state_dict"]["decoder.more.weight"] = torch.ones(2)
+    torch.save(content, file)
+    assert "it does not fit a plain Whisper of its sizes" in refused(file)
+
+
+def test_an_adapter_of_other_sizes_says_which(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    widen(weights)
+    save_file(weights, adapter / "adapter_model.safetensors")
+    assert "size mismatch for" in refused(adapter)
+
+
+def test_a_type_of_adapter_that_peft_does_not_know_is_told(adapter: Path) -> None:
+    edit(adapter / "adapter_config.json", peft_type="NOVEL")
+    said = refused(adapter)
+    assert "NOVEL" in said
+    assert "install the version of peft that wrote it" in said
+
+
+def test_an_adapter_that_changes_the_input_is_refused(adapter: Path) -> None:
+    settings = {"peft_type": "PROMPT_TUNING", "task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": 3}
+    base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    (adapter / "adapter_config.json").write_text(
+        json.dumps(settings | {"base_model_name_or_path": base})
+    )
+    assert "type PROMPT_TUNING changes the input and not the weights" in refused(adapter)

@@ -20,7 +20,17 @@ INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HASHED = {".json", ".safetensors", ".txt", ".model", ".tiktoken", ".jinja", ".py"}
 
-
+# Files of these names are JSON objects, whoever wrote them. `config.json` is looked at with what it says.
+_OBJECTS = {
+    "added_tokens.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+}
 _POINTER = b"version https://git-lfs.github.com/spec/"
 # Each family of transformers reads one of the first; any of the second describes a tokenizer.
 _EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
@@ -36,6 +46,27 @@ def refuse_pointers(name: str, files: Iterable[Path]) -> None:
                     f"model '{name}': {file} is a pointer of Git LFS and not the file itself; run `git lfs pull` in "
                     "its folder"
                 )
+
+
+def check_json(name: str, files: Iterable[Path]) -> None:
+    """Refuse settings and tokenizers that are no JSON objects; raises UsageError with the file.
+
+    transformers overlooks some such files, and others end in errors that name none.
+    """
+    for file in files:
+        if file.name not in _OBJECTS:
+            continue
+        try:
+            found = json.loads(file.read_text("utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"it is a {type(found).__name__} and not an object")
+            if file.name == "tokenizer.json" and not isinstance(found.get("model"), dict):
+                raise ValueError("it has no 'model'")
+        except (ValueError, RecursionError) as problem:
+            raise UsageError(
+                f"model '{name}': {file} is not valid: {problem}; copy the file of the checkpoint that it was "
+                "fine-tuned from"
+            ) from None
 
 
 def check_processor(name: str, folder: Path, *, own_code: bool) -> None:

@@ -152,14 +152,17 @@ def device_named(name: str) -> str:
     return name
 
 
-def check_weights(location: Location, loading: dict) -> None:
-    """Refuse a checkpoint whose weights do not fill the model exactly (random layers explain nothing)."""
+def check_weights(location: Location, loading: dict, sizes: str = "its config.json") -> None:
+    """Refuse a checkpoint whose weights do not fill the model exactly (random layers explain nothing).
+
+    sizes: what says which weights there have to be.
+    """
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading.get(what):
             names = sorted(k[0] if isinstance(k, tuple) else str(k) for k in loading[what])
             raise UsageError(
                 f"model '{location.name}': the checkpoint has {len(names)} {what.replace('_', ' ')}, "
-                f"for instance {names[0]}; it does not fit its config.json"
+                f"for instance {names[0]}; it does not fit {sizes}"
             )
 
 
@@ -175,6 +178,9 @@ def check_finite(location: Location, network: Any) -> None:
                 f"model '{location.name}': {count} of {weights.numel()} weights in {name} are not finite (NaN or "
                 "infinity); the training diverged or the file is damaged, so take an earlier checkpoint"
             )
+
+
+_OF_FILES = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
 
 
 @contextmanager
@@ -197,8 +203,13 @@ def explained(location: Location) -> Iterator[None]:
     except StrictDataclassError as problem:
         why = " ".join(str(problem).split())
         raise UsageError(f"model '{location.name}': its config.json is not valid: {why}") from None
-    except (OSError, ValueError, RuntimeError, KeyError) as problem:
+    except Exception as problem:
+        # Settings with other values than transformers expects end in errors of these kinds; tokenizers' are plain.
+        if not isinstance(problem, _OF_FILES) and type(problem) is not Exception:
+            raise
         first = str(problem).strip().splitlines()[0] if str(problem).strip() else repr(problem)
+        if not isinstance(problem, OSError | ValueError | RuntimeError):
+            first = f"a file of it holds something unexpected ({type(problem).__name__}: {first})"
         if location.path is not None:
             raise UsageError(f"model '{location.name}' does not load: {first}") from None
         if "safetensors" in first:

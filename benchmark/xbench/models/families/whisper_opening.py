@@ -7,6 +7,7 @@ that there are none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,19 +85,38 @@ def _transformers(found: Checkpoint, dtype: torch.dtype, trust_remote_code: bool
     )
     processor = WhisperProcessor.from_pretrained(location.target, **arguments)
     check_weights(location, loading)
-    if not _has_generation_settings(found):
+    if _in_place(found, GENERATION) is None:
+        _check_configured(found, processor.tokenizer)
         _follow_tokenizer(network, processor.tokenizer, {})
     return Opened(network, processor.feature_extractor, processor.tokenizer)
 
 
-def _has_generation_settings(found: Checkpoint) -> bool:
+def _in_place(found: Checkpoint, name: str) -> Path | None:
+    """Return a file of a checkpoint of transformers, on this machine or fetched from the hub; None: it has none."""
     location = found.location
     if location.path is not None:
-        return (location.path / GENERATION).is_file()
+        file = location.path / name
+        return file if file.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(location.target, GENERATION, revision=location.revision)
-    return isinstance(cached, str)
+    cached = try_to_load_from_cache(location.target, name, revision=location.revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _check_configured(found: Checkpoint, tokenizer: Any) -> None:
+    """Refuse a tokenizer of other numbers than config.json states, where nothing else says what the weights mean."""
+    file = _in_place(found, "config.json")
+    stated = json.loads(file.read_text("utf-8")) if file else {}
+    known = tokenizer.get_vocab()
+    for key, token in (("decoder_start_token_id", START), ("eos_token_id", END)):
+        number = stated.get(key)
+        if number is None or known.get(token) in (number if isinstance(number, list) else [number]):
+            continue
+        raise UsageError(
+            f"model '{found.location.name}': {token} is {known.get(token)} in its tokenizer, but config.json states "
+            f"{number} for {key}; the tokenizer is of another model, so copy that of the checkpoint that it was "
+            "fine-tuned from"
+        )
 
 
 def _openai(found: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> Opened:
@@ -167,7 +187,7 @@ def _network(found: Checkpoint, parts: Parts, dtype: torch.dtype, tokenizer: Any
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    check_weights(found.location, loading)
+    check_weights(found.location, loading, "a plain Whisper of its sizes")
     return network
 
 
@@ -212,8 +232,6 @@ def _check_end(name: str, file: Path, tokenizer: Any, vocabulary: int) -> None:
 
 def _check_vocabulary(name: str, folder: Path, tokenizer: Any) -> None:
     """Refuse a tokenizer whose tokens are not those that the folder of CTranslate2 lists."""
-    import json
-
     for file, read in (
         ("vocabulary.json", json.loads),
         ("vocabulary.txt", lambda text: text.rstrip("\n").split("\n")),
@@ -258,6 +276,7 @@ def check_tokens(name: str, network: Any, tokenizer: Any) -> None:
     """
     config = network.generation_config
     _check_size(name, network, tokenizer)
+    _check_suppressed(name, config)
     needed = ["decoder_start_token_id", "eos_token_id", "no_timestamps_token_id"]
     languages = getattr(config, "lang_to_id", None)
     if not languages and getattr(config, "is_multilingual", None) is not False:
@@ -278,6 +297,7 @@ def check_tokens(name: str, network: Any, tokenizer: Any) -> None:
     }
     known = tokenizer.get_vocab()
     for token, number in stated.items():
+        _check_number(name, token, number)
         found = known.get(token)
         if token in (languages or {}) and found is None:
             continue
@@ -289,6 +309,27 @@ def check_tokens(name: str, network: Any, tokenizer: Any) -> None:
     config.decoder_start_token_id = known[START]
     if languages:
         config.lang_to_id = {token: i for token, i in languages.items() if token in known}
+
+
+def _check_number(name: str, token: str, stated: Any) -> None:
+    """Refuse what is no id of a token, nor a list of ids: a text of digits looks like one in a message."""
+    for number in stated if isinstance(stated, list) else [stated]:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UsageError(
+                f"model '{name}': {token} is {stated!r} in its settings of generation, which is no whole number; "
+                "write the number without quotes"
+            )
+
+
+def _check_suppressed(name: str, config: Any) -> None:
+    """Refuse lists of tokens that are never written where they are no lists of ids."""
+    for key in ("suppress_tokens", "begin_suppress_tokens"):
+        stated = getattr(config, key, None)
+        if stated is not None and not isinstance(stated, list):
+            raise UsageError(
+                f"model '{name}': {key} in its settings of generation is {stated!r} and not a list of ids of tokens"
+            )
+        _check_number(name, key, stated or [])
 
 
 def _check_size(name: str, network: Any, tokenizer: Any) -> None:

@@ -92,13 +92,12 @@ def merged(name: str, network: Any, adapter: Adapter, older: Mapping[str, str]) 
 
     stored = load_file(adapter.folder / WEIGHTS)
     weights = {_renamed(key, older): weight for key, weight in stored.items()}
+    config = _settings(name, adapter)
     try:
-        config = peft.PeftConfig.from_pretrained(str(adapter.folder), inference_mode=True)
         changed = peft.PeftModel(network, config)
         result = peft.set_peft_model_state_dict(changed, weights)
     except (ValueError, RuntimeError, KeyError, TypeError) as problem:
-        first = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise _unfit(name, adapter, first) from None
+        raise _unfit(name, adapter, _first(problem)) from None
     lacking = sorted(key for key in result.missing_keys if ".default" in key)
     if found := [*result.unexpected_keys, *lacking]:
         kind = (
@@ -108,11 +107,41 @@ def merged(name: str, network: Any, adapter: Adapter, older: Mapping[str, str]) 
         )
         raise _unfit(name, adapter, f"it {kind}, for instance {found[0]}")
     if not hasattr(changed.base_model, "merge_and_unload"):
-        raise UsageError(
-            f"model '{name}': an adapter of type {config.peft_type} changes the input and not the weights, so it "
-            "cannot be merged; LoRA can"
-        )
+        raise _unmergeable(name, config)
     return changed.merge_and_unload()
+
+
+def _settings(name: str, adapter: Adapter) -> Any:
+    """Return what adapter_config.json says, as peft reads it; raises UsageError where it is of no known type."""
+    import peft
+
+    try:
+        config = peft.PeftConfig.from_pretrained(str(adapter.folder), inference_mode=True)
+    except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        raise UsageError(
+            f"model '{name}': {ADAPTER_CONFIG} in {adapter.folder} is none that peft {peft.__version__} reads "
+            f"({type(problem).__name__}: {_first(problem)}); install the version of peft that wrote it, or save the "
+            "merged model with merge_and_unload().save_pretrained"
+        ) from None
+    if config.is_prompt_learning:
+        raise _unmergeable(name, config)
+    return config
+
+
+def _unmergeable(name: str, config: Any) -> UsageError:
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    return UsageError(
+        f"model '{name}': an adapter of type {kind} changes the input and not the weights, so it cannot be merged; "
+        "LoRA can"
+    )
+
+
+def _first(problem: Exception) -> str:
+    """Return the first thing that an error says; torch writes a heading above it."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return lines[1]
+    return lines[0] if lines else type(problem).__name__
 
 
 def _renamed(key: str, older: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from xbench.models.checkpoint_files import (
     INDEX,
     WHOLE,
     check_folder,
+    check_json,
     check_processor,
     files_revision,
     folder_files,
@@ -75,6 +76,7 @@ def recognise(name: str, family: str, path: Path) -> Recognised:
             f"whisper:{path}"
         )
     refuse_pointers(name, _read(found))
+    check_json(name, found.files)
     if found.format == PEFT:
         beside = adapter_beside(path)
         read_adapter(name, beside or path, beside=beside is not None)
