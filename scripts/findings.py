@@ -214,13 +214,35 @@ def both_references(runs: Sequence[Run]) -> list[str]:
             run.clusters,
             seed=0,
         )
-        lines += [f"### {run.name}", ""]
+        lines += [f"### {run.name}", "", *_estimates(run)]
         lines += table(["method", "encoder frames hidden", "spectrogram hidden"], rows)
+        of_frames, of_sound = (_first(run, labels, r) for r in (REFERENCE, INPUT))
         lines += [
-            f"Kendall's tau between the orders of {len(labels)} methods under the two references: {shown(tau)}.",
+            f"Of {len(labels)} methods `{of_frames}` leads where encoder frames are hidden, `{of_sound}` where the",
+            f"spectrogram is; Kendall's tau between the two orders: {shown(tau)}.",
             "",
         ]
     return lines
+
+
+def _first(run: Run, labels: Sequence[str], reference: str) -> str:
+    """Return the method with the highest score against a reference."""
+    known = {label: run.results[label].score("pearson", reference).value for label in labels}
+    return max((value, label) for label, value in known.items() if value is not None)[1]
+
+
+def _estimates(run: Run) -> list[str]:
+    """Say of how many clips the references of a run are, and what those of the spectrogram took."""
+    few = all(result.score("pearson", INPUT).ci is None for result in run.results.values())
+    found = next(r for r in run.any.references if r.name == INPUT)
+    masks = found.masks_per_utterance
+    assert masks is not None
+    speakers = f"{run.any.task.dataset.n} clips of {run.any.scores[0].n_clusters} speakers"
+    return [
+        f"{speakers}{', too few for intervals' if few else ''}; masks of the spectrogram per clip (min /",
+        f"median / max): {masks.min} / {masks.median:.0f} / {masks.max}.",
+        "",
+    ]
 
 
 _HEAD = """# Findings on real Whisper and real speech

@@ -108,9 +108,9 @@ def make(
     facts = make_pack(results, store, pack)
     for result in results:
         named(result, pack, facts["sha256"]).write(Path(options.output))
-    print(
-        f"{pack.name}: {facts['bytes'] / 1e6:.2f} MB, scores move by {facts['moved']:.1e} at most"
-    )
+    kept = "kept, which moves" if facts["compact"] else "not kept, which would move"
+    size = f"{pack.name}: {facts['bytes'] / 1e6:.2f} MB"
+    print(f"{size}; half precision is {kept} a score by {facts['moved']:.1e} at most")
 
 
 def main() -> None:
