@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -21,9 +22,10 @@ from contextlib import (
 )
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
+from xbench.errors import XbenchError
 from xbench.process_settings import OF_IMPORTS, SETTINGS, Setting, put_back
 
 
@@ -39,9 +41,16 @@ def undisturbed(
     process = process or Process.of(*classes, importing=importing)
     filters, path, threads = list(warnings.filters), list(sys.path), threading.enumerate()
     changed: list[str] = []
+    pressed: list[bool] = []
     try:
-        with _lent_streams():
+        with _lent_streams(), _ctrl_c(pressed):
             yield changed
+    except KeyboardInterrupt:
+        if pressed:
+            raise
+        raise XbenchError(
+            "it raised KeyboardInterrupt, though nobody interrupted the run"
+        ) from None
     finally:
         warnings.filters[:] = filters  # type: ignore[index]  # put back only: libraries that are imported add theirs
         changed += _stopped(threads)
@@ -50,6 +59,35 @@ def undisturbed(
             sys.path[:] = path
             changed.append("the places where Python finds modules (sys.path)")
         changed += process.functions_put_back()
+        if True in pressed:  # also where the block took it for an error of its own
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _ctrl_c(pressed: list[bool]) -> Iterator[None]:
+    """Take note of Ctrl-C, which does what it did before; `pressed` gets a first entry where it cannot be seen."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread gets it
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    if handler in (signal.SIG_IGN, signal.SIG_DFL):
+        yield
+        return
+    if not callable(handler):  # one that is not of Python
+        pressed.append(False)
+        yield
+        return
+
+    def noted(number: int, frame: FrameType | None) -> None:
+        pressed.append(True)
+        handler(number, frame)
+
+    signal.signal(signal.SIGINT, noted)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is noted:  # else the block has changed it, which is told
+            signal.signal(signal.SIGINT, handler)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -54,6 +56,7 @@ CARELESS = {
     "print": "print('hello')",
     "hanging": "time.sleep(600)",
     "bug": "raise KeyError('layer')",
+    "interrupt": "raise KeyboardInterrupt",
     "panic": "raise type('Panic', (BaseException,), {})('of another language')",
     "mute": "raise type('Mute', (Exception,), {'__str__': None})",
     "patch": "torch.Tensor.mean = lambda self, *given: self.sum(*given)",
@@ -77,6 +80,7 @@ TOLD = {
     "memory": "it failed on a: it ran out of memory",
     "hanging": "it took longer than the limit of 15 s on a",
     "bug": "it failed on a: KeyError: 'layer'",
+    "interrupt": "it failed on a: it raised KeyboardInterrupt, though nobody interrupted the run",
     "panic": "it failed on a: Panic: of another language",
     "mute": "it failed on a: Mute",
     "patch": "it changed 'mean' of Tensor",
@@ -296,6 +300,24 @@ def test_a_method_of_ours_is_not_taken_for_a_change(spec: xbench.RunSpec, tmp_pa
     together = replace(spec, methods=(harmless, *ours))
     first, *_ = xbench.evaluate(together, options(tmp_path))
     assert (first.status, first.reason) == ("complete", None)
+
+
+@pytest.mark.parametrize("then", ["raise", "time.sleep(0)", "raise ValueError('stopped')"])
+def test_ctrl_c_ends_a_run_whatever_the_method_at_work_makes_of_it(
+    then: str, spec: xbench.RunSpec, tmp_path: Path
+) -> None:
+    body = f"""try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    except KeyboardInterrupt:
+        {then}"""
+    space: dict[str, Any] = {"os": os, "signal": signal}
+    exec(MODULE.format(body=body), space)
+    stopped = xbench.method(space["run"], name="stopped", takes="case")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        xbench.evaluate(replace(spec, methods=(stopped, *OURS)), options(tmp_path))
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_method_whose_time_was_up_is_not_tried_again(
@@ -619,6 +641,7 @@ def test_a_reference_out_of_a_file(own_file: Path, spec: xbench.RunSpec, tmp_pat
         ("own_things.py:last_layr", "", "has no 'last_layr', did you mean 'last_layer'?"),
         ("own_things.py:x", "import json\n1 / 0\n", "own_things.py:2: it cannot be imported: Zero"),
         ("own_things.py:x", "def f(:\n", "own_things.py:1: it cannot be imported: SyntaxError"),
+        ("own_things.py:x", "raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
         ("own_things.py:x", "raise SystemExit(3)", "own_things.py:1: it cannot be imported: Syst"),
         ("own_things.py:x", "import os\nos.chdir('/')\nx = 1", "changed the working directory"),
         ("json.py:x", "x = 1", "'json' is the name of another module; rename the file"),
@@ -681,6 +704,7 @@ REFERENCE = replace(registry.references.get("spes-encoder"), name="their-map", i
 METRICS = {
     "raise KeyError('x')": "KeyError: 'x'",
     "raise SystemExit(0)": "SystemExit: 0",
+    "raise KeyboardInterrupt": "it raised KeyboardInterrupt, though nobody",
     "raise MemoryError": "MemoryError",
     "return Score(float('nan'))": "ValueError: a score is a finite number",
     "return 0.5": "it returned a float, not a Score",

@@ -8,6 +8,7 @@ does all of its work again where that finds a change (`again_if_disturbed`).
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -90,7 +91,7 @@ class Watch:
             if changed := [*of_process, *of_model]:
                 self.barred[who] = not_left(changed[0])
                 self._renew()
-                if earlier:
+                if earlier and not isinstance(sys.exception(), KeyboardInterrupt):
                     raise Disturbed(f"{who}: {self.barred[who]}")
             elif self._is_own(model):
                 self._seen = True
