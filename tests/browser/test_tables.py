@@ -153,3 +153,16 @@ def test_names_are_found(site: Site, open_page: Callable[..., Any]) -> None:
     page.get_by_role("searchbox").fill("")
     assert page.locator("#index li:visible").count() == everything
     assert watch.problems == []
+
+
+def test_references_are_a_list_on_a_phone(site: Site, open_page: Callable[..., Any]) -> None:
+    page, watch = open_page(site.url("tasks/demo-asr-en.html"), width=375)
+    region = page.locator(".scroll", has=page.locator(".stack"))
+    assert region.evaluate("e => e.scrollWidth <= e.clientWidth")
+    lines = (
+        page.locator(".stack tbody tr")
+        .first.locator("th, td")
+        .evaluate_all("cells => cells.map((cell) => cell.getBoundingClientRect().left)")
+    )
+    assert len(set(lines)) == 1
+    assert watch.problems == []

@@ -51,6 +51,20 @@ def test_choosing_a_token_marks_it_everywhere(viewer: Callable[..., Any]) -> Non
     assert page.watch.problems == []
 
 
+def test_the_playhead_ends_where_the_labels_begin(viewer: Callable[..., Any]) -> None:
+    page = viewer()
+    page.locator("select[name=zoom]").select_option("4")
+    tracks = page.locator(".tracks")
+    tracks.evaluate("e => e.scrollTo(500, 0)")
+    page.wait_for_timeout(100)
+    hidden = tracks.evaluate("e => e.scrollLeft")
+    assert hidden == 500
+    for part in (".overlay", ".axis"):
+        clip = page.locator(part).evaluate("e => getComputedStyle(e).clipPath")
+        assert clip == f"inset(0px 0px 0px {hidden}px)"
+    assert page.watch.problems == []
+
+
 def test_the_keyboard_moves_between_tokens(viewer: Callable[..., Any]) -> None:
     page = viewer()
     page.locator(".chip[tabindex='0']").focus()
@@ -178,7 +192,7 @@ def test_without_sound_the_maps_are_shown_and_the_reason_is_said(
 ) -> None:
     page = viewer("demo-two")
     assert page.locator("audio").count() == 0
-    assert "Audio withheld" in page.locator("main").inner_text()
+    assert "No audio here" in page.locator("main").inner_text()
     assert page.locator(".track.maps").count() == 4
     assert page.locator("main script, main b").count() == 0
     page.locator("canvas.sound").click()

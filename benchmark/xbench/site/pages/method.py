@@ -64,7 +64,7 @@ def method_page(
 ) -> MethodPage:
     """Return the page of a method; standings: on the headline of each family of scores.
 
-    answers: those of the first page. badge: what its badge says. Beside the headlines it shows word times, where known.
+    answers: those of the first page. badge: what its badge says. Beside the headlines it shows word times.
     """
     runs = [run for run in tables.runs if run.config.method == method.name]
     shown: list[ScoreKey] = [(table.metric, table.reference) for table in standings]

@@ -139,8 +139,13 @@ def _foreseen(boards: Sequence[Board]) -> tuple[int, int]:
 
 
 def _other_scores(tables: Tables, task: Task, present: Sequence[ScoreKey]) -> list[ScoreKey]:
-    found = {(b.metric, b.reference) for b in tables.select(task=task)} - set(present)
-    return sorted(found, key=lambda key: column_name(*key))
+    """Return the scores of a task beyond those present; one that uses no reference once, without it."""
+
+    def named(metric: str, reference: str | None) -> ScoreKey:
+        return metric, None if tables.metrics[metric].timed else reference
+
+    boards = {named(b.metric, b.reference) for b in tables.select(task=task)}
+    return sorted(boards - {named(*key) for key in present}, key=lambda key: column_name(*key))
 
 
 def _qualities(runs: Sequence[ListedRun]) -> list[tuple[Model, Shared[Quality]]]:
