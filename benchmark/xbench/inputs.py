@@ -26,6 +26,8 @@ from xbench.errors import UsageError
 RESULT_BYTES = 32 * 1024 * 1024
 MANIFEST_BYTES = 64 * 1024 * 1024
 LARGEST_INTEGER = 2**63 - 1
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that Git LFS left in place of another
+NO_FILE_OF_LFS = "a pointer of Git LFS and not the file itself; run `git lfs pull` in its folder"
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 

@@ -92,6 +92,24 @@ def test_bytes_that_are_no_audio_are_corrupt(tmp_path: Path, content: bytes) -> 
     assert reason_for(path) == "corrupt-audio"
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "run `git lfs pull`"),
+        (b"<!DOCTYPE html><html>404</html>", "holds text and no audio"),
+        (b"\x00\x00\x00\x20ftypM4A \x00\x00", "convert it to FLAC or WAV"),
+        (b"RIFF", "cannot be decoded"),
+    ],
+)
+def test_what_lies_in_the_place_of_audio_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "clip.flac"
+    path.write_bytes(content)
+    with pytest.raises(UtteranceError, match=told) as caught:
+        read_audio(path, 16_000)
+    assert caught.value.reason == "corrupt-audio"
+
+
 def test_half_a_flac_file_is_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "half.flac"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
@@ -222,7 +240,7 @@ def test_a_length_is_read_from_the_header_where_there_is_one(tmp_path: Path) -> 
     assert audio_seconds(path) == SECONDS
     assert audio_seconds(with_stated_length(path, 0)) is None  # streamed
     path.write_bytes(b"no audio")
-    with pytest.raises(UtteranceError, match="cannot be decoded"):
+    with pytest.raises(UtteranceError, match="holds text and no audio"):
         audio_seconds(path)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xbench import registry
 from xbench.data import foreign
 from xbench.data import manifest as manifest_module
-from xbench.data.audio import audio_sha256, read_audio
+from xbench.data.audio import audio_seconds, audio_sha256, read_audio
 from xbench.data.datasets import manifest_path, utterances_for
 from xbench.data.demo import DEMO, demo_manifest
 from xbench.data.manifest import (
@@ -534,6 +534,22 @@ CASES = {
         "id\taudio\tlanguage\ttranscript\na\ta.wav\ten\thello",
         f"it is a table of 4 columns between tabs; {foreign.ONE_OBJECT}",
     ),
+    "two columns": (
+        "file_name,transcription\na.wav,hello",
+        f"it is a table of 2 columns between commas; {foreign.ONE_OBJECT}",
+    ),
+    "over several lines": (
+        json.dumps({"data": [line("a")]}, indent=1),
+        f"its JSON goes over several lines; {foreign.ONE_OBJECT} (jq -c . writes them so)",
+    ),
+    "pointer": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 3",
+        "it is a pointer of Git LFS and not the file itself; run `git lfs pull` in its folder",
+    ),
+    "cut off": (
+        json.dumps(line("a"))[:-5],
+        "line 1: not JSON: Unterminated string starting at (column 63)",
+    ),
 }
 
 
@@ -593,3 +609,15 @@ def test_words_after_the_end_of_their_clip_are_told_of_every_line(folder: Path) 
         "line 3: words of 'c': they end at 90 s, the clip after 0.10 s; times are in seconds, these look like "
         "milliseconds",
     ]
+
+
+def test_words_after_the_end_of_a_clip_that_states_no_length_are_told(folder: Path) -> None:
+    """A streaming encoder writes no number of samples into the header, so the clip has to be decoded."""
+    streamed = folder / "streamed.flac"
+    soundfile.write(streamed, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    data = bytearray(streamed.read_bytes())
+    data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])  # the 36 bits of the number of samples
+    streamed.write_bytes(data)
+    assert audio_seconds(streamed) is None  # or this is no test of it
+    path = write(folder, line("a", audio=streamed.name, words=words(0.5, 9.0)))
+    assert problems_of(path) == ["line 1: words of 'a': they end at 9 s, the clip after 1.00 s"]

@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 from xbench.data.audio_checks import (
+    BEGINNING,
     check_channels,
     check_header,
     check_samples,
     check_whole,
+    no_audio,
     states_length,
 )
 from xbench.errors import UtteranceError
@@ -92,6 +94,12 @@ def audio_seconds(path: Path) -> float | None:
         raise _corrupt(path, error) from None
 
 
+def decoded_seconds(path: Path) -> float:
+    """Return how long a file is, by decoding it: for one that does not say; raises UtteranceError as `read_audio`."""
+    mono, rate = _decode(path, LONGEST_SECONDS)
+    return len(mono) / rate
+
+
 def _decode(path: Path, longest_seconds: float) -> tuple[Float[np.ndarray, " sample"], int]:
     """Decode block by block: a streamed file does not say how long it is, and a header may lie."""
     import soundfile
@@ -150,7 +158,13 @@ def quiet_decoder(file: BinaryIO) -> Iterator[None]:
 
 
 def _corrupt(path: Path, error: Any) -> UtteranceError:
-    return UtteranceError("corrupt-audio", f"{path}: cannot be decoded: {error.error_string}")
+    try:
+        with open_plain(path) as file:
+            why = no_audio(file.read(BEGINNING))
+    except OSError:
+        why = None
+    why = why or f"cannot be decoded: {error.error_string}"
+    return UtteranceError("corrupt-audio", f"{path}: {why}")
 
 
 def _missing(path: Path, error: OSError) -> UtteranceError:

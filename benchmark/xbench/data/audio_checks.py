@@ -6,6 +6,7 @@ A clip that is refused is counted with its reason and never scored: whatever a m
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xbench.errors import UtteranceError
+from xbench.inputs import LFS_POINTER, NO_FILE_OF_LFS
 
 # What no recording of speech has: such a header is damaged, or made to fill memory.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
@@ -31,9 +33,34 @@ _STREAMED_BYTES = 0x7FFF0000  # in the header of a WAV file that was written to 
 _CUT = re.compile(r"^ *(?:data|SSND|riff) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
+BEGINNING = 200
+# How files begin that libsndfile reads, and those that it does not know: MP4 and M4A, Matroska and WebM, WMA, AMR:
+_SOUND = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM")
+_OTHER_SOUND = (b"ftyp", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"#!AMR")
+
+
 def states_length(sound: Any) -> bool:
     """Say whether a file says how long it is; one that was streamed does not."""
     return bool(sound.frames < _UNKNOWN_LENGTH)
+
+
+def no_audio(start: bytes) -> str | None:
+    """Say what a file that no decoder takes is instead, by its first `BEGINNING` bytes; None where they do not tell."""
+    if not start:
+        return "is empty; copy it again"
+    if start.startswith(LFS_POINTER):
+        return f"is {NO_FILE_OF_LFS}"
+    if any(mark in start[:16] for mark in _OTHER_SOUND):
+        return (
+            "is of a format that is not read; convert it to FLAC or WAV (ffmpeg -i FILE FILE.flac)"
+        )
+    if start.startswith(_SOUND):  # a damaged one
+        return None
+    with suppress(UnicodeDecodeError):
+        start.decode("utf-8")
+        if b"\0" not in start:
+            return "holds text and no audio; was an error page downloaded in its place?"
+    return None
 
 
 def check_header(path: Path, sound: Any) -> None:

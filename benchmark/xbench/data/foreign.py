@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xbench.inputs import LFS_POINTER, NO_FILE_OF_LFS
+
 _REQUIRED = ("id", "audio", "language", "transcript")
 # What others call a key of ours, in the order in which they are taken.
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -40,6 +42,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 ONE_OBJECT = (
     "a manifest has one JSON object per line, with the keys id, audio, language, transcript"
 )
+_LONGEST_OBJECT = 1_000_000  # bytes of a file that are looked at for one object over several lines
 _CODE = re.compile(r"[a-z]{2,3}")
 _LOCALE = re.compile(r"([A-Za-z]{2,3})[-_].+")
 
@@ -51,14 +54,32 @@ def whole_file(data: bytes) -> str | None:
     first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:10_000]
     if first.startswith(b"["):
         return f"it is one JSON array; {ONE_OBJECT} (jq -c '.[]' writes them so)"
+    if first.startswith(LFS_POINTER):
+        return f"it is {NO_FILE_OF_LFS}"
     if first.startswith(b"{"):
-        return None
-    head, columns = first.split(b"\n")[0], 0
+        return None if first.split(b"\n")[0].rstrip().endswith(b"}") else _over_lines(data)
+    head, columns = first.split(b"\n")[0].strip(), 0
     for separator, name in ((b"\t", "tabs"), (b",", "commas"), (b"|", "bars")):
         columns = head.count(separator) + 1
-        if columns > 2:
+        if columns > 2 or (columns == 2 and _names_keys(head.split(separator))):
             return f"it is a table of {columns} columns between {name}; {ONE_OBJECT}"
     return None
+
+
+def _over_lines(data: bytes) -> str | None:
+    """Say that JSON was written for readers, each key on a line of its own; None where it is something else."""
+    start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:_LONGEST_OBJECT].decode("utf-8", "ignore")
+    try:
+        json.JSONDecoder().raw_decode(start)
+    except (ValueError, RecursionError):
+        return None
+    return f"its JSON goes over several lines; {ONE_OBJECT} (jq -c . writes them so)"
+
+
+def _names_keys(columns: list[bytes]) -> bool:
+    """Say whether the first line of a table names a key of ours, or what others call it."""
+    known = {*_REQUIRED, *(name for names in _NAMES.values() for name in names)}
+    return any(column.strip().strip(b'"').decode("utf-8", "replace") in known for column in columns)
 
 
 def keys_to_rename(fields: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xbench.data.audio import audio_seconds
+from xbench.data.audio import audio_seconds, decoded_seconds
 from xbench.errors import UtteranceError
 
 # By which the last word may end after its clip: aligners round, and clips are trimmed.
@@ -43,7 +43,9 @@ def late_words(words: Sequence[Mapping[str, Any]], audio: Path) -> str | None:
     ends = [float(word["end"]) for word in words]
     seconds = None
     with suppress(UtteranceError):  # what cannot be decoded is refused by the run
-        seconds = audio_seconds(audio) if ends else None
+        if ends:
+            stated = audio_seconds(audio)
+            seconds = decoded_seconds(audio) if stated is None else stated  # a streamed file
     if seconds is None or max(ends) <= seconds + _LATE_SECONDS:
         return None
     shrunk = min(ends) >= 10 and max(ends) / 1000 <= seconds + _LATE_SECONDS

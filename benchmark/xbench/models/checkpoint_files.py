@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench.errors import UsageError
+from xbench.inputs import LFS_POINTER, NO_FILE_OF_LFS
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -31,7 +32,6 @@ _OBJECTS = {
     "tokenizer_config.json",
     "vocab.json",
 }
-_POINTER = b"version https://git-lfs.github.com/spec/"
 # Each family of transformers reads one of the first; any of the second describes a tokenizer.
 _EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
 _TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "*.tiktoken")
@@ -41,11 +41,8 @@ def refuse_pointers(name: str, files: Iterable[Path]) -> None:
     """Refuse files in whose place Git left a note of where they lie; raises UsageError."""
     for file in files:
         with file.open("rb") as opened:
-            if opened.read(len(_POINTER)) == _POINTER:
-                raise UsageError(
-                    f"model '{name}': {file} is a pointer of Git LFS and not the file itself; run `git lfs pull` in "
-                    "its folder"
-                )
+            if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UsageError(f"model '{name}': {file} is {NO_FILE_OF_LFS}")
 
 
 def check_json(name: str, files: Iterable[Path]) -> None:
