@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from jinja2 import meta
 from sites import check_site, some_results
-from synthetic import METHODS, result
+from synthetic import METHODS, result, write
 
 from xbench.results import column_name
-from xbench.site.build import Options, site_facts
+from xbench.site.build import Options, build, site_facts
 from xbench.site.pages.page import Page
+from xbench.site.pages.run import PAGE_BYTES, rows_with_room
 from xbench.site.render import environment, leaderboard_folder
 from xbench.site.tables.tabulate import tabulate
 from xbench.site.text import setting
@@ -136,3 +137,14 @@ def test_a_page_of_a_run_shows_what_tokens_weighted_by_effect_score(tmp_path: Pa
 )
 def test_settings_are_words(value: Any, said: str) -> None:
     assert setting(value) == said
+
+
+def test_a_run_of_many_methods_keeps_the_size_of_its_page(tmp_path: Path) -> None:
+    assert rows_with_room(((81, 700), (162, 540), (5, 360)), 128_000) == [81, 132, 0]
+    assert rows_with_room(((3, 700), (0, 540), (5, 360)), 128_000) == [3, 0, 5]
+    methods = [("max-heads", {"heads": str(i)}, "attention", False) for i in range(250)]
+    runs = [result(method=method) for method in methods]
+    build([write(tmp_path / "results", runs)], tmp_path / "site", Options())
+    (page,) = (tmp_path / "site" / "runs").glob("*.html")
+    assert page.stat().st_size < 150_000
+    assert f"{250 - PAGE_BYTES // 700} more rows are in" in page.read_text()
