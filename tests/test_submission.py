@@ -19,6 +19,7 @@ from xbench.cli.validation import check_file, check_files
 from xbench.errors import EnvironmentProblem, UsageError
 from xbench.metrics.quality import utterance_quality
 from xbench.results import read_result
+from xbench.site.build import Options, build
 from xbench.site.load import read_results
 from xbench.spec import Quality
 
@@ -427,6 +428,26 @@ def test_submit_holds_a_result_against_those_that_lie_there(
     with pytest.raises(UsageError, match=f"in {there}, over 32 common utterances"):
         submit(forged, folder)
     assert submit(honest, folder).is_file()
+
+
+def test_the_leaderboard_leaves_out_a_result_that_others_of_its_run_contradict(
+    one_run: list[Path], tmp_path: Path
+) -> None:
+    honest, other, third = one_run
+    kept, refused = read_results(one_run)
+    assert (len(kept), refused) == (3, ())
+    forged = with_scaled(honest, FORGED[0], 0.2, tmp_path / "forged.json")
+    kept, (refusal,) = read_results([forged, other, third])
+    assert {each.file for each in kept} == {other.name, third.name}
+    assert refusal.file == "forged.json"
+    assert f"in {third.name} and 1 more, over 32 common utterances" in refusal.reason
+    # Also where two folders hold files of one name.
+    namesake = tmp_path / other.name
+    forged.rename(namesake)
+    kept, (refusal,) = read_results([namesake, other, third])
+    assert refusal.file == other.name
+    with pytest.raises(UsageError, match="without --strict such files are left out"):
+        build([namesake, other, third], tmp_path / "site", Options(strict=True))
 
 
 def test_a_score_without_any_column_is_refused(

@@ -23,7 +23,7 @@ _OF_SCORES = ("floor", "ceiling", "weighted-floor", "weighted-ceiling")
 
 @dataclass(frozen=True)
 class Subject:
-    """A column that does not depend on the method; run: a hash of all that it does depend on."""
+    """A column that does not depend on the method; run: all that it does depend on, as text."""
 
     column: str
     run: str
@@ -65,34 +65,36 @@ class _Means:
 
 def shared(result: RunResult) -> Shared:
     """Return what a result states that its method has no part in."""
+    run = content_hash(
+        [
+            *(result.task.hash, result.task.dataset.fingerprint, result.task.selection),
+            *(result.provenance.seed, *result.model.identity, result.model.precision),
+        ]
+    )
     references = {reference.name: reference for reference in result.references}
     columns = {
-        f"reliability@{name}": _reference(reference) for name, reference in references.items()
+        f"reliability@{name}": f"{run} {_reference(reference)}"
+        for name, reference in references.items()
     }
     for score in result.scores:
         reference = references.get(score.reference or "")
-        facts = [
-            *(score.metric, score.metric_version, score.metric_params),
-            *(_reference(reference) if reference else ()),
-        ]
+        # Thousands of scores: a hash of each would take as long as all the rest.
+        metric = (score.metric, score.metric_version, sorted(score.metric_params.items()))
+        facts = f"{run} {metric} {_reference(reference) if reference else ''}"
         name = column_name(score.metric, score.reference)
-        columns |= {f"{part}:{name}": facts for part in _OF_SCORES}
-    run = [
-        *(result.task.hash, result.task.dataset.fingerprint, result.task.selection),
-        *(result.provenance.seed, *result.model.identity, result.model.precision),
-    ]
+        columns |= dict.fromkeys([f"{part}:{name}" for part in _OF_SCORES], facts)
     return Shared(
         tuple(result.utterances.get("id", ())),
         {
-            Subject(name, content_hash([run, facts])): tuple(result.utterances[name])
-            for name, facts in columns.items()
+            Subject(name, of): tuple(result.utterances[name])
+            for name, of in columns.items()
             if name in result.utterances
         },
     )
 
 
-def _reference(reference: ReferenceRecord) -> list[object]:
-    return [reference.name, reference.version, reference.params]
+def _reference(reference: ReferenceRecord) -> str:
+    return f"{reference.name} {reference.version} {sorted(reference.params.items())}"
 
 
 def disagreements(files: Mapping[str, Shared]) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 from xbench.claims import Findings, examine_all
 from xbench.claims.standing import obstacles
+from xbench.claims.together import Shared, disagreements, shared
 from xbench.errors import UsageError
 from xbench.inputs import RESULT_BYTES, files_below, parse_json, read_plain
 from xbench.results import RunResult, parse_result
@@ -65,13 +67,11 @@ def read_results(
     files = _files(paths)
     found = in_shares(partial(_read, known=known), files, _TOGETHER)
     refused += [each for each in found if isinstance(each, Refusal)]
-    accepted = [
-        replace(each, checked=checked.get(each.sha256, SELF_REPORTED))
-        for each in found
-        if isinstance(each, Result)
-    ]
+    sound = [each for each in found if isinstance(each, _Sound)]
+    agreed, contradicted = _held_together(sound)
+    accepted = [replace(r, checked=checked.get(r.sha256, SELF_REPORTED)) for r in agreed]
     unique, repeated = _without_repetitions(accepted)
-    order = sorted((*refused, *repeated), key=lambda r: (r.file, r.reason))
+    order = sorted((*refused, *contradicted, *repeated), key=lambda r: (r.file, r.reason))
     return unique, tuple(order)
 
 
@@ -111,14 +111,41 @@ class _Parsed:
     result: RunResult
 
 
-def _read(files: Sequence[tuple[str, Path]], known: frozenset[str]) -> list[Result | Refusal]:
+@dataclass(frozen=True)
+class _Sound:
+    """A result that is valid by itself, and what it has in common with others of its run."""
+
+    result: Result
+    path: Path
+    shared: Shared
+
+
+def _held_together(sound: Sequence[_Sound]) -> tuple[list[Result], list[Refusal]]:
+    """Hold results of one run against each other; return those that no others contradict, and the refused ones."""
+    often = Counter(each.result.file for each in sound)
+    named = {
+        f"{r.file} ({r.sha256[:8]})" if often[r.file] > 1 else r.file: each
+        for each in sound
+        for r in [each.result]
+    }
+    against = disagreements({name: each.shared for name, each in named.items()})
+    refused = [
+        Refusal(file, _reason(InvalidFile(file, against[name]), each.path))
+        for name, each in named.items()
+        for file in [each.result.file]
+        if name in against
+    ]
+    return [each.result for name, each in named.items() if name not in against], refused
+
+
+def _read(files: Sequence[tuple[str, Path]], known: frozenset[str]) -> list[_Sound | Refusal]:
     groups = (files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER))
     return [each for group in groups for each in _read_together(group, known)]
 
 
 def _read_together(
     files: Sequence[tuple[str, Path]], known: frozenset[str]
-) -> Iterator[Result | Refusal]:
+) -> Iterator[_Sound | Refusal]:
     """Yield what each file gives; results on the same clips are examined together, in less time."""
     parsed: list[_Parsed | Refusal] = []
     for file, path in files:
@@ -133,7 +160,8 @@ def _read_together(
             continue
         try:
             # Where the examination of all failed, one of them is the cause: by itself, it alone is refused.
-            yield _examined(each, findings.get(each.sha256) or _examine([each], known)[0])
+            result = _examined(each, findings.get(each.sha256) or _examine([each], known)[0])
+            yield _Sound(result, each.path, shared(each.result))
         except Exception as problem:  # noqa: BLE001  # as above
             yield Refusal(each.file, _reason(problem, each.path))
 
