@@ -42,6 +42,10 @@ USES = {
         ("process_settings.py", "_get_current_dispatch_mode_stack"),
         ("process_settings.py", "_push_mode"),
         ("process_settings.py", "_pop_mode"),
+        # Kernels that were replaced, of which torch tells nobody in public.
+        ("process_settings.py", "_impls"),
+        ("process_settings.py", "_op_impls"),
+        ("process_settings.py", "_destroy"),
         # What is done with tensors that are kept for gradients.
         ("process_settings.py", "_C"),
         ("process_settings.py", "_autograd"),

@@ -93,6 +93,11 @@ def begin(manager: Callable[[], Any]) -> Callable[[], None]:
     return step
 
 
+def replace_kernel() -> None:
+    BEGUN.append(torch.library.Library("aten", "IMPL"))
+    BEGUN[-1].impl("_softmax", lambda values, *given: values * 0, "CPU")
+
+
 def forget_places() -> None:
     sys.path.clear()
 
@@ -114,6 +119,11 @@ CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]] = {
     "function of Python": (patch_builtin, "'len' of builtins", lambda: len([1, 2])),
     "method of a model": (patch_model, "'encode' of Model", lambda: Model().encode()),
     "more of a model": (add_to_model, "'features' of Model", lambda: hasattr(Model, "features")),
+    "kernel of an operation": (
+        replace_kernel,
+        "the kernels of torch's operations",
+        lambda: torch.ones(2).softmax(0).tolist(),
+    ),
     "kernels": (
         begin(lambda: sdpa_kernel(SDPBackend.MATH)),
         "torch's kernels of",
@@ -160,6 +170,8 @@ def attempt(*steps: Callable[[], Any]) -> None:
         raise Unsupported(not_left(changed[0]))
 
 
+# torch warns once in a process that a kernel is replaced.
+@pytest.mark.filterwarnings("ignore:Warning only once for all operators")
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_changed_is_named_and_put_back(name: str) -> None:
     change, told, read = CHANGES[name]
@@ -171,6 +183,8 @@ def test_what_is_changed_is_named_and_put_back(name: str) -> None:
     assert read() == before
 
 
+# torch warns once in a process that a kernel is replaced.
+@pytest.mark.filterwarnings("ignore:Warning only once for all operators")
 @pytest.mark.parametrize("name", CHANGES)
 def test_it_is_put_back_after_an_exception_too(name: str) -> None:
     change, _, read = CHANGES[name]

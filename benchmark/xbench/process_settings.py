@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -79,6 +79,43 @@ def _set_alarms(pending: Sequence[bool]) -> None:
             signal.setitimer(clock, 0)
 
 
+@dataclass(frozen=True, eq=False)
+class _Replaced:
+    """Operations of torch whose kernels were replaced from Python; None where torch is not imported yet."""
+
+    names: frozenset[str] | None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Replaced):
+            return False
+        return None in (self.names, other.names) or self.names == other.names
+
+
+def _replaced() -> _Replaced:
+    if "torch" not in sys.modules:
+        return _Replaced(None)
+    # Reading the names takes half a millisecond, counting them nothing.
+    return _replaced_among(len(sys.modules["torch"].library._impls))
+
+
+@lru_cache(maxsize=2)
+def _replaced_among(count: int) -> _Replaced:
+    """Return those among so many; torch itself adds what says shapes only (Meta), whenever its modules are imported."""
+    names = sys.modules["torch"].library._impls
+    return _Replaced(frozenset(n for n in names if n[:5] == "aten/" and n[-5:] != "/Meta"))
+
+
+def _set_replaced(held: _Replaced) -> None:
+    """Destroy what holds other kernels; what was lost cannot be brought back."""
+    kept = held.names or frozenset()
+    own = sys.modules["torch"].library.Library
+    for each in gc.get_objects():
+        if type(each) is own:
+            replaced = {n for n in each._op_impls if n[:5] == "aten/" and n[-5:] != "/Meta"}
+            if replaced - kept:
+                each._destroy()
+
+
 SETTINGS = (
     Setting("Python's limit of recursion", sys.getrecursionlimit, sys.setrecursionlimit),
     Setting(
@@ -99,6 +136,7 @@ SETTINGS = (
         lambda: _SMALLEST / 2 == 0,
         lambda flushed: import_module("torch").set_flush_denormal(flushed),
     ),
+    Setting("the kernels of torch's operations (torch.library)", _replaced, _set_replaced),
     _of_torch("torch's kernels of attention", (True,) * 4, _kernels, _set_kernels),
     _of_torch(
         "whether torch uses oneDNN",

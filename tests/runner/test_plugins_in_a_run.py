@@ -62,6 +62,7 @@ CARELESS = {
     "patch": "torch.Tensor.mean = lambda self, *given: self.sum(*given)",
     "patched model": "type(case.model.measured).encode = lambda self, values: values",
     "kernels": "torch.backends.mkldnn.enabled = False",
+    "library": "begin(Halves())",
     "mode": "begin(Wrong())",
     "operations": "begin(WrongToo())",
     "saved": "begin(torch.autograd.graph.saved_tensors_hooks(lambda t: t * 0, lambda t: t))",
@@ -86,6 +87,7 @@ TOLD = {
     "patch": "it changed 'mean' of Tensor",
     "patched model": "it changed 'encode' of WhisperModel",
     "kernels": "it changed whether torch uses oneDNN",
+    "library": "it changed the kernels of torch's operations (torch.library)",
     "mode": "it changed the modes through which calls of torch go",
     "operations": "it changed the modes that see torch's operations",
     "saved": "it changed what torch does with tensors that it keeps for gradients",
@@ -103,6 +105,11 @@ class Wrong(torch.overrides.TorchFunctionMode):
     def __torch_function__(self, function, types, given=(), named=None):
         found = function(*given, **(named or {{}}))
         return found * 2 if isinstance(found, torch.Tensor) and found.is_floating_point() else found
+
+class Halves:
+    def __enter__(self):
+        self.library = torch.library.Library("aten", "IMPL")
+        self.library.impl("addmm", lambda bias, *given, **named: bias.expand(len(given[0]), -1) * 0.5, "CPU")
 
 class WrongToo(torch.utils._python_dispatch.TorchDispatchMode):
     def __torch_dispatch__(self, function, types, given=(), named=None):
@@ -149,6 +156,7 @@ def maps_of(results: list[xbench.RunResult]) -> dict[str, Any]:
 
 # A thread that is ended goes without a word, but pytest tells of it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Warning only once for all operators")
 @pytest.mark.parametrize("name", CARELESS)
 def test_a_careless_method_harms_no_other(
     name: str, spec: xbench.RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
