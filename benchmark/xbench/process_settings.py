@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -95,14 +95,20 @@ def _replaced() -> _Replaced:
     if "torch" not in sys.modules:
         return _Replaced(None)
     # Reading the names takes half a millisecond, counting them nothing.
-    return _replaced_among(len(sys.modules["torch"].library._impls))
+    return _replaced_among(len(_replacements()))
 
 
 @lru_cache(maxsize=2)
 def _replaced_among(count: int) -> _Replaced:
     """Return those among so many; torch itself adds what says shapes only (Meta), whenever its modules are imported."""
-    names = sys.modules["torch"].library._impls
-    return _Replaced(frozenset(n for n in names if n[:5] == "aten/" and n[-5:] != "/Meta"))
+    return _Replaced(
+        frozenset(n for n in _replacements() if n[:5] == "aten/" and n[-5:] != "/Meta")
+    )
+
+
+def _replacements() -> Collection[str]:
+    """Return torch's own list of what was replaced; nothing where a version of torch keeps none."""
+    return getattr(sys.modules["torch"].library, "_impls", frozenset())
 
 
 def _set_replaced(held: _Replaced) -> None:
