@@ -247,6 +247,18 @@ def test_word_times_stand_on_the_pages_of_methods_and_models_in_seconds(tmp_path
     assert "no-ceiling" not in about
 
 
+def test_the_page_of_the_method_for_word_times_begins_with_them(tmp_path: Path) -> None:
+    runs = [
+        planted(m, (0.5, 0.5, seconds), task="word-times")
+        for m, seconds in ((MEAN, 0.3), (ALIGNED, 0.1))
+    ]
+    build([write(tmp_path / "results", runs)], tmp_path / "site")
+    for name, first in (("alignment-heads", "onset-error"), ("mean-heads", "pearson")):
+        text = (tmp_path / "site" / "methods" / f"{name}.html").read_text()
+        heading = next(line for line in text.splitlines() if 'id="scores-1"' in line)
+        assert f"#metric-{first}" in heading, name
+
+
 def test_word_starts_are_answered_by_the_task_of_word_times_and_agreement_by_the_others() -> None:
     good, bad = 0.1, 0.5
     found = answers(

@@ -64,11 +64,16 @@ def method_page(
 ) -> MethodPage:
     """Return the page of a method; standings: on the headline of each family of scores.
 
-    answers: those of the first page. badge: what its badge says. Beside the headlines it shows word times.
+    answers: those of the first page. badge: what its badge says. Beside the headlines it shows word times, and begins
+    with them where the first page recommends it for these.
     """
     runs = [run for run in tables.runs if run.config.method == method.name]
     shown: list[ScoreKey] = [(table.metric, table.reference) for table in standings]
     times = times_key(tables, shown[0]) if shown else None
+    if times:
+        advised = {a.purpose for a in answers if a.top.config.method == method.name}
+        others = [key for key in shown if key != times]
+        shown = [times, *others] if "word times" in advised else [*others, times]
     first = _first(method, standings, answers)
     configs = sorted(
         (c for c in method.configs if c.head is None),
@@ -80,7 +85,7 @@ def method_page(
         badge=badge,
         first=first,
         formula=formula(method.description),
-        forests=_forests(tables, configs, [*shown, *([times] if times else [])]),
+        forests=_forests(tables, configs, shown),
         families=shared(run.data["method"]["kind"] for run in runs),
         maps=shared(_map(run.data["method"]) for run in runs),
         authorship=_authorship(method, runs),
