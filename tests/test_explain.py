@@ -64,7 +64,7 @@ def test_it_is_the_map_that_eval_scores(
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda p: p.write_bytes(b"no audio at all"), "cannot be decoded"),
+        (lambda p: p.write_bytes(b"no audio at all"), "holds text and no audio"),
         (lambda p: soundfile.write(p, np.zeros(8_000), 16_000), "is silent"),
         (lambda p: soundfile.write(p, np.zeros(0), 16_000), "holds no samples"),
         (

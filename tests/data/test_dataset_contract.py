@@ -131,7 +131,7 @@ def test_a_good_dataset_passes(found: Callable[..., dict[str, CheckResult]]) -> 
         (None, {"a": {"audio": "gone.wav"}}, "manifest", "line 1: audio of 'a'"),
         (None, {"a": {"audio": 3}, "b": {"id": ""}}, "manifest", "and 1 more"),
         ({"a": np.zeros(4000), "b": 0.3}, None, "audio", "a.wav: is silent"),
-        ({"a": b"no audio", "b": 0.3}, None, "audio", "cannot be decoded"),
+        ({"a": b"no audio", "b": 0.3}, None, "audio", "holds text and no audio"),
         (
             None,
             {"a": {"words": [{"word": "hi", "start": 0.0, "end": 0.9}]}},
