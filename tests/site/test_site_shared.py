@@ -116,7 +116,7 @@ def test_the_command_of_a_method_is_of_a_run_with_scores(tmp_path: Path) -> None
 
 def test_the_command_of_a_method_can_be_run_as_printed(tmp_path: Path) -> None:
     everybodys = result(method=METHODS[0])
-    own = result(model="whisper:mine", method=METHODS[1], texts=("made up", "clips"))
+    own = result(model="whisper:mine", method=METHODS[0], texts=("made up", "clips"))
     own["task"]["preset"] = "paper"
     star = ("raw-attention", {"head": 0, "layer": "last one"}, "attention", False)
     site = check_site(tmp_path, [everybodys, own, result(method=star)])
@@ -165,7 +165,7 @@ def test_what_results_state_differently_is_shown_with_how_many_state_it(tmp_path
     model = told(site / f"models/{MODEL}.html")
     stated = "word error rate 4.2 % (2 of 3 results); word error rate 5.0 %, 1 poor clip (1 of 3 results)"
     assert f"demo-asr-en: {stated}" in model
-    assert "demo-asr-en: 7.0 % (2 of 3 results), 10.0 % (1 of 3 results) of the weight" in model
+    assert "demo-asr-en: 7.0 % (2 of 3 results), 10.0 % (1 of 3 results)" in model
     assert (
         "about this model: architecture WhisperForConditionalGeneration (2 of 3 results)" in model
     )

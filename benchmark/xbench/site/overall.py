@@ -224,16 +224,19 @@ def _once(boards: Sequence[Board]) -> list[Board]:
     spoken = [(board.task.name, board.model, _spoken(board)) for board in boards]
 
     def held(task: str, model: Model, own: frozenset[tuple[str, str]]) -> bool:
-        return any(own < other for name, same, other in spoken if (name, same) == (task, model))
+        others = (clips for name, same, clips in spoken if (name, same) == (task, model))
+        return bool(own) and any(own < clips for clips in others)
 
     return [board for board, each in zip(boards, spoken, strict=True) if not held(*each)]
 
 
 def _spoken(board: Board) -> frozenset[tuple[str, str]]:
-    """Return the clips of a board with what the model wrote."""
+    """Return the clips of a board with what the model wrote; none where no result states it."""
     columns = [row.run.data["utterances"] for row in board.rows]
     return frozenset(
-        chain.from_iterable(zip(c["id"], c["hypothesis"], strict=True) for c in columns if c)
+        chain.from_iterable(
+            zip(c["id"], c["hypothesis"], strict=True) for c in columns if "hypothesis" in c
+        )
     )
 
 
