@@ -611,8 +611,8 @@ def test_what_files_alone_say_is_told_before_torch_is_loaded(folder: Path, tmp_p
     ("name", "content", "said"),
     [
         ("generation_config.json", "{,", "Expecting property name"),
-        ("generation_config.json", "null", "it is a NoneType and not an object"),
-        ("preprocessor_config.json", "[1]", "it is a list and not an object"),
+        ("generation_config.json", "null", "it is not an object"),
+        ("preprocessor_config.json", "[1]", "it is not an object"),
         ("tokenizer.json", "no json", "Expecting value"),
         ("tokenizer.json", "{}", "it has no 'model'"),
     ],

@@ -375,6 +375,15 @@ def test_all_entries_together_are_bounded_too(pack: Path, monkeypatch: pytest.Mo
     assert len(read_pack(pack)[0].artefacts) == 6
 
 
+def test_half_a_pack_and_a_pointer_to_one_are_told(pack: Path) -> None:
+    pack.write_bytes(pack.read_bytes()[: pack.stat().st_size // 2])
+    with pytest.raises(UsageError, match="the pack is damaged: it is cut off; get it again"):
+        read_pack(pack)
+    pack.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\n")
+    with pytest.raises(UsageError, match="pointer of Git LFS and not the file itself"):
+        read_pack(pack)
+
+
 def test_what_is_no_pack_is_said(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no")
     with pytest.raises(UsageError, match="this is no pack"):

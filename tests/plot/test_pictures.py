@@ -215,9 +215,22 @@ def test_two_models_of_one_name_stay_two(namesakes: list[RunResult], tmp_path: P
     drawn = svg("heatmap", namesakes, tmp_path)
     for number in ("0.75", "0.65", "0.25", "0.15"):
         assert f">{number}<" in drawn
-    assert ">m (0123456789a)<" in drawn
-    assert ">m (0123456789c)<" in drawn
+    assert ">(0123456789a)<" in drawn
+    assert ">(0123456789c)<" in drawn
     assert svg("forest", namesakes, tmp_path).count(">mean-heads<") == 2
+
+
+def test_columns_of_a_heatmap_are_as_wide_as_the_names_of_their_models(
+    namesakes: list[RunResult], tmp_path: Path
+) -> None:
+    name = "whisper:" + "checkpoint-1000-" * 3
+    long = [replace(r, model=replace(r.model, name=name)) for r in namesakes]
+
+    def points(results: list[RunResult]) -> float:
+        return float(svg("heatmap", results, tmp_path).split('width="')[1].split("pt")[0])
+
+    letters = 2 * len(name) - 2 * 15  # of two columns, beyond what a narrow one has room for
+    assert points(long) - points(namesakes) > letters * 4  # points of a letter
 
 
 def test_a_name_that_one_model_has_stays_as_it_is(results: list[RunResult], tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def check_json(name: str, files: Iterable[Path]) -> None:
         try:
             found = json.loads(file.read_text("utf-8"))
             if not isinstance(found, dict):
-                raise ValueError(f"it is a {type(found).__name__} and not an object")
+                raise ValueError("it is not an object")
             if file.name == "tokenizer.json" and not isinstance(found.get("model"), dict):
                 raise ValueError("it has no 'model'")
         except (ValueError, RecursionError) as problem:

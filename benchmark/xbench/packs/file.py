@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xbench.errors import UsageError
-from xbench.inputs import parse_json, read_plain
+from xbench.inputs import LFS_POINTER, NO_FILE_OF_LFS, parse_json, read_plain
 from xbench.spec import canonical_json, content_hash
 from xbench.store import Artefact, Key, write_atomically
 
@@ -150,6 +150,10 @@ def read_pack(path: Path) -> tuple[Pack, str]:
 
 def _content(path: Path) -> bytes:
     content = read_plain(path, PACK_BYTES)
+    if content.startswith(LFS_POINTER):
+        raise UsageError(f"{path}: this is {NO_FILE_OF_LFS}")
+    if content.startswith(b"PK") and not zipfile.is_zipfile(io.BytesIO(content)):
+        raise _broken(path, "it is cut off")
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise UsageError(f"{path}: this is no pack (`xbench pack` makes them)")
     return content

@@ -12,6 +12,7 @@ from xbench.results import RunResult, ScoreRecord, column_name, model_labels, sh
 from xbench.stats import mean_estimate, pareto_front
 
 _WIDTH = 7.2  # inches: a text column of an A4 page
+_LETTER = 0.062  # inches: a letter of 7 points, on average
 _ROW = 0.22
 
 
@@ -154,7 +155,11 @@ def heatmap(points: Sequence[Point], path: str) -> None:
     values = [
         [_value(cells[n, c]) if (n, c) in cells else float("nan") for c in columns] for n in names
     ]
-    with new_figure(2.2 + 1.1 * len(columns), 1.2 + _ROW * len(names), path) as figure:
+    # A revision, which tells models of one name apart, has a line of its own.
+    labels = ["\n".join(c).replace(" (", "\n(") for c in columns]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    wide = max(1.1, _LETTER * (longest + 2))
+    with new_figure(2.2 + wide * len(columns), 1.2 + _ROW * len(names), path) as figure:
         axes = figure.subplots()
         image = axes.imshow(values, aspect="auto", cmap="viridis")
         low, high = image.get_clim()
@@ -170,7 +175,7 @@ def heatmap(points: Sequence[Point], path: str) -> None:
                     fontsize=7,
                     color="black" if bright or value != value else "white",
                 )
-        axes.set_xticks(range(len(columns)), ["\n".join(c) for c in columns], fontsize=7)
+        axes.set_xticks(range(len(columns)), labels, fontsize=7)
         axes.set_yticks(range(len(names)), names)
         figure.colorbar(image, ax=axes, label=_label(points[0]), pad=0.01)
 

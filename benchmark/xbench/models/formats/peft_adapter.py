@@ -140,7 +140,7 @@ def _first(problem: Exception) -> str:
     """Return the first thing that an error says; torch writes a heading above it."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):
-        return lines[1]
+        return lines[1].rstrip(".")
     return lines[0] if lines else type(problem).__name__
 
 
