@@ -231,13 +231,11 @@ def _once(boards: Sequence[Board]) -> list[Board]:
 
 
 def _spoken(board: Board) -> frozenset[tuple[str, str]]:
-    """Return the clips of a board with what the model wrote; none where no result states it."""
+    """Return the clips of a board's largest result with what the model wrote; none where no result states it."""
     columns = [row.run.data["utterances"] for row in board.rows]
-    return frozenset(
-        chain.from_iterable(
-            zip(c["id"], c["hypothesis"], strict=True) for c in columns if "hypothesis" in c
-        )
-    )
+    stated = [(each["id"], each["hypothesis"]) for each in columns if "hypothesis" in each]
+    ids, texts = max(stated, key=lambda each: len(each[0]), default=((), ()))
+    return frozenset(zip(ids, texts, strict=True))
 
 
 def times_key(tables: Tables, main: ScoreKey) -> ScoreKey | None:
